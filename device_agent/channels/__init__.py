@@ -1,0 +1,1 @@
+"""How the device reaches the server. Each channel carries the same wire messages."""

@@ -1,0 +1,1 @@
+"""Pure decisions of the device: it takes bytes and times, and returns values."""

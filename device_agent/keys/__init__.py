@@ -1,0 +1,1 @@
+"""Where the device's private keys live, and how they sign."""

@@ -1,0 +1,1 @@
+"""The provisioning server: issues one certificate per device, and stands behind it to its end."""

@@ -1,0 +1,1 @@
+"""Drivers that make a broker enforce the allowlist."""

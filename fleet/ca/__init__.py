@@ -1,0 +1,1 @@
+"""The part that signs. It trusts an approved template, never a CSR."""

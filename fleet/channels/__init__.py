@@ -1,0 +1,1 @@
+"""What a device can ask through. Each channel translates to the same request."""

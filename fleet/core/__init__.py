@@ -1,0 +1,1 @@
+"""Pure decisions of the server: bytes and times in, values out, no I/O."""

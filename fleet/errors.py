@@ -1,0 +1,103 @@
+"""What can go wrong on the server's side; a class exists only if somebody handles it differently.
+
+A message says what and which; a hint says what to do now. Neither holds a key or a code.
+"""
+
+from enum import IntEnum
+
+from device_agent.wire.problems import ProblemCode
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every `fleet` command."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    NOT_FOUND = 4
+    UNREACHABLE = 5
+    BAD_INPUT = 6
+    NEEDS_ATTENTION = 7
+
+
+class FleetError(Exception):
+    """Root of the tree; `hint` is a command or an act that helps, or None."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RefusedError(FleetError):
+    """Policy says no. `code` is what a device is told."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: ProblemCode = ProblemCode.NOT_ALLOWED
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class NotFoundError(FleetError):
+    """What was named is not there."""
+
+
+class UnreachableError(FleetError):
+    """A server, broker, token or port does not answer."""
+
+
+class SequenceGapError(FleetError):
+    """A change of the allowlist is not the next one; only a whole snapshot helps."""
+
+
+class BadInputError(FleetError):
+    """A file, an argument or a request is not what it should be."""
+
+
+class UsageError(FleetError):
+    """The command was called in a way that it has not."""
+
+
+class StoreError(FleetError):
+    """The store could not read or write; what was asked may or may not have happened."""
+
+
+class StorageFullError(StoreError):
+    """The disk is full; nothing of the request was kept."""
+
+
+class NeedsAttentionError(FleetError):
+    """The check itself worked, and what it found needs somebody."""
+
+
+EXIT_CODES: dict[type[FleetError], ExitCode] = {
+    FleetError: ExitCode.FAILED,
+    RefusedError: ExitCode.REFUSED,
+    NotFoundError: ExitCode.NOT_FOUND,
+    UnreachableError: ExitCode.UNREACHABLE,
+    SequenceGapError: ExitCode.FAILED,
+    BadInputError: ExitCode.BAD_INPUT,
+    UsageError: ExitCode.USAGE,
+    StoreError: ExitCode.FAILED,
+    StorageFullError: ExitCode.FAILED,
+    NeedsAttentionError: ExitCode.NEEDS_ATTENTION,
+}
+
+PROBLEM_CODES: dict[type[FleetError], ProblemCode] = {
+    FleetError: ProblemCode.UNAVAILABLE,
+    NotFoundError: ProblemCode.UNKNOWN_DEVICE,
+    UnreachableError: ProblemCode.UNAVAILABLE,
+    SequenceGapError: ProblemCode.UNAVAILABLE,
+    BadInputError: ProblemCode.MALFORMED,
+    UsageError: ProblemCode.MALFORMED,
+    StoreError: ProblemCode.UNAVAILABLE,
+    StorageFullError: ProblemCode.UNAVAILABLE,
+    NeedsAttentionError: ProblemCode.UNAVAILABLE,
+}
+"""`RefusedError` carries its own code."""
+
+
+def problem_code(error: FleetError) -> ProblemCode:
+    """Return what a device is told about an error."""
+    return error.code if isinstance(error, RefusedError) else PROBLEM_CODES[type(error)]

@@ -1,0 +1,225 @@
+"""Records of the fleet, frozen. The life of a certificate is told by `CertificateState`."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from device_agent.wire.identity import Identity
+
+
+class CertificateState(StrEnum):
+    """Where a certificate stands in its life; stored by name."""
+
+    VOID = "void"
+    """Intent recorded, never delivered."""
+    ISSUED = "issued"
+    """Signed, waits to be confirmed."""
+    ACTIVE = "active"
+    EXPIRED_UNUSED = "expired-unused"
+    """A plain client's certificate that expired in its box before its first use; keeps grace."""
+    EXPIRED_GRACE = "expired-grace"
+    EXPIRED_FINAL = "expired-final"
+    SUPERSEDED = "superseded"
+    SUPERSEDED_ACKED = "superseded-acked"
+    """Superseded, and the device said that it dropped it."""
+    DEAD = "dead"
+    """Abandoned or replaced before it was confirmed."""
+    REVOKED = "revoked"
+
+
+ADMITTED_STATES = frozenset({CertificateState.ISSUED, CertificateState.ACTIVE})
+"""What a broker lets in, unless the device is suspended."""
+
+
+class Alarm(IntEnum):
+    """Evidence against a lineage."""
+
+    NONE = 0
+    ROLLBACK_OR_CLONE = 1
+    """Renewals are frozen."""
+    CLONE = 2
+    """Suspended as well."""
+
+
+class ClientKind(StrEnum):
+    """How a device takes part in the protocol of a certificate's life."""
+
+    AGENT = "agent"
+    """Says confirm and done."""
+    PLAIN = "plain"
+    """EST and others: its first admitted connection counts as confirm."""
+
+
+class RevocationReason(StrEnum):
+    """CRLReason by its name in RFC 5280 5.3.1."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "keyCompromise"
+    AFFILIATION_CHANGED = "affiliationChanged"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessationOfOperation"
+    PRIVILEGE_WITHDRAWN = "privilegeWithdrawn"
+
+
+class Purpose(StrEnum):
+    """What a certificate of ours is for. Each purpose has an issuing CA of its own."""
+
+    DEVICE = "device"
+    CLAIM = "claim"
+    SERVER = "server"
+    SERVICE = "service"
+    OPERATOR = "operator"
+    STATION = "station"
+
+
+class Role(StrEnum):
+    """What an operator may do."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    SECURITY = "security"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What the life of a certificate depends on; its bytes stand in the store.
+
+    `serial` grows within a device; `attempt` counts keys since `parent`, the serial it was renewed from;
+    certificates from a claim have a `code_id`, no parent, and attempt 0.
+    """
+
+    serial: str
+    key_hash: str
+    state: CertificateState
+    attempt: int = 0
+    anchor: str = ""
+    """SHA-256 of the trust anchor (root) that its chain ends in, hex."""
+    code_id: str | None = None
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """What admits a first certificate, once: a one-time code, or any other grant for one (device, key).
+
+    `key_hash` is None until a key was bound to it.
+    """
+
+    code_id: str
+    key_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One device in one domain, as the protocol sees it: the unit that is judged and committed."""
+
+    identity: Identity
+    kind: ClientKind = ClientKind.AGENT
+    certificates: tuple[Certificate, ...] = ()
+    """In the order of their serials."""
+    current: str | None = None
+    codes: tuple[Code, ...] = ()
+    """The open ones."""
+    revoked: bool = False
+    suspended: bool = False
+    alarm: Alarm = Alarm.NONE
+    code_conflict: bool = False
+    base: str | None = None
+    """Highest serial when an alarm was resolved: older evidence no longer counts."""
+    readmit: bool = False
+    """The operator said that the same device goes on: a superseded certificate may renew once more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowlistEntry:
+    """One admitted certificate: all of issuer, serial and fingerprint are compared."""
+
+    issuer: str
+    """Hex subject key identifier of the issuing CA, as the leaf's authorityKeyIdentifier names it."""
+    serial: str
+    fingerprint: str
+    """SHA-256 of the leaf's DER, hex."""
+    name: str
+    """Broker name, `<domain>:<id>` for devices."""
+    purpose: Purpose
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowlistChange:
+    """The difference that one commit made. Sequence numbers have no gaps; adds go before removes."""
+
+    sequence: int
+    added: tuple[AllowlistEntry, ...] = ()
+    removed: tuple[AllowlistEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowlist:
+    """All that a broker admits, as of one commit."""
+
+    sequence: int
+    entries: tuple[AllowlistEntry, ...] = ()
+
+
+class BrokerEventKind(StrEnum):
+    CONNECTED = "connected"
+    REFUSED = "refused"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerEvent:
+    """What happened to a connection, in the broker's own order.
+
+    `stamp` grows by one for each event of one broker run. `issuer` and `serial` are empty where the
+    client showed no certificate that reached the guard.
+    """
+
+    kind: BrokerEventKind
+    stamp: int
+    issuer: str = ""
+    serial: str = ""
+    name: str = ""
+    client_id: str = ""
+    address: str = ""
+    reason: str = ""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A live connection at a broker."""
+
+    broker: str
+    name: str
+    client_id: str
+    issuer: str
+    serial: str
+    address: str
+    connected_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOff:
+    """A live session that was dropped, and how long that took from the order to the closed session."""
+
+    broker: str
+    name: str
+    serial: str
+    cut_off_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One act, by whom and why. `details` are short texts; no keys, codes or certificates."""
+
+    at: datetime
+    action: str
+    """`<noun>.<verb>` in lower case, such as `certificate.issued`."""
+    actor: str
+    """`operator:<name>`, `device:<domain>:<id>`, `station:<name>`, `server`."""
+    domain: str = ""
+    device_id: str = ""
+    serial: str = ""
+    details: tuple[tuple[str, str], ...] = field(default=())

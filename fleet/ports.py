@@ -1,0 +1,100 @@
+"""What the use cases need from outside, as protocols. Each has one contract suite, run on every adapter."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeAlias, TypeVar
+
+from fleet.model import Allowlist, AllowlistChange, BrokerEvent, CutOff, Session
+
+Value: TypeAlias = str | int | float | bytes | None
+"""What a column can hold; times are RFC 3339 text in UTC, so that they sort and an operator can read them."""
+Row: TypeAlias = tuple[Value, ...]
+
+_Result = TypeVar("_Result")
+_Argument = TypeVar("_Argument")
+
+
+class Clock(Protocol):
+    """Tells the time; the composition root hands out the real one."""
+
+    def __call__(self) -> datetime:
+        """Return the time now, aware, in UTC."""
+        ...
+
+
+class Transaction(Protocol):
+    """SQL inside one unit of work. Statements are portable (SQLite, PostgreSQL), parameters are `?`."""
+
+    async def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        """Run a statement; return the number of rows it changed."""
+        ...
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Run one statement for each row of parameters."""
+        ...
+
+    async def fetch_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
+        """Return the first row, or None."""
+        ...
+
+    async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        """Return all rows."""
+        ...
+
+
+Work: TypeAlias = Callable[[Transaction, _Argument], Awaitable[_Result]]
+"""A unit of work: a module-level function of a transaction and one frozen argument, so that it can be
+named, logged, and run by a writer in another process."""
+
+
+class Store(Protocol):
+    """Where the fleet's records live."""
+
+    async def write(self, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
+        """Run a unit of work alone, commit it durably, and return its result.
+
+        Units are judged one after another and may share one commit (group commit); one that raises is
+        rolled back alone, and its exception comes back to its caller. After the return, the work
+        survives a power cut.
+
+        Raises:
+            StorageFullError, StoreError: the commit failed.
+        """
+        ...
+
+    async def read(self, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
+        """Run a unit of work that only reads, on a snapshot of what was committed."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the units that were handed in, and let go of the files."""
+        ...
+
+
+class BrokerEnforcer(Protocol):
+    """Makes one broker admit what the store admits, and nothing else."""
+
+    async def replace(self, allowlist: Allowlist) -> None:
+        """Make the whole set the broker's; sessions of all others are dropped."""
+        ...
+
+    async def change(self, change: AllowlistChange) -> Sequence[CutOff]:
+        """Apply the next change, drop the sessions of what it removes, return their cut-offs.
+
+        Raises:
+            SequenceGapError: the change is not the next one; nothing was applied, send a snapshot.
+            UnreachableError: the broker does not answer.
+        """
+        ...
+
+    async def kick(self, name: str) -> Sequence[CutOff]:
+        """Drop the live sessions of a broker name; they may come back."""
+        ...
+
+    async def sessions(self) -> Sequence[Session]:
+        """Return the live sessions."""
+        ...
+
+    def events(self) -> AsyncIterator[BrokerEvent]:
+        """Yield connections, refusals and ends, in the broker's order."""
+        ...

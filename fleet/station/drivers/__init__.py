@@ -1,0 +1,1 @@
+"""One existing device protocol a module."""

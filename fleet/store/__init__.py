@@ -1,0 +1,1 @@
+"""What the fleet remembers. It never decides."""

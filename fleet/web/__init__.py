@@ -1,0 +1,1 @@
+"""HTTP: certificate status, the API, the console."""
