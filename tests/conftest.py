@@ -1,0 +1,34 @@
+"""Rules of the whole suite: a missing program skips with the name of its package, and fails on CI."""
+
+import os
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+PACKAGES = {
+    "mosquitto": "mosquitto",
+    "mosquitto_pub": "mosquitto-clients",
+    "openssl": "openssl",
+    "gcc": "gcc mosquitto-dev libmosquitto-dev libssl-dev",
+    "strace": "strace",
+    "tmux": "tmux",
+}
+"""Program to the Debian package that brings it."""
+
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            if shutil.which(program) is None:
+                _miss(program)
+
+
+def _miss(program: str) -> None:
+    message = f"{program} is missing: apt-get install {PACKAGES[program]}"
+    if os.environ.get("CI"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
