@@ -1,0 +1,71 @@
+# Two commands do everything on a fresh machine, set-up included:
+#   make demo    the whole life of a small fleet, on this machine, no root, no broker to install
+#   make test    installs what the full suite needs (with apt where it may), then checks and tests everything
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix lock programs clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(if $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(name))))
+
+# What the full suite needs beside Python; `program` or `path` that proves it, then the Debian package.
+PROGRAMS := \
+  mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl cc:gcc tmux:tmux strace:strace \
+  /usr/include/mosquitto_plugin.h:mosquitto-dev /usr/include/mosquitto.h:libmosquitto-dev \
+  /usr/include/openssl/ssl.h:libssl-dev
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/ready ## run the whole life of a small fleet (PORT=/dev/ttyUSB0 adds a real device)
+	@$(BIN)/fleet demo $(if $(PORT),--port $(PORT))
+
+test: programs $(VENV)/ready ## check and test everything
+	@$(MAKE) --no-print-directory check
+	@echo "== tests"
+	@$(BIN)/pytest
+
+check: $(VENV)/ready ## lint, format, types, import contracts
+	@echo "== lint";             $(BIN)/ruff check .
+	@echo "== format";           $(BIN)/ruff format --check .
+	@echo "== types";            $(BIN)/mypy
+	@echo "== import contracts"; $(BIN)/lint-imports --no-cache | tail -n 3
+
+fix: $(VENV)/ready ## mend what the linters can mend
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock: $(VENV)/ready ## pin every dependency again in requirements.lock (hashes, no addresses)
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	  --upgrade --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	@echo "requirements.lock: $$(grep -cE '^[a-z0-9]' requirements.lock) packages"
+
+programs:
+	@missing=""; \
+	for pair in $(PROGRAMS); do \
+	  need=$${pair%%:*}; [ -e "$$need" ] || command -v "$$need" >/dev/null 2>&1 || missing="$$missing $${pair##*:}"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	root=""; [ "$$(id -u)" = 0 ] || root="sudo -n"; \
+	if command -v apt-get >/dev/null && $$root true 2>/dev/null; then \
+	  echo "== installing with apt:$$missing"; \
+	  $$root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq $$missing >/dev/null; \
+	else \
+	  echo "== the full suite needs these Debian packages; tests without them are skipped:$$missing"; \
+	fi
+
+$(VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or later found"; echo "hint: apt-get install python3 python3-venv, or name one: make PYTHON=/path/to/python3 ..."; exit 2; }
+	@echo "== making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { echo "hint: apt-get install python3-venv"; rm -rf $(VENV); exit 2; }
+
+# Each package is pinned, and checked by its hash.
+$(VENV)/ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "== installing the packages of requirements.lock into $(VENV) (the first time takes about half a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean: ## remove the virtual environment and caches
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
