@@ -1,0 +1,420 @@
+"""Reads `fleet.toml` into frozen records; every fault is told with its file, its line and a way out.
+
+It never guesses: an unknown key, an unknown mode or a value out of its bounds is refused (fail closed),
+and it holds no secret, so that the file can be shown and kept under version control.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from device_agent.wire.identity import parse_domain
+from device_agent.wire.problems import MalformedMessageError
+from fleet.errors import BadInputError
+
+_MAX_BYTES = 256 * 1024
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?", re.ASCII)
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class BrokerDriver(StrEnum):
+    """Which broker serves the devices."""
+
+    AUTO = "auto"
+    """Mosquitto with the guard where both can run, else the embedded one."""
+    MOSQUITTO = "mosquitto"
+    EMBEDDED = "embedded"
+
+
+class BrokerMode(StrEnum):
+    """Who starts Mosquitto."""
+
+    MANAGED = "managed"
+    """The service does, and leaves it running when it stops, so that it goes on enforcing."""
+    EXTERNAL = "external"
+    """Somebody else does, with the configuration of `fleet broker apply`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainConfig:
+    """A security domain, and where its leaves differ from the default profile."""
+
+    name: str
+    lifetime_days: int = 90
+    backdate_minutes: int = 60
+    """How far before now a leaf becomes valid, for devices whose clocks are slow."""
+    same_key: bool = False
+    """Renewal with the key in use is allowed (locked secure elements)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where the server listens. Port 0 picks a free one."""
+
+    bind: str = "127.0.0.1"
+    host: str = "localhost"
+    """The name that devices are told; it stands in the server's certificate."""
+    mqtt_port: int = 8883
+    mqtt_bootstrap_port: int = 8884
+    https_port: int = 8443
+    http_port: int = 8080
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """The broker that the service enforces."""
+
+    driver: BrokerDriver = BrokerDriver.AUTO
+    mode: BrokerMode = BrokerMode.MANAGED
+    stop_with_server: bool = False
+    """Stop a managed Mosquitto together with the service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """Times and limits of the certificates' life."""
+
+    grace_days: int = 30
+    """How long after its end a certificate may still ask for the next one."""
+    pending_minutes: int = 60
+    """How long an agent's certificate waits for its confirmation (T_pending)."""
+    code_lifetime_days: int = 30
+    crl_hours: int = 24
+    """From a CRL's thisUpdate to its nextUpdate; it is made anew after half of that."""
+    recover_per_minute: int = 30
+    """Requests to the recovery listener from one address, and for one device."""
+
+    @property
+    def grace(self) -> timedelta:
+        return timedelta(days=self.grace_days)
+
+    @property
+    def pending(self) -> timedelta:
+        return timedelta(minutes=self.pending_minutes)
+
+    @property
+    def code_lifetime(self) -> timedelta:
+        return timedelta(days=self.code_lifetime_days)
+
+    @property
+    def crl_lifetime(self) -> timedelta:
+        return timedelta(hours=self.crl_hours)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All that `fleet.toml` says."""
+
+    fleet: str
+    domains: tuple[DomainConfig, ...]
+    server: ServerConfig = field(default_factory=ServerConfig)
+    broker: BrokerConfig = field(default_factory=BrokerConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+    def domain(self, name: str) -> DomainConfig | None:
+        """Return a domain by its name, or None."""
+        return next((domain for domain in self.domains if domain.name == name), None)
+
+
+def load(path: Path) -> Config:
+    """Read the configuration of a fleet home.
+
+    Raises:
+        BadInputError: it cannot be read, or says something that it must not.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(
+            f"{path} cannot be read: {error.strerror}", hint="fleet init makes a fleet home"
+        ) from error
+    if len(content) > _MAX_BYTES:
+        raise BadInputError(f"{path} is larger than {_MAX_BYTES} bytes", hint="is it the right file?")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path} is not UTF-8 text", hint="save it as UTF-8 (TOML 1.0)") from error
+    return parse(text, source=str(path))
+
+
+def parse(text: str, *, source: str = "fleet.toml") -> Config:
+    """Read a configuration from its text; `source` is named in errors.
+
+    Raises:
+        BadInputError: with `source:line:` and what to do.
+    """
+    try:
+        members = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInputError(f"{source}: {error}", hint="see https://toml.io for the syntax") from error
+    top = _Section(members, where=_Where(source=source, text=text), path=())
+    config = Config(
+        fleet=_fleet_name(top.section("fleet")),
+        domains=_domains(top),
+        server=_server(top.section("server")),
+        broker=_broker(top.section("broker")),
+        policy=_policy(top.section("policy")),
+    )
+    top.close()
+    return config
+
+
+def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
+    """Return the configuration that `fleet init` writes: every key, at its default."""
+    server, broker, policy = ServerConfig(), BrokerConfig(), PolicyConfig()
+    lines = [
+        "# What this fleet is, and how its server runs. `fleet doctor` checks it; unknown keys are refused.",
+        "",
+        "[fleet]",
+        f'name = "{fleet}"',
+        "",
+        "[server]",
+        f'bind = "{server.bind}"       # address to listen on; loopback until told otherwise',
+        f'host = "{host}"       # the name devices are told, as in the server certificate',
+        f"mqtt_port = {server.mqtt_port}          # 0 picks a free port",
+        f"mqtt_bootstrap_port = {server.mqtt_bootstrap_port}",
+        f"https_port = {server.https_port}",
+        f"http_port = {server.http_port}          # certificate status: OCSP, CRL",
+        "",
+        "[broker]",
+        f'driver = "{broker.driver}"           # auto, mosquitto, embedded',
+        f'mode = "{broker.mode}"          # managed, external',
+        "stop_with_server = false   # a managed Mosquitto goes on enforcing while the server is down",
+        "",
+        "[policy]",
+        f"grace_days = {policy.grace_days}            # an expired certificate may still renew so long",
+        f"pending_minutes = {policy.pending_minutes}       # a new certificate waits so long for confirmation",
+        f"code_lifetime_days = {policy.code_lifetime_days}",
+        f"crl_hours = {policy.crl_hours}",
+        f"recover_per_minute = {policy.recover_per_minute}",
+    ]
+    for name in domains:
+        domain = DomainConfig(name=name)
+        lines += [
+            "",
+            f"[domains.{name}]",
+            f"lifetime_days = {domain.lifetime_days}",
+            f"backdate_minutes = {domain.backdate_minutes}      # for devices whose clocks are slow",
+            "same_key = false           # renewal makes a new key, unless a device cannot",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _fleet_name(section: "_Section") -> str:
+    name = section.label("name")
+    section.close()
+    return name
+
+
+def _domains(top: "_Section") -> tuple[DomainConfig, ...]:
+    table = top.section("domains")
+    found = tuple(_domain(table.section(name), name) for name in table.names())
+    if not found:
+        raise top.error("domains", "the fleet has no security domain", hint="add [domains.prod]")
+    return found
+
+
+def _domain(section: "_Section", name: str) -> DomainConfig:
+    try:
+        parse_domain(name)
+    except MalformedMessageError as error:
+        raise section.error(None, f"domain {error}", hint="such as [domains.prod]") from error
+    default = DomainConfig(name=name)
+    domain = DomainConfig(
+        name=name,
+        lifetime_days=section.integer("lifetime_days", default.lifetime_days, bounds=(1, 3650)),
+        backdate_minutes=section.integer("backdate_minutes", default.backdate_minutes, bounds=(0, 1440)),
+        same_key=section.flag("same_key", default=default.same_key),
+    )
+    section.close()
+    return domain
+
+
+def _server(section: "_Section") -> ServerConfig:
+    default = ServerConfig()
+    server = ServerConfig(
+        bind=section.host("bind", default.bind),
+        host=section.host("host", default.host),
+        mqtt_port=section.integer("mqtt_port", default.mqtt_port, bounds=_PORTS),
+        mqtt_bootstrap_port=section.integer(
+            "mqtt_bootstrap_port", default.mqtt_bootstrap_port, bounds=_PORTS
+        ),
+        https_port=section.integer("https_port", default.https_port, bounds=_PORTS),
+        http_port=section.integer("http_port", default.http_port, bounds=_PORTS),
+    )
+    section.close()
+    ports = [server.mqtt_port, server.mqtt_bootstrap_port, server.https_port, server.http_port]
+    chosen = [port for port in ports if port]
+    if len(set(chosen)) != len(chosen):
+        raise section.error(None, "two listeners have the same port", hint="give each its own, or 0")
+    return server
+
+
+def _broker(section: "_Section") -> BrokerConfig:
+    default = BrokerConfig()
+    broker = BrokerConfig(
+        driver=section.word("driver", default.driver, words=BrokerDriver),
+        mode=section.word("mode", default.mode, words=BrokerMode),
+        stop_with_server=section.flag("stop_with_server", default=default.stop_with_server),
+    )
+    section.close()
+    if broker.mode is BrokerMode.EXTERNAL and broker.driver is not BrokerDriver.MOSQUITTO:
+        raise section.error("mode", "only Mosquitto can be external", hint='set driver = "mosquitto"')
+    return broker
+
+
+def _policy(section: "_Section") -> PolicyConfig:
+    default = PolicyConfig()
+    policy = PolicyConfig(
+        grace_days=section.integer("grace_days", default.grace_days, bounds=(0, 3650)),
+        pending_minutes=section.integer("pending_minutes", default.pending_minutes, bounds=(1, 43200)),
+        code_lifetime_days=section.integer(
+            "code_lifetime_days", default.code_lifetime_days, bounds=(1, 3650)
+        ),
+        crl_hours=section.integer("crl_hours", default.crl_hours, bounds=(1, 720)),
+        recover_per_minute=section.integer(
+            "recover_per_minute", default.recover_per_minute, bounds=(1, 60000)
+        ),
+    )
+    section.close()
+    return policy
+
+
+_PORTS = (0, 65535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Where:
+    """Finds the line of a key again: tomllib tells values, not where they stood."""
+
+    source: str
+    text: str
+
+    def line(self, path: Sequence[str], key: str | None) -> int | None:
+        """Return the line of `key` in the section `path`, or of its header, or None."""
+        section: tuple[str, ...] = ()
+        header: int | None = None if path else 1
+        for number, line in enumerate(self.text.splitlines(), start=1):
+            if (found := _header(line)) is not None:
+                section = found
+                if section[: len(path)] == tuple(path):
+                    header = header or number
+                    if key is not None and section[len(path) :][:1] == (key,):
+                        return number
+            elif key is not None and (*section, *_key(line)) == (*path, key):
+                return number
+        return header
+
+
+def _header(line: str) -> tuple[str, ...] | None:
+    match = re.match(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(?:#.*)?$", line)
+    return None if match is None else _parts(match.group(1))
+
+
+def _key(line: str) -> tuple[str, ...]:
+    match = re.match(r"\s*([^#=]+?)\s*=", line)
+    return () if match is None else _parts(match.group(1))
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+class _Section:
+    """The members of one table; what was not asked for when it is closed is unknown, and refused."""
+
+    __slots__ = ("_asked", "_members", "_path", "_where")
+
+    def __init__(self, members: Mapping[str, object], *, where: _Where, path: tuple[str, ...]) -> None:
+        self._members = members
+        self._where = where
+        self._path = path
+        self._asked: list[str] = []
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all members."""
+        return tuple(self._members)
+
+    def section(self, name: str) -> "_Section":
+        """Return a table inside this one; absent counts as empty."""
+        value = self._take(name)
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            raise self.error(name, f"{name} must be a table", hint=f"write [{'.'.join((*self._path, name))}]")
+        return _Section(value, where=self._where, path=(*self._path, name))
+
+    def label(self, name: str) -> str:
+        """Return a name that is a DNS label; it must be there."""
+        value = self._take(name)
+        try:
+            return parse_domain(value)
+        except MalformedMessageError as error:
+            raise self.error(name, f"{name}: {error}", hint=f'such as {name} = "acme"') from error
+
+    def host(self, name: str, default: str) -> str:
+        """Return a host name or an IP address."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and _HOST.fullmatch(value):
+            return value
+        raise self.error(name, f"{name} must be a host name or an address", hint=f'such as "{default}"')
+
+    def integer(self, name: str, default: int, *, bounds: tuple[int, int]) -> int:
+        """Return an integer in a closed range."""
+        value = self._take(name)
+        if value is None:
+            return default
+        lowest, highest = bounds
+        if isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest:
+            return value
+        raise self.error(
+            name, f"{name} must be an integer from {lowest} to {highest}", hint=f"the default is {default}"
+        )
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return true or false."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, bool):
+            return value
+        raise self.error(name, f"{name} must be true or false", hint=f"the default is {str(default).lower()}")
+
+    def word(self, name: str, default: _Word, *, words: type[_Word]) -> _Word:
+        """Return one of the words of an enumeration."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in {word.value for word in words}:
+            return words(value)
+        raise self.error(
+            name, f"{name} must be one of {', '.join(words)}", hint=f"the default is {default.value}"
+        )
+
+    def close(self) -> None:
+        """Refuse what nobody asked for."""
+        for name in self._members:
+            if name not in self._asked:
+                near = difflib.get_close_matches(name, self._asked, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(self._asked)}"
+                place = f"[{'.'.join(self._path)}]" if self._path else "the file"
+                raise self.error(name, f"unknown key {name!r} in {place}", hint=hint)
+
+    def error(self, name: str | None, message: str, *, hint: str) -> BadInputError:
+        """Return the error for a member of this table, with its file and line."""
+        line = self._where.line(self._path, name)
+        place = self._where.source if line is None else f"{self._where.source}:{line}"
+        return BadInputError(f"{place}: {message}", hint=hint)
+
+    def _take(self, name: str) -> object:
+        self._asked.append(name)
+        return self._members.get(name)
