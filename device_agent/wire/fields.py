@@ -117,12 +117,12 @@ class Fields:
     def base64(self, name: str, *, longest: int) -> bytes:
         """Return the bytes behind base64 (RFC 4648 4, strict) of at most `longest` bytes."""
         value = self._members.get(name)
-        if isinstance(value, str) and len(value) <= longest * 4 // 3 + 4:
+        if isinstance(value, str) and 1 <= len(value) <= longest * 4 // 3 + 4:
             try:
                 return base64.b64decode(value, validate=True)
             except binascii.Error:
                 pass
-        raise MalformedMessageError(f"{name} must be base64 of at most {longest} bytes")
+        raise MalformedMessageError(f"{name} must be base64 of 1 to {longest} bytes")
 
     def hex(self, name: str, *, lowest: int, highest: int) -> bytes:
         """Return the bytes behind hex digits, `lowest` to `highest` of them in bytes."""

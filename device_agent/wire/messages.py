@@ -434,10 +434,10 @@ class Problem:
 
 Reply: TypeAlias = Issued | Confirmed | DoneAck | Dead | Status | Time | Pending | Problem
 
-_REQUESTS: dict[str, type[Request]] = {
+REQUEST_TYPES: dict[str, type[Request]] = {
     kind.kind: kind for kind in (Enroll, Renew, Confirm, Done, StatusQuery, TimeQuery)
 }
-_REPLIES: dict[str, type[Reply]] = {
+REPLY_TYPES: dict[str, type[Reply]] = {
     kind.kind: kind for kind in (Issued, Confirmed, DoneAck, Dead, Status, Time, Pending, Problem)
 }
 
@@ -450,15 +450,15 @@ def parse_request(body: bytes) -> Request:
         MalformedMessageError: the body is none of its messages.
     """
     fields = parse_object(body)
-    kind = _envelope(fields, known=_REQUESTS.keys())
-    return _REQUESTS[kind].read(fields.text("id", longest=_LONGEST_ID), fields)
+    kind = _envelope(fields, known=REQUEST_TYPES.keys())
+    return REQUEST_TYPES[kind].read(fields.text("id", longest=_LONGEST_ID), fields)
 
 
 def parse_reply(body: bytes) -> Reply:
     """Return what the server answers; raises as `parse_request` does."""
     fields = parse_object(body)
-    kind = _envelope(fields, known=_REPLIES.keys())
-    return _REPLIES[kind].read(fields.text("id", longest=_LONGEST_ID), fields)
+    kind = _envelope(fields, known=REPLY_TYPES.keys())
+    return REPLY_TYPES[kind].read(fields.text("id", longest=_LONGEST_ID), fields)
 
 
 def encode(message: Request | Reply) -> bytes:
