@@ -9,9 +9,13 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
 
 from device_agent.wire.identity import parse_device_id, parse_serial, parse_sha256
 from device_agent.wire.problems import MalformedMessageError
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LIST_LENGTH = 64
@@ -147,6 +151,13 @@ class Fields:
         if name not in self:
             return ()
         return tuple(parse_sha256(item) for item in self.texts(name, longest=64))
+
+    def word(self, name: str, *, of: type[_Word]) -> _Word:
+        """Return one of the words of an enumeration."""
+        try:
+            return of(self.text(name, longest=32))
+        except ValueError as error:
+            raise MalformedMessageError(f"{name} must be one of {', '.join(of)}") from error
 
     def object(self, name: str) -> "Fields":
         """Return the members of an object inside this one."""
