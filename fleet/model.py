@@ -62,7 +62,7 @@ class RevocationReason(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a certificate of ours is for. Each purpose has an issuing CA of its own."""
+    """What a certificate of ours is for. Each purpose has an issuing CA of its own, but the last two."""
 
     DEVICE = "device"
     CLAIM = "claim"
@@ -70,6 +70,10 @@ class Purpose(StrEnum):
     SERVICE = "service"
     OPERATOR = "operator"
     STATION = "station"
+    SIGNER = "signer"
+    """OCSP responders and time keys, of the CA that they speak for."""
+    AUTHORITY = "authority"
+    """Roots and issuing CAs."""
 
 
 class Role(StrEnum):
