@@ -1,0 +1,1 @@
+"""Puts the agent on a Linux image: an overlay archive with its units, its claim and its trust anchors."""

@@ -1,0 +1,71 @@
+"""`python -m firmware_scripts.linux`: writes the overlay archive that an image build unpacks at its root."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from firmware_scripts.linux.overlay import Batch, archive, entries
+
+_EXIT_BAD_INPUT = 6
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,253}:[0-9]{1,5}", re.ASCII)
+_ID_PREFIX = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_:-]{0,31})?", re.ASCII)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of this script."""
+    made = argparse.ArgumentParser(prog="python -m firmware_scripts.linux", description=__doc__)
+    made.add_argument("--bootstrap", required=True, metavar="HOST:PORT", help="the bootstrap listener")
+    made.add_argument("--trust", required=True, type=Path, metavar="PEM", help="what the server is known by")
+    made.add_argument("--claim", required=True, metavar="CERT,KEY", help="the claim certificate of the batch")
+    made.add_argument("--id-prefix", default="", metavar="TEXT", help="put before each machine's own number")
+    made.add_argument("--output", required=True, type=Path, metavar="TAR", help="the archive to write")
+    return made
+
+
+def batch_of(arguments: argparse.Namespace) -> Batch:
+    """Return the checked batch; raises ValueError with what to do."""
+    if not _HOST_AND_PORT.fullmatch(arguments.bootstrap):
+        raise ValueError("--bootstrap must be HOST:PORT")
+    if not _ID_PREFIX.fullmatch(arguments.id_prefix):
+        raise ValueError("--id-prefix must be at most 32 of A-Z a-z 0-9 _ : - and start with no sign")
+    certificate, comma, key = arguments.claim.partition(",")
+    if not comma:
+        raise ValueError("--claim must be CERT,KEY: two files")
+    return Batch(
+        bootstrap=arguments.bootstrap,
+        trust=arguments.trust,
+        claim_certificate=Path(certificate),
+        claim_key=Path(key),
+        id_prefix=arguments.id_prefix,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the archive; return the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        _write_private(arguments.output, archive(entries(batch_of(arguments))))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _EXIT_BAD_INPUT
+    print(f"wrote {arguments.output}: unpack it at the root of the image", file=sys.stderr)
+    return 0
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """The archive holds the claim's key: only its owner may read it."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
