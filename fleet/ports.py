@@ -1,7 +1,7 @@
 """What the use cases need from outside, as protocols. Each has one contract suite, run on every adapter."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias, TypeVar
 
 from fleet.model import Allowlist, AllowlistChange, BrokerEvent, CutOff, Session
@@ -97,4 +97,28 @@ class BrokerEnforcer(Protocol):
 
     def events(self) -> AsyncIterator[BrokerEvent]:
         """Yield connections, refusals and ends, in the broker's order."""
+        ...
+
+
+class SupervisedBroker(BrokerEnforcer, Protocol):
+    """A broker whose list the service keeps right, whatever happens to either of them."""
+
+    async def doubtful(self) -> str:
+        """Return, each time the broker's list is in doubt (start, restart, digest mismatch), with the reason."""
+        ...
+
+    async def stamp(self) -> int:
+        """Return the highest stamp handed out so far; the next event has a higher one."""
+        ...
+
+    async def publish_crls(self, crls: Sequence[bytes]) -> None:
+        """Give the broker the CRLs (DER) of all issuing CAs, for cause only: its second layer.
+
+        Raises:
+            FleetError: a CRL is not right, or the broker did not take it; the earlier ones stay in force.
+        """
+        ...
+
+    def age(self) -> timedelta:
+        """Return how long ago the broker's list was last proven equal to the store's."""
         ...

@@ -1,0 +1,148 @@
+"""Keeps every broker's list equal to the store's: a snapshot when in doubt, else changes without a gap.
+
+It never computes a difference of its own: the store hands out changes with the sequence numbers of their
+commits, and whatever does not fit is followed by the whole set.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import timedelta
+
+from fleet.errors import FleetError, SequenceGapError
+from fleet.model import CutOff, Session
+from fleet.ports import Store, SupervisedBroker
+from fleet.store import allowlist
+
+_REMEMBERED_CHANGES = 1024
+_RETRY_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class BrokerLink:
+    """All brokers of the fleet, as the use cases see them. With no broker, every call is done at once."""
+
+    def __init__(self, store: Store, brokers: Sequence[SupervisedBroker]) -> None:
+        self._followers = tuple(_Follower(store, broker) for broker in brokers)
+
+    @property
+    def brokers(self) -> tuple[SupervisedBroker, ...]:
+        """The brokers themselves."""
+        return tuple(follower.broker for follower in self._followers)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for follower in self._followers:
+                group.create_task(follower.run())
+
+    async def synchronise(self) -> None:
+        """Give every broker the whole set now; raises `FleetError` when one does not take it."""
+        for follower in self._followers:
+            await follower.snapshot()
+
+    async def reach(self, sequence: int) -> tuple[CutOff, ...]:
+        """Make every broker apply all changes up to `sequence`; return the sessions that this one ended.
+
+        Raises:
+            UnreachableError: a broker does not answer; it gets the whole set when it is back.
+        """
+        ended: list[CutOff] = []
+        for follower in self._followers:
+            ended += await follower.reach(sequence)
+        return tuple(ended)
+
+    async def kick(self, name: str) -> tuple[CutOff, ...]:
+        """Drop the live sessions of a broker name everywhere; they may come back."""
+        ended: list[CutOff] = []
+        for broker in self.brokers:
+            ended += await broker.kick(name)
+        return tuple(ended)
+
+    async def sessions(self) -> tuple[Session, ...]:
+        """Return the live sessions of all brokers."""
+        found: list[Session] = []
+        for broker in self.brokers:
+            found += await broker.sessions()
+        return tuple(found)
+
+    async def publish_crls(self, crls: Sequence[bytes]) -> None:
+        """Give every broker its second layer."""
+        for broker in self.brokers:
+            await broker.publish_crls(crls)
+
+    def age(self) -> timedelta | None:
+        """Return the age of the oldest list, or None where there is no broker."""
+        return max((broker.age() for broker in self.brokers), default=None)
+
+
+class _Follower:
+    """One broker and how far it has come."""
+
+    def __init__(self, store: Store, broker: SupervisedBroker) -> None:
+        self.broker = broker
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._applied: int | None = None
+        self._ended: OrderedDict[int, tuple[CutOff, ...]] = OrderedDict()
+
+    async def run(self) -> None:
+        while True:
+            reason = await self.broker.doubtful()
+            _log.info("the broker's list is replaced: %s", reason)
+            try:
+                await self.snapshot()
+            except FleetError as error:
+                _log.warning("the broker did not take its list: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def snapshot(self) -> tuple[CutOff, ...]:
+        """Give the broker the whole set."""
+        async with self._lock:
+            return await self._replace()
+
+    async def reach(self, sequence: int) -> tuple[CutOff, ...]:
+        async with self._lock:
+            if self._applied is None or self._applied < sequence:
+                await self._catch_up(sequence)
+            return self._ended.get(sequence, ())
+
+    async def _catch_up(self, sequence: int) -> None:
+        if self._applied is None:
+            self._remember(sequence, await self._replace())
+            return
+        for change in await self._store.read(allowlist.changes_after, self._applied):
+            try:
+                self._remember(change.sequence, tuple(await self.broker.change(change)))
+            except SequenceGapError as error:
+                _log.warning("%s; the broker gets the whole list", error)
+                self._remember(sequence, await self._replace())
+                return
+            except FleetError:
+                self._applied = None  # it may have applied the change or not: in doubt
+                raise
+            self._applied = change.sequence
+
+    async def _replace(self) -> tuple[CutOff, ...]:
+        """Replace the list; who is gone afterwards was cut off within the time that this took."""
+        self._applied = None
+        listed = await self._store.read(allowlist.snapshot, None)
+        before = await self.broker.sessions()
+        started = time.perf_counter()
+        await self.broker.replace(listed)
+        after = {(session.client_id, session.serial) for session in await self.broker.sessions()}
+        took_ms = (time.perf_counter() - started) * 1000
+        self._applied = listed.sequence
+        return tuple(
+            CutOff(broker=session.broker, name=session.name, serial=session.serial, cut_off_ms=took_ms)
+            for session in before
+            if (session.client_id, session.serial) not in after
+        )
+
+    def _remember(self, sequence: int, ended: tuple[CutOff, ...]) -> None:
+        self._ended[sequence] = ended
+        if len(self._ended) > _REMEMBERED_CHANGES:
+            self._ended.popitem(last=False)

@@ -1,0 +1,85 @@
+"""What every use case is given: the store, the authority, time, randomness, the brokers, the configuration.
+
+And who asks, as the channel proved it. Both are frozen; only the composition root makes a context.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from device_agent.wire.identity import Identity
+from fleet.ca.hierarchy import Authority
+from fleet.config import Config
+from fleet.ports import Clock, Store
+from fleet.ra.allowlist import BrokerLink
+from fleet.ra.crls import CrlBook
+from fleet.ra.limits import RateLimiter
+from fleet.ra.nonces import Nonces
+from fleet.ra.presence import Presence
+from fleet.ra.shown import ShownCertificate
+
+
+class Listener(StrEnum):
+    """By which door a request came in."""
+
+    BOOTSTRAP = "bootstrap"
+    """MQTT before enrollment: the client id is the hash of the key, the certificate a claim."""
+    OPERATIONAL = "operational"
+    """MQTT with a device's own certificate; the guard vouches for the topic."""
+    HTTPS = "https"
+    RECOVERY = "recovery"
+    """HTTPS without a client certificate, with a fresh signature by the certificate's key."""
+    ADMIN = "admin"
+    """The socket in the home, open to its owner alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks, as far as the channel has proved it."""
+
+    listener: Listener
+    address: str = ""
+    client_id: str = ""
+    """Bootstrap: hex SHA-256 of the CSR's SubjectPublicKeyInfo."""
+    certificate: ShownCertificate | None = None
+    """What TLS or a recovery proof has shown."""
+    identity: Identity | None = None
+    """Operational: from the topic, which the guard admits for this very certificate only."""
+    serial: str = ""
+    station: str = ""
+    """Admin socket: the station that this home runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where the listeners answer; ports are the real ones. 0: this listener does not run."""
+
+    host: str
+    mqtt_port: int = 0
+    mqtt_bootstrap_port: int = 0
+    https_port: int = 0
+    http_port: int = 0
+
+    @property
+    def status_url(self) -> str:
+        """Root of OCSP, CRL and AIA addresses, plain HTTP as RFC 5280 clients need it."""
+        return f"http://{self.host}:{self.http_port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """All that a use case may touch."""
+
+    fleet: str
+    config: Config
+    store: Store
+    authority: Authority
+    clock: Clock
+    randomness: Callable[[int], bytes]
+    endpoints: Endpoints
+    broker: BrokerLink
+    crls: CrlBook
+    presence: Presence
+    nonces: Nonces
+    by_address: RateLimiter
+    by_device: RateLimiter

@@ -1,0 +1,36 @@
+"""Holds the certificate revocation list that each issuing CA has in force, ready to be served."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedCrl:
+    """A signed list (RFC 5280 5): its bytes, and until when it may be believed."""
+
+    issuer: str
+    der: bytes
+    number: int
+    this_update: datetime
+    next_update: datetime
+
+
+class CrlBook:
+    """The newest list of each issuing CA; lists come in with growing numbers only."""
+
+    def __init__(self) -> None:
+        self._published: dict[str, PublishedCrl] = {}
+
+    def put(self, crl: PublishedCrl) -> None:
+        """Take a list into force, unless a newer one is."""
+        known = self._published.get(crl.issuer)
+        if known is None or known.number < crl.number:
+            self._published[crl.issuer] = crl
+
+    def find(self, issuer: str) -> PublishedCrl | None:
+        """Return the list of an issuing CA, by the hex of its subject key identifier."""
+        return self._published.get(issuer)
+
+    def all(self) -> tuple[PublishedCrl, ...]:
+        """Return all lists in force."""
+        return tuple(self._published.values())

@@ -1,0 +1,122 @@
+"""Stands before every HTTP route: what TLS proved about the asker, body caps, errors as problem documents.
+
+It never decides who may do what; it tells the use cases what the channel proved. A certificate in a header
+is nobody's proof here.
+"""
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+
+from device_agent.wire.problems import MalformedMessageError, ProblemCode, Retry
+from fleet.errors import FleetError, problem_code
+from fleet.ra.shown import ShownCertificate, shown_certificate
+
+PROBLEM_TYPE = "application/problem+json"
+BODY_SECONDS = 10
+"""A client that sends slower than its whole body in this time is cut off."""
+
+HTTP_STATUS: dict[ProblemCode, HTTPStatus] = {
+    ProblemCode.MALFORMED: HTTPStatus.BAD_REQUEST,
+    ProblemCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ProblemCode.UNSUPPORTED_VERSION: HTTPStatus.BAD_REQUEST,
+    ProblemCode.UNSUPPORTED_TYPE: HTTPStatus.BAD_REQUEST,
+    ProblemCode.BAD_CSR: HTTPStatus.BAD_REQUEST,
+    ProblemCode.BAD_KEY: HTTPStatus.BAD_REQUEST,
+    ProblemCode.KEY_IN_USE: HTTPStatus.CONFLICT,
+    ProblemCode.BAD_IDENTITY: HTTPStatus.BAD_REQUEST,
+    ProblemCode.NOT_ALLOWED: HTTPStatus.FORBIDDEN,
+    ProblemCode.CODE_INVALID: HTTPStatus.FORBIDDEN,
+    ProblemCode.CODE_CONFLICT: HTTPStatus.CONFLICT,
+    ProblemCode.NOT_CURRENT: HTTPStatus.CONFLICT,
+    ProblemCode.UNKNOWN_DEVICE: HTTPStatus.NOT_FOUND,
+    ProblemCode.REVOKED: HTTPStatus.FORBIDDEN,
+    ProblemCode.SUSPENDED: HTTPStatus.FORBIDDEN,
+    ProblemCode.FROZEN: HTTPStatus.CONFLICT,
+    ProblemCode.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
+    ProblemCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    ProblemCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""One row a code: RFC 9110 15 chooses the status, the code stays the exact word."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_log = logging.getLogger(__name__)
+
+
+def problem_response(
+    code: ProblemCode, detail: str, *, hint: str | None = None, status: HTTPStatus | None = None
+) -> web.Response:
+    """Return a problem document (RFC 9457 3); `code` and `hint` are extension members (3.2)."""
+    status = status or HTTP_STATUS[code]
+    document = {"title": status.phrase, "status": status.value, "detail": detail, "code": code.value}
+    if hint is not None:
+        document["hint"] = hint
+    return web.json_response(document, status=status, content_type=PROBLEM_TYPE)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Turn what a route raises into a problem document; the service goes on."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        return _http_problem(error)
+    except FleetError as error:
+        return problem_response(problem_code(error), str(error), hint=error.hint)
+    except MalformedMessageError as error:
+        return problem_response(ProblemCode.MALFORMED, str(error))
+    except Exception:  # noqa: BLE001 - the outermost edge of one request; others must not suffer from it
+        _log.exception("%s %s failed", request.method, request.path)
+        return problem_response(
+            ProblemCode.UNAVAILABLE,
+            "the request could not be done",
+            hint="see the server's log",
+            status=HTTPStatus.INTERNAL_SERVER_ERROR,
+        )
+
+
+def _http_problem(error: web.HTTPException) -> web.Response:
+    status = HTTPStatus(error.status)
+    document = {"title": status.phrase, "status": status.value, "detail": error.reason}
+    kept = {name: value for name, value in error.headers.items() if name in {"Allow", "Retry-After"}}
+    return web.Response(
+        body=json.dumps(document).encode(), status=status, content_type=PROBLEM_TYPE, headers=kept
+    )
+
+
+async def body_of(request: web.Request, *, longest: int) -> bytes:
+    """Return the whole body, or raise the HTTP error for one that is too long or too slow."""
+    if (request.content_length or 0) > longest:
+        raise web.HTTPRequestEntityTooLarge(max_size=longest, actual_size=request.content_length or 0)
+    parts = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.content.iter_any():
+                parts += part
+                if len(parts) > longest:
+                    raise web.HTTPRequestEntityTooLarge(max_size=longest, actual_size=len(parts))
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+    return bytes(parts)
+
+
+def peer_certificate(request: web.Request) -> ShownCertificate | None:
+    """Return the client certificate of the connection, whose chain TLS has verified, or None."""
+    transport = request.transport
+    tls = None if transport is None else transport.get_extra_info("ssl_object")
+    if not isinstance(tls, ssl.SSLObject):
+        return None
+    der = tls.getpeercert(binary_form=True)
+    return None if der is None else shown_certificate(der)
+
+
+def retry_headers(retry: Retry, seconds: int | None) -> dict[str, str]:
+    """Return the Retry-After header (RFC 9110 10.2.3) that says the same as the body."""
+    return {"Retry-After": str(seconds)} if retry is Retry.LATER and seconds is not None else {}
