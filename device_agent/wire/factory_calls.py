@@ -93,6 +93,11 @@ def encode_foreign_refusal(request: Header, rc: int) -> bytes:
     return smp.encode(request.response(), {"rc": rc})
 
 
+def encode_parameters(request: Header, *, largest: int) -> bytes:
+    """Return the answer to the OS group's "MCUmgr parameters": one buffer, of that many bytes."""
+    return smp.encode(request.response(), {"buf_size": largest, "buf_count": 1})
+
+
 def parse_answer(message: bytes, *, group: int) -> Answer:
     """Return what a device answered.
 
