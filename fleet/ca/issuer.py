@@ -1,0 +1,184 @@
+"""A certification authority at work: lint, then sign what was linted, then verify what was signed.
+
+Signs approved templates alone; it never sees a request, and what the lint refuses never meets the key.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fleet.ca import der, lint
+from fleet.ca.building import builder_of, key_identifier
+from fleet.ca.signers import PrivateKey, Signer, hash_of, rehearsal_key, sign_instead
+from fleet.core.goodkey import certified_key, key_hash
+from fleet.core.profile import IssuerFacts, Template
+from fleet.errors import FleetError
+from fleet.model import Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCertificate:
+    """A signed certificate, and the facts that records are kept by."""
+
+    der: bytes
+    serial: str
+    issuer_id: str
+    fingerprint: str
+    """Hex SHA-256 of the DER."""
+    key_hash: str
+    anchor: str
+    """Hex SHA-256 of the root that its chain ends in."""
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def pem(self) -> str:
+        return pem_of(self.der)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """A root or an issuing CA: its certificate, and a signer for its key."""
+
+    certificate: x509.Certificate
+    signer: Signer
+    purpose: Purpose
+    """Of the certificates that it signs; a root signs authorities."""
+    fleet: str
+    domain: str = ""
+    anchor: str
+    """Hex SHA-256 of the root's DER."""
+    rehearsal: PrivateKey
+    """Signs what the lint looks at; worth nothing, and never leaves this process."""
+
+    @property
+    def issuer_id(self) -> str:
+        """Hex subject key identifier, as its certificates name it (RFC 5280 4.2.1.1)."""
+        return issuer_id_of(self.certificate)
+
+    @property
+    def not_after(self) -> datetime:
+        return self.certificate.not_valid_after_utc
+
+    @property
+    def chain_pem(self) -> str:
+        """From the leaf's issuer up, without the root."""
+        return pem_of(self.certificate.public_bytes(Encoding.DER))
+
+    def facts(self, status_url: str) -> IssuerFacts:
+        """Return what a template must know; `status_url` is plain http, host and port."""
+        return IssuerFacts(
+            issuer_id=self.issuer_id,
+            not_after=self.not_after,
+            status_url=status_url,
+            # A root's key is off line, and it delegates to nobody: its CRL speaks for it.
+            has_ocsp=self.purpose is not Purpose.AUTHORITY,
+        )
+
+    def issue(self, template: Template, *, serial: str) -> IssuedCertificate:
+        """Return the signed certificate of an approved template; `serial` is 32 hex, recorded before.
+
+        Raises:
+            FleetError: the lint found a fault and nothing was signed, or the signer failed.
+        """
+        self._require_own(template)
+        case = lint.Case(
+            certificate=builder_of(template, serial=serial, issuer=self.certificate).sign(
+                self.rehearsal, hash_of(self.signer.public_key)
+            ),
+            template=template,
+            serial=serial,
+            issuer=self.certificate,
+            fleet=self.fleet,
+            domain=self.domain,
+        )
+        lint.require_clean(case)
+        return self._facts_of(_sign_linted(case.certificate, self.signer), serial)
+
+    def _require_own(self, template: Template) -> None:
+        # A CA signs for its one purpose, and for the OCSP responder and time key that speak for it.
+        is_signer = template.purpose is Purpose.SIGNER and self.purpose is not Purpose.AUTHORITY
+        is_own = template.purpose is self.purpose or is_signer
+        if not is_own or template.issuer is None or template.issuer.issuer_id != self.issuer_id:
+            raise FleetError(
+                f"a {template.purpose} certificate is not for the {self.purpose} CA {self.issuer_id} to sign",
+                hint="this is a defect of the server: report it with this line",
+            )
+
+    def _facts_of(self, certificate: x509.Certificate, serial: str) -> IssuedCertificate:
+        _verify(certificate, self.certificate)
+        encoded = certificate.public_bytes(Encoding.DER)
+        return IssuedCertificate(
+            der=encoded,
+            serial=serial,
+            issuer_id=self.issuer_id,
+            fingerprint=hashlib.sha256(encoded).hexdigest(),
+            key_hash=key_hash(certified_key(certificate.public_key())),
+            anchor=self.anchor,
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+        )
+
+
+def self_sign(
+    template: Template, signer: Signer, *, serial: str, fleet: str, domain: str
+) -> x509.Certificate:
+    """Return the certificate of a root, signed by its own key.
+
+    Raises:
+        FleetError: the lint found a fault and nothing was signed, or the signer failed.
+    """
+    rehearsal = rehearsal_key(signer.public_key)
+    certificate = builder_of(template, serial=serial, issuer=None).sign(rehearsal, hash_of(signer.public_key))
+    lint.require_clean(
+        lint.Case(
+            certificate=certificate, template=template, serial=serial, issuer=None, fleet=fleet, domain=domain
+        )
+    )
+    root = _sign_linted(certificate, signer)
+    _verify(root, root)
+    return root
+
+
+def _sign_linted(linted: x509.Certificate, signer: Signer) -> x509.Certificate:
+    encoded = sign_instead(linted.public_bytes(Encoding.DER), signer)
+    certificate = x509.load_der_x509_certificate(encoded)
+    if certificate.tbs_certificate_bytes != linted.tbs_certificate_bytes:
+        raise FleetError("what was signed is not what was linted", hint="this is a defect: report it")
+    return certificate
+
+
+def _verify(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    # A signer that computes wrongly (a fault, a failing token) may give its key away with the result.
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError) as error:
+        raise FleetError(
+            f"the key of {issuer.subject.rfc4514_string()} made a signature that does not verify",
+            hint="check the key's file or token; nothing was issued",
+        ) from error
+
+
+def issuer_id_of(certificate: x509.Certificate) -> str:
+    """Return the hex subject key identifier of a CA's certificate."""
+    return key_identifier(certificate).digest.hex()
+
+
+def fingerprint_of(certificate: x509.Certificate) -> str:
+    """Return the hex SHA-256 of a certificate's DER."""
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def pem_of(encoded: bytes) -> str:
+    """Return a certificate's PEM."""
+    return der.pem("CERTIFICATE", encoded).decode()
+
+
+def pem_bundle(certificates: Sequence[x509.Certificate]) -> str:
+    """Return several certificates in one PEM file, in their order."""
+    return "".join(pem_of(certificate.public_bytes(Encoding.DER)) for certificate in certificates)

@@ -1,0 +1,266 @@
+"""Named rules for a kind of certificate, and the only maker of templates.
+
+A template holds what the applicant may have, never what a request wished for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from device_agent.wire.identity import Identity, dns_label, dns_name
+from fleet.core.goodkey import ALL_KEY_TYPES, CertifiedKey, KeyType, certified_key, check_key
+from fleet.errors import BadInputError
+from fleet.model import Purpose
+
+
+class Usage(StrEnum):
+    """Extended key usages (RFC 5280 4.2.1.12, RFC 6960 4.2.2.2)."""
+
+    CLIENT_AUTH = "clientAuth"
+    SERVER_AUTH = "serverAuth"
+    OCSP_SIGNING = "OCSPSigning"
+    TIME_STAMPING = "timeStamping"
+
+
+class KeyUsage(StrEnum):
+    """Key usages that we grant (RFC 5280 4.2.1.3)."""
+
+    DIGITAL_SIGNATURE = "digitalSignature"
+    KEY_CERT_SIGN = "keyCertSign"
+    CRL_SIGN = "cRLSign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerFacts:
+    """What a template must know of the CA that will sign it."""
+
+    issuer_id: str
+    """Hex subject key identifier."""
+    not_after: datetime
+    status_url: str
+    """Plain HTTP, scheme, host and port, as RFC 5280 clients need it."""
+    has_ocsp: bool = True
+
+    @property
+    def crl_url(self) -> str:
+        return f"{self.status_url}/crl/{self.issuer_id}.crl"
+
+    @property
+    def certificate_url(self) -> str:
+        return f"{self.status_url}/ca/{self.issuer_id}.cer"
+
+    @property
+    def ocsp_url(self) -> str | None:
+        return f"{self.status_url}/ocsp" if self.has_ocsp else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applicant:
+    """The names that somebody may have in a certificate, as our own records know them."""
+
+    common_name: str
+    dns_names: tuple[str, ...] = ()
+    addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+    organization: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """All of a certificate but its serial number and signature. Approved once it was made here."""
+
+    purpose: Purpose
+    applicant: Applicant
+    public_key: CertifiedKey
+    not_before: datetime
+    not_after: datetime
+    key_usage: frozenset[KeyUsage]
+    extended_key_usage: tuple[Usage, ...] = ()
+    is_ca: bool = False
+    path_length: int | None = None
+    ocsp_nocheck: bool = False
+    issuer: IssuerFacts | None = None
+    """None for a root: it signs itself, and has no status but its absence from trust stores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Rules for one kind of certificate."""
+
+    name: str
+    purpose: Purpose
+    lifetime: timedelta
+    backdate: timedelta = timedelta(hours=1)
+    """How far before now a certificate becomes valid, for clocks that are slow."""
+    key_types: frozenset[KeyType] = ALL_KEY_TYPES
+    key_usage: frozenset[KeyUsage] = frozenset({KeyUsage.DIGITAL_SIGNATURE})
+    extended_key_usage: tuple[Usage, ...] = ()
+    is_ca: bool = False
+    path_length: int | None = None
+    ocsp_nocheck: bool = False
+    same_key: bool = False
+    """Renewal with the key in use is allowed."""
+    renew_from: float = 2 / 3
+    """Part of the lifetime after which renewal begins."""
+    renew_spread: float = 1 / 12
+    """Part of the lifetime over which a fleet's renewals are spread."""
+
+    def template(
+        self,
+        applicant: Applicant,
+        public_key: object,
+        *,
+        now: datetime,
+        issuer: IssuerFacts | None,
+        lifetime: timedelta | None = None,
+    ) -> Template:
+        """Return what the applicant may have; it ends no later than its issuing CA.
+
+        Raises:
+            RefusedError: `bad-key`, the key is unfit or of a type that this profile does not allow.
+            BadInputError: the issuing CA is at its end.
+        """
+        check_key(public_key, allowed=self.key_types)
+        start = now.replace(microsecond=0)
+        end = start + (self.lifetime if lifetime is None else min(lifetime, self.lifetime))
+        if issuer is not None:
+            # RFC 5280 6.1 does not ask for it, but a leaf beyond its CA would fail earlier than it says.
+            end = min(end, issuer.not_after)
+        if end <= start:
+            raise BadInputError(
+                f"the issuing CA {issuer.issuer_id if issuer else ''} has expired",
+                hint="fleet ca list shows what is active",
+            )
+        return Template(
+            purpose=self.purpose,
+            applicant=applicant,
+            public_key=certified_key(public_key),
+            not_before=start - self.backdate,
+            not_after=end,
+            key_usage=self.key_usage,
+            extended_key_usage=self.extended_key_usage,
+            is_ca=self.is_ca,
+            path_length=self.path_length,
+            ocsp_nocheck=self.ocsp_nocheck,
+            issuer=issuer,
+        )
+
+    def renew_after(self, not_before: datetime, not_after: datetime, jitter: float) -> datetime:
+        """Return when to renew: two thirds into the lifetime, spread over the next twelfth of it.
+
+        `jitter` is from 0 up to 1. Fractions of a second are cut.
+        """
+        lifetime = not_after - not_before
+        return (not_before + lifetime * (self.renew_from + self.renew_spread * jitter)).replace(microsecond=0)
+
+
+_DAY = timedelta(days=1)
+_YEAR = timedelta(days=365)
+_CLIENT = (Usage.CLIENT_AUTH,)
+_CA_USAGE = frozenset({KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN})
+# A CA is valid earlier than any leaf below it, however far a leaf is backdated (a day at most).
+_CA_BACKDATE = 2 * _DAY
+
+DEFAULT_PROFILES: Mapping[Purpose, Profile] = {
+    Purpose.DEVICE: Profile(
+        name="device", purpose=Purpose.DEVICE, lifetime=90 * _DAY, extended_key_usage=_CLIENT
+    ),
+    # In a box for years before its first use; it opens one narrow door, and can be closed at any time.
+    Purpose.CLAIM: Profile(
+        name="claim", purpose=Purpose.CLAIM, lifetime=5 * _YEAR, extended_key_usage=_CLIENT
+    ),
+    Purpose.SERVER: Profile(
+        name="server", purpose=Purpose.SERVER, lifetime=_YEAR, extended_key_usage=(Usage.SERVER_AUTH,)
+    ),
+    Purpose.SERVICE: Profile(
+        name="service", purpose=Purpose.SERVICE, lifetime=_YEAR, extended_key_usage=_CLIENT
+    ),
+    Purpose.OPERATOR: Profile(
+        name="operator", purpose=Purpose.OPERATOR, lifetime=_YEAR, extended_key_usage=_CLIENT
+    ),
+    Purpose.STATION: Profile(
+        name="station", purpose=Purpose.STATION, lifetime=_YEAR, extended_key_usage=_CLIENT
+    ),
+}
+"""One profile for each purpose that has an issuing CA."""
+
+OCSP_PROFILE = Profile(
+    name="ocsp",
+    purpose=Purpose.SIGNER,
+    lifetime=_YEAR,
+    extended_key_usage=(Usage.OCSP_SIGNING,),
+    ocsp_nocheck=True,
+)
+TIME_PROFILE = Profile(
+    name="time", purpose=Purpose.SIGNER, lifetime=_YEAR, extended_key_usage=(Usage.TIME_STAMPING,)
+)
+ROOT_PROFILE = Profile(
+    name="root",
+    purpose=Purpose.AUTHORITY,
+    lifetime=20 * _YEAR,
+    backdate=_CA_BACKDATE,
+    key_usage=_CA_USAGE,
+    is_ca=True,
+)
+ISSUING_PROFILE = Profile(
+    name="issuing",
+    purpose=Purpose.AUTHORITY,
+    lifetime=10 * _YEAR,
+    backdate=_CA_BACKDATE,
+    key_usage=_CA_USAGE,
+    is_ca=True,
+    path_length=0,
+)
+
+
+def device_profile(*, lifetime: timedelta, backdate: timedelta, same_key: bool) -> Profile:
+    """Return the device profile of a domain that says how it differs from the default."""
+    default = DEFAULT_PROFILES[Purpose.DEVICE]
+    return Profile(
+        name=default.name,
+        purpose=default.purpose,
+        lifetime=lifetime,
+        backdate=backdate,
+        extended_key_usage=default.extended_key_usage,
+        same_key=same_key,
+    )
+
+
+def device_applicant(identity: Identity, *, fleet: str) -> Applicant:
+    """Return a device's names: common name the device id, exact; dNSName `<label>.<domain>.<fleet>`."""
+    return Applicant(common_name=identity.device_id, dns_names=(dns_name(identity, fleet=fleet),))
+
+
+def own_applicant(name: str, *, purpose: Purpose, fleet: str, domain: str = "") -> Applicant:
+    """Return the names of a claim batch, service, operator or station; `name` is in the alphabet of device ids.
+
+    The dNSName is `<label>[.<domain>].<purpose>.<fleet>`.
+    """
+    levels = [dns_label(name), domain, purpose.value, fleet] if domain else [dns_label(name), purpose, fleet]
+    return Applicant(common_name=name, dns_names=(".".join(levels),))
+
+
+def server_applicant(hosts: Sequence[str]) -> Applicant:
+    """Return a server's names: the hosts given, and this machine's loopback names.
+
+    RFC 9525 6: clients look at subjectAltName alone, an address in iPAddress, never in dNSName.
+    """
+    wanted = dict.fromkeys([host.lower() for host in (*hosts, "localhost", "127.0.0.1", "::1")])
+    addresses = {host: address for host in wanted if (address := _address(host)) is not None}
+    names = tuple(host for host in wanted if host not in addresses)
+    # RFC 5280 A.1 ub-common-name: 64. The common name is for people to read.
+    short = next(name for name in names if len(name) <= 64)
+    return Applicant(common_name=short, dns_names=names, addresses=tuple(addresses.values()))
+
+
+def authority_applicant(common_name: str, *, fleet: str) -> Applicant:
+    """Return the names of a CA or signer: a readable one, under the fleet as organization."""
+    return Applicant(common_name=common_name, organization=fleet)
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
