@@ -100,6 +100,18 @@ class Certificate:
     """SHA-256 of the trust anchor (root) that its chain ends in, hex."""
     code_id: str | None = None
     parent: str | None = None
+    done_stamp: int | None = None
+    """Broker stamp of the first word, with it as the current one, that older slots were dropped."""
+    issued_stamp: int | None = None
+    """Broker stamp read after it was issued, None until known; the order of plain clients' uses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleHandshake:
+    """A refused handshake with a certificate that its device had said it dropped."""
+
+    serial: str
+    stamp: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +144,8 @@ class Device:
     """Highest serial when an alarm was resolved: older evidence no longer counts."""
     readmit: bool = False
     """The operator said that the same device goes on: a superseded certificate may renew once more."""
+    stale: StaleHandshake | None = None
+    """What raised the alarm, where it was a stale handshake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
