@@ -1,0 +1,269 @@
+"""Who may connect to a broker, how, and which topics are whose: rules as data, judged here and compiled.
+
+What no rule allows is refused. A rule never widens a wildcard: a filter is allowed only if everything
+that it can match is, so `#`, `+` and `$share/...` fall through unless a rule spells them out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from device_agent.wire import topics
+from device_agent.wire.identity import Identity, parse_sha256
+from device_agent.wire.problems import MalformedMessageError
+from fleet.model import Purpose
+
+CONTROL = "$CONTROL/fleet/v1"
+"""Orders to a broker's guard."""
+GUARD_EVENTS = "$fleet/guard/events"
+GUARD_REPLIES = "$fleet/guard/reply"
+LONGEST_PATTERN = 256
+
+
+class ClientForm(StrEnum):
+    """What a client id must be."""
+
+    NAME = "name"
+    """The user name, exactly: nobody takes over another's session."""
+    PART = "part"
+    """The user name, or a part of it, `<name>.<word>`. A `.` stands in no device's name."""
+    SHA256 = "sha256"
+    """64 lower-case hex: the digest of the key in the CSR."""
+
+
+class Action(StrEnum):
+    """What a topic rule allows. Who may subscribe may receive."""
+
+    PUBLISH = "publish"
+    SUBSCRIBE = "subscribe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectRule:
+    """How certificates of one purpose connect.
+
+    `only_clean` refuses sessions that outlive their connection. `alone` refuses a second live
+    connection with the same client id, instead of letting it take over.
+    """
+
+    purpose: Purpose
+    form: ClientForm
+    longest_keepalive: timedelta | None = None
+    only_clean: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Claims share a certificate: there the client id proves nothing, so it must not evict anybody."""
+        return self.form is ClientForm.SHA256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicRule:
+    """A pattern of topics for certificates of one purpose.
+
+    A level may be `{domain}`, `{id}`, `{serial}` or `{client}` of the connection, `+`, or a last `#`.
+    """
+
+    purpose: Purpose
+    action: Action
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """One side of a connection: what its certificate proved, and the client id that it uses."""
+
+    purpose: Purpose
+    name: str
+    serial: str
+    client_id: str
+
+
+CONNECT_RULES: tuple[ConnectRule, ...] = (
+    ConnectRule(purpose=Purpose.DEVICE, form=ClientForm.NAME),
+    # A lost bootstrap link must free its client id soon, and leave no session for the next one to find.
+    ConnectRule(
+        purpose=Purpose.CLAIM,
+        form=ClientForm.SHA256,
+        longest_keepalive=timedelta(seconds=15),
+        only_clean=True,
+    ),
+    ConnectRule(purpose=Purpose.SERVICE, form=ClientForm.PART),
+)
+
+
+def _rules(purpose: Purpose, action: Action, *patterns: str) -> tuple[TopicRule, ...]:
+    return tuple(TopicRule(purpose=purpose, action=action, pattern=pattern) for pattern in patterns)
+
+
+TOPIC_RULES: tuple[TopicRule, ...] = (
+    *_rules(
+        Purpose.DEVICE,
+        Action.PUBLISH,
+        "fleet/v1/{domain}/{id}/{serial}/request",
+        "fleet/v1/{domain}/{id}/state",
+        "devices/{domain}/{id}/#",
+    ),
+    *_rules(
+        Purpose.DEVICE,
+        Action.SUBSCRIBE,
+        "fleet/v1/{domain}/{id}/{serial}/response",
+        "fleet/v1/{domain}/{id}/notice",
+        "devices/{domain}/{id}/#",
+    ),
+    *_rules(Purpose.CLAIM, Action.PUBLISH, "fleet/v1/enroll/{client}/request"),
+    *_rules(Purpose.CLAIM, Action.SUBSCRIBE, "fleet/v1/enroll/{client}/response"),
+    *_rules(
+        Purpose.SERVICE,
+        Action.PUBLISH,
+        "fleet/v1/enroll/+/response",
+        "fleet/v1/+/+/+/response",
+        "fleet/v1/+/+/notice",
+        "devices/+/+/#",
+        CONTROL,
+    ),
+    *_rules(
+        Purpose.SERVICE,
+        Action.SUBSCRIBE,
+        topics.ENROLL_REQUESTS,
+        topics.OPERATIONAL_REQUESTS,
+        topics.DEVICE_STATES,
+        "devices/+/+/#",
+        GUARD_EVENTS,
+        GUARD_REPLIES,
+    ),
+)
+
+_CONNECT = {rule.purpose: rule for rule in CONNECT_RULES}
+
+
+def connect_rule(purpose: Purpose) -> ConnectRule | None:
+    """Return how certificates of a purpose connect, or None if they do not."""
+    return _CONNECT.get(purpose)
+
+
+def why_not(who: Who, *, keepalive_s: int, clean_session: bool) -> str | None:
+    """Return why a connection must be refused, in one word, or None if it may be."""
+    rule = _CONNECT.get(who.purpose)
+    if rule is None:
+        return "purpose"
+    if not _has_form(who, rule.form):
+        return "client-id"
+    longest = rule.longest_keepalive
+    if longest is not None and not 1 <= keepalive_s <= longest.total_seconds():
+        return "keepalive"
+    return "session" if rule.only_clean and not clean_session else None
+
+
+def may_publish(who: Who, topic: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:
+    """Say whether a connection may publish to a topic name."""
+    return not _is_wild(topic) and _allowed(who, Action.PUBLISH, topic, rules)
+
+
+def may_receive(who: Who, topic: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:
+    """Say whether a message on a topic name may be delivered to a connection."""
+    return not _is_wild(topic) and _allowed(who, Action.SUBSCRIBE, topic, rules)
+
+
+def may_subscribe(who: Who, topic_filter: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:
+    """Say whether a connection may subscribe to a topic filter: all of it must be its own."""
+    return _allowed(who, Action.SUBSCRIBE, topic_filter, rules)
+
+
+def topics_of(identity: Identity, *, serial: str, action: Action) -> tuple[str, ...]:
+    """Return the topics of a device, as it is told when its certificate is issued."""
+    who = Who(purpose=Purpose.DEVICE, name=identity.name, serial=serial, client_id=identity.name)
+    values = _values(who)
+    return tuple(
+        "/".join(values.get(level, level) for level in rule.pattern.split("/"))
+        for rule in TOPIC_RULES
+        if rule.purpose is Purpose.DEVICE and rule.action is action
+    )
+
+
+def compiled() -> str:
+    """Return all rules as the text that a broker's guard reads: header, one rule a line, `end <count>`."""
+    lines = [
+        f"connect {rule.purpose} {rule.form} {_seconds(rule.longest_keepalive)}"
+        f" {'clean' if rule.only_clean else 'any'}"
+        for rule in CONNECT_RULES
+    ]
+    lines += [f"topic {rule.purpose} {rule.action} {rule.pattern}" for rule in TOPIC_RULES]
+    return "\n".join(["fleet-rules 1", *lines, f"end {len(lines)}", ""])
+
+
+def _seconds(duration: timedelta | None) -> int:
+    return 0 if duration is None else int(duration.total_seconds())
+
+
+def _has_form(who: Who, form: ClientForm) -> bool:
+    match form:
+        case ClientForm.NAME:
+            return who.client_id == who.name
+        case ClientForm.PART:
+            return who.client_id == who.name or _is_part(who.client_id, of=who.name)
+        case ClientForm.SHA256:
+            return _is_sha256(who.client_id)
+
+
+def _is_part(client_id: str, *, of: str) -> bool:
+    word = client_id.removeprefix(f"{of}.")
+    return (
+        word != client_id
+        and 1 <= len(word) <= 32
+        and set(word) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    )
+
+
+def _is_sha256(text: str) -> bool:
+    try:
+        parse_sha256(text)
+    except MalformedMessageError:
+        return False
+    return True
+
+
+def _values(who: Who) -> dict[str, str]:
+    domain, colon, device_id = who.name.partition(":")
+    return {
+        "{domain}": domain if colon else "",
+        "{id}": device_id,
+        "{serial}": who.serial,
+        "{client}": who.client_id,
+    }
+
+
+def _is_wild(level: str) -> bool:
+    return "+" in level or "#" in level
+
+
+def _allowed(who: Who, action: Action, topic: str, rules: Iterable[TopicRule]) -> bool:
+    values, levels = _values(who), topic.split("/")
+    return any(
+        _covers(rule.pattern.split("/"), levels, values)
+        for rule in rules
+        if rule.purpose is who.purpose and rule.action is action
+    )
+
+
+def _covers(pattern: list[str], levels: list[str], values: dict[str, str]) -> bool:
+    """Say whether everything that the filter `levels` can match is matched by the pattern too."""
+    for position, wanted in enumerate(pattern):
+        if wanted == "#":
+            return True
+        if position == len(levels):
+            return False
+        if not _level_covers(wanted, levels[position], values):
+            return False
+        # MQTT 3.1.1 4.7.1.2: `x/#` matches `x` as well.
+        if position + 1 == len(levels) and pattern[position + 1 :] == ["#"]:
+            return True
+    return len(pattern) == len(levels)
+
+
+def _level_covers(wanted: str, level: str, values: dict[str, str]) -> bool:
+    if wanted == "+":
+        return level == "+" or not _is_wild(level)
+    value = values.get(wanted, wanted)
+    return value != "" and not _is_wild(level) and value == level
