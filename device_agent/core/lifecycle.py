@@ -1,0 +1,239 @@
+"""The device's half of the life of a certificate, as one table.
+
+A row takes the record, an event and the facts of the moment. It returns the next record, to be written
+by ONE durable write before anything else happens, and then the actions, each of which may be repeated
+at any later time. Two rules hold in every row:
+
+1. What the server did not say is not known: a failure, a refusal or a time-out deletes nothing.
+2. A slot is given up only when the server has answered for this very slot: `confirmed`, or `dead`.
+
+Never does any of the actions, and never judges a certificate: `acceptance` has done so before.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeAlias, TypeVar
+
+from device_agent.core.events import (
+    Action, Answer, Ask, Confirmed, Dead, DoneAck, Event, Facts, Failed, ForgetKey, KeyMade, MakeKey,
+    ProofGiven, Reported, Route, Send, Step, Tick,
+)
+from device_agent.core.record import DeviceRecord, Pending
+from device_agent.wire.replies import ReportedState
+
+
+class State(StrEnum):
+    """Where a device stands; derived from its record, never stored beside it."""
+
+    BLANK = "blank"
+    CLAIMED = "claimed"
+    """Holds what admits it, and no key yet."""
+    ENROLLING = "enrolling"
+    """Holds a key for its first certificate."""
+    RENEWING = "renewing"
+    """Holds a key for its next certificate."""
+    CONFIRMING = "confirming"
+    """Holds a new certificate that the server does not know to work."""
+    SETTLING = "settling"
+    """Holds one certificate, and the server does not know that it holds no other."""
+    SETTLED = "settled"
+
+
+def state_of(record: DeviceRecord) -> State:
+    """Return where the device stands."""
+    if record.pending is not None:
+        if record.pending.credential is not None:
+            return State.CONFIRMING
+        return State.RENEWING if record.proof is None else State.ENROLLING
+    if record.proof is not None:
+        return State.CLAIMED
+    if record.active is None:
+        return State.BLANK
+    return State.SETTLED if record.drop_acked else State.SETTLING
+
+
+_E = TypeVar("_E", bound=Event)
+Row: TypeAlias = Callable[[DeviceRecord, _E, Facts], Step]
+
+
+def keep(record: DeviceRecord, _event: Event, _facts: Facts) -> Step:
+    """Change nothing, do nothing."""
+    return Step(record=record)
+
+
+def make_key(record: DeviceRecord, _event: Event, _facts: Facts) -> Step:
+    """Make a key."""
+    return Step(record=record, actions=(MakeKey(),))
+
+
+def enroll(record: DeviceRecord, _event: Tick | KeyMade, _facts: Facts) -> Step:
+    """Ask for the first certificate, with the same key each time."""
+    return Step(record=record, actions=(Send(ask=Ask.ENROLL, route=Route.CLAIM),))
+
+
+def renew(record: DeviceRecord, _event: Tick | KeyMade, facts: Facts) -> Step:
+    """Ask for the next certificate, same key and attempt; at recovery if the active one is refused."""
+    route = Route.ACTIVE if facts.usable(Route.ACTIVE) else Route.RECOVERY
+    return Step(record=record, actions=(Send(ask=Ask.RENEW, route=route),))
+
+
+def confirm(record: DeviceRecord, _event: Tick, facts: Facts) -> Step:
+    """Confirm by the pending certificate; if that is refused, at recovery, and renew again by the active."""
+    if facts.usable(Route.PENDING):
+        return Step(record=record, actions=(Send(ask=Ask.CONFIRM, route=Route.PENDING),))
+    actions: tuple[Action, ...] = (Send(ask=Ask.CONFIRM, route=Route.RECOVERY),)
+    if record.active is not None and record.proof is None and facts.usable(Route.ACTIVE):
+        actions += (Send(ask=Ask.RENEW, route=Route.ACTIVE),)
+    return Step(record=record, actions=actions)
+
+
+def look_after(record: DeviceRecord, event: Tick, facts: Facts) -> Step:
+    """Make a key if renewal is due; ask why if the active certificate is refused; else rest."""
+    if facts.due or facts.expired:
+        return make_key(record, event, facts)
+    if not facts.usable(Route.ACTIVE):
+        return Step(record=record, actions=(Send(ask=Ask.STATUS, route=Route.RECOVERY),))
+    return Step(record=record)
+
+
+def settle(record: DeviceRecord, event: Tick, facts: Facts) -> Step:
+    """As a settled device; when there is nothing else to do, say that the older slot is gone."""
+    step = look_after(record, event, facts)
+    return step if step.actions else Step(record=record, actions=(Send(ask=Ask.DONE, route=Route.ACTIVE),))
+
+
+def take_proof(record: DeviceRecord, event: ProofGiven, _facts: Facts) -> Step:
+    """Hold the new proof and drop the pending key; the same proof again changes nothing."""
+    if record.proof == event.proof:
+        return Step(record=record)
+    # A key that an older proof was bound to would be refused for ever: its code names another key.
+    forget = () if record.pending is None else (ForgetKey(key=record.pending.key),)
+    return Step(record=replace(record, proof=event.proof, pending=None), actions=(*forget, MakeKey()))
+
+
+def take_key(record: DeviceRecord, event: KeyMade, facts: Facts) -> Step:
+    """Put the key into the pending slot and count the attempt, in one write; then ask for its certificate."""
+    attempt = record.attempt + 1
+    pending = Pending(key=event.key, key_hash=event.key_hash, attempt=attempt)
+    after = replace(record, pending=pending, attempt=attempt)
+    return enroll(after, event, facts) if after.proof is not None else renew(after, event, facts)
+
+
+def discard(record: DeviceRecord, event: KeyMade, _facts: Facts) -> Step:
+    """Destroy a key that nobody waits for."""
+    held = {slot.key for slot in (record.active, record.pending) if slot is not None}
+    return Step(record=record, actions=() if event.key in held else (ForgetKey(key=event.key),))
+
+
+def install(record: DeviceRecord, event: Answer, _facts: Facts) -> Step:
+    """Put a certificate for the pending key, newer than what is there, beside it; then connect with it."""
+    pending, new = record.pending, event.credential
+    if pending is None or new.key_hash != pending.key_hash:
+        return Step(record=record)
+    if pending.credential is not None and new.serial <= pending.credential.serial:
+        return Step(record=record)
+    known = {anchor.fingerprint for anchor in record.anchors}
+    after = replace(
+        record,
+        pending=replace(pending, credential=replace(new, key=pending.key)),
+        anchors=record.anchors + tuple(a for a in event.anchors if a.fingerprint not in known),
+        attempt=max(record.attempt, event.attempt_floor),
+    )
+    return Step(record=after, actions=(Send(ask=Ask.CONFIRM, route=Route.PENDING),))
+
+
+def activate(record: DeviceRecord, event: Confirmed, _facts: Facts) -> Step:
+    """Make the pending slot the active one; then say that the older one is gone."""
+    pending, old = record.pending, record.active
+    if pending is None or pending.credential is None or pending.credential.serial != event.serial:
+        return Step(record=record)
+    after = replace(record, active=pending.credential, pending=None, proof=None, drop_acked=False)
+    forget = () if old is None else (ForgetKey(key=old.key),)
+    return Step(record=after, actions=(*forget, Send(ask=Ask.DONE, route=Route.ACTIVE)))
+
+
+def give_up(record: DeviceRecord, event: Dead, _facts: Facts) -> Step:
+    """Drop the pending key; with a proof held, which is bound to the key, drop only its certificate."""
+    pending = record.pending
+    if pending is None or pending.key_hash != event.key_hash:
+        return Step(record=record)
+    if record.proof is not None:
+        return Step(record=replace(record, pending=replace(pending, credential=None)))
+    after = replace(record, pending=None, attempt=max(record.attempt, event.attempt_floor))
+    return Step(record=after, actions=(ForgetKey(key=pending.key),))
+
+
+def note_drop(record: DeviceRecord, event: DoneAck, _facts: Facts) -> Step:
+    """Remember that the server knows."""
+    if record.active is None or record.active.serial != event.serial:
+        return Step(record=record)
+    return Step(record=replace(record, drop_acked=True))
+
+
+def recover(record: DeviceRecord, event: Reported, facts: Facts) -> Step:
+    """Make a key if the active certificate is superseded: the slot that replaced it was lost."""
+    is_active = record.active is not None and record.active.serial == event.serial
+    if is_active and event.state is ReportedState.SUPERSEDED:
+        return make_key(record, event, facts)
+    return Step(record=record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """For each event, a row for each state."""
+
+    tick: Mapping[State, Row[Tick]]
+    proof_given: Mapping[State, Row[ProofGiven]]
+    key_made: Mapping[State, Row[KeyMade]]
+    answer: Mapping[State, Row[Answer]]
+    confirmed: Mapping[State, Row[Confirmed]]
+    dead: Mapping[State, Row[Dead]]
+    done_ack: Mapping[State, Row[DoneAck]]
+    reported: Mapping[State, Row[Reported]]
+    failed: Mapping[State, Row[Failed]]
+
+
+def _across(*rows: Row[_E]) -> Mapping[State, Row[_E]]:
+    return MappingProxyType(dict(zip(State, rows, strict=True)))
+
+
+# fmt: off
+TABLE = Table(
+    # state:             blank       claimed     enrolling   renewing    confirming  settling    settled
+    tick=        _across(keep,       make_key,   enroll,     renew,      confirm,    settle,     look_after),
+    proof_given= _across(take_proof, take_proof, take_proof, take_proof, take_proof, take_proof, take_proof),
+    key_made=    _across(discard,    take_key,   discard,    discard,    discard,    take_key,   take_key),
+    answer=      _across(keep,       keep,       install,    install,    install,    keep,       keep),
+    confirmed=   _across(keep,       keep,       keep,       keep,       activate,   keep,       keep),
+    dead=        _across(keep,       keep,       keep,       give_up,    give_up,    keep,       keep),
+    done_ack=    _across(keep,       note_drop,  note_drop,  note_drop,  note_drop,  note_drop,  keep),
+    reported=    _across(keep,       keep,       keep,       keep,       keep,       recover,    recover),
+    failed=      _across(keep,       keep,       keep,       keep,       keep,       keep,       keep),
+)
+# fmt: on
+
+
+def step(record: DeviceRecord, event: Event, facts: Facts, *, table: Table = TABLE) -> Step:
+    """Return the next record and what to do after it was written."""
+    state = state_of(record)
+    match event:
+        case Tick():
+            return table.tick[state](record, event, facts)
+        case ProofGiven():
+            return table.proof_given[state](record, event, facts)
+        case KeyMade():
+            return table.key_made[state](record, event, facts)
+        case Answer():
+            return table.answer[state](record, event, facts)
+        case Confirmed():
+            return table.confirmed[state](record, event, facts)
+        case Dead():
+            return table.dead[state](record, event, facts)
+        case DoneAck():
+            return table.done_ack[state](record, event, facts)
+        case Reported():
+            return table.reported[state](record, event, facts)
+        case Failed():
+            return table.failed[state](record, event, facts)
