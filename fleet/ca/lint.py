@@ -46,7 +46,7 @@ _LONGEST = {
     Purpose.SIGNER: timedelta(days=398),
     Purpose.AUTHORITY: timedelta(days=7310),
 }
-"""From notBefore to notAfter. CA/B BR 6.3.2 has 398 days for servers; CAs, claims and devices are our rule."""
+"""From notBefore to notAfter. CA/B BR 6.3.2 has 398 days for servers; the others are ours."""
 
 _CRITICAL = {
     ExtensionOID.BASIC_CONSTRAINTS: True,
@@ -318,12 +318,8 @@ def _own_identity(case: Case) -> str | None:
     if case.template.purpose not in _NAMED_BY_LABEL:
         return None
     names = _names(case)
-    ending = f".{case.template.purpose}.{case.fleet}"
-    if (
-        len(names) != 1
-        or not names[0].startswith(f"{dns_label(_common_name(case))}.")
-        or not names[0].endswith(ending)
-    ):
+    beginning, ending = f"{dns_label(_common_name(case))}.", f".{case.template.purpose}.{case.fleet}"
+    if len(names) != 1 or not (names[0].startswith(beginning) and names[0].endswith(ending)):
         return f"identity: dNSName is not <label>...{ending} of the common name"
     return None
 

@@ -91,6 +91,22 @@ class FileSigner:
         return self._key
 
 
+class KeySigner:
+    """A key that is open already, as when it has just been made."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+
+    @property
+    def public_key(self) -> CertifiedKey:
+        return self._key.public_key()
+
+    def sign(self, message: bytes) -> bytes:
+        return sign_message(self._key, message)
+
+
 def make_key() -> ec.EllipticCurvePrivateKey:
     """Make a P-256 key, as every key of ours is by default."""
     return ec.generate_private_key(ec.SECP256R1())

@@ -1,0 +1,152 @@
+"""Makes the authorities of a new fleet: roots, issuing CAs below them, and who speaks for those.
+
+The only place where a root signs. Keys are written encrypted, each file whole or not there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from device_agent.wire.secret import Secret
+from fleet.ca.crl import make_crl
+from fleet.ca.issuer import IssuedCertificate, Issuer, fingerprint_of, self_sign
+from fleet.ca.signers import KeySigner, PrivateKey, encrypted_pem, make_key, rehearsal_key
+from fleet.core.goodkey import key_hash
+from fleet.core.profile import (
+    ISSUING_PROFILE,
+    OCSP_PROFILE,
+    ROOT_PROFILE,
+    TIME_PROFILE,
+    Profile,
+    authority_applicant,
+)
+from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
+from fleet.files import PUBLIC_MODE, make_folder, write_file
+from fleet.home import AuthorityFiles, KeyPairFiles
+from fleet.model import Purpose
+
+_ROOT_CRL_LIFETIME = timedelta(days=366)
+_KEY_FILE_RANDOMNESS = 32
+_LONGEST_COMMON_NAME = 64  # RFC 5280 A.1, ub-common-name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Founded:
+    """A certificate that was made with an authority, for the records."""
+
+    issued: IssuedCertificate
+    name: str
+    profile: str
+    purpose: Purpose
+    domain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Founder:
+    """Makes authorities at one moment, under one pair of passphrases."""
+
+    fleet: str
+    now: datetime
+    randomness: Callable[[int], bytes]
+    status_url: str
+    root_passphrase: Secret
+    issuing_passphrase: Secret
+    work_factor: int
+    """scrypt's N is 2 to this power."""
+
+    def root(self, files: AuthorityFiles, *, realm: str) -> tuple[Issuer, Founded]:
+        """Make the root of a realm; the issuer that is returned holds its key, open."""
+        key, name = make_key(), self._name(f"{realm} root")
+        template = ROOT_PROFILE.template(
+            authority_applicant(name, fleet=self.fleet), key.public_key(), now=self.now, issuer=None
+        )
+        serial = self._serial()
+        certificate = self_sign(template, KeySigner(key), serial=serial, fleet=self.fleet, domain=realm)
+        anchor = fingerprint_of(certificate)
+        self._write(files.ca, certificate.public_bytes(Encoding.PEM), key, self.root_passphrase)
+        issuer = self._issuer(certificate, key, purpose=Purpose.AUTHORITY, domain="", anchor=anchor)
+        issued = IssuedCertificate(
+            der=certificate.public_bytes(Encoding.DER),
+            serial=serial,
+            issuer_id=issuer.issuer_id,
+            fingerprint=anchor,
+            key_hash=key_hash(key.public_key()),
+            anchor=anchor,
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+        )
+        return issuer, self._founded(issued, name, ROOT_PROFILE, realm)
+
+    def root_crl(self, files: AuthorityFiles, root: Issuer) -> bytes:
+        """Make the first CRL of a root, which revokes nothing, and write it beside its certificate."""
+        crl = make_crl(root, (), number=1, this_update=self.now, next_update=self.now + _ROOT_CRL_LIFETIME)
+        write_file(files.crl, crl, mode=PUBLIC_MODE)
+        return crl
+
+    def issuing(
+        self, files: AuthorityFiles, root: Issuer, *, purpose: Purpose, domain: str
+    ) -> tuple[Issuer, tuple[Founded, ...]]:
+        """Make an issuing CA with its OCSP responder; one for devices gets the domain's time key too."""
+        number = files.folder.name.rpartition("-")[2]
+        name = self._name(f"{domain} {purpose} issuing CA {number}".lstrip())
+        issued, key = self._certify(files.ca, root, ISSUING_PROFILE, name)
+        certificate = x509.load_der_x509_certificate(issued.der)
+        issuer = self._issuer(certificate, key, purpose=purpose, domain=domain, anchor=root.anchor)
+        made = [self._founded(issued, name, ISSUING_PROFILE, domain)]
+        signers = [(files.ocsp, OCSP_PROFILE)]
+        if purpose is Purpose.DEVICE:
+            signers.append((files.time, TIME_PROFILE))
+        for pair, profile in signers:
+            name = self._name(f"{domain} {purpose} {profile.name} {number}".lstrip())
+            signer, _ = self._certify(pair, issuer, profile, name)
+            made.append(self._founded(signer, name, profile, domain))
+        return issuer, tuple(made)
+
+    def _certify(
+        self, files: KeyPairFiles, issuer: Issuer, profile: Profile, name: str
+    ) -> tuple[IssuedCertificate, PrivateKey]:
+        key = make_key()
+        template = profile.template(
+            authority_applicant(name, fleet=self.fleet),
+            key.public_key(),
+            now=self.now,
+            issuer=issuer.facts(self.status_url),
+        )
+        issued = issuer.issue(template, serial=self._serial())
+        self._write(files, issued.pem.encode(), key, self.issuing_passphrase)
+        return issued, key
+
+    def _write(self, files: KeyPairFiles, pem: bytes, key: PrivateKey, passphrase: Secret) -> None:
+        make_folder(files.key.parent)
+        sealed = encrypted_pem(
+            key, passphrase, randomness=self.randomness(_KEY_FILE_RANDOMNESS), work_factor=self.work_factor
+        )
+        write_file(files.key, sealed)
+        write_file(files.certificate, pem, mode=PUBLIC_MODE)
+
+    def _issuer(
+        self, certificate: x509.Certificate, key: PrivateKey, *, purpose: Purpose, domain: str, anchor: str
+    ) -> Issuer:
+        return Issuer(
+            certificate=certificate,
+            signer=KeySigner(key),
+            purpose=purpose,
+            fleet=self.fleet,
+            domain=domain,
+            anchor=anchor,
+            rehearsal=rehearsal_key(key.public_key()),
+        )
+
+    def _founded(self, issued: IssuedCertificate, name: str, profile: Profile, domain: str) -> Founded:
+        return Founded(issued=issued, name=name, profile=profile.name, purpose=profile.purpose, domain=domain)
+
+    def _serial(self) -> str:
+        return new_serial(now=self.now, randomness=self.randomness(SERIAL_RANDOMNESS))
+
+    def _name(self, rest: str) -> str:
+        """Return `<fleet> <rest>`, or the rest alone where that is too long: the organization says it too."""
+        full = f"{self.fleet} {rest}"
+        return full if len(full) <= _LONGEST_COMMON_NAME else rest

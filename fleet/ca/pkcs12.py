@@ -1,0 +1,46 @@
+"""PKCS#12 for operators' browsers: PBES2 with AES-256, MAC with SHA-256 (RFC 7292, RFC 9579 leaves it so).
+
+The key derivation of the outer MAC is weak by its standard: use a long random password, never a person's.
+"""
+
+import base64
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
+
+from device_agent.wire.secret import Secret
+from fleet.ca.signers import PrivateKey
+
+PASSWORD_RANDOMNESS = 20
+"""Octets of randomness in a password: 160 bits."""
+
+_ROUNDS = 20_000
+
+
+def new_password(randomness: bytes) -> Secret:
+    """Return a password of 32 characters a person can type, from 20 octets of randomness."""
+    if len(randomness) != PASSWORD_RANDOMNESS:
+        raise ValueError(f"a password needs {PASSWORD_RANDOMNESS} octets of randomness")
+    return Secret(base64.b32encode(randomness).decode().lower())
+
+
+def make_pkcs12(
+    name: str,
+    key: PrivateKey,
+    *,
+    certificate: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    password: Secret,
+) -> bytes:
+    """Return a PKCS#12 file; OpenSSL 3, NSS, Java 17, GnuTLS and current browsers read it."""
+    encryption = (
+        PrivateFormat.PKCS12.encryption_builder()
+        .kdf_rounds(_ROUNDS)
+        .key_cert_algorithm(PBES.PBESv2SHA256AndAES256CBC)
+        .hmac_hash(hashes.SHA256())
+        .build(password.reveal().encode())
+    )
+    return serialize_key_and_certificates(name.encode(), key, certificate, chain, encryption)

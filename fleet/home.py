@@ -1,0 +1,310 @@
+"""The layout of a fleet home, its lock, and its making: whole, or not there.
+
+Holds paths and nothing else. It never overwrites a home, and never leaves one half made.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import NotFoundError, RefusedError
+from fleet.files import FOLDER_MODE, make_folder, sync_folder, telling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPairFiles:
+    """A certificate with its chain (0644), and its key (0600)."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorFiles:
+    """What an operator gets: PEM for tools, PKCS#12 for browsers, and its password."""
+
+    certificate: Path
+    key: Path
+    p12: Path
+    p12_password: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityFiles:
+    """The folder of one root or issuing CA."""
+
+    folder: Path
+
+    @property
+    def ca(self) -> KeyPairFiles:
+        return _pair(self.folder, "ca")
+
+    @property
+    def ocsp(self) -> KeyPairFiles:
+        return _pair(self.folder, "ocsp")
+
+    @property
+    def time(self) -> KeyPairFiles:
+        return _pair(self.folder, "time")
+
+    @property
+    def crl(self) -> Path:
+        """A root's CRL, DER: its key is off line, so the list is made whenever the key is at hand."""
+        return self.folder / "ca.crl"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where everything of a fleet stands."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "fleet.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "fleet.db"
+
+    @property
+    def trust(self) -> Path:
+        return self.root / "trust"
+
+    def trust_root(self, domain: str) -> Path:
+        """The domain's trust anchor."""
+        return self.trust / domain / "root.pem"
+
+    def trust_chain(self, domain: str) -> Path:
+        """The domain's issuing CAs."""
+        return self.trust / domain / "chain.pem"
+
+    def public_claim(self, domain: str) -> KeyPairFiles:
+        """Opens the bootstrap listener, and grants nothing without a code: its key is public."""
+        return _pair(self.trust / domain, "public-claim")
+
+    @property
+    def server_trust(self) -> Path:
+        """What devices, operators and stations trust the servers by."""
+        return self.trust / "server.pem"
+
+    @property
+    def ca(self) -> Path:
+        return self.root / "ca"
+
+    def authority(self, realm: str) -> AuthorityFiles:
+        """The root of a realm: a domain, `bootstrap` or `fleet`."""
+        return AuthorityFiles(folder=self.ca / realm)
+
+    def issuing(self, realm: str, name: str) -> AuthorityFiles:
+        """An issuing CA below that root, `<purpose>-<number>`."""
+        return AuthorityFiles(folder=self.ca / realm / name)
+
+    @property
+    def root_passphrase(self) -> Path:
+        """There only while nobody has moved it off the machine."""
+        return self.ca / "root-passphrase"
+
+    @property
+    def issuing_passphrase(self) -> Path:
+        return self.ca / "issuing-passphrase"
+
+    @property
+    def server(self) -> KeyPairFiles:
+        """The certificate of the HTTPS and MQTT listeners."""
+        return _pair(self.root / "server", "tls")
+
+    @property
+    def service(self) -> KeyPairFiles:
+        """The client certificate `fleet-server`, by which the server is a client of the broker."""
+        return _pair(self.root / "server", "fleet-server")
+
+    @property
+    def broker(self) -> Path:
+        return self.root / "broker"
+
+    @property
+    def broker_operational_roots(self) -> Path:
+        """Trust of the operational listener: the domains' roots, and the fleet's for `fleet-server`."""
+        return self.broker / "operational-roots.pem"
+
+    @property
+    def broker_operational_issuers(self) -> Path:
+        """The issuing CAs whose certificates connect there, each of which needs a CRL."""
+        return self.broker / "operational-issuers.pem"
+
+    @property
+    def broker_bootstrap_roots(self) -> Path:
+        return self.broker / "bootstrap-roots.pem"
+
+    @property
+    def broker_bootstrap_issuers(self) -> Path:
+        return self.broker / "bootstrap-issuers.pem"
+
+    @property
+    def canary(self) -> KeyPairFiles:
+        """A certificate revoked at birth, to prove that a broker's CRL works."""
+        return _pair(self.broker, "canary")
+
+    @property
+    def operators(self) -> Path:
+        return self.root / "operators"
+
+    def operator(self, name: str) -> OperatorFiles:
+        pair = _pair(self.operators, name)
+        return OperatorFiles(
+            certificate=pair.certificate,
+            key=pair.key,
+            p12=self.operators / f"{name}.p12",
+            p12_password=self.operators / f"{name}.p12-password",
+        )
+
+    @property
+    def stations(self) -> Path:
+        return self.root / "stations"
+
+    def station(self, name: str) -> KeyPairFiles:
+        return _pair(self.stations, name)
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit"
+
+    @property
+    def audit_key(self) -> Path:
+        return self.audit / "key.pem"
+
+    @property
+    def audit_public_key(self) -> Path:
+        return self.audit / "public.pem"
+
+    @property
+    def audit_head(self) -> Path:
+        """The newest signed head of the audit trail."""
+        return self.audit / "head.json"
+
+    @property
+    def run(self) -> Path:
+        """What belongs to one run of the server: sockets, ports, the lock."""
+        return self.root / "run"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run / "admin.sock"
+
+    @property
+    def endpoints(self) -> Path:
+        return self.run / "endpoints.json"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the home for one process; the kernel lets go of it when the process ends.
+
+        Raises:
+            RefusedError: another process holds it.
+        """
+        make_folder(self.run)
+        with telling(self.run), _folder(self.run) as descriptor:
+            if not _take(descriptor):
+                raise RefusedError(
+                    f"the fleet home {self.root} is in use by another process",
+                    hint="stop it, or let the command talk to it",
+                )
+            yield
+
+
+def open_home(root: Path) -> Home:
+    """Return the home that is there.
+
+    Raises:
+        NotFoundError: it is not a fleet home.
+    """
+    home = Home(root.absolute())
+    if home.config.is_file() and home.database.is_file():
+        return home
+    raise NotFoundError(f"{root} is no fleet home", hint="fleet init makes one; --home names another")
+
+
+@contextmanager
+def new_home(root: Path) -> Iterator[Home]:
+    """Make a home in a folder beside its place, and move it there when all of it is on the disk.
+
+    On any failure the folder goes away; what a power cut leaves is removed by the next `new_home` there.
+
+    Raises:
+        RefusedError: something is there already.
+        StorageFullError, BadInputError: the place cannot be written.
+    """
+    place = root.absolute()
+    _refuse_taken(place)
+    make_folder(place.parent)
+    _sweep(place)
+    staged = place.parent / f".{place.name}.{secrets.token_hex(8)}.partial"
+    with telling(place):
+        staged.mkdir(mode=FOLDER_MODE)
+        with _folder(staged) as descriptor:
+            try:
+                _take(descriptor)
+                yield Home(staged)
+                _sync_tree(staged)
+                _refuse_taken(place)
+                # rename(2) replaces an empty folder only: nothing that holds a file can be lost here.
+                staged.rename(place)
+            except BaseException:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise
+        sync_folder(place.parent)
+
+
+def _refuse_taken(place: Path) -> None:
+    with telling(place):
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise RefusedError(f"{place} is not a folder", hint="name a new folder with --home")
+        if place.is_dir() and next(place.iterdir(), None) is not None:
+            what = "is a fleet home already" if (place / "fleet.toml").exists() else "is not empty"
+            raise RefusedError(f"{place} {what}", hint="name a new folder with --home")
+
+
+def _sweep(place: Path) -> None:
+    """Remove what an `init` that was cut off has left; one that still runs holds its folder's lock."""
+    for stale in place.parent.glob(f".{place.name}.*.partial"):
+        with suppress(OSError), _folder(stale) as descriptor:
+            if _take(descriptor):
+                shutil.rmtree(stale, ignore_errors=True)
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _, names in os.walk(root, topdown=False):
+        for name in names:
+            descriptor = os.open(Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(folder))
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pair(folder: Path, name: str) -> KeyPairFiles:
+    return KeyPairFiles(certificate=folder / f"{name}.crt", key=folder / f"{name}.key")
