@@ -48,6 +48,9 @@ class Facts:
         return route not in self.refused and not (route is Route.ACTIVE and self.expired)
 
 
+NOTHING_SPECIAL = Facts()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MakeKey:
     """Make a key pair, durably, and come back with `KeyMade`."""
@@ -75,6 +78,8 @@ Action: TypeAlias = MakeKey | ForgetKey | Send
 class Tick:
     """Boot, a timer, or the end of a back-off."""
 
+    facts: Facts = NOTHING_SPECIAL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofGiven:
@@ -89,6 +94,7 @@ class KeyMade:
 
     key: str
     key_hash: str
+    facts: Facts = NOTHING_SPECIAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The device's half of the life of a certificate, as one table.
 
-A row takes the record, an event and the facts of the moment. It returns the next record, to be written
-by ONE durable write before anything else happens, and then the actions, each of which may be repeated
-at any later time. Two rules hold in every row:
+A row takes the record and an event. It returns the next record, to be written by ONE durable write
+before anything else happens, and then the actions, each of which may be repeated at any later time.
+Two rules hold in every row:
 
 1. What the server did not say is not known: a failure, a refusal or a time-out deletes nothing.
 2. A slot is given up only when the server has answered for this very slot: `confirmed`, or `dead`.
@@ -17,8 +17,23 @@ from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 from device_agent.core.events import (
-    Action, Answer, Ask, Confirmed, Dead, DoneAck, Event, Facts, Failed, ForgetKey, KeyMade, MakeKey,
-    ProofGiven, Reported, Route, Send, Step, Tick,
+    Action,
+    Answer,
+    Ask,
+    Confirmed,
+    Dead,
+    DoneAck,
+    Event,
+    Failed,
+    ForgetKey,
+    KeyMade,
+    MakeKey,
+    ProofGiven,
+    Reported,
+    Route,
+    Send,
+    Step,
+    Tick,
 )
 from device_agent.core.record import DeviceRecord, Pending
 from device_agent.wire.replies import ReportedState
@@ -55,56 +70,56 @@ def state_of(record: DeviceRecord) -> State:
 
 
 _E = TypeVar("_E", bound=Event)
-Row: TypeAlias = Callable[[DeviceRecord, _E, Facts], Step]
+Row: TypeAlias = Callable[[DeviceRecord, _E], Step]
 
 
-def keep(record: DeviceRecord, _event: Event, _facts: Facts) -> Step:
+def keep(record: DeviceRecord, _event: Event) -> Step:
     """Change nothing, do nothing."""
     return Step(record=record)
 
 
-def make_key(record: DeviceRecord, _event: Event, _facts: Facts) -> Step:
+def make_key(record: DeviceRecord, _event: Event) -> Step:
     """Make a key."""
     return Step(record=record, actions=(MakeKey(),))
 
 
-def enroll(record: DeviceRecord, _event: Tick | KeyMade, _facts: Facts) -> Step:
+def enroll(record: DeviceRecord, _event: Tick | KeyMade) -> Step:
     """Ask for the first certificate, with the same key each time."""
     return Step(record=record, actions=(Send(ask=Ask.ENROLL, route=Route.CLAIM),))
 
 
-def renew(record: DeviceRecord, _event: Tick | KeyMade, facts: Facts) -> Step:
+def renew(record: DeviceRecord, event: Tick | KeyMade) -> Step:
     """Ask for the next certificate, same key and attempt; at recovery if the active one is refused."""
-    route = Route.ACTIVE if facts.usable(Route.ACTIVE) else Route.RECOVERY
+    route = Route.ACTIVE if event.facts.usable(Route.ACTIVE) else Route.RECOVERY
     return Step(record=record, actions=(Send(ask=Ask.RENEW, route=route),))
 
 
-def confirm(record: DeviceRecord, _event: Tick, facts: Facts) -> Step:
+def confirm(record: DeviceRecord, event: Tick) -> Step:
     """Confirm by the pending certificate; if that is refused, at recovery, and renew again by the active."""
-    if facts.usable(Route.PENDING):
+    if event.facts.usable(Route.PENDING):
         return Step(record=record, actions=(Send(ask=Ask.CONFIRM, route=Route.PENDING),))
     actions: tuple[Action, ...] = (Send(ask=Ask.CONFIRM, route=Route.RECOVERY),)
-    if record.active is not None and record.proof is None and facts.usable(Route.ACTIVE):
+    if record.active is not None and record.proof is None and event.facts.usable(Route.ACTIVE):
         actions += (Send(ask=Ask.RENEW, route=Route.ACTIVE),)
     return Step(record=record, actions=actions)
 
 
-def look_after(record: DeviceRecord, event: Tick, facts: Facts) -> Step:
+def look_after(record: DeviceRecord, event: Tick) -> Step:
     """Make a key if renewal is due; ask why if the active certificate is refused; else rest."""
-    if facts.due or facts.expired:
-        return make_key(record, event, facts)
-    if not facts.usable(Route.ACTIVE):
+    if event.facts.due or event.facts.expired:
+        return make_key(record, event)
+    if not event.facts.usable(Route.ACTIVE):
         return Step(record=record, actions=(Send(ask=Ask.STATUS, route=Route.RECOVERY),))
     return Step(record=record)
 
 
-def settle(record: DeviceRecord, event: Tick, facts: Facts) -> Step:
+def settle(record: DeviceRecord, event: Tick) -> Step:
     """As a settled device; when there is nothing else to do, say that the older slot is gone."""
-    step = look_after(record, event, facts)
+    step = look_after(record, event)
     return step if step.actions else Step(record=record, actions=(Send(ask=Ask.DONE, route=Route.ACTIVE),))
 
 
-def take_proof(record: DeviceRecord, event: ProofGiven, _facts: Facts) -> Step:
+def take_proof(record: DeviceRecord, event: ProofGiven) -> Step:
     """Hold the new proof and drop the pending key; the same proof again changes nothing."""
     if record.proof == event.proof:
         return Step(record=record)
@@ -113,21 +128,21 @@ def take_proof(record: DeviceRecord, event: ProofGiven, _facts: Facts) -> Step:
     return Step(record=replace(record, proof=event.proof, pending=None), actions=(*forget, MakeKey()))
 
 
-def take_key(record: DeviceRecord, event: KeyMade, facts: Facts) -> Step:
+def take_key(record: DeviceRecord, event: KeyMade) -> Step:
     """Put the key into the pending slot and count the attempt, in one write; then ask for its certificate."""
     attempt = record.attempt + 1
     pending = Pending(key=event.key, key_hash=event.key_hash, attempt=attempt)
     after = replace(record, pending=pending, attempt=attempt)
-    return enroll(after, event, facts) if after.proof is not None else renew(after, event, facts)
+    return enroll(after, event) if after.proof is not None else renew(after, event)
 
 
-def discard(record: DeviceRecord, event: KeyMade, _facts: Facts) -> Step:
+def discard(record: DeviceRecord, event: KeyMade) -> Step:
     """Destroy a key that nobody waits for."""
     held = {slot.key for slot in (record.active, record.pending) if slot is not None}
     return Step(record=record, actions=() if event.key in held else (ForgetKey(key=event.key),))
 
 
-def install(record: DeviceRecord, event: Answer, _facts: Facts) -> Step:
+def install(record: DeviceRecord, event: Answer) -> Step:
     """Put a certificate for the pending key, newer than what is there, beside it; then connect with it."""
     pending, new = record.pending, event.credential
     if pending is None or new.key_hash != pending.key_hash:
@@ -144,17 +159,17 @@ def install(record: DeviceRecord, event: Answer, _facts: Facts) -> Step:
     return Step(record=after, actions=(Send(ask=Ask.CONFIRM, route=Route.PENDING),))
 
 
-def activate(record: DeviceRecord, event: Confirmed, _facts: Facts) -> Step:
+def activate(record: DeviceRecord, event: Confirmed) -> Step:
     """Make the pending slot the active one; then say that the older one is gone."""
     pending, old = record.pending, record.active
     if pending is None or pending.credential is None or pending.credential.serial != event.serial:
         return Step(record=record)
     after = replace(record, active=pending.credential, pending=None, proof=None, drop_acked=False)
-    forget = () if old is None else (ForgetKey(key=old.key),)
+    forget = () if old is None or old.key == pending.key else (ForgetKey(key=old.key),)
     return Step(record=after, actions=(*forget, Send(ask=Ask.DONE, route=Route.ACTIVE)))
 
 
-def give_up(record: DeviceRecord, event: Dead, _facts: Facts) -> Step:
+def give_up(record: DeviceRecord, event: Dead) -> Step:
     """Drop the pending key; with a proof held, which is bound to the key, drop only its certificate."""
     pending = record.pending
     if pending is None or pending.key_hash != event.key_hash:
@@ -165,18 +180,18 @@ def give_up(record: DeviceRecord, event: Dead, _facts: Facts) -> Step:
     return Step(record=after, actions=(ForgetKey(key=pending.key),))
 
 
-def note_drop(record: DeviceRecord, event: DoneAck, _facts: Facts) -> Step:
+def note_drop(record: DeviceRecord, event: DoneAck) -> Step:
     """Remember that the server knows."""
     if record.active is None or record.active.serial != event.serial:
         return Step(record=record)
     return Step(record=replace(record, drop_acked=True))
 
 
-def recover(record: DeviceRecord, event: Reported, facts: Facts) -> Step:
+def recover(record: DeviceRecord, event: Reported) -> Step:
     """Make a key if the active certificate is superseded: the slot that replaced it was lost."""
     is_active = record.active is not None and record.active.serial == event.serial
     if is_active and event.state is ReportedState.SUPERSEDED:
-        return make_key(record, event, facts)
+        return make_key(record, event)
     return Step(record=record)
 
 
@@ -215,25 +230,25 @@ TABLE = Table(
 # fmt: on
 
 
-def step(record: DeviceRecord, event: Event, facts: Facts, *, table: Table = TABLE) -> Step:
+def step(record: DeviceRecord, event: Event, *, table: Table = TABLE) -> Step:
     """Return the next record and what to do after it was written."""
     state = state_of(record)
     match event:
         case Tick():
-            return table.tick[state](record, event, facts)
+            return table.tick[state](record, event)
         case ProofGiven():
-            return table.proof_given[state](record, event, facts)
+            return table.proof_given[state](record, event)
         case KeyMade():
-            return table.key_made[state](record, event, facts)
+            return table.key_made[state](record, event)
         case Answer():
-            return table.answer[state](record, event, facts)
+            return table.answer[state](record, event)
         case Confirmed():
-            return table.confirmed[state](record, event, facts)
+            return table.confirmed[state](record, event)
         case Dead():
-            return table.dead[state](record, event, facts)
+            return table.dead[state](record, event)
         case DoneAck():
-            return table.done_ack[state](record, event, facts)
+            return table.done_ack[state](record, event)
         case Reported():
-            return table.reported[state](record, event, facts)
+            return table.reported[state](record, event)
         case Failed():
-            return table.failed[state](record, event, facts)
+            return table.failed[state](record, event)
