@@ -56,11 +56,28 @@ class BrokerAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpsAddress:
+    """Where a device asks without a certificate that works: the recovery listener."""
+
+    host: str
+    port: int
+
+    def members(self) -> dict[str, object]:
+        return {"host": self.host, "port": self.port}
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        port = fields.integer("port", lowest=1, highest=65535)
+        return cls(host=fields.text("host", longest=_LONGEST_HOST), port=port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
     """The answer to `enroll` and `renew`. It holds no secret: whoever reads it lacks the key.
 
     `chain` is leaf to issuing CA, without the leaf; `trust` the domain's trust anchors; `link` a
-    certificate of the new anchor signed by one that the device says it holds.
+    certificate of the new anchor signed by one that the device says it holds; `recovery` the way back
+    when the certificate no longer works, where the server has one.
     """
 
     kind: ClassVar[str] = "issued"
@@ -73,9 +90,10 @@ class Issued:
     attempt_floor: int = 0
     renew_after: datetime
     broker: BrokerAddress
+    recovery: HttpsAddress | None = None
 
     def members(self) -> dict[str, object]:
-        return {
+        found: dict[str, object] = {
             "serial": self.serial,
             "certificate": self.certificate,
             "chain": self.chain,
@@ -85,6 +103,9 @@ class Issued:
             "renew_after": time_text(self.renew_after),
             "broker": self.broker.members(),
         }
+        if self.recovery is not None:
+            found["recovery"] = self.recovery.members()
+        return found
 
     @classmethod
     def read(cls, message_id: str, fields: Fields) -> Self:
@@ -98,6 +119,7 @@ class Issued:
             attempt_floor=fields.integer("attempt_floor", lowest=0, highest=MAX_ATTEMPT),
             renew_after=fields.time("renew_after"),
             broker=BrokerAddress.read(fields.object("broker")),
+            recovery=HttpsAddress.read(fields.object("recovery")) if "recovery" in fields else None,
         )
 
 
