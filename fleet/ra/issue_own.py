@@ -1,0 +1,213 @@
+"""Certificates for ourselves: servers, services, operators, stations, claim batches. The key is made here.
+
+Intent first, then the signature, then the result, as for a device. Who may have one is decided by the caller.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from fleet.ca.hierarchy import Authority
+from fleet.ca.issuer import IssuedCertificate
+from fleet.ca.signers import PrivateKey, make_key, plain_pem
+from fleet.core.goodkey import key_hash
+from fleet.core.profile import DEFAULT_PROFILES, Applicant, own_applicant, server_applicant
+from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
+from fleet.files import PUBLIC_MODE, make_folder, write_file
+from fleet.home import KeyPairFiles
+from fleet.model import AuditEntry, Certificate, CertificateState, Purpose, RevocationReason
+from fleet.ports import Store, Transaction
+from fleet.store import audit
+from fleet.store.certificates import (
+    CertificateRecord,
+    SignedCertificate,
+    end_certificate,
+    insert_certificate,
+    sign_certificate,
+    store_signed,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRequest:
+    """Who is to have a certificate of which purpose; `hosts` are a server's names and addresses."""
+
+    purpose: Purpose
+    name: str
+    actor: str
+    """Who asks for it, as the audit trail names him."""
+    domain: str = ""
+    batch: str | None = None
+    hosts: tuple[str, ...] = ()
+    lifetime: timedelta | None = None
+    """At most the profile's, which it is by default."""
+    revoked_at_birth: bool = False
+    """A canary: never admitted, and on the CRL from its first moment."""
+
+    @property
+    def applicant_name(self) -> str:
+        return self.name if self.batch is None else self.batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCertificate:
+    """What was issued, with the key that was made for it."""
+
+    issued: IssuedCertificate
+    chain_pem: str
+    """The issuing CA's certificate."""
+    key: PrivateKey
+    sequence: int | None
+    """The allowlist's new sequence number, where it changed: brokers must reach it."""
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        return x509.load_der_x509_certificate(self.issued.der)
+
+    @property
+    def certificate_pem(self) -> str:
+        """The certificate, then its chain, as TLS sends them."""
+        return self.issued.pem + self.chain_pem
+
+    @property
+    def key_pem(self) -> bytes:
+        """PKCS#8 without encryption; write it 0600."""
+        return plain_pem(self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What issuing needs from outside."""
+
+    store: Store
+    authority: Authority
+    randomness: Callable[[int], bytes]
+    status_url: str
+    """Plain http, host and port, where status is answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    request: OwnRequest
+    signed: SignedCertificate
+    at: datetime
+
+
+async def issue_own(surroundings: Surroundings, request: OwnRequest, *, now: datetime) -> OwnCertificate:
+    """Make a key and issue a certificate for it.
+
+    Raises:
+        NotFoundError: there is no issuing CA for that purpose.
+        FleetError: the lint, the signer or the store failed; an intent without a result stays behind.
+    """
+    authority = surroundings.authority
+    issuer = authority.issuer(request.purpose, request.domain if request.purpose is Purpose.DEVICE else "")
+    key = make_key()
+    profile = DEFAULT_PROFILES[request.purpose]
+    template = profile.template(
+        _applicant(request, authority.fleet),
+        key.public_key(),
+        now=now,
+        issuer=issuer.facts(surroundings.status_url),
+        lifetime=request.lifetime,
+    )
+    serial = new_serial(now=now, randomness=surroundings.randomness(SERIAL_RANDOMNESS))
+    intent = CertificateRecord(
+        life=Certificate(
+            serial=serial,
+            key_hash=key_hash(key.public_key()),
+            state=CertificateState.VOID,
+            anchor=issuer.anchor,
+        ),
+        purpose=request.purpose,
+        name=request.name,
+        domain=request.domain,
+        batch=request.batch,
+        issuer=issuer.issuer_id,
+        created_at=now,
+        changed_at=now,
+    )
+    await surroundings.store.write(_record_intent, _Intent(record=intent, actor=request.actor))
+    issued = issuer.issue(template, serial=serial)
+    result = _Result(request=request, signed=signed_record(issued, profile=profile.name), at=now)
+    sequence = await surroundings.store.write(_record_result, result)
+    return OwnCertificate(issued=issued, chain_pem=issuer.chain_pem, key=key, sequence=sequence)
+
+
+def write_pair(files: KeyPairFiles, own: OwnCertificate) -> None:
+    """Write key (0600) and certificate with chain (0644). Raises `FleetError`."""
+    make_folder(files.key.parent)
+    write_file(files.key, own.key_pem)
+    write_file(files.certificate, own.certificate_pem.encode(), mode=PUBLIC_MODE)
+
+
+def signed_record(issued: IssuedCertificate, *, profile: str) -> SignedCertificate:
+    """Return what the store keeps of a signed certificate."""
+    return SignedCertificate(
+        serial=issued.serial,
+        issuer=issued.issuer_id,
+        fingerprint=issued.fingerprint,
+        not_before=issued.not_before,
+        not_after=issued.not_after,
+        der=issued.der,
+        profile=profile,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intent:
+    record: CertificateRecord
+    actor: str
+
+
+async def _record_intent(tx: Transaction, intent: _Intent) -> None:
+    record = intent.record
+    await insert_certificate(tx, record)
+    await audit.append(
+        tx,
+        AuditEntry(
+            at=record.created_at,
+            action="certificate.intended",
+            actor=intent.actor,
+            domain=record.domain,
+            serial=record.serial,
+            details=(("purpose", record.purpose), ("name", record.name), ("key", record.life.key_hash)),
+        ),
+    )
+
+
+async def _record_result(tx: Transaction, result: _Result) -> int | None:
+    request, signed, at = result.request, result.signed, result.at
+    entry = AuditEntry(
+        at=at,
+        action="certificate.issued",
+        actor=request.actor,
+        domain=request.domain,
+        serial=signed.serial,
+        details=(
+            ("purpose", request.purpose),
+            ("name", request.name),
+            ("fingerprint", signed.fingerprint),
+            ("issuer", signed.issuer),
+        ),
+    )
+    await audit.append(tx, entry)
+    if not request.revoked_at_birth:
+        return await sign_certificate(tx, signed, state=CertificateState.ACTIVE, at=at)
+    await store_signed(tx, signed)
+    await audit.append(tx, replace(entry, action="certificate.revoked", details=(("name", request.name),)))
+    return await end_certificate(
+        tx,
+        signed.serial,
+        state=CertificateState.REVOKED,
+        reason=RevocationReason.CESSATION_OF_OPERATION,
+        at=at,
+    )
+
+
+def _applicant(request: OwnRequest, fleet: str) -> Applicant:
+    if request.purpose is Purpose.SERVER:
+        return server_applicant(request.hosts)
+    return own_applicant(request.applicant_name, purpose=request.purpose, fleet=fleet, domain=request.domain)
