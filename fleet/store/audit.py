@@ -1,0 +1,206 @@
+"""The audit trail: entries are appended in the unit of work that they tell of, and can be searched.
+
+No function here changes or deletes an entry.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from fleet.core.audit import SignedHead, TreeHead, entry_hash
+from fleet.core.merkle import Frontier
+from fleet.errors import StoreError
+from fleet.model import AuditEntry
+from fleet.ports import Row, Transaction
+from fleet.store import columns, times
+
+MAX_PAGE = 1000
+"""Entries of one page at most."""
+
+_COLUMNS = "number, at, action, actor, domain, device_id, serial, leaf_hash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEntry:
+    """An entry with its number, from 0, and the leaf hash that was stored with it."""
+
+    number: int
+    entry: AuditEntry
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which entries to find; what is empty does not restrict. `action` may end in `*`."""
+
+    domain: str = ""
+    device_id: str = ""
+    serial: str = ""
+    actor: str = ""
+    action: str = ""
+    after: int = -1
+    """Only entries with a higher number."""
+    limit: int = 100
+
+
+async def append(tx: Transaction, entry: AuditEntry) -> int:
+    """Append an entry, return its number. Belongs into the unit of work that did what it tells."""
+    return await append_many(tx, (entry,))
+
+
+async def append_many(tx: Transaction, entries: Sequence[AuditEntry]) -> int:
+    """Append entries in their order, return the number of the first one."""
+    frontier = await load_frontier(tx)
+    first = frontier.size
+    if not entries:
+        return first
+    rows: list[Row] = []
+    details: list[Row] = []
+    for number, entry in enumerate(entries, start=first):
+        leaf = entry_hash(number, entry)
+        frontier = frontier.append(leaf)
+        rows.append(_row(number, entry, leaf))
+        details += [(number, place, name, value) for place, (name, value) in enumerate(entry.details)]
+    await tx.execute_many(f"INSERT INTO audit_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    await tx.execute_many(
+        "INSERT INTO audit_details (number, position, name, value) VALUES (?, ?, ?, ?)", details
+    )
+    await _save_frontier(tx, frontier)
+    return first
+
+
+async def load_frontier(tx: Transaction) -> Frontier:
+    """Return what is kept of the tree, to append to it and to sign its root."""
+    rows = await tx.fetch_all("SELECT level, hash FROM audit_peaks ORDER BY level DESC")
+    size = sum(1 << columns.number(level) for level, _ in rows)
+    return Frontier(size=size, peaks=tuple(bytes.fromhex(columns.text(peak)) for _, peak in rows))
+
+
+async def newest_head(tx: Transaction, log: str) -> SignedHead | None:
+    """Return the head over most entries; `log` is the name of the fleet, which the signature covers."""
+    row = await tx.fetch_one("SELECT size, root, at, signature FROM audit_heads ORDER BY size DESC LIMIT 1")
+    return None if row is None else _head(row, log)
+
+
+async def heads_between(tx: Transaction, log: str, first: int, last: int) -> tuple[SignedHead, ...]:
+    """Return the heads over `first` to `last` entries, both included, smallest first."""
+    rows = await tx.fetch_all(
+        "SELECT size, root, at, signature FROM audit_heads WHERE size BETWEEN ? AND ? ORDER BY size",
+        (first, last),
+    )
+    return tuple(_head(row, log) for row in rows)
+
+
+async def save_head(tx: Transaction, signed: SignedHead) -> None:
+    """Add a signed head."""
+    head = signed.head
+    await tx.execute(
+        "INSERT INTO audit_heads (size, root, at, signature) VALUES (?, ?, ?, ?)",
+        (head.size, head.root.hex(), times.text(head.at), signed.signature),
+    )
+
+
+async def tail(tx: Transaction, count: int) -> tuple[StoredEntry, ...]:
+    """Return the newest entries, oldest of them first."""
+    rows = await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM audit_entries ORDER BY number DESC LIMIT ?",
+        (min(count, MAX_PAGE),),
+    )
+    return await _with_details(tx, rows[::-1])
+
+
+async def page(tx: Transaction, after: int) -> tuple[StoredEntry, ...]:
+    """Return the entries that follow number `after`, as they stand; start with -1."""
+    rows = await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM audit_entries WHERE number > ? ORDER BY number LIMIT ?",
+        (after, MAX_PAGE),
+    )
+    return await _with_details(tx, rows)
+
+
+async def search(tx: Transaction, query: AuditQuery) -> tuple[StoredEntry, ...]:
+    """Return the entries that a query asks for, oldest first, at most `limit` and `MAX_PAGE`."""
+    conditions, parameters = ["number > ?"], [query.after]
+    wanted = {
+        "domain": query.domain,
+        "device_id": query.device_id,
+        "serial": query.serial,
+        "actor": query.actor,
+    }
+    values: list[str | int] = [*parameters]
+    for column, value in wanted.items():
+        if value:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    if query.action.endswith("*"):
+        conditions.append("substr(action, 1, ?) = ?")
+        values += [len(query.action) - 1, query.action[:-1]]
+    elif query.action:
+        conditions.append("action = ?")
+        values.append(query.action)
+    rows = await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM audit_entries WHERE {' AND '.join(conditions)} ORDER BY number LIMIT ?",
+        (*values, min(query.limit, MAX_PAGE)),
+    )
+    return await _with_details(tx, rows)
+
+
+async def _save_frontier(tx: Transaction, frontier: Frontier) -> None:
+    levels = [level for level in range(frontier.size.bit_length() - 1, -1, -1) if frontier.size >> level & 1]
+    await tx.execute("DELETE FROM audit_peaks")
+    await tx.execute_many(
+        "INSERT INTO audit_peaks (level, hash) VALUES (?, ?)",
+        [(level, peak.hex()) for level, peak in zip(levels, frontier.peaks, strict=True)],
+    )
+
+
+async def _with_details(tx: Transaction, rows: Sequence[Row]) -> tuple[StoredEntry, ...]:
+    if not rows:
+        return ()
+    details = await _details(tx, [columns.number(row[0]) for row in rows])
+    return tuple(_entry(row, details.get(columns.number(row[0]), ())) for row in rows)
+
+
+async def _details(tx: Transaction, numbers: Sequence[int]) -> dict[int, tuple[tuple[str, str], ...]]:
+    """Return the details of entries. SQLite takes 32,766 parameters, PostgreSQL 65,535."""
+    marks = ", ".join("?" * len(numbers))
+    rows = await tx.fetch_all(
+        f"SELECT number, name, value FROM audit_details WHERE number IN ({marks}) ORDER BY number, position",
+        numbers,
+    )
+    return {
+        columns.number(number): tuple((columns.text(row[1]), columns.text(row[2])) for row in group)
+        for number, group in groupby(rows, key=lambda row: row[0])
+    }
+
+
+def _row(number: int, entry: AuditEntry, leaf: bytes) -> Row:
+    at = times.text(entry.at)
+    return (number, at, entry.action, entry.actor, entry.domain, entry.device_id, entry.serial, leaf.hex())
+
+
+def _entry(row: Row, details: tuple[tuple[str, str], ...]) -> StoredEntry:
+    number, at, action, actor, domain, device_id, serial, leaf = row
+    entry = AuditEntry(
+        at=times.moment(at),
+        action=columns.text(action),
+        actor=columns.text(actor),
+        domain=columns.text(domain),
+        device_id=columns.text(device_id),
+        serial=columns.text(serial),
+        details=details,
+    )
+    return StoredEntry(number=columns.number(number), entry=entry, leaf_hash=_hash(leaf))
+
+
+def _hash(value: str | float | bytes | None) -> bytes:
+    try:
+        return bytes.fromhex(columns.text(value))
+    except ValueError as error:
+        raise StoreError("the audit trail holds a hash that is none", hint="fleet audit verify") from error
+
+
+def _head(row: Row, log: str) -> SignedHead:
+    size, root, at, signature = row
+    head = TreeHead(log=log, size=columns.number(size), root=_hash(root), at=times.moment(at))
+    return SignedHead(head=head, signature=columns.octets(signature))

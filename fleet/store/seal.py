@@ -1,0 +1,115 @@
+"""Signs a head of the audit trail's tree with every commit, and keeps the newest one outside of the database.
+
+Without that file, whoever cuts off the end of the database together with its heads would not be caught.
+"""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from device_agent.wire.fields import Fields, parse_object, time_text
+from device_agent.wire.problems import MalformedMessageError
+from fleet.core.audit import SignedHead, TreeHead
+from fleet.errors import BadInputError, StoreError
+from fleet.files import write_file
+from fleet.ports import Clock, Transaction
+from fleet.store import audit
+
+_LONGEST_SIGNATURE = 1024
+_LARGEST_SIZE = 2**53
+
+
+class AuditSeal:
+    """What the store calls with every commit: `sign` within, `committed` after, `keep` from time to time."""
+
+    def __init__(
+        self, *, log: str, sign: Callable[[bytes], bytes], clock: Clock, head_file: Path | None = None
+    ) -> None:
+        self._log = log
+        self._sign = sign
+        self._clock = clock
+        self._head_file = head_file
+        self._signed: SignedHead | None = None
+        self._newest: SignedHead | None = None
+
+    async def sign(self, tx: Transaction) -> None:
+        """Sign a head over all entries, if there are more than under the newest one.
+
+        Raises:
+            StoreError: the audit key cannot be used.
+        """
+        frontier = await audit.load_frontier(tx)
+        newest = await audit.newest_head(tx, self._log)
+        self._signed = newest
+        if frontier.size == (0 if newest is None else newest.head.size):
+            return
+        head = TreeHead(log=self._log, size=frontier.size, root=frontier.root(), at=self._clock())
+        self._signed = SignedHead(head=head, signature=self._signature(head))
+        await audit.save_head(tx, self._signed)
+
+    def committed(self) -> None:
+        """Take what was signed for the newest head."""
+        self._newest = self._signed
+
+    def keep(self) -> None:
+        """Write the newest head to its file, atomically; blocks. Raises `FleetError`."""
+        if self._head_file is not None and self._newest is not None:
+            write_file(self._head_file, head_text(self._newest).encode())
+
+    def _signature(self, head: TreeHead) -> bytes:
+        try:
+            return self._sign(head.message())
+        except Exception as error:
+            raise StoreError("the audit key does not sign", hint="fleet doctor") from error
+
+
+def head_text(signed: SignedHead) -> str:
+    """Return a signed head as JSON text."""
+    head = signed.head
+    members = {
+        "log": head.log,
+        "size": head.size,
+        "root": head.root.hex(),
+        "at": time_text(head.at),
+        "signature": base64.b64encode(signed.signature).decode(),
+    }
+    return json.dumps(members, indent=2) + "\n"
+
+
+def parse_head(content: bytes) -> SignedHead:
+    """Return the signed head that a file holds; the signature is still to be checked.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    try:
+        fields = parse_object(content)
+        return SignedHead(
+            head=_head(fields), signature=fields.base64("signature", longest=_LONGEST_SIGNATURE)
+        )
+    except MalformedMessageError as error:
+        raise BadInputError(f"the audit head is damaged: {error}", hint="fleet audit verify") from error
+
+
+def read_head(path: Path) -> SignedHead | None:
+    """Return the head that was kept in a file, or None where there is no file.
+
+    Raises:
+        BadInputError: the file is damaged, or cannot be read.
+    """
+    try:
+        return parse_head(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}", hint="check its owner") from error
+
+
+def _head(fields: Fields) -> TreeHead:
+    return TreeHead(
+        log=fields.text("log", longest=32),
+        size=fields.integer("size", lowest=1, highest=_LARGEST_SIZE),
+        root=bytes.fromhex(fields.sha256("root")),
+        at=fields.time("at"),
+    )
