@@ -1,0 +1,230 @@
+"""`fleet init`: a whole fleet home from a few names, in one step that happens or does not.
+
+Never overwrites, never asks, and leaves nothing behind when it fails.
+"""
+
+import base64
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from device_agent.wire.identity import parse_device_id, parse_domain
+from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.secret import Secret
+from fleet import config
+from fleet.ca.auditkey import load_audit_signer, make_audit_key
+from fleet.ca.founding import Founded, Founder
+from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_REALMS, load_authority
+from fleet.ca.issuer import Issuer, pem_bundle
+from fleet.errors import BadInputError
+from fleet.files import PUBLIC_MODE, make_folder, write_file
+from fleet.home import Home, OperatorFiles, new_home
+from fleet.model import Purpose
+from fleet.ra.beginning import Beginning, FoundedRoot, Founding
+from fleet.ra.issue_own import Surroundings
+from fleet.store.seal import AuditSeal
+from fleet.store.sqlite import create_store
+
+_PASSPHRASE_RANDOMNESS = 20
+_SHORTEST_PASSPHRASE = 8
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_FLEET_PURPOSES = (Purpose.SERVER, Purpose.SERVICE, Purpose.OPERATOR, Purpose.STATION)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a new fleet is called, and who it is for."""
+
+    fleet: str
+    domains: tuple[str, ...] = ("prod",)
+    hosts: tuple[str, ...] = ("localhost",)
+    """Names and addresses of the server; devices are told the first one."""
+    operator: str = "admin"
+    root_passphrase: Secret | None = None
+    """None: one is made and kept in the home, until somebody moves it off the machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initialised:
+    """What was made, for the person who asked."""
+
+    home: Home
+    operator: OperatorFiles
+    root_passphrase_made: bool
+    certificates: int
+    """How many certificates stand in the records."""
+
+
+async def initialise(
+    root: Path, plan: Plan, *, now: datetime, randomness: Callable[[int], bytes], work_factor: int = 14
+) -> Initialised:
+    """Make the fleet home `root`. scrypt's N, which guards the keys, is 2 to the `work_factor`.
+
+    Raises:
+        RefusedError: something is there already.
+        BadInputError: a name cannot be used, or the place cannot be written.
+        StorageFullError, StoreError: the disk is full, or broken.
+    """
+    _check(plan)
+    now = now.replace(microsecond=0)
+    text = config.default_text(fleet=plan.fleet, domains=plan.domains, host=plan.hosts[0])
+    settings = config.parse(text)
+    founder = Founder(
+        fleet=plan.fleet,
+        now=now,
+        randomness=randomness,
+        status_url=f"http://{_url_host(settings.server.host)}:{settings.server.http_port}",
+        root_passphrase=plan.root_passphrase or _new_passphrase(randomness),
+        issuing_passphrase=_new_passphrase(randomness),
+        work_factor=work_factor,
+    )
+    with new_home(root) as home:
+        _write_passphrases(home, founder, keep_root=plan.root_passphrase is None)
+        founding = _found(home, founder, plan.domains)
+        _write_trust(home, founding, plan.domains)
+        make_folder(home.audit)
+        make_audit_key(home.audit_key, public_file=home.audit_public_key)
+        certificates = await _fill_store(home, plan, founder, founding)
+        make_folder(home.run)
+        write_file(home.config, text.encode(), mode=PUBLIC_MODE)
+    return _finished(Home(root), plan, certificates)
+
+
+def _finished(home: Home, plan: Plan, certificates: int) -> Initialised:
+    place = Home(home.root.absolute())
+    return Initialised(
+        home=place,
+        operator=place.operator(plan.operator),
+        root_passphrase_made=plan.root_passphrase is None,
+        certificates=certificates,
+    )
+
+
+# --- what may be asked for ------------------------------------------------------------------------
+
+
+def _check(plan: Plan) -> None:
+    try:
+        for name in (plan.fleet, *plan.domains):
+            parse_domain(name)
+        parse_device_id(plan.operator)
+    except MalformedMessageError as error:
+        raise BadInputError(str(error), hint="such as --name acme --domain prod") from error
+    if not plan.domains or len(set(plan.domains)) != len(plan.domains):
+        raise BadInputError("the fleet needs domains, each once", hint="such as --domain prod")
+    if reserved := RESERVED_REALMS.intersection(plan.domains):
+        raise BadInputError(f"domain {min(reserved)} is a name of our own", hint="choose another name")
+    for host in plan.hosts or ("",):
+        _check_host(host)
+    passphrase = plan.root_passphrase
+    if passphrase is not None and len(passphrase.reveal()) < _SHORTEST_PASSPHRASE:
+        raise BadInputError(
+            f"the roots' passphrase has less than {_SHORTEST_PASSPHRASE} characters", hint="use a longer one"
+        )
+
+
+def _check_host(host: str) -> None:
+    if _HOST_NAME.fullmatch(host):
+        return
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise BadInputError(
+            f"host {host!r} is no host name and no address", hint="such as --host fleet.example.org"
+        ) from error
+
+
+def _url_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host  # RFC 3986 3.2.2
+
+
+def _new_passphrase(randomness: Callable[[int], bytes]) -> Secret:
+    return Secret(base64.b32encode(randomness(_PASSPHRASE_RANDOMNESS)).decode().lower())
+
+
+# --- authorities ----------------------------------------------------------------------------------
+
+
+def _write_passphrases(home: Home, founder: Founder, *, keep_root: bool) -> None:
+    make_folder(home.ca)
+    write_file(home.issuing_passphrase, f"{founder.issuing_passphrase.reveal()}\n".encode())
+    if keep_root:
+        write_file(home.root_passphrase, f"{founder.root_passphrase.reveal()}\n".encode())
+
+
+def _found(home: Home, founder: Founder, domains: tuple[str, ...]) -> Founding:
+    made: list[Founded] = []
+    roots: list[FoundedRoot] = []
+    issuers: list[Issuer] = []
+    for realm, purposes in _realms(domains):
+        files = home.authority(realm)
+        root, founded = founder.root(files, realm=realm)
+        made.append(founded)
+        roots.append(FoundedRoot(realm=realm, issuer=root, crl=founder.root_crl(files, root)))
+        for purpose in purposes:
+            domain = realm if purpose is Purpose.DEVICE else ""
+            below = home.issuing(realm, f"{purpose}-1")
+            issuer, with_signers = founder.issuing(below, root, purpose=purpose, domain=domain)
+            issuers.append(issuer)
+            made.extend(with_signers)
+    return Founding(made=tuple(made), roots=tuple(roots), issuers=tuple(issuers))
+
+
+def _realms(domains: tuple[str, ...]) -> Iterator[tuple[str, tuple[Purpose, ...]]]:
+    yield FLEET_REALM, _FLEET_PURPOSES
+    yield BOOTSTRAP_REALM, (Purpose.CLAIM,)
+    for domain in domains:
+        yield domain, (Purpose.DEVICE,)
+
+
+def _write_trust(home: Home, founding: Founding, domains: tuple[str, ...]) -> None:
+    roots = {root.realm: root.issuer.certificate for root in founding.roots}
+    devices = {one.domain: one.certificate for one in founding.issuers if one.purpose is Purpose.DEVICE}
+    others = {one.purpose: one.certificate for one in founding.issuers if not one.domain}
+    bundles = {
+        home.server_trust: [roots[FLEET_REALM]],
+        home.broker_operational_roots: [roots[FLEET_REALM], *(roots[domain] for domain in domains)],
+        home.broker_operational_issuers: [others[Purpose.SERVICE], *devices.values()],
+        home.broker_bootstrap_roots: [roots[BOOTSTRAP_REALM]],
+        home.broker_bootstrap_issuers: [others[Purpose.CLAIM]],
+    }
+    for domain in domains:
+        bundles[home.trust_root(domain)] = [roots[domain]]
+        bundles[home.trust_chain(domain)] = [devices[domain]]
+    for path, certificates in bundles.items():
+        make_folder(path.parent)
+        write_file(path, pem_bundle(certificates).encode(), mode=PUBLIC_MODE)
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+async def _fill_store(home: Home, plan: Plan, founder: Founder, founding: Founding) -> int:
+    authority = load_authority(home, fleet=plan.fleet, passphrase=founder.issuing_passphrase)
+    # What was just written is read back and opened, so that a home that cannot start is never made.
+    authority.unlock()
+    seal = AuditSeal(
+        log=plan.fleet,
+        sign=load_audit_signer(home.audit_key),
+        clock=lambda: founder.now,
+        head_file=home.audit_head,
+    )
+    async with create_store(home.database, seal=seal) as store:
+        beginning = Beginning(
+            home=home,
+            surroundings=Surroundings(
+                store=store,
+                authority=authority,
+                randomness=founder.randomness,
+                status_url=founder.status_url,
+            ),
+            domains=plan.domains,
+            hosts=plan.hosts,
+            operator=plan.operator,
+            now=founder.now,
+        )
+        return await beginning.record(founding)
