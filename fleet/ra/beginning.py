@@ -177,11 +177,6 @@ async def _record_founded(tx: Transaction, founded: Founded, at: datetime) -> No
         signed=signed_record(issued, profile=founded.profile),
     )
     await insert_certificate(tx, record)
-    details = (
-        ("purpose", founded.purpose.value),
-        ("name", founded.name),
-        ("fingerprint", issued.fingerprint),
-    )
     entry = AuditEntry(
         at=at,
         action="authority.made" if founded.purpose is Purpose.AUTHORITY else "certificate.issued",
