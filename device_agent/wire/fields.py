@@ -71,6 +71,10 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return self._members.get(name) is not None
 
+    def names(self) -> frozenset[str]:
+        """Return the names of all members, for a party that refuses what it does not know."""
+        return frozenset(self._members)
+
     def text(self, name: str, *, longest: int) -> str:
         """Return text of 1 to `longest` characters, with no control characters."""
         value = self._members.get(name)

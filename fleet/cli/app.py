@@ -1,0 +1,134 @@
+"""The command tree: `fleet NOUN VERB`. Errors become `error:` and `hint:`, each with its exit code.
+
+Nothing of a noun is imported before it is called: `fleet --help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from fleet.cli import output
+from fleet.errors import EXIT_CODES, ExitCode, FleetError
+
+_NOUNS = {
+    "init": "Make a fleet: its authorities, server certificate, store and first operator.",
+    "serve": "Run the server: broker, enrollment, renewal, certificate status.",
+    "demo": "Show a whole fleet's life on this machine, in under a minute.",
+    "status": "Show the fleet's health on one screen.",
+    "doctor": "Check everything; name each problem with its fix.",
+    "device": "Devices: list, show, register, import, approve, suspend, resume, retire, explain.",
+    "cert": "Certificates: list, show, revoke, export, verify.",
+    "claim": "What lets a device enroll: one-time codes and claim certificates.",
+    "station": "Factory stations: add, list, run.",
+    "audit": "Who did what and when: tail, search, verify, export.",
+    "broker": "The broker: show, apply, sessions, kick.",
+}
+"""Each noun with its help; the module of the same name holds `command`."""
+
+_INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+
+
+class _Nouns(click.Group):
+    """The nouns, each loaded from its module on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_NOUNS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _NOUNS:
+            return None
+        command = import_module(f"fleet.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - each noun's module says so
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_NOUNS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _NOUNS:
+            ctx.fail(f"there is no command {output.visible(args[0][:40])!r}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=_Nouns,
+    invoke_without_command=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A first fleet: fleet init, fleet serve, then fleet claim create for each device.",
+)
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    envvar="FLEET_HOME",
+    metavar="DIR",
+    help="The fleet home [FLEET_HOME, else ~/.fleet].",
+)
+@click.version_option(package_name="fleet-provisioning", prog_name="fleet", message="%(prog)s %(version)s")
+def command(home: Path | None) -> None:  # noqa: ARG001 - options.home reads it
+    """Give devices their certificates, from the factory line to retirement.
+
+    A fleet lives in one folder, its home. `fleet init` makes it, `fleet serve` runs it, the other
+    commands ask the server that runs, or do their work by themselves when none does.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code. Every error has been told on stderr by then."""
+    try:
+        code = command.main(arguments, prog_name="fleet", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        return _told(_lower(error.format_message()), hint=_usage_hint(error), code=ExitCode.USAGE)
+    except click.ClickException as error:
+        return _told(_lower(error.format_message()), hint=None, code=ExitCode.BAD_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except FleetError as error:
+        return _told(str(error), hint=error.hint, code=EXIT_CODES[type(error)])
+    except Exception as error:  # noqa: BLE001 - the outermost edge: a person is told, without a traceback
+        return _unexpected(error)
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _told(message: str, *, hint: str | None, code: ExitCode) -> int:
+    output.say_error(message, hint)
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    """Tell an error that nobody foresaw, or one of ours that came out of a task group."""
+    if isinstance(error, ExceptionGroup) and isinstance(error.exceptions[0], Exception):
+        inner = error.exceptions[0]
+        if isinstance(inner, FleetError):
+            return _told(str(inner), hint=inner.hint, code=EXIT_CODES[type(inner)])
+        return _unexpected(inner)
+    if "FLEET_DEBUG" in os.environ:
+        raise error
+    message = f"{type(error).__name__}: {error}"
+    return _told(message, hint="this is a fault of the program; FLEET_DEBUG=1 shows where", code=ExitCode.FAILED)
+
+
+def _usage_hint(error: click.UsageError) -> str:
+    return f"{error.ctx.command_path if error.ctx else 'fleet'} --help"
+
+
+def _lower(message: str) -> str:
+    """Return click's message as ours are: lower case, one line, no full stop."""
+    text = " ".join(message.split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _reader_left() -> int:
+    """End quietly when the reader of a pipe has gone; nothing may be written to it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE

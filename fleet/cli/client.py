@@ -1,0 +1,165 @@
+"""Talks to the fleet's API: over the home's socket, or with a service started for this one command.
+
+It is HTTP in both cases, so that a command does the same with and without a running server. It never
+opens the store, and never prints.
+"""
+
+import asyncio
+import http.client
+import json
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+from fleet.cli.output import Json, Members
+from fleet.errors import EXIT_CODES, ExitCode, FleetError, UnreachableError
+from fleet.home import Home, open_home
+
+_Result = TypeVar("_Result")
+
+ANSWER_SECONDS = 120.0
+"""A bulk revocation waits for every broker; everything else answers at once."""
+
+_ERRORS = {
+    code: kind for kind, code in reversed(EXIT_CODES.items()) if code is not ExitCode.FAILED
+} | {ExitCode.FAILED: FleetError}
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    """HTTP/1.1 over a socket in the file system."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("fleet", timeout=ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """The routes of the API; each call is one request."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, *parts: str, **query: str | int | None) -> Members:
+        """Return the object behind a path."""
+        return self._object("GET", _address(parts, query), None)
+
+    def post(self, *parts: str, body: Members) -> Members:
+        """Do what a path is for, return what came of it."""
+        return self._object("POST", _address(parts, {}), json.dumps(body).encode())
+
+    def post_text(self, *parts: str, body: bytes, **query: str | int | None) -> Members:
+        """Hand in a file."""
+        return self._object("POST", _address(parts, query), body)
+
+    def text(self, *parts: str, **query: str | int | None) -> str:
+        """Return a document that is text."""
+        return self._call("GET", _address(parts, query), None).decode()
+
+    def items(self, *parts: str, limit: int | None = None, **query: str | int | None) -> Iterator[Members]:
+        """Yield the objects of a list, page after page, at most `limit`."""
+        cursor: str | None = None
+        left = limit
+        while True:
+            page = self.get(*parts, **query, after=cursor, limit=None if left is None else min(left, 1000))
+            found = page.get("items")
+            assert isinstance(found, list)  # noqa: S101 - our own server's answer
+            yield from found[:left]
+            left = None if left is None else left - len(found)
+            following = page.get("next")
+            if not isinstance(following, str) or (left is not None and left <= 0):
+                return
+            cursor = following
+
+    def lines(self, *parts: str, **query: str | int | None) -> Iterator[bytes]:
+        """Yield the lines of a document that may be long."""
+        connection, response = self._open("GET", _address(parts, query), None)
+        try:
+            yield from response
+        finally:
+            connection.close()
+
+    def _object(self, method: str, address: str, body: bytes | None) -> Members:
+        found: Json = json.loads(self._call(method, address, body))
+        assert isinstance(found, dict)  # noqa: S101 - our own server's answer
+        return found
+
+    def _call(self, method: str, address: str, body: bytes | None) -> bytes:
+        connection, response = self._open(method, address, body)
+        try:
+            return response.read()
+        finally:
+            connection.close()
+
+    def _open(
+        self, method: str, address: str, body: bytes | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = _SocketConnection(self._path)
+        try:
+            connection.request(method, address, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            if response.status >= http.client.BAD_REQUEST:
+                raise _error(response.status, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise UnreachableError(
+                f"the server of this home does not answer: {str(error).lower() or 'no answer'}",
+                hint="see the log of fleet serve",
+            ) from error
+        return connection, response
+
+
+def with_client(home: Path, act: Callable[[Client], _Result]) -> _Result:
+    """Do something with the home's server, or with one that lives as long as that.
+
+    Raises:
+        NotFoundError: there is no home.
+        FleetError: what the server said.
+    """
+    place = open_home(home)
+    if _answers(place.admin_socket):
+        return act(Client(place.admin_socket))
+    return asyncio.run(_within(place, act))
+
+
+def is_served(home: Home) -> bool:
+    """Return whether a server of this home answers."""
+    return _answers(home.admin_socket)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+async def _within(home: Home, act: Callable[[Client], _Result]) -> _Result:
+    from fleet.service import Listeners, running  # noqa: PLC0415 - the whole server, needed here only
+
+    async with running(home.root, listeners=Listeners.ADMIN_ONLY) as service:
+        return await asyncio.to_thread(act, Client(service.admin_socket))
+
+
+def _address(parts: tuple[str, ...], query: Mapping[str, str | int | None]) -> str:
+    path = "/".join(quote(part, safe="") for part in parts)
+    asked = urlencode({name: value for name, value in query.items() if value is not None})
+    return f"/api/v1/{path}" + (f"?{asked}" if asked else "")
+
+
+def _error(status: int, body: bytes) -> FleetError:
+    """Return the error behind a problem document (RFC 9457)."""
+    try:
+        document = json.loads(body)
+        detail, hint, code = document["detail"], document.get("hint"), document.get("exit", ExitCode.FAILED)
+        return _ERRORS[ExitCode(code)](str(detail), hint=None if hint is None else str(hint))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return FleetError(f"the server answered {status}, which this command does not expect")
