@@ -98,11 +98,12 @@ class StationLink:
         self._answered: tuple[CallId, bytes] | None = None
         self._station = ""
         self._tofu = False
+        self._has_committed = False
         self._now: datetime | None = None
         self.committed: Committed | None = None
         """Set by a COMMIT that was done in this run."""
         self.is_over = False
-        """The station said that it is done with this device."""
+        """The station went on after COMMIT: it has the answer, and nothing more will be asked."""
 
     def handle(self, message: bytes, *, nonce: bytes, now: datetime | None) -> Handled:
         """Take one message; return what came of it.
@@ -158,7 +159,7 @@ class StationLink:
         self._csr = b""
         self._transfer = Transfer()
         self._answered = None
-        self.is_over = False
+        self._has_committed = False
 
     def _dispatch(self, request: requests.Request, report: UnitReport) -> replies.Reply:
         match request:
@@ -188,6 +189,7 @@ class StationLink:
             case requests.Abort():
                 return self._abort()
             case requests.Status():
+                self.is_over = self._has_committed
                 return _status(report)
             case requests.Attest():
                 raise TransferError(Rc.UNSUPPORTED, "this device has nothing that vouches for its hardware")
@@ -243,13 +245,13 @@ class StationLink:
             raise TransferError(Rc.STATE, "COMMIT names another certificate than the installed one")
         if report.state is not LinkState.ACTIVE:
             self._unit.commit()
+        self._has_committed = True
         self.committed = Committed(fingerprint=report.fingerprint, station=self._station, tofu=self._tofu)
         return replies.CommitReply(state=LinkState.ACTIVE, fingerprint=report.fingerprint)
 
     def _abort(self) -> replies.AbortReply:
         self._transfer = Transfer()
         self._csr = b""
-        self.is_over = True
         return replies.AbortReply()
 
 

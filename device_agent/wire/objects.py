@@ -13,7 +13,7 @@ from typing import Self
 from device_agent.wire import cbor
 from device_agent.wire.identity import parse_device_id, parse_serial, parse_sha256
 from device_agent.wire.problems import MalformedMessageError
-from device_agent.wire.replies import BrokerAddress
+from device_agent.wire.replies import BrokerAddress, HttpsAddress
 from device_agent.wire.smp import Members
 
 DIGEST_BYTES = 32
@@ -109,6 +109,7 @@ class Configuration:
     broker: BrokerAddress
     servers: tuple[str, ...]
     """SHA-256 of the anchors by which servers are trusted, hex; the other anchors are the domain's."""
+    recovery: HttpsAddress | None = None
 
     def encode(self) -> bytes:
         """Return object 3."""
@@ -117,17 +118,18 @@ class Configuration:
             "port": self.broker.port,
             "name": self.broker.name,
         }
-        return cbor.encode(
-            {
-                "v": _CONFIGURATION_VERSION,
-                "hw": self.hardware_id,
-                "id": self.device_id,
-                "sn": bytes.fromhex(self.serial),
-                "ra": int(self.renew_after.timestamp()),
-                "broker": broker,
-                "servers": [bytes.fromhex(digest) for digest in self.servers],
-            }
-        )
+        members: dict[str, cbor.Item] = {
+            "v": _CONFIGURATION_VERSION,
+            "hw": self.hardware_id,
+            "id": self.device_id,
+            "sn": bytes.fromhex(self.serial),
+            "ra": int(self.renew_after.timestamp()),
+            "broker": broker,
+            "servers": [bytes.fromhex(digest) for digest in self.servers],
+        }
+        if self.recovery:
+            members["recovery"] = {"host": self.recovery.host, "port": self.recovery.port}
+        return cbor.encode(members)
 
     @classmethod
     def parse(cls, octets: bytes) -> Self:
@@ -145,6 +147,7 @@ class Configuration:
             renew_after=datetime.fromtimestamp(members.integer("ra", highest=_LAST_SECOND), UTC),
             broker=_parse_broker(members.map("broker")),
             servers=tuple(parse_sha256(digest.hex()) for digest in servers),
+            recovery=_parse_recovery(members.map("recovery")) if "recovery" in members else None,
         )
 
 
@@ -153,4 +156,11 @@ def _parse_broker(members: Members) -> BrokerAddress:
         host=members.text("host", longest=_LONGEST_HOST),
         port=members.integer("port", lowest=1, highest=65535),
         name=members.text("name", longest=MAX_NAME_LENGTH + 33),
+    )
+
+
+def _parse_recovery(members: Members) -> HttpsAddress:
+    return HttpsAddress(
+        host=members.text("host", longest=_LONGEST_HOST),
+        port=members.integer("port", lowest=1, highest=65535),
     )

@@ -1,1 +1,1 @@
-"""One existing device protocol a module."""
+"""One existing device protocol a module; each serves one unit on one line."""

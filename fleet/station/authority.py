@@ -1,0 +1,167 @@
+"""The registration authority over HTTP: `enroll` and `confirm` of the wire contract, as a station.
+
+Over HTTPS the station shows its certificate; in the server's own home it asks on the admin socket, whose
+file mode is the proof. It keeps no key, and tries nothing twice by itself.
+"""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from ssl import SSLContext
+from typing import Self
+
+import aiohttp
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from device_agent.wire import messages
+from device_agent.wire.fields import MAX_BODY_BYTES
+from device_agent.wire.problems import MalformedMessageError, Retry
+from fleet.errors import RefusedError, UnreachableError
+from fleet.station.package import Issuance, IssueOrder
+
+_STATION_HEADER = "X-Fleet-Station"
+_JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSocket:
+    """The server's socket in its own home, and the name that the station goes by there."""
+
+    path: Path
+    station: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpsServer:
+    """A server elsewhere; `tls` trusts it by `trust/server.pem` and shows the station's certificate."""
+
+    host: str
+    port: int
+    tls: SSLContext
+
+
+class HttpEnroller:
+    """An `Enroller`. `servers` are the anchors (DER) by which devices trust servers and stations."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        *,
+        base: str,
+        headers: dict[str, str],
+        servers: tuple[bytes, ...],
+    ) -> None:
+        self._http = http
+        self._base = base
+        self._headers = headers
+        self._servers = servers
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls,
+        server: AdminSocket | HttpsServer,
+        *,
+        servers: tuple[bytes, ...],
+        patience: timedelta = timedelta(seconds=20),
+    ) -> AsyncIterator[Self]:
+        """Open the way to the server; nothing is connected before it is needed."""
+        connector: aiohttp.BaseConnector
+        match server:
+            case AdminSocket(path=path, station=station):
+                connector = aiohttp.UnixConnector(str(path))
+                base, headers = "http://localhost", _JSON | {_STATION_HEADER: station}
+            case HttpsServer(host=host, port=port, tls=tls):
+                connector = aiohttp.TCPConnector(ssl=tls)
+                base, headers = f"https://{host}:{port}", dict(_JSON)
+        limit = aiohttp.ClientTimeout(total=patience.total_seconds())
+        async with aiohttp.ClientSession(connector=connector, timeout=limit) as http:
+            yield cls(http, base=base, headers=headers, servers=servers)
+
+    async def issue(self, order: IssueOrder) -> Issuance:
+        """Post `enroll` with the proof `station`; raises RefusedError, UnreachableError."""
+        enroll = messages.Enroll(
+            id=str(uuid.uuid4()),
+            device_id=order.device_id,
+            csr=_csr_pem(order.csr),
+            proof=messages.Proof(kind=messages.ProofKind.STATION),
+        )
+        query = {"replaces": order.replaces} if order.replaces else {}
+        reply = await self._post("/api/v1/enroll", enroll, query)
+        if not isinstance(reply, messages.Issued):
+            raise UnreachableError(f"the server answered enroll with {reply.kind}")
+        return self._issuance(reply)
+
+    async def confirm(self, serial: str) -> None:
+        """Post `confirm` for a certificate that this station had made; raises as `issue`."""
+        reply = await self._post(
+            "/api/v1/confirm", messages.Confirm(id=str(uuid.uuid4())), {"serial": serial}
+        )
+        if not isinstance(reply, messages.Confirmed) or reply.serial != serial:
+            raise UnreachableError(f"the server answered confirm with {reply.kind}")
+
+    async def _post(self, path: str, request: messages.Request, query: dict[str, str]) -> messages.Reply:
+        try:
+            async with self._http.post(
+                self._base + path, data=messages.encode(request), params=query, headers=self._headers
+            ) as response:
+                body = await _bounded(response.content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(
+                "the registration authority does not answer", hint="is `fleet serve` running"
+            ) from error
+        try:
+            return _settled(messages.parse_reply(body))
+        except MalformedMessageError as error:
+            raise UnreachableError(f"the server's answer cannot be read: {error}") from error
+
+    def _issuance(self, issued: messages.Issued) -> Issuance:
+        try:
+            return Issuance(
+                serial=issued.serial,
+                chain=(*_ders(issued.certificate), *_ders(issued.chain)),
+                anchors=_ders(issued.trust),
+                servers=self._servers,
+                renew_after=issued.renew_after,
+                broker=issued.broker,
+                recovery=issued.recovery,
+            )
+        except ValueError as error:
+            raise UnreachableError("the server's answer holds no certificates") from error
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    body = b""
+    async for chunk in content.iter_chunked(MAX_BODY_BYTES):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            break
+    return body
+
+
+def _settled(reply: messages.Reply) -> messages.Reply:
+    match reply:
+        case messages.Problem(retry=Retry.NEVER):
+            raise RefusedError(reply.detail, code=reply.code)
+        case messages.Problem():
+            raise UnreachableError(f"the server says {reply.code}: {reply.detail}")
+        case messages.Pending():
+            raise UnreachableError(f"the server waits for an approval ({reply.code})")
+        case _:
+            return reply
+
+
+def _csr_pem(csr: bytes) -> str:
+    try:
+        return x509.load_der_x509_csr(csr).public_bytes(Encoding.PEM).decode()
+    except ValueError as error:
+        raise RefusedError("the unit's request cannot be read") from error
+
+
+def _ders(pem: str) -> tuple[bytes, ...]:
+    certificates = x509.load_pem_x509_certificates(pem.encode())
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)

@@ -1,0 +1,94 @@
+"""Serves one unit that speaks our factory link: moves bytes and time between a line and a session."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from device_agent.wire.factory_replies import StatusReply
+from device_agent.wire.factory_requests import Status
+from device_agent.wire.framing import Decoder, Frame, encode_burst
+from fleet.station import steps
+from fleet.station.port import Line
+from fleet.station.session import Session
+
+_Result = TypeVar("_Result")
+
+_LOOK_SECONDS = 1.0
+_MISSED_LOOKS = 3
+
+
+class SmpDriver:
+    """One session on one line. `wire_bytes` counts what went both ways."""
+
+    def __init__(self, session: Session, line: Line) -> None:
+        self.session = session
+        self.wire_bytes = 0
+        self._line = line
+        self._decoder = Decoder()
+
+    async def serve(
+        self,
+        *,
+        decide: Callable[[steps.Question], Awaitable[steps.Decision]],
+        watch: "Callable[[SmpDriver], None]",
+    ) -> steps.End:
+        """Run the session to its end; `watch` is called with this driver after each move.
+
+        Raises:
+            UnpluggedError: the port went away.
+        """
+        effect = self.session.start()
+        while not isinstance(effect, steps.End):
+            match effect:
+                case steps.Send():
+                    effect = await self._call(effect)
+                case steps.Wait(seconds=seconds):
+                    await asyncio.sleep(seconds)
+                    effect = self.session.timed_out()
+                case _:
+                    effect = self.session.decided(await decide(effect))
+            watch(self)
+        return effect
+
+    async def until_it_leaves(self) -> None:
+        """Return when the unit of the ended session does not answer any more, or answers as a stranger."""
+        missed = 0
+        while missed < _MISSED_LOOKS:
+            await asyncio.sleep(_LOOK_SECONDS)
+            call = self.session.caller.ask(Status())
+            await self._send(call)
+            answers = await self._hear(call.seconds, self.session.caller.answer)
+            if answers is not None and not isinstance(answers, StatusReply):
+                return
+            missed = 0 if answers else missed + 1
+
+    async def _call(self, send: steps.Send) -> steps.Effect:
+        await self._send(send)
+        effect: steps.Effect | None = await self._hear(send.seconds, self.session.received)
+        return self.session.timed_out() if effect is None else effect
+
+    async def _send(self, send: steps.Send) -> None:
+        octets = encode_burst(send.message, send.framing)
+        self.wire_bytes += len(octets)
+        await self._line.write(octets)
+
+    async def _hear(self, seconds: float, take: Callable[[Frame], _Result | None]) -> _Result | None:
+        """Give frames to `take` until it makes something of one, or the time is over."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    for frame in await self._frames():
+                        result = take(frame)
+                        if result is not None:
+                            return result
+        except TimeoutError:
+            return None
+
+    async def _frames(self) -> list[Frame]:
+        octets = await self._line.read()
+        self.wire_bytes += len(octets)
+        broken = self._decoder.broken
+        frames = self._decoder.feed(octets)
+        if self._decoder.broken > broken:
+            self.session.hear_noise()
+        return frames

@@ -1,0 +1,26 @@
+"""What a station checks with a unit's own key: its request, and its proof over what was installed."""
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+
+def is_request_sound(csr: bytes) -> bool:
+    """Return whether a DER CSR is signed with the key that it holds (RFC 2986 3)."""
+    try:
+        return x509.load_der_x509_csr(csr).is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+
+
+def is_proof_right(leaf: bytes, *, signature: bytes, signed: bytes) -> bool:
+    """Return whether the key of a DER certificate signed this, ECDSA with SHA-256."""
+    try:
+        key = x509.load_der_x509_certificate(leaf).public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            return False
+        key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+        return False
+    return True
