@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TypeAlias, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from device_agent.wire.identity import Identity, dns_label, dns_name, parse_device_id, serial_hex
@@ -23,7 +22,14 @@ from fleet.model import Purpose
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_SIGNATURES = frozenset(
+    {
+        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
+        SignatureAlgorithmOID.RSA_WITH_SHA256,
+        SignatureAlgorithmOID.ED25519,
+    }
+)
 
 _USAGE_OF_PURPOSE = {
     Purpose.DEVICE: [{Usage.CLIENT_AUTH}],
@@ -123,10 +129,8 @@ def _serial(case: Case) -> str | None:
 
 
 def _signature_algorithm(case: Case) -> str | None:
-    if case.certificate.signature_algorithm_oid == SignatureAlgorithmOID.ED25519:
-        return None
-    if not isinstance(case.certificate.signature_hash_algorithm, _HASHES):
-        return "RFC 9155: signature hash is weaker than SHA-256"
+    if case.certificate.signature_algorithm_oid not in _SIGNATURES:
+        return "RFC 9155: signature algorithm is none of ours, or its hash is weaker than SHA-256"
     return None
 
 
