@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from fleet.errors import FleetError, SequenceGapError
-from fleet.model import CutOff, Session
+from fleet.model import AllowlistChange, CutOff, Session
 from fleet.ports import Store, SupervisedBroker
 from fleet.store import allowlist
 
@@ -74,6 +74,10 @@ class BrokerLink:
         for broker in self.brokers:
             await broker.publish_crls(crls)
 
+    async def stamp(self) -> int:
+        """Return the place in the brokers' order that now is; 0 where there is no broker."""
+        return max([await broker.stamp() for broker in self.brokers], default=0)
+
     def age(self) -> timedelta | None:
         """Return the age of the oldest list, or None where there is no broker."""
         return max((broker.age() for broker in self.brokers), default=None)
@@ -111,19 +115,27 @@ class _Follower:
             return self._ended.get(sequence, ())
 
     async def _catch_up(self, sequence: int) -> None:
-        if self._applied is None:
+        while self._applied is not None and self._applied < sequence:
+            changes = await self._store.read(allowlist.changes_after, self._applied)
+            if not changes:
+                break  # they were pruned: only the whole list helps
+            for change in changes:
+                await self._apply(change)
+        if self._applied is None or self._applied < sequence:
             self._remember(sequence, await self._replace())
+
+    async def _apply(self, change: AllowlistChange) -> None:
+        if self._applied is None:
             return
-        for change in await self._store.read(allowlist.changes_after, self._applied):
-            try:
-                self._remember(change.sequence, tuple(await self.broker.change(change)))
-            except SequenceGapError as error:
-                _log.warning("%s; the broker gets the whole list", error)
-                self._remember(sequence, await self._replace())
-                return
-            except FleetError:
-                self._applied = None  # it may have applied the change or not: in doubt
-                raise
+        try:
+            self._remember(change.sequence, tuple(await self.broker.change(change)))
+        except SequenceGapError as error:
+            _log.warning("%s; the broker gets the whole list", error)
+            self._applied = None
+        except FleetError:
+            self._applied = None  # it may have applied the change or not: in doubt
+            raise
+        else:
             self._applied = change.sequence
 
     async def _replace(self) -> tuple[CutOff, ...]:

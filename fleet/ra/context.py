@@ -10,6 +10,7 @@ from enum import StrEnum
 from device_agent.wire.identity import Identity
 from fleet.ca.hierarchy import Authority
 from fleet.config import Config
+from fleet.home import Home
 from fleet.ports import Clock, Store
 from fleet.ra.allowlist import BrokerLink
 from fleet.ra.crls import CrlBook
@@ -76,8 +77,13 @@ class Context:
     authority: Authority
     clock: Clock
     randomness: Callable[[int], bytes]
+    home: Home
     endpoints: Endpoints
     broker: BrokerLink
+    driver: str
+    """Which broker it is: `mosquitto`, `embedded`, or `none` where this process runs without."""
+    answering: Callable[[], bool]
+    """Whether requests over MQTT reach us now."""
     crls: CrlBook
     presence: Presence
     nonces: Nonces

@@ -20,6 +20,25 @@ class CrlBook:
 
     def __init__(self) -> None:
         self._published: dict[str, PublishedCrl] = {}
+        self._changes = 0
+        self._published_changes = 0
+
+    def note_change(self) -> None:
+        """Something ended that the lists in force may not hold yet."""
+        self._changes += 1
+
+    def begin(self) -> int:
+        """Return what to hand to `finish` when lists made from now on are in force."""
+        return self._changes
+
+    def finish(self, begun: int) -> None:
+        """The lists in force hold all that had ended at `begin`."""
+        self._published_changes = max(self._published_changes, begun)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something ended since the lists in force were made."""
+        return self._changes > self._published_changes
 
     def put(self, crl: PublishedCrl) -> None:
         """Take a list into force, unless a newer one is."""

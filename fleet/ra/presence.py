@@ -22,6 +22,8 @@ class Presence:
         """Keep what a connection showed; no second one can have its client id while it lives."""
         if isinstance(event, BrokerEvent) and event.kind is not BrokerEventKind.CONNECTED:
             return
+        if ":" in event.name or not event.serial:
+            return  # a device's own name: what it has stands in its topics
         self._shown[event.client_id] = ShownCertificate(issuer=event.issuer, serial=event.serial)
         self._shown.move_to_end(event.client_id)
         if len(self._shown) > _REMEMBERED_CLIENTS:

@@ -13,8 +13,8 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from device_agent.wire.problems import MalformedMessageError, ProblemCode, Retry
-from fleet.errors import FleetError, problem_code
+from device_agent.wire.problems import MalformedMessageError, ProblemCode
+from fleet.errors import EXIT_CODES, FleetError, problem_code
 from fleet.ra.shown import ShownCertificate, shown_certificate
 
 PROBLEM_TYPE = "application/problem+json"
@@ -48,14 +48,25 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = logging.getLogger(__name__)
 
 
-def problem_response(
-    code: ProblemCode, detail: str, *, hint: str | None = None, status: HTTPStatus | None = None
-) -> web.Response:
-    """Return a problem document (RFC 9457 3); `code` and `hint` are extension members (3.2)."""
+def problem_response(code: ProblemCode, detail: str, *, status: HTTPStatus | None = None) -> web.Response:
+    """Return a problem document (RFC 9457 3); `code` is an extension member (3.2)."""
     status = status or HTTP_STATUS[code]
     document = {"title": status.phrase, "status": status.value, "detail": detail, "code": code.value}
-    if hint is not None:
-        document["hint"] = hint
+    return web.json_response(document, status=status, content_type=PROBLEM_TYPE)
+
+
+def error_response(error: FleetError) -> web.Response:
+    """Return an error of ours as a problem document; `exit` is what a command ends with because of it."""
+    code = problem_code(error)
+    status = HTTP_STATUS[code]
+    document: dict[str, str | int | None] = {
+        "title": status.phrase,
+        "status": status.value,
+        "detail": str(error),
+        "code": code.value,
+        "hint": error.hint,
+        "exit": EXIT_CODES[type(error)].value,
+    }
     return web.json_response(document, status=status, content_type=PROBLEM_TYPE)
 
 
@@ -69,17 +80,14 @@ async def problems(request: web.Request, handler: _Handler) -> web.StreamRespons
             raise
         return _http_problem(error)
     except FleetError as error:
-        return problem_response(problem_code(error), str(error), hint=error.hint)
+        return error_response(error)
     except MalformedMessageError as error:
         return problem_response(ProblemCode.MALFORMED, str(error))
     except Exception:  # noqa: BLE001 - the outermost edge of one request; others must not suffer from it
         _log.exception("%s %s failed", request.method, request.path)
-        return problem_response(
-            ProblemCode.UNAVAILABLE,
-            "the request could not be done",
-            hint="see the server's log",
-            status=HTTPStatus.INTERNAL_SERVER_ERROR,
-        )
+        detail = "the server failed over this request; its log says more"
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return problem_response(ProblemCode.UNAVAILABLE, detail, status=status)
 
 
 def _http_problem(error: web.HTTPException) -> web.Response:
@@ -115,8 +123,3 @@ def peer_certificate(request: web.Request) -> ShownCertificate | None:
         return None
     der = tls.getpeercert(binary_form=True)
     return None if der is None else shown_certificate(der)
-
-
-def retry_headers(retry: Retry, seconds: int | None) -> dict[str, str]:
-    """Return the Retry-After header (RFC 9110 10.2.3) that says the same as the body."""
-    return {"Retry-After": str(seconds)} if retry is Retry.LATER and seconds is not None else {}

@@ -1,0 +1,44 @@
+"""Turns a message of MQTT into a question with an asker, and the reply back into a message.
+
+The topic says who asks, because the broker's guard lets nobody else publish there; the answer's topic is
+derived from it, never read from a body.
+"""
+
+import logging
+
+from device_agent.wire import topics
+from device_agent.wire.messages import encode
+from device_agent.wire.problems import MalformedMessageError
+from fleet.channels.mqtt import Answer, Answerer
+from fleet.ra.answer import answer_body
+from fleet.ra.context import Asker, Context, Listener
+
+REQUEST_TOPICS = (topics.ENROLL_REQUESTS, topics.OPERATIONAL_REQUESTS)
+
+_log = logging.getLogger(__name__)
+
+
+def answerer(context: Context) -> Answerer:
+    """Return what a consumer calls with each message."""
+
+    async def answer_message(topic: str, body: bytes) -> Answer | None:
+        found = _asker(topic)
+        if found is None:
+            _log.warning("a request came on a topic that nobody may use: %r", topic[:256])
+            return None
+        asker, answer_topic = found
+        return Answer(topic=answer_topic, body=encode(await answer_body(context, asker, body)))
+
+    return answer_message
+
+
+def _asker(topic: str) -> tuple[Asker, str] | None:
+    """Return who asks on a topic, and where the answer goes."""
+    try:
+        if len(topic.split("/")) == 5:
+            boot = topics.parse_enroll_request(topic)
+            return Asker(listener=Listener.BOOTSTRAP, client_id=boot.client), boot.response
+        own = topics.parse_operational_request(topic)
+    except MalformedMessageError:
+        return None
+    return Asker(listener=Listener.OPERATIONAL, identity=own.identity, serial=own.serial), own.response

@@ -1,0 +1,144 @@
+"""First certificates: a code, a claim or a station's word admits one (device, key), once.
+
+It only gathers what the channel and the request prove; admission and the core judge, in one commit.
+"""
+
+from dataclasses import dataclass
+
+from device_agent.wire.messages import Reply
+from device_agent.wire.replies import Pending
+from device_agent.wire.requests import Enroll, ProofKind
+from fleet.core import events
+from fleet.core.csr import Csr, read_csr
+from fleet.core.serial import SERIAL_RANDOMNESS
+from fleet.errors import RefusedError
+from fleet.model import RevocationReason
+from fleet.ports import Transaction
+from fleet.ra.admission import (
+    RETRY_AFTER_SECONDS,
+    AdmissionProof,
+    Applicant,
+    ClaimProof,
+    CodeProof,
+    StationProof,
+    Waits,
+    admit,
+)
+from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.issuing import Asked, fulfil, issuers_of
+from fleet.ra.judging import Circumstances, Judged, settle
+from fleet.ra.keys import KeyUse, key_refusal
+from fleet.ra.shown import ShownCertificate
+from fleet.store import claims
+from fleet.store.codes import code_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrollCase:
+    """The argument of the unit of work."""
+
+    applicant: Applicant
+    csr: Csr
+    fleet: str
+    circumstances: Circumstances
+
+
+async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: str = "") -> Reply:
+    """Answer an `enroll`.
+
+    Raises:
+        FleetError: the request is not fit, or the store did not take it.
+    """
+    csr = read_csr(request.csr)
+    if asker.listener is Listener.BOOTSTRAP and asker.client_id != csr.key_hash:
+        # Answers go to the topic of this client id: it must be nobody's but the key's owner's.
+        raise RefusedError("the MQTT client id must be the SHA-256 of the request's public key")
+    now = context.clock()
+    proof = await _proof_of(context, asker, request, replaces)
+    circumstances = Circumstances(
+        at=now,
+        actor=_actor(asker, request),
+        address=asker.address,
+        randomness=context.randomness(SERIAL_RANDOMNESS),
+        issuers=issuers_of(context),
+        # A station replaces a unit that was wiped: its earlier certificates are of no use to anybody.
+        reason=RevocationReason.CESSATION_OF_OPERATION,
+    )
+    applicant = Applicant(
+        device_id=request.device_id, key_hash=csr.key_hash, proof=proof, address=asker.address, at=now
+    )
+    case = EnrollCase(applicant=applicant, csr=csr, fleet=context.fleet, circumstances=circumstances)
+    outcome = await context.store.write(judge_enroll, case)
+    if isinstance(outcome, Waits):
+        return Pending(id=request.id, retry_after_seconds=RETRY_AFTER_SECONDS, code=outcome.short_code)
+    asked = Asked(
+        message_id=request.id,
+        csr=csr,
+        anchors=request.anchors,
+        event=outcome.event,
+        circumstances=circumstances,
+    )
+    return await fulfil(context, outcome.judged, asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the unit of work made of an admitted request."""
+
+    event: events.Enroll
+    judged: Judged
+
+
+async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
+    """Admit, check key and names, and let the core judge: one commit.
+
+    Raises:
+        RefusedError: the proof does not admit, or the request names somebody else.
+    """
+    applicant, circumstances = case.applicant, case.circumstances
+    admitted = await admit(tx, applicant)
+    if isinstance(admitted, Waits):
+        return admitted
+    identity = admitted.device.identity
+    case.csr.require_identity(identity, fleet=case.fleet)
+    event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash)
+    use = KeyUse(identity=identity, key_hash=applicant.key_hash, actor=circumstances.actor, at=applicant.at)
+    if (refusal := await key_refusal(tx, use)) is not None:
+        return Judgement(event=event, judged=Judged(verdict=refusal, identity=identity))
+    judged = await settle(tx, admitted.device, (*admitted.before, event), circumstances, admitted.grants)
+    if admitted.batch and isinstance(judged.verdict, events.Issue):
+        await claims.use_batch(tx, identity.domain, admitted.batch)
+    return Judgement(event=event, judged=judged)
+
+
+async def _proof_of(context: Context, asker: Asker, request: Enroll, replaces: str) -> AdmissionProof:
+    kind, code = request.proof.kind, request.proof.code
+    if kind is ProofKind.CODE and code is not None:
+        return CodeProof(code_hash=code_hash(code))
+    if kind is ProofKind.CLAIM:
+        return ClaimProof(shown=await _claim_of(context, asker))
+    if kind is ProofKind.STATION and asker.station:
+        return StationProof(name=asker.station, replaces=replaces)
+    if kind is ProofKind.STATION and asker.listener is Listener.HTTPS and asker.certificate is not None:
+        return StationProof(shown=asker.certificate, replaces=replaces)
+    raise RefusedError(f"a proof of kind {kind} is not accepted here")
+
+
+async def _claim_of(context: Context, asker: Asker) -> ShownCertificate:
+    """Return the certificate of the connection, which on the bootstrap listener the broker must tell."""
+    if asker.certificate is not None:
+        return asker.certificate
+    if asker.listener is Listener.BOOTSTRAP:
+        if (shown := context.presence.find(asker.client_id)) is not None:
+            return shown
+        for session in await context.broker.sessions():
+            context.presence.note(session)
+        if (shown := context.presence.find(asker.client_id)) is not None:
+            return shown
+    raise RefusedError("there is no claim certificate behind this request")
+
+
+def _actor(asker: Asker, request: Enroll) -> str:
+    if request.proof.kind is ProofKind.STATION:
+        return f"station:{asker.station or asker.serial or 'certificate'}"
+    return f"device:{request.device_id}"

@@ -1,0 +1,84 @@
+"""What time does: certificates end, graces run out, confirmations stay away, revocation lists grow old.
+
+Each is an event for the core, judged on the state at its commit; being late or early here is safe.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from fleet.core import events
+from fleet.errors import FleetError
+from fleet.ports import Work
+from fleet.ra.context import Context
+from fleet.ra.issuing import follow
+from fleet.ra.judging import Case, Circumstances, judge
+from fleet.ra.publishing import make_public, press_of, publish
+from fleet.store import allowlist
+from fleet.store.codes import GrantKind
+from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed
+
+TICK_SECONDS = 10
+_KEPT_CHANGES = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+async def keep_house(context: Context) -> None:
+    """Do all that is due, again and again, until cancelled."""
+    while True:
+        try:
+            await tick(context)
+        except FleetError as error:
+            _log.warning("housekeeping: %s", error)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+async def tick(context: Context) -> None:
+    """Do all that is due now."""
+    now, policy = context.clock(), context.config.policy
+    await _tell_due(context, past_end, now, lambda due: events.Expired(serial=due.serial))
+    await _tell_due(context, past_grace, now - policy.grace, lambda due: events.GraceOver(serial=due.serial))
+    await _tell_due(context, unconfirmed, now - policy.pending, _unconfirmed)
+    await refresh_lists(context)
+    sequence = await context.store.read(allowlist.sequence, None)
+    if sequence > _KEPT_CHANGES:
+        await context.store.write(allowlist.prune_changes, sequence - _KEPT_CHANGES)
+
+
+def _unconfirmed(due: Due) -> events.Unconfirmed | None:
+    # PROTOCOL.md 5: what a station installed may lie in a box for years.
+    return None if due.grant == GrantKind.STATION else events.Unconfirmed(serial=due.serial)
+
+
+async def _tell_due(
+    context: Context,
+    find: Work[DueQuery, tuple[Due, ...]],
+    before: datetime,
+    event_of: Callable[[Due], events.Event | None],
+) -> None:
+    """Judge what is due, page by page, as long as pages bring something new."""
+    told: set[str] = set()
+    while fresh := [
+        due for due in await context.store.read(find, DueQuery(before=before)) if due.serial not in told
+    ]:
+        told |= {due.serial for due in fresh}
+        for due in fresh:
+            if (event := event_of(due)) is None:
+                continue
+            circumstances = Circumstances(at=context.clock(), actor="server")
+            case = Case(identity=due.identity, event=event, circumstances=circumstances)
+            await follow(context, await context.store.write(judge, case))
+
+
+async def refresh_lists(context: Context) -> None:
+    """Publish the lists when they miss something, and before they are believed no more."""
+    now = context.clock()
+    half = context.config.policy.crl_lifetime / 2
+    oldest = min((crl.next_update for crl in context.crls.all()), default=now)
+    if oldest - now < half:
+        await publish(context)
+    elif context.crls.is_behind:
+        # What was superseded is for relying parties; the brokers' own lists hold what was revoked for cause.
+        await make_public(press_of(context), context.crls, now=now)

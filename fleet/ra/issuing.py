@@ -1,0 +1,226 @@
+"""From an intent to a certificate in the device's hands: sign, commit the result, and build the answer.
+
+The intent is committed before the signature, the certificate after it, both judged on the state at their
+commit. A crash in between leaves the intent void; it goes on the CRL, and a retry gets a new serial.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from device_agent.wire.identity import Identity
+from device_agent.wire.messages import Reply
+from device_agent.wire.problems import ProblemCode
+from device_agent.wire.replies import BrokerAddress, Confirmed, Dead, DoneAck, HttpsAddress, Issued, Problem
+from fleet.ca.issuer import IssuedCertificate, Issuer, pem_of
+from fleet.core import access, events, lifecycle
+from fleet.core.csr import Csr
+from fleet.core.profile import Profile, device_applicant, device_profile
+from fleet.errors import FleetError, NotFoundError
+from fleet.model import ClientKind, Purpose
+from fleet.ports import Transaction
+from fleet.ra.context import Context
+from fleet.ra.judging import (
+    Case,
+    Circumstances,
+    IssuerName,
+    Judged,
+    Outcome,
+    entries,
+    judge,
+    refused,
+)
+from fleet.store import audit
+from fleet.store.certificates import CertificateRecord, SignedCertificate, load_certificate
+from fleet.store.devices import load_device, save_device
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What came in and how to answer it."""
+
+    message_id: str
+    csr: Csr
+    anchors: tuple[str, ...]
+    """Trust anchors that the device says it holds."""
+    event: events.Enroll | events.Renew
+    circumstances: Circumstances
+
+
+async def fulfil(context: Context, judged: Judged, asked: Asked) -> Reply:
+    """Turn a judgement on an `enroll` or `renew` into the answer; sign where it says so."""
+    await follow(context, judged)
+    if isinstance(judged.verdict, events.Issue) and judged.identity is not None:
+        judged = await _issue(context, judged, judged.identity, asked)
+        await follow(context, judged)
+        if isinstance(judged.verdict, events.Issued) and judged.kind is ClientKind.PLAIN:
+            await _note_stamp(context, judged, asked)
+    return await answer_of(context, judged, message_id=asked.message_id, anchors=asked.anchors)
+
+
+async def follow(context: Context, judged: Judged) -> None:
+    """Make the brokers admit what the commit admits, before anybody is answered."""
+    if judged.notice is not None and judged.identity is not None:
+        _log.error("%s: %s, an operator must look", judged.identity.name, judged.notice.value)
+    if judged.sequence is None:
+        return
+    context.crls.note_change()
+    try:
+        await context.broker.reach(judged.sequence)
+    except FleetError as error:
+        # The commit stands, and the broker gets the whole list when it is back: the device tries again.
+        _log.warning("the brokers do not have change %d yet: %s", judged.sequence, error)
+
+
+async def answer_of(
+    context: Context, judged: Judged, *, message_id: str, anchors: tuple[str, ...] = ()
+) -> Reply:
+    """Return the wire's reply for a judgement."""
+    match judged.verdict:
+        case events.Issued(serial=serial) | events.Replay(serial=serial):
+            row = await context.store.read(load_certificate, serial)
+            if row is None or row.signed is None:
+                raise NotFoundError(f"certificate {serial} is not in the store")
+            return _issued(context, row, row.signed, Issuance(message_id=message_id, anchors=anchors))
+        case events.Confirmed(serial=serial):
+            return Confirmed(id=message_id, serial=serial)
+        case events.DoneAck(serial=serial):
+            return DoneAck(id=message_id, serial=serial)
+        case events.Dead(key_hash=key_hash, attempt_floor=floor):
+            return Dead(id=message_id, key_hash=key_hash, attempt_floor=floor)
+        case events.Nothing(code=code, reason=reason):
+            return Problem.of(message_id, code, reason)
+        case _:
+            return Problem.of(message_id, ProblemCode.BUSY, "the request is being worked on; ask again")
+
+
+def profile_of(context: Context, domain: str) -> Profile:
+    """Return the rules for device certificates of a domain."""
+    found = context.config.domain(domain)
+    if found is None:
+        raise NotFoundError(f"there is no domain {domain}", hint="see [domains] in fleet.toml")
+    return device_profile(
+        lifetime=timedelta(days=found.lifetime_days),
+        backdate=timedelta(minutes=found.backdate_minutes),
+        same_key=found.same_key,
+    )
+
+
+def issuers_of(context: Context) -> dict[str, IssuerName]:
+    """Return who signs for the devices of each domain now."""
+    active = {
+        domain.name: context.authority.issuer(Purpose.DEVICE, domain.name)
+        for domain in context.config.domains
+    }
+    return {
+        name: IssuerName(issuer=issuer.issuer_id, anchor=issuer.anchor) for name, issuer in active.items()
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuance:
+    """Whose request an `issued` answers, and what the device holds already."""
+
+    message_id: str
+    anchors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    identity: Identity
+    asked: Asked
+    serial: str
+    signed: SignedCertificate
+
+
+async def _issue(context: Context, judged: Judged, identity: Identity, asked: Asked) -> Judged:
+    issuer = context.authority.issuer(Purpose.DEVICE, identity.domain)
+    leaf = _sign(context, issuer, identity, asked.csr, judged.serial)
+    signed = SignedCertificate(
+        serial=leaf.serial,
+        issuer=leaf.issuer_id,
+        fingerprint=leaf.fingerprint,
+        profile="device",
+        not_before=leaf.not_before,
+        not_after=leaf.not_after,
+        der=leaf.der,
+    )
+    result = _Result(identity=identity, asked=asked, serial=judged.serial, signed=signed)
+    return await context.store.write(_keep, result)
+
+
+def _sign(context: Context, issuer: Issuer, identity: Identity, csr: Csr, serial: str) -> IssuedCertificate:
+    template = profile_of(context, identity.domain).template(
+        device_applicant(identity, fleet=context.fleet),
+        csr.public_key,
+        now=context.clock(),
+        issuer=issuer.facts(context.endpoints.status_url),
+    )
+    return issuer.issue(template, serial=serial)
+
+
+async def _keep(tx: Transaction, result: _Result) -> Judged:
+    """Write 2: the certificate, if the device as it stands now may still have it."""
+    before = await load_device(tx, result.identity)
+    if before is None:
+        return refused(ProblemCode.UNKNOWN_DEVICE, f"{result.identity.name} is gone")
+    decision = lifecycle.signed(before, result.asked.event, serial=result.serial)
+    issued = isinstance(decision.verdict, events.Issued)
+    sequence = None
+    if decision.device != before or issued:
+        sequence = await save_device(
+            tx,
+            before,
+            after=decision.device,
+            at=result.asked.circumstances.at,
+            signed=result.signed if issued else None,
+        )
+    outcome = Outcome(after=decision.device, decision=decision, serial=result.serial)
+    await audit.append_many(tx, entries(before, outcome, result.asked.circumstances))
+    return Judged(
+        verdict=decision.verdict,
+        identity=before.identity,
+        kind=before.kind,
+        notice=decision.notice,
+        sequence=sequence,
+        device=decision.device,
+    )
+
+
+async def _note_stamp(context: Context, judged: Judged, asked: Asked) -> None:
+    """Put the issue of a plain client's certificate in the broker's order (PROTOCOL.md 5)."""
+    if isinstance(judged.verdict, events.Issued) and judged.identity is not None:
+        stamped = events.IssueStamped(serial=judged.verdict.serial, stamp=await context.broker.stamp())
+        case = Case(identity=judged.identity, event=stamped, circumstances=asked.circumstances)
+        await follow(context, await context.store.write(judge, case))
+
+
+def renew_after(context: Context, domain: str, signed: SignedCertificate) -> datetime:
+    """Return when a certificate is due for renewal; the spread comes from its serial, so it never moves."""
+    jitter = int(signed.serial[-8:], 16) / 2**32
+    return profile_of(context, domain).renew_after(signed.not_before, signed.not_after, jitter)
+
+
+def _issued(context: Context, row: CertificateRecord, signed: SignedCertificate, to: Issuance) -> Issued:
+    identity = Identity(domain=row.domain, device_id=row.device_id)
+    issuer = context.authority.issuer_by_id(row.issuer)
+    return Issued(
+        id=to.message_id,
+        serial=row.serial,
+        certificate=pem_of(signed.der),
+        chain=issuer.chain_pem,
+        trust=context.authority.trust_pem(row.domain),
+        link=context.authority.link(row.domain, to.anchors),
+        attempt_floor=row.life.attempt,
+        renew_after=renew_after(context, row.domain, signed),
+        broker=BrokerAddress(
+            host=context.endpoints.host,
+            port=context.endpoints.mqtt_port,
+            name=identity.name,
+            publish=access.topics_of(identity, serial=row.serial, action=access.Action.PUBLISH),
+            subscribe=access.topics_of(identity, serial=row.serial, action=access.Action.SUBSCRIBE),
+        ),
+        recovery=HttpsAddress(host=context.endpoints.host, port=context.endpoints.https_port),
+    )

@@ -1,0 +1,200 @@
+"""Judges events on a device as it stands in the store now, and saves what became of it, in one commit.
+
+The pure core decides; nothing here does. A decision is saved even where it is a refusal: an alarm or a
+conflict comes with one. Everything in here runs inside a unit of work, and awaits its transaction alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from device_agent.wire.identity import Identity
+from device_agent.wire.problems import ProblemCode
+from fleet.core import events, lifecycle
+from fleet.core.serial import new_serial
+from fleet.model import AuditEntry, ClientKind, Device, RevocationReason
+from fleet.ports import Transaction
+from fleet.store import audit
+from fleet.store.codes import Grant
+from fleet.store.devices import load_device, save_device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerName:
+    """Who would sign: the issuing CA by its hex subject key identifier, and the anchor above it."""
+
+    issuer: str
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """When, by whom, and with what at hand a case is judged."""
+
+    at: datetime
+    actor: str
+    address: str = ""
+    randomness: bytes = b""
+    """For a serial number, should the verdict be to issue."""
+    issuers: Mapping[str, IssuerName] = field(default_factory=dict)
+    """By domain, for the same case."""
+    reason: RevocationReason = RevocationReason.UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the commit holds."""
+
+    verdict: events.Verdict
+    identity: Identity | None = None
+    kind: ClientKind = ClientKind.AGENT
+    notice: events.Notice | None = None
+    serial: str = ""
+    """Of the intent, when the verdict is to issue."""
+    sequence: int | None = None
+    """Of the change that it made to the allowlist."""
+    device: Device | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One event for one device that must be known."""
+
+    identity: Identity
+    event: events.Event
+    circumstances: Circumstances
+
+
+def refused(code: ProblemCode, reason: str) -> Judged:
+    """Return the judgement on an asker who is not even a device of ours."""
+    return Judged(verdict=events.Nothing(code=code, reason=reason))
+
+
+async def judge(tx: Transaction, case: Case) -> Judged:
+    """Judge one event on the device as it stands."""
+    device = await load_device(tx, case.identity)
+    if device is None:
+        return refused(ProblemCode.UNKNOWN_DEVICE, f"{case.identity.name} is not registered")
+    return await settle(tx, device, (case.event,), case.circumstances)
+
+
+async def settle(
+    tx: Transaction,
+    before: Device,
+    asked: Sequence[events.Event],
+    circumstances: Circumstances,
+    grants: Sequence[Grant] = (),
+) -> Judged:
+    """Judge events one after another until one is refused, then save and record the outcome."""
+    after, decision = before, None
+    for event in asked:
+        decision = lifecycle.decide(after, event)
+        after = decision.device
+        if isinstance(decision.verdict, events.Nothing):
+            break
+    if decision is None:
+        raise ValueError("there is nothing to judge")
+    serial = ""
+    if isinstance(decision.verdict, events.Issue):
+        serial = new_serial(
+            now=circumstances.at,
+            randomness=circumstances.randomness,
+            above=lifecycle.highest_serial(after),
+        )
+        issuer = circumstances.issuers[before.identity.domain]
+        after = lifecycle.intend(after, decision.verdict, serial=serial, anchor=issuer.anchor)
+    return await _save(
+        tx, before, Outcome(after=after, decision=decision, serial=serial), circumstances, grants
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the core made of a device."""
+
+    after: Device
+    decision: events.Decision
+    serial: str = ""
+
+
+async def _save(
+    tx: Transaction,
+    before: Device,
+    outcome: Outcome,
+    circumstances: Circumstances,
+    grants: Sequence[Grant],
+) -> Judged:
+    sequence = None
+    domain = before.identity.domain
+    issuer = circumstances.issuers[domain].issuer if outcome.serial else ""
+    if outcome.after != before:
+        sequence = await save_device(
+            tx,
+            before,
+            after=outcome.after,
+            at=circumstances.at,
+            issuer=issuer,
+            reason=circumstances.reason,
+            grants=grants,
+        )
+    await audit.append_many(tx, entries(before, outcome, circumstances))
+    return Judged(
+        verdict=outcome.decision.verdict,
+        identity=before.identity,
+        kind=before.kind,
+        notice=outcome.decision.notice,
+        serial=outcome.serial,
+        sequence=sequence,
+        device=outcome.after,
+    )
+
+
+def entries(before: Device, outcome: Outcome, circumstances: Circumstances) -> tuple[AuditEntry, ...]:
+    """Return the audit entries of an outcome: what changed, what was refused, what alarms."""
+    found: list[AuditEntry] = []
+    verdict = outcome.decision.verdict
+    told = _told(verdict, outcome.serial)
+    if told is not None and (outcome.after != before or isinstance(verdict, events.Nothing)):
+        action, serial, details = told
+        found.append(_entry(before, circumstances, action, serial, details))
+    if outcome.decision.notice is not None:
+        evidence = (("evidence", outcome.decision.notice.value),)
+        found.append(_entry(before, circumstances, "device.alarmed", "", evidence))
+    return tuple(found)
+
+
+_Details = tuple[tuple[str, str], ...]
+
+
+def _told(verdict: events.Verdict, serial: str) -> tuple[str, str, _Details] | None:
+    match verdict:
+        case events.Issue(key_hash=key_hash, parent=parent):
+            details = (("key_hash", key_hash), ("parent", parent or ""))
+            return "certificate.intended", serial, details
+        case events.Issued(serial=issued):
+            return "certificate.issued", issued, ()
+        case events.Confirmed(serial=confirmed):
+            return "certificate.confirmed", confirmed, ()
+        case events.DoneAck(serial=kept):
+            return "device.done", kept, ()
+        case events.Dead(key_hash=key_hash):
+            return "certificate.dead", "", (("key_hash", key_hash),)
+        case events.Nothing(code=code, reason=reason):
+            return "request.refused", "", (("code", code.value), ("reason", reason))
+        case _:
+            return None
+
+
+def _entry(
+    device: Device, circumstances: Circumstances, action: str, serial: str, details: _Details
+) -> AuditEntry:
+    where = (("address", circumstances.address),) if circumstances.address else ()
+    return AuditEntry(
+        at=circumstances.at,
+        action=action,
+        actor=circumstances.actor,
+        domain=device.identity.domain,
+        device_id=device.identity.device_id,
+        serial=serial,
+        details=tuple((name, value) for name, value in (*details, *where) if value),
+    )

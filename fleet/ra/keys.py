@@ -1,0 +1,56 @@
+"""Refuses keys that must not be certified: another's, blocked ones, and those that were compromised.
+
+A key in two hands is no identity, so its reuse is recorded and alarmed. Runs inside a unit of work.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from device_agent.wire.identity import Identity
+from device_agent.wire.problems import ProblemCode
+from fleet.core import events
+from fleet.model import AuditEntry, CertificateState, RevocationReason
+from fleet.ports import Transaction
+from fleet.store import audit
+from fleet.store.certificates import CertificateRecord, with_key
+from fleet.store.keys import blocked_because
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUse:
+    """Who wants a certificate for which key."""
+
+    identity: Identity
+    key_hash: str
+    actor: str
+    at: datetime
+
+
+async def key_refusal(tx: Transaction, use: KeyUse) -> events.Nothing | None:
+    """Return why the key is refused for this device, or None; reuse is put on the audit trail."""
+    if (why := await blocked_because(tx, use.key_hash)) is not None:
+        return events.Nothing(code=ProblemCode.BAD_KEY, reason=f"this key is blocked: {why}")
+    rows = await with_key(tx, use.key_hash)
+    others = [row for row in rows if row.identity != use.identity]
+    if others:
+        await audit.append(tx, _reuse(use, others[0]))
+        return events.Nothing(code=ProblemCode.KEY_IN_USE, reason="this key is another's")
+    if any(_was_compromised(row) for row in rows):
+        return events.Nothing(code=ProblemCode.BAD_KEY, reason="this key was compromised")
+    return None
+
+
+def _was_compromised(row: CertificateRecord) -> bool:
+    return row.state is CertificateState.REVOKED and row.reason is RevocationReason.KEY_COMPROMISE
+
+
+def _reuse(use: KeyUse, other: CertificateRecord) -> AuditEntry:
+    return AuditEntry(
+        at=use.at,
+        action="key.reused",
+        actor=use.actor,
+        domain=use.identity.domain,
+        device_id=use.identity.device_id,
+        serial=other.serial,
+        details=(("key_hash", use.key_hash), ("held_by", other.name)),
+    )

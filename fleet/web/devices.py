@@ -1,0 +1,105 @@
+"""HTTPS routes for devices and stations: enroll, renew, confirm, done, status, recover, nonce.
+
+It translates and no more: the body is the wire's JSON, the answer the wire's reply. What a request may do
+is decided by the use cases, from what TLS proved.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+
+from device_agent.wire.fields import MAX_BODY_BYTES
+from device_agent.wire.identity import parse_serial
+from device_agent.wire.messages import Reply, encode
+from device_agent.wire.replies import Pending, Problem
+from fleet.ra.answer import answer_body, answer_unit_confirm
+from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.nonces import LIFETIME
+from fleet.ra.recover import recover
+from fleet.web.gate import HTTP_STATUS, PROBLEM_TYPE, body_of, peer_certificate
+
+STATION_HEADER = "X-Fleet-Station"
+"""On the admin socket only: the station, of this home, that asks."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def mount(app: web.Application, context: Context, *, listener: Listener) -> None:
+    """Add the devices' routes for one listener, HTTPS or the admin socket."""
+    routes = _DeviceRoutes(context, listener)
+    app.router.add_post("/api/v1/enroll", routes.enroll)
+    app.router.add_post("/api/v1/confirm", routes.confirm)
+    for kind in ("renew", "done", "status", "time"):
+        app.router.add_post(f"/api/v1/{kind}", routes.ask)
+    app.router.add_post("/api/v1/recover", routes.recover)
+    app.router.add_get("/api/v1/nonce", routes.nonce)
+
+
+class _DeviceRoutes:
+    """The handlers of one listener."""
+
+    def __init__(self, context: Context, listener: Listener) -> None:
+        self._context = context
+        self._listener = listener
+
+    async def enroll(self, request: web.Request) -> web.Response:
+        """First certificate; a station may say which earlier generation of the unit this replaces."""
+        asker, body = self._asker(request), await body_of(request, longest=MAX_BODY_BYTES)
+        replaces = request.query.get("replaces")
+        serial = "" if replaces is None else parse_serial(replaces)
+        return _response(await answer_body(self._context, asker, body, replaces=serial))
+
+    async def confirm(self, request: web.Request) -> web.Response:
+        """The certificate of this connection works; or, by a station, the unit's that it made."""
+        asker, body = self._asker(request), await body_of(request, longest=MAX_BODY_BYTES)
+        serial = request.query.get("serial")
+        if serial is None:
+            return _response(await answer_body(self._context, asker, body))
+        return _response(await answer_unit_confirm(self._context, asker, body, serial=parse_serial(serial)))
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """Whatever else the wire has, judged by the certificate of the connection."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        return _response(await answer_body(self._context, self._asker(request), body))
+
+    async def recover(self, request: web.Request) -> web.Response:
+        """A request of a device whose certificate no longer opens a connection."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        return _response(await recover(self._context, body, address=request.remote or ""))
+
+    async def nonce(self, request: web.Request) -> web.Response:
+        """A fresh nonce for a recovery proof."""
+        context, now = self._context, self._context.clock()
+        if not context.by_address.allow(f"nonce {request.remote}", now=now):
+            raise web.HTTPTooManyRequests(headers={"Retry-After": "60"})
+        nonce = context.nonces.issue(now=now, randomness=context.randomness(8))
+        found = {"nonce": nonce, "expires_in": int(LIFETIME.total_seconds())}
+        return web.json_response(found, headers={"Cache-Control": "no-store"})
+
+    def _asker(self, request: web.Request) -> Asker:
+        if self._listener is Listener.ADMIN:
+            return Asker(listener=self._listener, station=request.headers.get(STATION_HEADER, ""))
+        return Asker(
+            listener=self._listener,
+            address=request.remote or "",
+            certificate=peer_certificate(request),
+        )
+
+
+def _response(reply: Reply) -> web.Response:
+    """Return the reply's JSON; a problem is a problem document (RFC 9457) with the wire's members."""
+    match reply:
+        case Problem():
+            status = HTTP_STATUS[reply.code]
+            document = json.loads(encode(reply)) | {"title": status.phrase, "status": status.value}
+            content_type, body = PROBLEM_TYPE, json.dumps(document).encode()
+            wait = reply.retry_after_seconds
+        case Pending():
+            status, content_type, body = HTTPStatus.ACCEPTED, "application/json", encode(reply)
+            wait = reply.retry_after_seconds
+        case _:
+            status, content_type, body, wait = HTTPStatus.OK, "application/json", encode(reply), None
+    headers = {"Cache-Control": "no-store"} | ({} if wait is None else {"Retry-After": str(wait)})
+    return web.Response(body=body, status=status, content_type=content_type, headers=headers)
