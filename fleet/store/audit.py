@@ -11,11 +11,14 @@ from fleet.core.audit import SignedHead, TreeHead, entry_hash
 from fleet.core.merkle import Frontier
 from fleet.errors import StoreError
 from fleet.model import AuditEntry
-from fleet.ports import Row, Transaction
+from fleet.ports import Row, Transaction, Value
 from fleet.store import columns, times
 
 MAX_PAGE = 1000
 """Entries of one page at most."""
+
+_LEVELS = 63
+"""Of the tree: what a BIGINT can count."""
 
 _COLUMNS = "number, at, action, actor, domain, device_id, serial, leaf_hash"
 
@@ -30,8 +33,18 @@ class StoredEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedEntry:
+    """A row that is no entry any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditQuery:
-    """Which entries to find; what is empty does not restrict. `action` may end in `*`."""
+    """Which entries to find; what is empty does not restrict. `action` may end in `*`.
+
+    No page is longer than `MAX_PAGE`.
+    """
 
     domain: str = ""
     device_id: str = ""
@@ -70,10 +83,12 @@ async def append_many(tx: Transaction, entries: Sequence[AuditEntry]) -> int:
 
 
 async def load_frontier(tx: Transaction) -> Frontier:
-    """Return what is kept of the tree, to append to it and to sign its root."""
+    """Return what is kept of the tree, to append to it and to sign its root; raises `StoreError`."""
     rows = await tx.fetch_all("SELECT level, hash FROM audit_peaks ORDER BY level DESC")
-    size = sum(1 << columns.number(level) for level, _ in rows)
-    return Frontier(size=size, peaks=tuple(bytes.fromhex(columns.text(peak)) for _, peak in rows))
+    levels = [columns.number(level) for level, _ in rows]
+    if any(not 0 <= level < _LEVELS for level in levels):
+        raise StoreError("the audit trail has a damaged tree", hint="fleet audit verify")
+    return Frontier(size=sum(1 << level for level in levels), peaks=tuple(_hash(peak) for _, peak in rows))
 
 
 async def newest_head(tx: Transaction, log: str) -> SignedHead | None:
@@ -100,15 +115,6 @@ async def save_head(tx: Transaction, signed: SignedHead) -> None:
     )
 
 
-async def tail(tx: Transaction, count: int) -> tuple[StoredEntry, ...]:
-    """Return the newest entries, oldest of them first."""
-    rows = await tx.fetch_all(
-        f"SELECT {_COLUMNS} FROM audit_entries ORDER BY number DESC LIMIT ?",
-        (min(count, MAX_PAGE),),
-    )
-    return await _with_details(tx, rows[::-1])
-
-
 async def page(tx: Transaction, after: int) -> tuple[StoredEntry, ...]:
     """Return the entries that follow number `after`, as they stand; start with -1."""
     rows = await tx.fetch_all(
@@ -118,17 +124,55 @@ async def page(tx: Transaction, after: int) -> tuple[StoredEntry, ...]:
     return await _with_details(tx, rows)
 
 
+async def page_to_check(tx: Transaction, after: int) -> tuple[StoredEntry | DamagedEntry, ...]:
+    """Return what `page` does, with rows that cannot be read told apart from those that can."""
+    rows = await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM audit_entries WHERE number > ? ORDER BY number LIMIT ?", (after, MAX_PAGE)
+    )
+    try:
+        return await _with_details(tx, rows)
+    except StoreError:
+        return tuple([await _checked(tx, row, after + 1) for row in rows])
+
+
+async def details_without_entry(tx: Transaction, _argument: None) -> tuple[int, ...]:
+    """Return the numbers of entries of which there are details only."""
+    rows = await tx.fetch_all(
+        "SELECT DISTINCT number FROM audit_details d"
+        " WHERE NOT EXISTS (SELECT 1 FROM audit_entries e WHERE e.number = d.number) ORDER BY number"
+    )
+    return tuple(columns.number(number) for (number,) in rows)
+
+
 async def search(tx: Transaction, query: AuditQuery) -> tuple[StoredEntry, ...]:
-    """Return the entries that a query asks for, oldest first, at most `limit` and `MAX_PAGE`."""
-    conditions, parameters = ["number > ?"], [query.after]
-    wanted = {
-        "domain": query.domain,
-        "device_id": query.device_id,
-        "serial": query.serial,
-        "actor": query.actor,
-    }
-    values: list[str | int] = [*parameters]
-    for column, value in wanted.items():
+    """Return the first entries that a query asks for, oldest first."""
+    return await _with_details(tx, await _found(tx, query, "ASC"))
+
+
+async def search_newest(tx: Transaction, query: AuditQuery) -> tuple[StoredEntry, ...]:
+    """Return the last entries that a query asks for, oldest of them first."""
+    rows = await _found(tx, query, "DESC")
+    return await _with_details(tx, rows[::-1])
+
+
+async def _found(tx: Transaction, query: AuditQuery, order: str) -> list[Row]:
+    conditions, values = _conditions(query)
+    return await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM audit_entries WHERE {' AND '.join(conditions)}"
+        f" ORDER BY number {order} LIMIT ?",
+        (*values, min(query.limit, MAX_PAGE)),
+    )
+
+
+def _conditions(query: AuditQuery) -> tuple[list[str], list[Value]]:
+    conditions, values = ["number > ?"], list[Value]([max(query.after, -1)])
+    wanted = (
+        ("domain", query.domain),
+        ("device_id", query.device_id),
+        ("serial", query.serial),
+        ("actor", query.actor),
+    )
+    for column, value in wanted:
         if value:
             conditions.append(f"{column} = ?")
             values.append(value)
@@ -138,11 +182,7 @@ async def search(tx: Transaction, query: AuditQuery) -> tuple[StoredEntry, ...]:
     elif query.action:
         conditions.append("action = ?")
         values.append(query.action)
-    rows = await tx.fetch_all(
-        f"SELECT {_COLUMNS} FROM audit_entries WHERE {' AND '.join(conditions)} ORDER BY number LIMIT ?",
-        (*values, min(query.limit, MAX_PAGE)),
-    )
-    return await _with_details(tx, rows)
+    return conditions, values
 
 
 async def _save_frontier(tx: Transaction, frontier: Frontier) -> None:
@@ -172,6 +212,14 @@ async def _details(tx: Transaction, numbers: Sequence[int]) -> dict[int, tuple[t
         columns.number(number): tuple((columns.text(row[1]), columns.text(row[2])) for row in group)
         for number, group in groupby(rows, key=lambda row: row[0])
     }
+
+
+async def _checked(tx: Transaction, row: Row, expected: int) -> StoredEntry | DamagedEntry:
+    try:
+        (stored,) = await _with_details(tx, (row,))
+    except StoreError:
+        return DamagedEntry(number=row[0] if isinstance(row[0], int) else expected)
+    return stored
 
 
 def _row(number: int, entry: AuditEntry, leaf: bytes) -> Row:

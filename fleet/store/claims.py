@@ -61,6 +61,14 @@ async def list_batches(tx: Transaction, domain: str) -> tuple[Batch, ...]:
     return tuple(_batch(row) for row in rows)
 
 
+async def limit_batch(tx: Transaction, batch: Batch) -> None:
+    """Set how often and how long a known batch's claims may be used."""
+    await tx.execute(
+        "UPDATE batches SET uses_allowed = ?, expires_at = ? WHERE domain = ? AND name = ?",
+        (batch.uses_allowed, times.optional_text(batch.expires_at), batch.domain, batch.name),
+    )
+
+
 async def use_batch(tx: Transaction, domain: str, name: str) -> None:
     """Count one more use of a batch's claim."""
     await tx.execute("UPDATE batches SET uses = uses + 1 WHERE domain = ? AND name = ?", (domain, name))

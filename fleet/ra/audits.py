@@ -1,0 +1,75 @@
+"""What people do with the audit trail: read it, search it, take it along, and have it checked."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from device_agent.wire.fields import time_text
+from fleet.ports import Store
+from fleet.store import audit, verification
+from fleet.store.audit import AuditQuery, StoredEntry
+from fleet.store.seal import read_head
+from fleet.store.verification import Finding, Verdict, Verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notary:
+    """What an audit trail is checked against: name of the fleet, audit key, and the head kept outside."""
+
+    fleet: str
+    is_signed: Callable[[bytes, bytes], bool]
+    head_file: Path
+
+
+async def tail(store: Store, count: int) -> tuple[StoredEntry, ...]:
+    """Return the newest entries, oldest of them first."""
+    return await store.read(audit.search_newest, AuditQuery(limit=count))
+
+
+async def search(store: Store, query: AuditQuery) -> tuple[StoredEntry, ...]:
+    """Return a page of the entries that a query asks for, oldest first."""
+    return await store.read(audit.search, query)
+
+
+async def export(store: Store) -> AsyncIterator[str]:
+    """Yield every entry as one line of JSON, in order."""
+    after = -1
+    while entries := await store.read(audit.page, after):
+        for stored in entries:
+            yield line(stored)
+        after = entries[-1].number
+
+
+def line(stored: StoredEntry) -> str:
+    """Return an entry as one line of JSON, with its leaf hash."""
+    entry = stored.entry
+    members = {
+        "number": stored.number,
+        "at": time_text(entry.at),
+        "action": entry.action,
+        "actor": entry.actor,
+        "domain": entry.domain,
+        "device_id": entry.device_id,
+        "serial": entry.serial,
+        "details": dict(entry.details),
+        "leaf_hash": stored.leaf_hash.hex(),
+    }
+    return json.dumps({name: value for name, value in members.items() if value not in {"", None}})
+
+
+async def verify(store: Store, notary: Notary) -> Verdict:
+    """Check the whole trail: every entry, every signed head, and the head that was kept outside.
+
+    Raises:
+        BadInputError: the file of the head is damaged.
+        StoreError: a signed head in the database is damaged.
+    """
+    kept = read_head(notary.head_file)
+    against = Verification(log=notary.fleet, is_signed=notary.is_signed, kept=kept)
+    verdict = await store.read(verification.verify, against)
+    if kept is None and verdict.size:
+        last = verdict.size - 1
+        lost = Finding(first=last, last=last, text=f"perhaps not the last one: {notary.head_file} is missing")
+        return replace(verdict, findings=(*verdict.findings, lost))
+    return verdict

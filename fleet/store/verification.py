@@ -1,0 +1,165 @@
+"""Checks the audit trail against its signed heads, and says which entry is not what it was.
+
+It trusts the public key and the encoding of entries, and nothing that the database says of itself.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fleet.core.audit import SignedHead, entry_hash
+from fleet.core.merkle import Frontier
+from fleet.errors import StoreError
+from fleet.ports import Transaction
+from fleet.store import audit, times
+from fleet.store.audit import DamagedEntry, StoredEntry
+
+_ENDLESS = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What the trail is checked against.
+
+    `log` is the name of the fleet, `is_signed(signature, message)` tells whether the audit key signed that
+    message, `kept` is the head that was kept outside of the database.
+    """
+
+    log: str
+    is_signed: Callable[[bytes, bytes], bool]
+    kept: SignedHead | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is wrong with the entries `first` to `last`, counted from 0."""
+
+    first: int
+    last: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a check found; the trail is whole if that is nothing."""
+
+    size: int
+    heads: int
+    newest: SignedHead | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.findings
+
+
+async def verify(tx: Transaction, against: Verification) -> Verdict:
+    """Check every entry, its place in the tree, every signed head, and that nothing is missing at the end."""
+    check = _Check(against)
+    while entries := await audit.page_to_check(tx, check.size - 1):
+        last = max(entries[-1].number, check.size)
+        heads = await _heads(tx, against, first=check.size + 1, last=last + 1)
+        for stored in entries:
+            check.take(stored)
+            check.compare(heads)
+    await _check_end(tx, check, against)
+    newest = check.newest
+    return Verdict(size=check.size, heads=check.heads, newest=newest, findings=tuple(check.findings))
+
+
+class _Check:
+    """One check on its way through the entries."""
+
+    __slots__ = ("_against", "_frontier", "_is_broken", "_proven", "findings", "heads", "newest", "size")
+
+    def __init__(self, against: Verification) -> None:
+        self._against = against
+        self._frontier = Frontier()
+        self._is_broken = False
+        self._proven = 0
+        self.findings: list[Finding] = []
+        self.heads = 0
+        self.newest: SignedHead | None = None
+        self.size = 0
+        """The number that is expected next."""
+
+    def take(self, stored: StoredEntry | DamagedEntry) -> None:
+        """Check one entry by itself, and build the tree on."""
+        if stored.number > self.size:
+            self.find(self.size, stored.number - 1, "missing")
+            self._is_broken = True
+            self.size = stored.number
+        if isinstance(stored, DamagedEntry):
+            self.find(stored.number, stored.number, "damaged: it cannot be read")
+            self._is_broken = True
+        else:
+            if entry_hash(stored.number, stored.entry) != stored.leaf_hash:
+                self.find(stored.number, stored.number, "changed: it is not what was recorded")
+            # Built of the hashes as stored: a changed entry is then found once, and not at every head too.
+            if not self._is_broken:
+                self._frontier = self._frontier.append(stored.leaf_hash)
+        self.size += 1
+
+    def compare(self, heads: Mapping[int, tuple[SignedHead, ...]]) -> None:
+        """Compare the tree with the heads over as many entries as it has."""
+        for signed in heads.get(self.size, ()):
+            if not self.is_signed(signed) or self._is_broken:
+                continue
+            if self._frontier.root() != signed.head.root:
+                at = times.text(signed.head.at)
+                self.find(self._proven, self.size - 1, f"not those under the head that was signed at {at}")
+                self._is_broken = True
+            else:
+                self._proven = self.size
+
+    def is_signed(self, signed: SignedHead) -> bool:
+        """Check the signature of a head."""
+        self.heads += 1
+        if signed.head.log == self._against.log and self._against.is_signed(
+            signed.signature, signed.head.message()
+        ):
+            if self.newest is None or self.newest.head.size < signed.head.size:
+                self.newest = signed
+            return True
+        last = max(0, signed.head.size - 1)
+        self.find(last, last, f"under a head over {signed.head.size} entries that the audit key did not sign")
+        return False
+
+    def end(self, peaks: Frontier | None) -> None:
+        """Check what no head covers, and what the next entry would be appended to."""
+        if self._is_broken:
+            return
+        if self._proven < self.size:
+            self.find(self._proven, self.size - 1, "under no signed head")
+        elif peaks != self._frontier:
+            self.find(max(0, self.size - 1), max(0, self.size - 1), "not what the tree is continued from")
+
+    def find(self, first: int, last: int, text: str) -> None:
+        self.findings.append(Finding(first=first, last=last, text=text))
+
+
+async def _heads(
+    tx: Transaction, against: Verification, *, first: int, last: int
+) -> Mapping[int, tuple[SignedHead, ...]]:
+    """Return the heads over `first` to `last` entries, by size; the one kept outside is among them."""
+    found: dict[int, tuple[SignedHead, ...]] = {}
+    for signed in await audit.heads_between(tx, against.log, first, last):
+        found[signed.head.size] = (signed,)
+    kept = against.kept
+    if kept is not None and first <= kept.head.size <= last:
+        found[kept.head.size] = (*found.get(kept.head.size, ()), kept)
+    return found
+
+
+async def _check_end(tx: Transaction, check: _Check, against: Verification) -> None:
+    """Check that the trail is as long as the longest head says, and can be continued."""
+    beyond = await _heads(tx, against, first=check.size + 1, last=_ENDLESS)
+    longest = max((size for size, heads in beyond.items() if any(map(check.is_signed, heads))), default=0)
+    if longest:
+        check.find(check.size, longest - 1, "missing: a signed head covers them")
+    for number in await audit.details_without_entry(tx, None):
+        check.find(number, number, "missing: there are details of it")
+    try:
+        peaks: Frontier | None = await audit.load_frontier(tx)
+    except StoreError:
+        peaks = None
+    check.end(peaks)
