@@ -1,0 +1,1 @@
+"""The guard: our Mosquitto plugin in C, and how it is built."""

@@ -1,0 +1,120 @@
+/* Decides who may connect, and what may pass; see guard.h.
+ *
+ * A chain that TLS accepted is necessary and never enough: the allowlist names each certificate.
+ */
+#include "guard.h"
+
+#include <openssl/crypto.h>
+#include <string.h>
+#include <time.h>
+
+const char *decide_connect(const struct guard *guard, const struct identity *identity,
+                           const struct entry **entry)
+{
+    *entry = NULL;
+    if (guard->list == NULL) {
+        return "no-list";
+    }
+    const struct entry *found = identity->listable ? allowlist_find(guard->list, &identity->key) : NULL;
+    if (found == NULL) {
+        return "unlisted";
+    }
+    if (CRYPTO_memcmp(found->fingerprint, identity->fingerprint, FINGERPRINT_SIZE) != 0) {
+        return "fingerprint";
+    }
+    *entry = found;
+    int64_t now = (int64_t)time(NULL);
+    return now >= found->not_after || now >= identity->not_after ? "expired" : NULL;
+}
+
+static struct who who_of(enum purpose purpose, const char *name, const char *serial, const char *client)
+{
+    return (struct who){.purpose = purpose,
+                        .name = span_of(name),
+                        .serial = span_of(serial),
+                        .client = span_of(client)};
+}
+
+const char *decide_manner(const struct guard *guard, const struct entry *entry,
+                          const struct mosquitto *client)
+{
+    const char *client_id = mosquitto_client_id(client);
+    if (client_id == NULL || strlen(client_id) > LONGEST_CLIENT_ID) {
+        return "client-id";
+    }
+    const struct connect_rule *rule = &guard->rules.connect[entry->purpose];
+    struct who who = who_of(entry->purpose, entry->name, "", client_id);
+    if (!rule->present) {
+        return "purpose";
+    }
+    if (!rules_client(&guard->rules, &who)) {
+        return "client-id";
+    }
+    int keepalive = mosquitto_client_keepalive(client);
+    if (rule->longest_keepalive_s != 0 &&
+        (keepalive < 1 || (uint64_t)keepalive > rule->longest_keepalive_s)) {
+        return "keepalive";
+    }
+    if (rule->clean_session_only && !mosquitto_client_clean_session(client)) {
+        return "session";
+    }
+    /* A client id that a shared certificate does not prove must not evict whoever uses it. */
+    bool taken = rule->form == CLIENT_IS_SHA256 && sessions_other(&guard->sessions, client_id, client) != NULL;
+    return taken ? "client-id-taken" : NULL;
+}
+
+static bool topic_allowed(const struct rules *rules, const struct who *who, int access, const char *topic)
+{
+    switch (access) {
+    case MOSQ_ACL_WRITE:
+        return rules_publish(rules, who, topic);
+    case MOSQ_ACL_READ:
+        return rules_receive(rules, who, topic);
+    case MOSQ_ACL_SUBSCRIBE:
+        return rules_subscribe(rules, who, topic);
+    default:
+        return false;
+    }
+}
+
+/* A session between two connections, or a retained message of one that is gone: judged by the name alone,
+ * as long as the allowlist holds a certificate of it. Nobody subscribes without a connection. */
+static bool allowed_by_name(const struct guard *guard, const struct mosquitto *client, int access,
+                            const char *topic)
+{
+    const char *name = mosquitto_client_username(client);
+    const char *client_id = mosquitto_client_id(client);
+    if (guard->list == NULL || name == NULL || client_id == NULL || access == MOSQ_ACL_SUBSCRIBE) {
+        return false;
+    }
+    const struct entry *entry = NULL;
+    while ((entry = allowlist_named(guard->list, span_of(name), entry)) != NULL) {
+        char serial[2 * SERIAL_SIZE + 1];
+        write_hex(entry->key.serial, SERIAL_SIZE, serial);
+        struct who who = who_of(entry->purpose, entry->name, serial, client_id);
+        if (rules_client(&guard->rules, &who) && topic_allowed(&guard->rules, &who, access, topic)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool decide_topic(const struct guard *guard, const struct mosquitto *client, int access, const char *topic)
+{
+    if (access == MOSQ_ACL_UNSUBSCRIBE) {
+        return true;
+    }
+    const struct session *session = sessions_find(&guard->sessions, client);
+    if (session == NULL) {
+        return allowed_by_name(guard, client, access, topic);
+    }
+    struct who who = who_of(session->purpose, session->name, session->identity.serial, session->client_id);
+    return !session->ended && topic_allowed(&guard->rules, &who, access, topic);
+}
+
+bool decide_stays(const struct guard *guard, const struct session *session, int64_t now)
+{
+    const struct entry *entry;
+    return !session->ended && now < session->not_after &&
+           decide_connect(guard, &session->identity, &entry) == NULL;
+}

@@ -1,0 +1,284 @@
+/* fleet guard: a Mosquitto plugin that makes the broker admit what the fleet's store admits, and nothing else.
+ *
+ * Options: plugin_opt_rules FILE, plugin_opt_list FILE, plugin_opt_journal FILE, plugin_opt_alarm_after SECONDS.
+ * Without readable rules the broker does not start; without a readable list it refuses every client.
+ */
+#include "guard.h"
+
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PLUGIN_VERSION 5
+#define DEFAULT_ALARM_AFTER_S 3600
+
+static int refuse(struct guard *guard, const struct mosquitto *client, struct session *session,
+                  const char *reason)
+{
+    const char *client_id = mosquitto_client_id(client), *address = mosquitto_client_address(client);
+    strncpy(session->client_id, client_id != NULL ? client_id : "", LONGEST_CLIENT_ID);
+    strncpy(session->address, address != NULL ? address : "", LONGEST_ADDRESS);
+    session->reason = reason;
+    report_event(guard, "refused", session);
+    return MOSQ_ERR_AUTH;
+}
+
+static bool read_identity(const struct mosquitto *client, struct identity *identity)
+{
+    X509 *certificate = mosquitto_client_certificate(client);
+    if (certificate == NULL) {
+        return false;
+    }
+    bool good = identity_of(certificate, identity);
+    X509_free(certificate);
+    return good;
+}
+
+static bool set_name(struct mosquitto *client, const char *name)
+{
+    const char *given = mosquitto_client_username(client);
+    return (given != NULL && strcmp(given, name) == 0) ||
+           mosquitto_set_username(client, name) == MOSQ_ERR_SUCCESS;
+}
+
+static struct session *new_session(const struct mosquitto *client, const struct session *seen,
+                                   const struct entry *entry)
+{
+    struct session *session = malloc(sizeof *session);
+    if (session == NULL) {
+        return NULL;
+    }
+    const char *address = mosquitto_client_address(client);
+    *session = *seen;
+    session->client = client;
+    session->purpose = entry->purpose;
+    session->connected_at = (int64_t)time(NULL);
+    session->not_after =
+        entry->not_after < seen->identity.not_after ? entry->not_after : seen->identity.not_after;
+    memcpy(session->name, entry->name, entry->name_length + 1);
+    strncpy(session->client_id, mosquitto_client_id(client), LONGEST_CLIENT_ID);
+    strncpy(session->address, address != NULL ? address : "", LONGEST_ADDRESS);
+    return session;
+}
+
+static int admit(struct guard *guard, struct mosquitto *client, struct session *seen,
+                 const struct entry *entry)
+{
+    struct session *session = new_session(client, seen, entry);
+    if (session == NULL || !set_name(client, entry->name) || !sessions_add(&guard->sessions, session)) {
+        free(session);
+        return refuse(guard, client, seen, "memory");
+    }
+    struct session *before = sessions_other(&guard->sessions, session->client_id, client);
+    if (before != NULL) {
+        before->reason = "replaced"; /* the broker ends it next: one client id, one connection */
+    }
+    report_event(guard, "connected", session);
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* SIGHUP: the broker asks once more for every session that it knows, with a connection or without. */
+static int recheck(struct guard *guard, const struct mosquitto *client)
+{
+    struct session *session = sessions_find(&guard->sessions, client);
+    if (session == NULL || decide_stays(guard, session, (int64_t)time(NULL))) {
+        return MOSQ_ERR_SUCCESS; /* without a connection there is nothing to refuse */
+    }
+    session->ended = true;
+    session->reason = "removed";
+    return MOSQ_ERR_AUTH;
+}
+
+static int on_connect(int event, void *data, void *user)
+{
+    (void)event;
+    const struct mosquitto_evt_basic_auth *connect = data;
+    struct guard *guard = user;
+    struct session seen = {0};
+    const struct entry *entry = NULL;
+    if (guard->reloading) {
+        return recheck(guard, connect->client);
+    }
+    if (!read_identity(connect->client, &seen.identity)) {
+        return refuse(guard, connect->client, &seen, "no-certificate");
+    }
+    const char *reason = decide_connect(guard, &seen.identity, &entry);
+    if (entry != NULL) {
+        memcpy(seen.name, entry->name, entry->name_length + 1);
+    }
+    if (reason == NULL) {
+        reason = decide_manner(guard, entry, connect->client);
+    }
+    return reason == NULL ? admit(guard, connect->client, &seen, entry)
+                          : refuse(guard, connect->client, &seen, reason);
+}
+
+static int on_topic(int event, void *data, void *user)
+{
+    (void)event;
+    const struct mosquitto_evt_acl_check *check = data;
+    return decide_topic(user, check->client, check->access, check->topic) ? MOSQ_ERR_SUCCESS
+                                                                          : MOSQ_ERR_ACL_DENIED;
+}
+
+static int on_disconnect(int event, void *data, void *user)
+{
+    (void)event;
+    const struct mosquitto_evt_disconnect *disconnect = data;
+    struct guard *guard = user;
+    const struct session *session = sessions_find(&guard->sessions, disconnect->client);
+    if (session != NULL) {
+        report_event(guard, "disconnected", session);
+        sessions_remove(&guard->sessions, disconnect->client);
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+static void mind_age(struct guard *guard, int64_t now)
+{
+    int64_t age = now - guard->confirmed_at;
+    if (age >= guard->alarm_after_s && now - guard->alarmed_at >= guard->alarm_after_s) {
+        guard->alarmed_at = now;
+        mosquitto_log_printf(MOSQ_LOG_WARNING,
+                             "fleet guard: for %lld s nobody confirmed the list of admitted certificates; "
+                             "the last good one stays in force",
+                             (long long)age);
+    }
+}
+
+static int on_tick(int event, void *data, void *user)
+{
+    (void)event;
+    (void)data;
+    struct guard *guard = user;
+    int64_t now = (int64_t)time(NULL);
+    guard->reloading = false;
+    live_end_expired(guard, now);
+    mind_age(guard, now);
+    return MOSQ_ERR_SUCCESS;
+}
+
+static int on_reload(int event, void *data, void *user)
+{
+    (void)event;
+    (void)data;
+    struct guard *guard = user;
+    lists_load_if_other(guard);
+    guard->reloads++;
+    guard->reloading = true; /* until the next tick: the broker re-asks in between, and accepts nobody */
+    return MOSQ_ERR_SUCCESS;
+}
+
+static bool read_rules(struct guard *guard, const char *path)
+{
+    size_t length;
+    char *text = path != NULL ? read_whole_file(path, &length) : NULL;
+    bool good = text != NULL && rules_read(&guard->rules, (struct span){.at = text, .length = length});
+    free(text);
+    return good;
+}
+
+static const char *option(const struct mosquitto_opt *options, int count, const char *key)
+{
+    for (int i = 0; i < count; i++) {
+        if (strcmp(options[i].key, key) == 0) {
+            return options[i].value;
+        }
+    }
+    return NULL;
+}
+
+static bool configure(struct guard *guard, const struct mosquitto_opt *options, int count)
+{
+    const char *list = option(options, count, "list"), *journal = option(options, count, "journal");
+    const char *alarm_after = option(options, count, "alarm_after");
+    uint64_t alarm_after_s = DEFAULT_ALARM_AFTER_S;
+    uint8_t run[GENERATION_SIZE];
+    if (list == NULL || journal == NULL || RAND_bytes(run, sizeof run) != 1 ||
+        (alarm_after != NULL && !read_number(span_of(alarm_after), &alarm_after_s))) {
+        return false;
+    }
+    write_hex(run, sizeof run, guard->run);
+    guard->list_path = strdup(list);
+    guard->journal_path = strdup(journal);
+    guard->alarm_after_s = (int64_t)alarm_after_s;
+    guard->confirmed_at = (int64_t)time(NULL);
+    /* Seconds in the high bits: stamps of a later run are higher, and one run has room for 2^30 events a second. */
+    guard->stamp = (uint64_t)time(NULL) << 30;
+    return guard->list_path != NULL && guard->journal_path != NULL &&
+           read_rules(guard, option(options, count, "rules"));
+}
+
+static const struct {
+    int event;
+    MOSQ_FUNC_generic_callback call;
+    const char *topic;
+} CALLBACKS[] = {
+    {MOSQ_EVT_BASIC_AUTH, on_connect, NULL},    {MOSQ_EVT_ACL_CHECK, on_topic, NULL},
+    {MOSQ_EVT_DISCONNECT, on_disconnect, NULL}, {MOSQ_EVT_TICK, on_tick, NULL},
+    {MOSQ_EVT_RELOAD, on_reload, NULL},         {MOSQ_EVT_CONTROL, on_control, CONTROL_TOPIC},
+};
+
+static bool register_all(struct guard *guard)
+{
+    for (size_t i = 0; i < sizeof CALLBACKS / sizeof *CALLBACKS; i++) {
+        if (mosquitto_callback_register(guard->plugin, CALLBACKS[i].event, CALLBACKS[i].call,
+                                        CALLBACKS[i].topic, guard) != MOSQ_ERR_SUCCESS) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void free_guard(struct guard *guard)
+{
+    allowlist_free(guard->list);
+    sessions_free(&guard->sessions);
+    free(guard->list_path);
+    free(guard->journal_path);
+    free(guard);
+}
+
+int mosquitto_plugin_version(int count, const int *versions)
+{
+    for (int i = 0; i < count; i++) {
+        if (versions[i] == PLUGIN_VERSION) {
+            return PLUGIN_VERSION;
+        }
+    }
+    return -1;
+}
+
+int mosquitto_plugin_init(mosquitto_plugin_id_t *plugin, void **user, struct mosquitto_opt *options,
+                          int count)
+{
+    struct guard *guard = calloc(1, sizeof *guard);
+    if (guard == NULL) {
+        return MOSQ_ERR_NOMEM;
+    }
+    guard->plugin = plugin;
+    if (!configure(guard, options, count) || !register_all(guard)) {
+        mosquitto_log_printf(MOSQ_LOG_ERR, "fleet guard: its rules or options cannot be used");
+        free_guard(guard);
+        return MOSQ_ERR_INVAL;
+    }
+    lists_load(guard);
+    *user = guard;
+    return MOSQ_ERR_SUCCESS;
+}
+
+int mosquitto_plugin_cleanup(void *user, struct mosquitto_opt *options, int count)
+{
+    (void)options;
+    (void)count;
+    struct guard *guard = user;
+    if (guard != NULL) {
+        for (size_t i = 0; i < sizeof CALLBACKS / sizeof *CALLBACKS; i++) {
+            mosquitto_callback_unregister(guard->plugin, CALLBACKS[i].event, CALLBACKS[i].call,
+                                          CALLBACKS[i].topic);
+        }
+        free_guard(guard);
+    }
+    return MOSQ_ERR_SUCCESS;
+}

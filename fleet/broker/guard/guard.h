@@ -1,0 +1,70 @@
+/* The state of one guard, and what its parts do for each other. One broker loads one guard.
+ *
+ * Whatever cannot be read, decided or remembered is refused.
+ */
+#ifndef FLEET_GUARD_GUARD_H
+#define FLEET_GUARD_GUARD_H
+
+#include <mosquitto.h>
+#include <mosquitto_broker.h>
+#include <mosquitto_plugin.h>
+
+#include "listing.h"
+#include "sessions.h"
+
+#define CONTROL_TOPIC "$CONTROL/fleet/v1"
+#define EVENTS_TOPIC "$fleet/guard/events"
+#define REPLIES_TOPIC "$fleet/guard/reply"
+
+struct guard {
+    mosquitto_plugin_id_t *plugin;
+    struct rules rules;
+    struct allowlist *list; /* NULL: no good list was ever read, everything is refused */
+    struct sessions sessions;
+    char *list_path;
+    char *journal_path;
+    char run[2 * GENERATION_SIZE + 1]; /* names this run of the broker */
+    uint64_t stamp;                    /* of the last event; grows across runs too */
+    uint64_t reloads;
+    bool reloading;                    /* SIGHUP: the broker asks again for connections that live already */
+    int64_t confirmed_at;              /* when the server last said that this list is the store's */
+    int64_t alarm_after_s;
+    int64_t alarmed_at;
+};
+
+/* decide.c: who may connect, and what may pass. The answers are reasons, or NULL for yes. */
+const char *decide_connect(const struct guard *guard, const struct identity *identity,
+                           const struct entry **entry);
+const char *decide_manner(const struct guard *guard, const struct entry *entry,
+                          const struct mosquitto *client);
+bool decide_topic(const struct guard *guard, const struct mosquitto *client, int access, const char *topic);
+bool decide_stays(const struct guard *guard, const struct session *session, int64_t now);
+
+/* lists.c: the list in force. */
+const char *lists_load(struct guard *guard); /* NULL, or why the old list stays */
+void lists_load_if_other(struct guard *guard);
+char *read_whole_file(const char *path, size_t *length); /* NULL if it cannot be read */
+
+/* live.c: ending live sessions. */
+void live_end(struct session *session, const char *reason);
+void live_end_unlisted(struct guard *guard, const char *reason);
+void live_end_expired(struct guard *guard, int64_t now);
+
+/* control.c */
+int on_control(int event, void *data, void *user);
+
+/* report.c: words of text, and what the server is told. */
+struct words {
+    char *at;
+    size_t length;
+    size_t room;
+    bool failed; /* memory ran out: what stands there must not be sent */
+};
+void words_text(struct words *words, const char *text);   /* as it is */
+void words_add(struct words *words, const char *word);    /* a space, then the word, percent-encoded */
+void words_number(struct words *words, uint64_t number);  /* a space, then the number */
+void words_free(struct words *words);
+void report_event(struct guard *guard, const char *kind, const struct session *session);
+void report_reply(const char *client_id, struct words *words); /* sends and frees */
+
+#endif

@@ -1,0 +1,62 @@
+/* Who may connect how, and which topics are whose: the compiled form of fleet/core/access.py.
+ *
+ * What no rule allows is refused: other purposes, wildcards wider than a rule, shared subscriptions.
+ */
+#ifndef FLEET_GUARD_RULES_H
+#define FLEET_GUARD_RULES_H
+
+#include "text.h"
+
+enum purpose { PURPOSE_DEVICE, PURPOSE_CLAIM, PURPOSE_SERVICE, PURPOSES };
+enum action { ACTION_PUBLISH, ACTION_SUBSCRIBE, ACTIONS };
+
+/* What a client id must be: the user name; the user name or a part of it, `<name>.<word>`; hex SHA-256. */
+enum client_form { CLIENT_IS_NAME, CLIENT_IS_PART, CLIENT_IS_SHA256, CLIENT_FORMS };
+
+struct connect_rule {
+    bool present;
+    enum client_form form;
+    uint64_t longest_keepalive_s; /* 0 is no limit */
+    bool clean_session_only;
+};
+
+#define MOST_RULES 64
+#define LONGEST_PATTERN 256
+
+struct topic_rule {
+    enum purpose purpose;
+    enum action action;
+    size_t length;
+    char pattern[LONGEST_PATTERN];
+};
+
+struct rules {
+    struct connect_rule connect[PURPOSES];
+    size_t count;
+    struct topic_rule topics[MOST_RULES];
+};
+
+/* One side of a connection, as topics see it. */
+struct who {
+    enum purpose purpose;
+    struct span name;
+    struct span serial;
+    struct span client;
+};
+
+bool purpose_of(struct span word, enum purpose *purpose);
+
+/* Reads the text that access.py compiles: header, rules, `end <count>`. False leaves `rules` undefined. */
+bool rules_read(struct rules *rules, struct span text);
+
+/* Says whether a client id has the form that its purpose asks for. */
+bool rules_client(const struct rules *rules, const struct who *who);
+
+/* A topic name to publish to, or a message on a topic name to receive: no wildcard is a name. */
+bool rules_publish(const struct rules *rules, const struct who *who, const char *topic);
+bool rules_receive(const struct rules *rules, const struct who *who, const char *topic);
+
+/* A topic filter: allowed if all that it can match is allowed by one rule. */
+bool rules_subscribe(const struct rules *rules, const struct who *who, const char *filter);
+
+#endif

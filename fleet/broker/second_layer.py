@@ -1,0 +1,147 @@
+"""The broker's second layer: CRLs that are parsed, verified, swapped, and proven to be read.
+
+A broker that finds garbage in its CRL file may go on with no revocation check at all; so nothing unverified
+ever gets there, and afterwards a canary, revoked at birth, must be turned away by TLS itself. The CRLs
+of a broker list for-cause revocations only: a refusal inside TLS never reaches the guard as evidence.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fleet.broker.settings import CanaryFiles
+from fleet.errors import BadInputError, FleetError, NeedsAttentionError, UnreachableError
+
+MOST_BYTES = 16 * 1024 * 1024
+_PROBE_SECONDS = 5.0
+_CONNECT = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x05\x00\x06canary"
+"""An MQTT 3.1.1 CONNECT: under TLS 1.3 a client hears of its certificate's fate with the first bytes only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrlFile:
+    """One listener's CRL file, and the issuing CAs whose CRLs must stand in it."""
+
+    path: Path
+    issuers: tuple[x509.Certificate, ...]
+
+
+def read_issuers(path: Path) -> tuple[x509.Certificate, ...]:
+    """Return the issuing CAs of a PEM bundle.
+
+    Raises:
+        FleetError: it cannot be read.
+    """
+    try:
+        return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise FleetError(f"{path} is no bundle of certificates", hint="restore it from a backup") from error
+
+
+def verified(
+    crls: Sequence[bytes], issuers: Sequence[x509.Certificate], *, now: datetime
+) -> Mapping[x509.Name, x509.CertificateRevocationList]:
+    """Return the CRL of each issuing CA, each with a good signature and in its time (RFC 5280 6.3.3).
+
+    Raises:
+        BadInputError: one is malformed, forged, stale, or missing.
+    """
+    by_issuer: dict[x509.Name, x509.CertificateRevocationList] = {}
+    for der in crls:
+        crl = _parse(der)
+        issuer = next((one for one in issuers if one.subject == crl.issuer and _signed(crl, one)), None)
+        if issuer is not None:
+            _check_time(crl, now)
+            by_issuer[issuer.subject] = crl
+        elif any(one.subject == crl.issuer for one in issuers):
+            raise BadInputError(f"the CRL of {crl.issuer.rfc4514_string()} has a bad signature")
+    for issuer in issuers:
+        if issuer.subject not in by_issuer:
+            name = issuer.subject.rfc4514_string()
+            raise BadInputError(f"there is no CRL of {name}", hint="without it the broker refuses its leaves")
+    return by_issuer
+
+
+def file_text(file: CrlFile, by_issuer: Mapping[x509.Name, x509.CertificateRevocationList]) -> bytes:
+    """Return what a listener's CRL file holds: PEM, one CRL for each issuing CA."""
+    return b"".join(by_issuer[issuer.subject].public_bytes(Encoding.PEM) for issuer in file.issuers)
+
+
+def _parse(der: bytes) -> x509.CertificateRevocationList:
+    if len(der) > MOST_BYTES:
+        raise BadInputError(
+            f"a CRL of more than {MOST_BYTES} bytes slows every handshake down; rotate its CA"
+        )
+    try:
+        crl = x509.load_der_x509_crl(der)
+        _ = crl.issuer, crl.last_update_utc, crl.next_update_utc, len(crl)
+    except ValueError as error:
+        raise BadInputError("a CRL is malformed") from error
+    return crl
+
+
+def _signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
+        return False
+    try:
+        return crl.is_signature_valid(key)
+    except (TypeError, UnsupportedAlgorithm):
+        return False
+
+
+def _check_time(crl: x509.CertificateRevocationList, now: datetime) -> None:
+    name, end = crl.issuer.rfc4514_string(), crl.next_update_utc
+    if crl.last_update_utc > now or end is None or end <= now:
+        raise BadInputError(
+            f"the CRL of {name} is not in its time", hint="issue a fresh one; check the clock of this machine"
+        )
+
+
+async def probe(canary: CanaryFiles, *, address: str, port: int, host: str, trust: Path) -> None:
+    """Show the canary to the broker; return if TLS turned it away as revoked.
+
+    Raises:
+        NeedsAttentionError: it was let in, or turned away for another reason.
+        UnreachableError: the broker does not answer.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=trust)
+        context.load_cert_chain(canary.certificate, canary.key)
+    except (OSError, ssl.SSLError) as error:
+        raise NeedsAttentionError(f"the canary certificate {canary.certificate} cannot be used") from error
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            answer = await _show(context, address=address, port=port, host=host)
+    except ssl.SSLError as error:
+        if "REVOKED" in (error.reason or ""):
+            return
+        raise NeedsAttentionError(
+            f"the broker turned the canary away for another reason than its CRL: {error.reason}"
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise UnreachableError("the broker did not answer the canary") from error
+    raise NeedsAttentionError(
+        "the broker reads no CRL: TLS let a revoked certificate through"
+        if answer
+        else "the broker closed the canary's connection without saying why",
+        hint="see broker/mosquitto.log in the fleet home; the allowlist still holds",
+    )
+
+
+async def _show(context: ssl.SSLContext, *, address: str, port: int, host: str) -> bytes:
+    reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
+    try:
+        writer.write(_CONNECT)
+        return await reader.read(4)
+    finally:
+        writer.transport.abort()
