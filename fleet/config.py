@@ -190,7 +190,7 @@ def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
         "",
         "[policy]",
         f"grace_days = {policy.grace_days}            # an expired certificate may still renew so long",
-        f"pending_minutes = {policy.pending_minutes}       # a new certificate waits so long for confirmation",
+        f"pending_minutes = {policy.pending_minutes}       # a new certificate waits for confirmation",
         f"code_lifetime_days = {policy.code_lifetime_days}",
         f"crl_hours = {policy.crl_hours}",
         f"recover_per_minute = {policy.recover_per_minute}",
