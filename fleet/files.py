@@ -22,6 +22,7 @@ _LONGEST_SECRET = 64 * 1024
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_WRONG = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL})
 
 
 def write_file(path: Path, data: bytes, *, mode: int = SECRET_MODE) -> None:
@@ -55,9 +56,11 @@ def read_secret_bytes(path: Path) -> bytes:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise NotFoundError(f"{path} is not there") from error
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             _refuse_open_to_others(path, os.fstat(descriptor))
-            return file.read(_LONGEST_SECRET)
+            return os.read(descriptor, _LONGEST_SECRET)
+        finally:
+            os.close(descriptor)
 
 
 def read_secret(path: Path) -> Secret:
@@ -103,6 +106,8 @@ def telling(path: Path) -> Iterator[None]:
             raise BadInputError(f"{path} is a symbolic link", hint="name the file itself") from error
         if error.errno in _CLOSED:
             raise BadInputError(reason, hint=f"let this user write and read {path.parent}") from error
+        if error.errno in _WRONG:
+            raise BadInputError(reason, hint="name another place") from error
         raise FleetError(reason, hint=f"check the disk of {path.parent}") from error
 
 
