@@ -40,6 +40,7 @@ class Caller:
         self._attempt = 0
         self._pending: Call | None = None
         self._expects = 0
+        self._sent_bytes = 0
 
     def ask(self, request: Request, *, expects: int = _ANSWER_BYTES) -> Send:
         """Begin a call; `expects` is the length of its answer, in bytes."""
@@ -56,10 +57,9 @@ class Caller:
     def _send(self, call: Call) -> Send:
         message = encode_call(call, group=self._group)
         framing = self._framings[self._attempt % len(self._framings)]
+        self._sent_bytes = len(encode(message, framing))
         seconds = self.pace.patience(
-            call.request.command,
-            wire_bytes=len(encode(message, framing)) + self._expects,
-            attempt=self._attempt,
+            call.request.command, wire_bytes=self._sent_bytes + self._expects, attempt=self._attempt
         )
         return Send(message=message, framing=framing, seconds=seconds)
 
@@ -74,17 +74,22 @@ class Caller:
         call_id = CallId(session=self.session, sequence=MAX_SEQUENCE)
         return len(encode_call(Call(id=call_id, request=request), group=self._group))
 
-    def answer(self, frame: Frame) -> Reply | Refusal | None:
-        """Return what a frame answers to the call, or None if it is not the answer to it."""
+    def answer(self, frame: Frame, *, after: float) -> Reply | Refusal | None:
+        """Return what a frame answers to the call, or None if it is not the answer to it.
+
+        `after` is the time since the call was sent, in seconds.
+        """
         try:
             answer = parse_answer(frame.message, group=self._group)
         except MalformedMessageError:
             return None
         if self._pending is None or not answer.answers(self._pending):
             return None
+        wire_bytes = self._sent_bytes + len(encode(frame.message, frame.framing))
+        latency = max(0.0, after - self.pace.wire_seconds(wire_bytes))
+        self.pace.answered(self._pending.request.command, latency=latency)
         self._framings = (frame.framing,)
         self._pending = None
         self._attempt = 0
         self.calls += 1
-        self.pace.answered()
         return answer.reply

@@ -22,8 +22,10 @@ from fleet.station.pieces import Incoming, Outgoing
 from fleet.station.steps import REFUSALS, STEPS, Event, Step
 
 _MOST_ATTEMPTS = 64
-"""With one wrong bit in 2,000, INSTALL goes through about one time in five over console lines."""
-_FEW_ATTEMPTS = {Step.HELLO: 4, Step.BYE: 4}
+_NOISY_ATTEMPTS = 160
+"""With one wrong bit in 1,000, INSTALL goes through one time in twenty-five over console lines."""
+_FEW_ATTEMPTS = {Step.HELLO: 6, Step.BYE: 4}
+"""Nobody may be there, or not any more; unless broken frames show that somebody is."""
 _MOST_SETBACKS = 12
 _MOST_WRONG_PROOFS = 3
 _BUSY_SECONDS = 0.5
@@ -95,9 +97,12 @@ class Session:
         """A broken frame came."""
         self._is_noisy = True
 
-    def received(self, frame: Frame) -> steps.Effect | None:
-        """Take a message; None means that it is not the answer waited for: go on waiting."""
-        reply = self.caller.answer(frame)
+    def received(self, frame: Frame, *, after: float) -> steps.Effect | None:
+        """Take a message that came so many seconds after the last one was sent.
+
+        None means that it is not the answer waited for: go on waiting.
+        """
+        reply = self.caller.answer(frame, after=after)
         if reply is None:
             return None
         if isinstance(reply, replies.Refusal):
@@ -106,7 +111,8 @@ class Session:
 
     def timed_out(self) -> steps.Effect:
         """Nothing right came in time: ask again, in smaller pieces where it has pieces."""
-        if self.caller.fail() >= _FEW_ATTEMPTS.get(self.step, _MOST_ATTEMPTS):
+        most = _FEW_ATTEMPTS.get(self.step, _MOST_ATTEMPTS)
+        if self.caller.fail() >= (_NOISY_ATTEMPTS if self._is_noisy else most):
             self._detail = "the unit does not answer any more"
             return self._move(Event.GONE)
         if self.step is Step.INSTALL and self._carries_chain and self._may_write_chain:

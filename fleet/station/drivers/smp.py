@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from device_agent.wire.factory_replies import StatusReply
 from device_agent.wire.factory_requests import Status
@@ -11,7 +11,14 @@ from fleet.station import steps
 from fleet.station.port import Line
 from fleet.station.session import Session
 
-_Result = TypeVar("_Result")
+_Result_co = TypeVar("_Result_co", covariant=True)
+
+
+class _Take(Protocol[_Result_co]):
+    """Takes a frame and how long after the question it came, in seconds."""
+
+    def __call__(self, frame: Frame, *, after: float) -> _Result_co | None: ...
+
 
 _LOOK_SECONDS = 1.0
 _MISSED_LOOKS = 3
@@ -72,13 +79,15 @@ class SmpDriver:
         self.wire_bytes += len(octets)
         await self._line.write(octets)
 
-    async def _hear(self, seconds: float, take: Callable[[Frame], _Result | None]) -> _Result | None:
+    async def _hear(self, seconds: float, take: "_Take[_Result_co]") -> _Result_co | None:
         """Give frames to `take` until it makes something of one, or the time is over."""
+        clock = asyncio.get_running_loop().time
+        sent = clock()
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     for frame in await self._frames():
-                        result = take(frame)
+                        result = take(frame, after=clock() - sent)
                         if result is not None:
                             return result
         except TimeoutError:
