@@ -23,8 +23,9 @@ FLEET_REALM = "fleet"
 """The root of servers, services, operators and stations."""
 BOOTSTRAP_REALM = "bootstrap"
 """The root of claim certificates."""
-RESERVED_REALMS = frozenset({FLEET_REALM, BOOTSTRAP_REALM})
-"""No domain can have these names: each other realm is a domain of its own."""
+_OWN_REALMS = frozenset({FLEET_REALM, BOOTSTRAP_REALM})
+RESERVED_DOMAINS = frozenset({*_OWN_REALMS, *(purpose.value for purpose in Purpose)})
+"""No domain can have these names: realms of our own, and `<label>.<purpose>.<fleet>` is no device's dNSName."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ class Authority:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        return tuple(root.realm for root in self.roots if root.realm not in RESERVED_REALMS)
+        return tuple(root.realm for root in self.roots if root.realm not in _OWN_REALMS)
 
     def trust_pem(self, domain: str) -> str:
         """Return the domain's trust anchors. Raises `NotFoundError`."""

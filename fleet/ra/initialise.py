@@ -17,7 +17,7 @@ from device_agent.wire.secret import Secret
 from fleet import config
 from fleet.ca.auditkey import load_audit_signer, make_audit_key
 from fleet.ca.founding import Founded, Founder
-from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_REALMS, load_authority
+from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_DOMAINS, load_authority
 from fleet.ca.issuer import Issuer, pem_bundle
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
@@ -116,7 +116,7 @@ def _check(plan: Plan) -> None:
         raise BadInputError(str(error), hint="such as --name acme --domain prod") from error
     if not plan.domains or len(set(plan.domains)) != len(plan.domains):
         raise BadInputError("the fleet needs domains, each once", hint="such as --domain prod")
-    if reserved := RESERVED_REALMS.intersection(plan.domains):
+    if reserved := RESERVED_DOMAINS.intersection(plan.domains):
         raise BadInputError(f"domain {min(reserved)} is a name of our own", hint="choose another name")
     for host in plan.hosts or ("",):
         _check_host(host)

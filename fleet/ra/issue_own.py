@@ -210,4 +210,6 @@ async def _record_result(tx: Transaction, result: _Result) -> int | None:
 def _applicant(request: OwnRequest, fleet: str) -> Applicant:
     if request.purpose is Purpose.SERVER:
         return server_applicant(request.hosts)
-    return own_applicant(request.applicant_name, purpose=request.purpose, fleet=fleet, domain=request.domain)
+    # Batches are named within their domain, all others within the fleet.
+    domain = request.domain if request.purpose is Purpose.CLAIM else ""
+    return own_applicant(request.applicant_name, purpose=request.purpose, fleet=fleet, domain=domain)
