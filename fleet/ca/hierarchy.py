@@ -25,7 +25,7 @@ BOOTSTRAP_REALM = "bootstrap"
 """The root of claim certificates."""
 _OWN_REALMS = frozenset({FLEET_REALM, BOOTSTRAP_REALM})
 RESERVED_DOMAINS = frozenset({*_OWN_REALMS, *(purpose.value for purpose in Purpose)})
-"""No domain can have these names: realms of our own, and `<label>.<purpose>.<fleet>` is no device's dNSName."""
+"""No domain has these names: realms of our own, and `<label>.<purpose>.<fleet>` is no device's dNSName."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
