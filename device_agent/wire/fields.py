@@ -89,6 +89,13 @@ class Fields:
             return value
         raise MalformedMessageError(f"{name} must be an integer from {lowest} to {highest}")
 
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        value = self._members.get(name)
+        if isinstance(value, bool):
+            return value
+        raise MalformedMessageError(f"{name} must be true or false")
+
     def pem(self, name: str) -> str:
         """Return PEM text (RFC 7468), unparsed: at most 48 KiB of ASCII that opens as PEM does."""
         value = self._members.get(name)

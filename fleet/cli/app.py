@@ -36,17 +36,17 @@ _INTERRUPTED = 130
 class _Nouns(click.Group):
     """The nouns, each loaded from its module on first use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_NOUNS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _NOUNS:
             return None
         command = import_module(f"fleet.cli.{cmd_name}").command
         assert isinstance(command, click.Command)  # noqa: S101 - each noun's module says so
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_NOUNS.items()))
 
@@ -72,7 +72,7 @@ class _Nouns(click.Group):
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
 )
 @click.version_option(package_name="fleet-provisioning", prog_name="fleet", message="%(prog)s %(version)s")
-def command(home: Path | None) -> None:  # noqa: ARG001 - options.home reads it
+def command(home: Path | None) -> None:
     """Give devices their certificates, from the factory line to retirement.
 
     A fleet lives in one folder, its home. `fleet init` makes it, `fleet serve` runs it, the other
@@ -115,7 +115,9 @@ def _unexpected(error: Exception) -> int:
     if "FLEET_DEBUG" in os.environ:
         raise error
     message = f"{type(error).__name__}: {error}"
-    return _told(message, hint="this is a fault of the program; FLEET_DEBUG=1 shows where", code=ExitCode.FAILED)
+    return _told(
+        message, hint="this is a fault of the program; FLEET_DEBUG=1 shows where", code=ExitCode.FAILED
+    )
 
 
 def _usage_hint(error: click.UsageError) -> str:

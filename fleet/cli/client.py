@@ -22,9 +22,9 @@ _Result = TypeVar("_Result")
 ANSWER_SECONDS = 120.0
 """A bulk revocation waits for every broker; everything else answers at once."""
 
-_ERRORS = {
-    code: kind for kind, code in reversed(EXIT_CODES.items()) if code is not ExitCode.FAILED
-} | {ExitCode.FAILED: FleetError}
+_ERRORS = {code: kind for kind, code in reversed(EXIT_CODES.items()) if code is not ExitCode.FAILED} | {
+    ExitCode.FAILED: FleetError
+}
 
 
 class _SocketConnection(http.client.HTTPConnection):

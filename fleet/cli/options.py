@@ -38,7 +38,11 @@ home = click.option(
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
 )
 
-domain = click.option("--domain", metavar="D", help="The security domain; needed where the fleet has several.")
+domain = click.option(
+    "--domain", metavar="D", help="The security domain; needed where the fleet has several."
+)
+
+device = click.argument("device", metavar="DEVICE")
 
 reason = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit trail.")
 
@@ -71,13 +75,33 @@ def domain_of(place: Path, given: str | None) -> str:
     Raises:
         UsageError: there are several, or none of that name.
     """
-    names = [each.name for each in load(open_home(place).config).domains]
+    names = _domains(place)
     if given is None and len(names) == 1:
         return names[0]
     if given in names:
         return given
     what = "the fleet has several domains" if given is None else f"there is no domain {visible(given[:64])}"
     raise UsageError(what, hint=f"--domain {' or --domain '.join(names)}")
+
+
+def identity_of(place: Path, text: str, given: str | None) -> tuple[str, str]:
+    """Return domain and id of the device that an argument names, `ID` or `DOMAIN:ID`.
+
+    Ids may hold a colon themselves: with --domain the argument is an id, and nothing but an id.
+
+    Raises:
+        UsageError: the domain is not clear.
+        BadInputError: it can be no id.
+    """
+    if given is None:
+        first, colon, rest = text.partition(":")
+        if colon and first in _domains(place):
+            return first, device_id(rest)
+    return domain_of(place, given), device_id(text)
+
+
+def _domains(place: Path) -> list[str]:
+    return [each.name for each in load(open_home(place).config).domains]
 
 
 def _checked(parse: Callable[[object], str]) -> Callable[[str], str]:

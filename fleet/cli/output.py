@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Json: TypeAlias = "str | int | float | bool | None | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 Members: TypeAlias = Mapping[str, Json]
 
 _WIDE = 10_000
@@ -63,6 +63,13 @@ def cell(value: Json) -> str:
             return ", ".join(f"{visible(name)} {cell(member)}" for name, member in value.items()) or "-"
         case _:
             return ", ".join(cell(item) for item in value) or "-"
+
+
+def items_of(value: Json) -> list[Members]:
+    """Return the objects of a list that the server sent."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [item for item in value if isinstance(item, Mapping)]
+    return []
 
 
 def say(text: str) -> None:
@@ -128,7 +135,12 @@ def console(*, stderr: bool = False) -> "Console":
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDE
     return Console(
-        file=stream, width=width, no_color="NO_COLOR" in os.environ, highlight=False, markup=False, emoji=False
+        file=stream,
+        width=width,
+        no_color="NO_COLOR" in os.environ,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
 
 
@@ -152,7 +164,7 @@ def _print_table(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> No
 
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        overflow = "fold" if column.whole else "ellipsis"
+        overflow: Literal["fold", "ellipsis"] = "fold" if column.whole else "ellipsis"
         table.add_column(column.title, style=column.style, no_wrap=not column.whole, overflow=overflow)
     for row in rows:
         table.add_row(*(Text(value) for value in row))

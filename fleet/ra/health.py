@@ -1,266 +1,275 @@
-"""One screen of health, and each problem with its fix. It reads and measures; it never repairs."""
+"""How the fleet is: numbers for one screen, and every check that the doctor knows, each with its fix.
+
+It only looks. A check that cannot be made is a finding, never a silence.
+"""
 
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
+from fleet.ca.auditkey import load_audit_verifier
 from fleet.errors import FleetError
-from fleet.model import CertificateState, Purpose
+from fleet.model import Purpose
 from fleet.ports import Transaction
-from fleet.ra.context import Context, Endpoints
-from fleet.store import audit
-from fleet.store.audit import AuditQuery
-from fleet.store.certificates import CertificateQuery, CertificateRecord, count_by_state, expiring
-from fleet.store.inventory import Standing, count_by_standing
-from fleet.store.waiting import list_waiting
+from fleet.ra.audits import Notary, verify
+from fleet.ra.context import Context
+from fleet.store import allowlist, audit, certificates, inventory, waiting
+from fleet.store.certificates import CertificateQuery, CertificateRecord
+from fleet.store.inventory import DeviceQuery, Standing
 
-SOON = timedelta(days=7)
-LATER = timedelta(days=30)
-OLD_LIST = timedelta(minutes=2)
-"""A broker's list that was not proven equal to the store's for so long is in doubt."""
-LOW_DISK_BYTES = 200 * 1024 * 1024
-_CLOCK_SLACK = timedelta(seconds=5)
-_MOST = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrlHealth:
-    """The list of an issuing CA that is in force."""
-
-    issuer: str
-    purpose: Purpose
-    domain: str
-    number: int
-    next_update: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """What `fleet status` shows. Counts of ends are cut off at 1000."""
-
-    fleet: str
-    now: datetime
-    driver: str
-    answering: bool
-    endpoints: Endpoints
-    list_age: timedelta | None
-    sessions: int | None
-    """None where no broker answers."""
-    devices: tuple[tuple[Standing, int], ...]
-    certificates: tuple[tuple[CertificateState, int], ...]
-    ending_soon: int
-    """Within 7 days."""
-    ending_later: int
-    """Within 30 days."""
-    waiting: int
-    crls: tuple[CrlHealth, ...]
-    audit_entries: int
-    last_audit_at: datetime | None
-    disk_free_bytes: int
-    own_ending: tuple[tuple[str, datetime], ...]
-    """Certificates of the fleet itself that end within 30 days: name and end."""
+_SOON = timedelta(days=14)
+_RENEWALS_LATE = timedelta(days=7)
+_STALE_LIST = timedelta(minutes=5)
+_LITTLE_ROOM = 512 * 1024 * 1024
+_LONG_TRAIL = 200_000
+_SEVERAL = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One check: what was looked at, what was found, and what to do about it."""
+    """What one check found; `fix` is what to do, empty where all is well."""
 
-    name: str
+    check: str
     ok: bool
     text: str
-    hint: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
-    devices: tuple[tuple[Standing, int], ...]
-    certificates: tuple[tuple[CertificateState, int], ...]
-    ending: tuple[CertificateRecord, ...]
+class Records:
+    """Numbers out of the store, as of one moment."""
+
+    standings: tuple[tuple[Standing, int], ...]
     waiting: int
+    admitted: int
+    ending_soon: int
+    """Admitted certificates that end within a week: their renewal is late."""
     audit_entries: int
-    last_audit_at: datetime | None
 
 
-async def status(context: Context) -> Health:
-    """Measure everything.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """One screen."""
 
-    Raises:
-        StoreError: the store cannot be read.
-    """
-    now = context.clock()
-    counts = await context.store.read(_count, now + LATER)
+    at: datetime
+    records: Records
+    serving: bool
+    """Listeners and broker run, and requests are answered."""
+    driver: str
     sessions: int | None
-    try:
-        sessions = len(await context.broker.sessions()) if context.broker.brokers else None
-    except FleetError:
-        sessions = None
-    devices = [row for row in counts.ending if row.purpose is Purpose.DEVICE]
-    return Health(
+    list_age: timedelta | None
+    crls_until: datetime | None
+    """The earliest nextUpdate of the revocation lists in force."""
+
+
+def notary_of(context: Context) -> Notary:
+    """Return what the audit trail of a context is checked against. Raises `FleetError`."""
+    return Notary(
         fleet=context.fleet,
-        now=now,
+        is_signed=load_audit_verifier(context.home.audit_public_key),
+        head_file=context.home.audit_head,
+    )
+
+
+async def health(context: Context) -> Health:
+    """Return how the fleet is now."""
+    running = bool(context.broker.brokers)
+    now = context.clock()
+    return Health(
+        at=now,
+        records=await context.store.read(_records, now),
+        serving=running and context.answering(),
         driver=context.driver,
-        answering=context.answering(),
-        endpoints=context.endpoints,
+        sessions=len(await context.broker.sessions()) if running else None,
         list_age=context.broker.age(),
-        sessions=sessions,
-        devices=counts.devices,
-        certificates=counts.certificates,
-        ending_soon=sum(1 for row in devices if _end(row) < now + SOON),
-        ending_later=len(devices),
-        waiting=counts.waiting,
-        crls=_crls(context),
-        audit_entries=counts.audit_entries,
-        last_audit_at=counts.last_audit_at,
-        disk_free_bytes=shutil.disk_usage(context.home.root).free,
-        own_ending=tuple((row.name, _end(row)) for row in counts.ending if row.purpose is not Purpose.DEVICE),
+        crls_until=min((crl.next_update for crl in context.crls.all()), default=None),
     )
 
 
-async def doctor(context: Context) -> tuple[Finding, ...]:
-    """Look at everything that can be wrong, and say what helps."""
-    found = await status(context)
-    findings = [check(context, found) for check in _CHECKS]
-    return tuple(findings)
-
-
-def _server(context: Context, _found: Health) -> Finding:
-    if context.driver == "none":
-        return _bad("server", "no server runs for this home", "fleet serve")
-    return _good("server", f"runs with the {context.driver} broker")
-
-
-def _broker(context: Context, found: Health) -> Finding:
-    if found.list_age is None:
-        return _good("broker", "none in this process")
-    if found.list_age > OLD_LIST:
-        age = int(found.list_age.total_seconds())
-        return _bad("broker", f"its list was last proven right {age} s ago", "fleet broker apply")
-    if found.sessions is None:
-        return _bad("broker", "does not answer", "see the log in the home's folder broker/")
-    return _good("broker", f"its list is right; {found.sessions} live sessions")
-
-
-def _requests(context: Context, found: Health) -> Finding:
-    if context.driver != "none" and not found.answering:
-        return _bad("requests", "devices' requests do not reach the server", "see the server's log")
-    return _good("requests", "devices are answered")
-
-
-def _lists(_context: Context, found: Health) -> Finding:
-    late = [crl for crl in found.crls if crl.next_update <= found.now]
-    if late or not found.crls:
-        return _bad(
-            "crl", "a revocation list has ended or is missing", "fleet ca crl, with the server running"
-        )
-    first = min(crl.next_update for crl in found.crls)
-    return _good("crl", f"{len(found.crls)} lists in force, the first until {first:%Y-%m-%d %H:%M} UTC")
-
-
-def _passphrase(context: Context, _found: Health) -> Finding:
-    if context.home.root_passphrase.exists():
-        return _bad(
-            "root keys",
-            "the roots' passphrase still lies in the home",
-            f"move {context.home.root_passphrase} to a place that is not this machine",
-        )
-    return _good("root keys", "the roots' passphrase is not on this machine")
-
-
-def _key_files(context: Context, _found: Health) -> Finding:
-    for path in sorted(context.home.root.rglob("*.key")):
-        if _is_open_to_others(path) and not path.name.startswith("public-claim"):
-            return _bad("key files", f"{path} can be read by others", f"chmod 600 {path}")
-    return _good("key files", "private keys are their owner's alone")
-
-
-def _disk(_context: Context, found: Health) -> Finding:
-    free_mib = found.disk_free_bytes // (1024 * 1024)
-    if found.disk_free_bytes < LOW_DISK_BYTES:
-        return _bad("disk", f"only {free_mib} MiB are free", "make room where the home is")
-    return _good("disk", f"{free_mib} MiB free")
-
-
-def _clock(_context: Context, found: Health) -> Finding:
-    if found.last_audit_at is not None and found.last_audit_at > found.now + _CLOCK_SLACK:
-        at = found.last_audit_at
-        return _bad(
-            "clock", f"it is behind the audit trail's last entry ({at:%Y-%m-%d %H:%M:%S})", "set the clock"
-        )
-    return _good("clock", "not behind the audit trail")
-
-
-def _own(_context: Context, found: Health) -> Finding:
-    if found.own_ending:
-        name, end = found.own_ending[0]
-        return _bad(
-            "own certificates", f"that of {name} ends {end:%Y-%m-%d}", "fleet init makes new ones; replace it"
-        )
-    return _good("own certificates", "none ends within 30 days")
-
-
-def _alarms(_context: Context, found: Health) -> Finding:
-    alarmed = dict(found.devices).get(Standing.ALARMED, 0)
-    if alarmed:
-        return _bad("alarms", f"{alarmed} devices are alarmed", "fleet device list --standing alarmed")
-    return _good("alarms", "none")
-
-
-_CHECKS: tuple[Callable[[Context, Health], Finding], ...] = (
-    _server,
-    _broker,
-    _requests,
-    _lists,
-    _passphrase,
-    _key_files,
-    _disk,
-    _clock,
-    _own,
-    _alarms,
-)
-
-
-async def _count(tx: Transaction, before: datetime) -> _Counts:
-    newest = await audit.search_newest(tx, AuditQuery(limit=1))
-    return _Counts(
-        devices=await count_by_standing(tx, ""),
-        certificates=await count_by_state(tx, Purpose.DEVICE),
-        ending=await expiring(tx, CertificateQuery(ends_before=before, limit=_MOST)),
-        waiting=len(await list_waiting(tx, _MOST)),
-        audit_entries=newest[0].number + 1 if newest else 0,
-        last_audit_at=newest[0].entry.at if newest else None,
-    )
-
-
-def _crls(context: Context) -> tuple[CrlHealth, ...]:
-    found = []
-    for issuer in context.authority.issuers:
-        crl = context.crls.find(issuer.issuer_id)
-        if crl is not None:
-            health = CrlHealth(
-                issuer=crl.issuer,
-                purpose=issuer.purpose,
-                domain=issuer.domain,
-                number=crl.number,
-                next_update=crl.next_update,
-            )
-            found.append(health)
+async def examine(context: Context) -> tuple[Finding, ...]:
+    """Make every check; what goes wrong in one is its finding."""
+    found: list[Finding] = []
+    for name, check in _CHECKS.items():
+        try:
+            found += await check(context)
+        except (FleetError, OSError) as error:
+            hint = error.hint if isinstance(error, FleetError) else None
+            found.append(Finding(check=name, ok=False, text=str(error), fix=hint or "see the server's log"))
     return tuple(found)
 
 
-def _end(row: CertificateRecord) -> datetime:
-    return row.changed_at if row.signed is None else row.signed.not_after
+async def _records(tx: Transaction, now: datetime) -> Records:
+    late = CertificateQuery(ends_before=now + _RENEWALS_LATE, limit=_SEVERAL)
+    return Records(
+        standings=await inventory.count_by_standing(tx, ""),
+        waiting=len(await waiting.list_waiting(tx, _SEVERAL)),
+        admitted=len((await allowlist.snapshot(tx, None)).entries),
+        ending_soon=len(await certificates.expiring(tx, late)),
+        audit_entries=(await audit.load_frontier(tx)).size,
+    )
 
 
-def _is_open_to_others(path: Path) -> bool:
-    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+async def _server(context: Context) -> list[Finding]:
+    if not context.broker.brokers:
+        return [_bad("server", "no server of this home runs", fix="fleet serve")]
+    if not context.answering():
+        return [
+            _bad("server", "it does not get the devices' requests from the broker", fix="fleet broker show")
+        ]
+    return [_good("server", "it runs, and answers requests")]
 
 
-def _good(name: str, text: str) -> Finding:
-    return Finding(name=name, ok=True, text=text)
+async def _broker(context: Context) -> list[Finding]:
+    age = context.broker.age()
+    if age is None:
+        return []
+    if age > _STALE_LIST:
+        text = f"its list was last proven right {int(age.total_seconds())} s ago"
+        return [_bad("broker", text, fix="fleet broker apply")]
+    found = [_good("broker", f"{context.driver}, its list is the store's")]
+    if context.driver == "embedded":
+        found.append(_good("broker", "the embedded broker suits small fleets; Mosquitto carries more"))
+    return found
 
 
-def _bad(name: str, text: str, hint: str) -> Finding:
-    return Finding(name=name, ok=False, text=text, hint=hint)
+async def _root_keys(context: Context) -> list[Finding]:
+    path = context.home.root_passphrase
+    if path.exists():
+        fix = f"keep it in a safe place, then remove it: shred -u {path}"
+        return [_bad("root keys", "their passphrase lies beside them on this machine", fix=fix)]
+    return [_good("root keys", "their passphrase is not on this machine")]
+
+
+async def _key_files(context: Context) -> list[Finding]:
+    root = context.home.root
+    public = {path.resolve() for path in context.home.trust.rglob("*.key")}  # the key of a public claim
+    secret = [
+        *root.rglob("*.key"),
+        *root.rglob("*passphrase"),
+        *root.rglob("*password"),
+        context.home.audit_key,
+    ]
+    open_to_others = [
+        path
+        for path in secret
+        if path.exists() and path.resolve() not in public and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if open_to_others:
+        names = " ".join(str(path) for path in open_to_others)
+        return [_bad("key files", f"{len(open_to_others)} can be read by others", fix=f"chmod 600 {names}")]
+    return [_good("key files", "only their owner can read them")]
+
+
+async def _own_certificates(context: Context) -> list[Finding]:
+    soon = context.clock() + _SOON
+    query = CertificateQuery(ends_before=soon, limit=_SEVERAL)
+    ending = await context.store.read(certificates.expiring, query)
+    own = [record for record in ending if record.purpose in {Purpose.SERVER, Purpose.SERVICE}]
+    authorities = [issuer for issuer in context.authority.issuers if issuer.not_after < soon]
+    found = [_bad("own certificates", _ends(record), fix="make a new home, or restore one") for record in own]
+    found += [
+        _bad(
+            "own certificates",
+            f"the issuing CA for {issuer.purpose} ends {issuer.not_after:%Y-%m-%d}",
+            fix="its successor must sign from now on",
+        )
+        for issuer in authorities
+    ]
+    return found or [_good("own certificates", "server, service and issuing CAs are in their time")]
+
+
+def _ends(record: CertificateRecord) -> str:
+    end = "" if record.signed is None else f"{record.signed.not_after:%Y-%m-%d}"
+    return f"the {record.purpose} certificate {record.name} ends {end}"
+
+
+async def _revocation_lists(context: Context) -> list[Finding]:
+    lists = context.crls.all()
+    stale = [crl for crl in lists if crl.next_update <= context.clock()]
+    if stale or not lists:
+        return [
+            _bad(
+                "revocation lists", f"{len(stale)} of {len(lists)} are out of date", fix="fleet broker apply"
+            )
+        ]
+    until = min(crl.next_update for crl in lists)
+    return [_good("revocation lists", f"{len(lists)} in force, the first until {until:%Y-%m-%d %H:%M} UTC")]
+
+
+async def _devices(context: Context) -> list[Finding]:
+    records = await context.store.read(_records, context.clock())
+    alarmed = await context.store.read(
+        inventory.list_devices, DeviceQuery(standing=Standing.ALARMED, limit=_SEVERAL)
+    )
+    found = [
+        _bad(
+            "devices", f"{one.identity.name} raised an alarm", fix=f"fleet device explain {one.identity.name}"
+        )
+        for one in alarmed
+    ]
+    if records.waiting:
+        found.append(
+            _bad("devices", f"{records.waiting} wait for approval", fix="fleet device list --waiting")
+        )
+    if records.ending_soon:
+        fix = "fleet cert list --state active --ends-before TIME"
+        found.append(_bad("devices", f"{records.ending_soon} certificates end within 7 days", fix=fix))
+    return found or [_good("devices", "no alarm, nobody waits, no renewal is late")]
+
+
+async def _audit_trail(context: Context) -> list[Finding]:
+    size = (await context.store.read(_records, context.clock())).audit_entries
+    if size > _LONG_TRAIL:
+        return [
+            _good("audit trail", f"{size} entries; fleet audit verify checks them all, and takes a while")
+        ]
+    verdict = await verify(context.store, notary_of(context))
+    if verdict.is_whole:
+        return [_good("audit trail", f"{verdict.size} entries, whole")]
+    return [_bad("audit trail", finding.text, fix="fleet audit verify") for finding in verdict.findings]
+
+
+async def _clock(context: Context) -> list[Finding]:
+    newest = await context.store.read(audit.search_newest, audit.AuditQuery(limit=1))
+    now = context.clock()
+    if newest and newest[-1].entry.at > now + timedelta(seconds=1):
+        return [
+            _bad(
+                "clock",
+                f"it is {now:%Y-%m-%d %H:%M}, before the newest record",
+                fix="set this machine's clock",
+            )
+        ]
+    return [_good("clock", "not before the newest record")]
+
+
+async def _disk(context: Context) -> list[Finding]:
+    free = shutil.disk_usage(context.home.root).free
+    text = f"{free // 2**20} MiB are free"
+    if free < _LITTLE_ROOM:
+        return [_bad("disk", text, fix="make room: a full disk stops every enrollment")]
+    return [_good("disk", text)]
+
+
+def _good(check: str, text: str) -> Finding:
+    return Finding(check=check, ok=True, text=text)
+
+
+def _bad(check: str, text: str, *, fix: str) -> Finding:
+    return Finding(check=check, ok=False, text=text, fix=fix)
+
+
+_CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
+    "server": _server,
+    "broker": _broker,
+    "root keys": _root_keys,
+    "key files": _key_files,
+    "own certificates": _own_certificates,
+    "revocation lists": _revocation_lists,
+    "devices": _devices,
+    "audit trail": _audit_trail,
+    "clock": _clock,
+    "disk": _disk,
+}

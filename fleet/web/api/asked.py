@@ -22,8 +22,8 @@ from fleet.web.gate import body_of
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
-MAX_FILE_BYTES = 64 * 1024 * 1024
-"""A list of a million devices."""
+MAX_FILE_BYTES = 32 * 1024 * 1024
+"""A list of devices; the use case counts them."""
 MAX_PAGE = 1000
 _LONGEST = 256
 
@@ -130,4 +130,4 @@ class Asked:
 def _refuse_unknown(given: set[str] | frozenset[str], known: tuple[str, ...]) -> None:
     if strange := sorted(given - set(known)):
         expected = ", ".join(known) or "none"
-        raise MalformedMessageError(f"{ascii(strange[0][:64])} is not known here; known: {expected}")
+        raise MalformedMessageError(f"{strange[0][:64]!a} is not known here; known: {expected}")

@@ -17,7 +17,7 @@ from fleet.ra.context import Context
 from fleet.web.api.asked import Asked
 from fleet.web.api.who import operator_of
 
-Json: TypeAlias = "str | int | float | bool | None | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 Members: TypeAlias = Mapping[str, Json]
 Handler: TypeAlias = Callable[[Asked], Awaitable[Members | web.StreamResponse]]
 

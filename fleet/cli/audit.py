@@ -1,0 +1,109 @@
+"""`fleet audit ...`: who did what, when and why, and the proof that nobody has changed it since."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from fleet.cli import options
+from fleet.cli.client import Client, with_client
+from fleet.cli.output import Column, Form, items_of, say, show_list, write_json, write_text
+from fleet.errors import ExitCode
+
+_COLUMNS = (
+    Column(title="NUMBER", member="number"),
+    Column(title="AT", member="at", whole=True),
+    Column(title="ACTION", member="action", whole=True),
+    Column(title="BY", member="actor"),
+    Column(title="DEVICE", member="device_id"),
+    Column(title="DETAILS", member="details"),
+)
+
+
+@click.group()
+def command() -> None:
+    """The audit trail. It is appended to, never changed; every commit signs the whole of it."""
+
+
+@command.command()
+@options.listing
+@click.option("-n", "--number", "count", type=click.IntRange(1, 1000), default=20, help="How many [20].")
+def tail(home: Path, form: Form, *, count: int) -> None:
+    """Show the newest entries, the last one last."""
+
+    def act(client: Client) -> None:
+        show_list(items_of(client.get("audit", tail=count)["items"]), form, columns=_COLUMNS)
+
+    with_client(home, act)
+
+
+@command.command()
+@options.listing
+@options.domain
+@options.limit(None)
+@click.option("--device", metavar="DEVICE", help="Only about a device.")
+@click.option("--serial", metavar="SERIAL", help="Only about a certificate.")
+@click.option("--actor", metavar="WHO", help="Only by somebody, such as operator:local.")
+@click.option("--action", metavar="WHAT", help="Only one kind, such as certificate.revoked, or device.*")
+def search(
+    home: Path,
+    form: Form,
+    *,
+    domain: str | None,
+    limit: int | None,
+    device: str | None,
+    serial: str | None,
+    actor: str | None,
+    action: str | None,
+) -> None:
+    """Find entries, oldest first."""
+    device_id = None
+    if device is not None:
+        domain, device_id = options.identity_of(home, device, domain)
+    number = None if serial is None else options.serial(serial)
+
+    def act(client: Client) -> None:
+        found = client.items(
+            "audit",
+            limit=limit,
+            domain=domain,
+            device_id=device_id,
+            serial=number,
+            actor=actor,
+            action=action,
+        )
+        show_list(found, form, columns=_COLUMNS, empty="nothing fits")
+
+    with_client(home, act)
+
+
+@command.command()
+@options.record
+@click.pass_context
+def verify(context: click.Context, home: Path, form: Form) -> None:
+    """Check every entry against the signed heads. Exit code 0: whole; 7: something was changed."""
+    found = with_client(home, lambda client: client.get("audit", "verify"))
+    findings = items_of(found["findings"])
+    if form is not Form.TABLE:
+        write_json(found)
+    elif findings:
+        say(f"error: the audit trail was changed: {len(findings)} findings in {found['size']} entries")
+        for finding in findings:
+            write_text(str(finding["text"]))
+        say("hint: compare with a copy kept elsewhere, and find out who could write to the store")
+    else:
+        write_text(f"whole: {found['size']} entries, signed head {found['root']}")
+    context.exit(ExitCode.NEEDS_ATTENTION if findings else ExitCode.DONE)
+
+
+@command.command()
+@options.home
+def export(home: Path) -> None:
+    """Print the whole trail as JSON lines, with its newest signed head last."""
+
+    def act(client: Client) -> None:
+        for line in client.lines("audit", "export"):
+            sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+    with_client(home, act)

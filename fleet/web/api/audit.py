@@ -1,0 +1,92 @@
+"""Operators' routes of the audit trail."""
+
+from aiohttp import web
+
+from device_agent.wire.fields import time_text
+from device_agent.wire.identity import parse_serial
+from fleet.model import Role
+from fleet.ra import audits
+from fleet.ra.health import notary_of
+from fleet.store.audit import AuditQuery, StoredEntry
+from fleet.web.api.asked import MAX_PAGE, Asked
+from fleet.web.api.routes import Members, Route, listed
+
+_LINES_AT_ONCE = 200
+
+
+def routes() -> tuple[Route, ...]:
+    """Return the rows of the table."""
+    return (
+        Route(method="GET", path="audit", role=Role.VIEWER, handler=_search),
+        Route(method="GET", path="audit/tail", role=Role.VIEWER, handler=_tail),
+        Route(method="GET", path="audit/verify", role=Role.VIEWER, handler=_verify),
+        Route(method="GET", path="audit/export", role=Role.VIEWER, handler=_export),
+    )
+
+
+async def _tail(asked: Asked) -> Members:
+    count = asked.query("count").number("count", default=20, lowest=1, highest=MAX_PAGE)
+    return listed([entry_members(entry) for entry in await audits.tail(asked.context.store, count)])
+
+
+async def _search(asked: Asked) -> Members:
+    query = asked.query("domain", "device_id", "serial", "actor", "action", "after", "limit")
+    serial = query.text("serial")
+    wanted = AuditQuery(
+        domain=query.domain("domain"),
+        device_id=query.text("device_id"),
+        serial=parse_serial(serial) if serial else "",
+        actor=query.text("actor"),
+        action=query.text("action"),
+        after=query.number("after", default=-1, lowest=-1, highest=2**62),
+        limit=query.limit(),
+    )
+    found = await audits.search(asked.context.store, wanted)
+    following = str(found[-1].number) if len(found) == wanted.limit else None
+    return listed([entry_members(entry) for entry in found], following)
+
+
+async def _verify(asked: Asked) -> Members:
+    verdict = await audits.verify(asked.context.store, notary_of(asked.context))
+    newest = verdict.newest
+    return {
+        "whole": verdict.is_whole,
+        "size": verdict.size,
+        "heads": verdict.heads,
+        "root": None if newest is None else newest.head.root.hex(),
+        "signed_at": None if newest is None else time_text(newest.head.at),
+        "findings": [
+            {"first": finding.first, "last": finding.last, "text": finding.text}
+            for finding in verdict.findings
+        ],
+    }
+
+
+async def _export(asked: Asked) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+    response.content_type = "application/jsonl"
+    await response.prepare(asked.request)
+    lines: list[str] = []
+    async for line in audits.export(asked.context.store):
+        lines.append(f"{line}\n")
+        if len(lines) == _LINES_AT_ONCE:
+            await response.write("".join(lines).encode())
+            lines.clear()
+    await response.write("".join(lines).encode())
+    await response.write_eof()
+    return response
+
+
+def entry_members(stored: StoredEntry) -> Members:
+    """Return an entry as JSON."""
+    entry = stored.entry
+    return {
+        "number": stored.number,
+        "at": time_text(entry.at),
+        "action": entry.action,
+        "actor": entry.actor,
+        "domain": entry.domain,
+        "device_id": entry.device_id,
+        "serial": entry.serial,
+        "details": dict(entry.details),
+    }

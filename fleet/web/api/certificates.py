@@ -1,0 +1,150 @@
+"""Operators' routes of certificates, and of taking them back."""
+
+from aiohttp import web
+
+from device_agent.wire.fields import Fields, time_text
+from device_agent.wire.identity import Identity
+from device_agent.wire.problems import MalformedMessageError
+from fleet.model import CertificateState, CutOff, Purpose, RevocationReason, Role
+from fleet.ra import certificates
+from fleet.ra.revoke import Receipt, revoke
+from fleet.ra.selection import ByDevice, ByQuery, BySerial, Selection, parse_query
+from fleet.store.certificates import CertificateQuery, CertificateRecord
+from fleet.store.inventory import DeviceQuery
+from fleet.web.api.asked import Asked
+from fleet.web.api.routes import Members, Route, listed, time_or_none
+
+_PEM_TYPE = "application/pem-certificate-chain"
+_LONGEST_QUERY = 1024
+_SELECTIONS = ("device_id", "serial", "lineage", "batch", "query")
+
+
+def routes() -> tuple[Route, ...]:
+    """Return the rows of the table."""
+    return (
+        Route(method="GET", path="certificates", role=Role.VIEWER, handler=_list),
+        Route(method="POST", path="certificates/verify", role=Role.VIEWER, handler=_verify),
+        Route(method="GET", path="certificates/{serial}", role=Role.VIEWER, handler=_show),
+        Route(method="GET", path="certificates/{serial}/pem", role=Role.VIEWER, handler=_export),
+        Route(method="POST", path="revocations", role=Role.SECURITY, handler=_revoke),
+    )
+
+
+async def _list(asked: Asked) -> Members:
+    query = asked.query(
+        "domain", "device_id", "purpose", "state", "batch", "name", "ends_before", "after", "limit"
+    )
+    wanted = CertificateQuery(
+        domain=query.domain("domain"),
+        device_id=query.text("device_id"),
+        purpose=query.word("purpose", of=Purpose),
+        state=query.word("state", of=CertificateState),
+        batch=query.text("batch"),
+        name_prefix=query.text("name"),
+        ends_before=query.time("ends_before"),
+        after=query.text("after"),
+        limit=query.limit(),
+    )
+    found = await certificates.search(asked.context, wanted)
+    following = found[-1].serial if len(found) == wanted.limit else None
+    return listed([certificate_members(record) for record in found], following)
+
+
+async def _show(asked: Asked) -> Members:
+    view = await certificates.show(asked.context, asked.serial())
+    ending = view.ending
+    return {
+        **certificate_members(view.record),
+        "revoked_at": None if ending is None else time_text(ending.at),
+        "reason": None if ending is None else ending.reason.value,
+    }
+
+
+async def _export(asked: Asked) -> web.Response:
+    return web.Response(text=await certificates.export(asked.context, asked.serial()), content_type=_PEM_TYPE)
+
+
+async def _verify(asked: Asked) -> Members:
+    body = await asked.body("certificate", "at")
+    at = body.time("at") if "at" in body else None
+    verdict = await certificates.verify(asked.context, body.pem("certificate"), at=at)
+    return {
+        "good": verdict.good,
+        "why": verdict.why,
+        "at": time_text(verdict.at),
+        "serial": verdict.serial,
+        "certificate": None if verdict.record is None else certificate_members(verdict.record),
+    }
+
+
+async def _revoke(asked: Asked) -> Members:
+    body = await asked.body("domain", "reason", *_SELECTIONS)
+    receipt = await revoke(
+        asked.context,
+        _selection(asked, body),
+        reason=body.word("reason", of=RevocationReason),
+        actor=asked.actor,
+    )
+    return _receipt(receipt)
+
+
+def _selection(asked: Asked, body: Fields) -> Selection:
+    """Return what is to be revoked: exactly one way to say it."""
+    named = [name for name in _SELECTIONS if name in body]
+    match named:
+        case ["device_id"]:
+            domain = asked.domain(body.text("domain", longest=32))
+            return ByDevice(identities=(Identity(domain=domain, device_id=body.device_id("device_id")),))
+        case ["serial" | "lineage" as name]:
+            return BySerial(serial=body.serial(name))
+        case ["batch"]:
+            domain = asked.domain(body.text("domain", longest=32))
+            return ByQuery(query=DeviceQuery(domain=domain, batch=body.text("batch", longest=32)))
+        case ["query"]:
+            return parse_query(body.text("query", longest=_LONGEST_QUERY))
+        case _:
+            raise MalformedMessageError(f"name what to revoke by exactly one of {', '.join(_SELECTIONS)}")
+
+
+def _receipt(receipt: Receipt) -> Members:
+    return {
+        "revoked": receipt.revoked,
+        "names": receipt.names,
+        "sessions": [cut_off(session) for session in receipt.sessions],
+        "verified": receipt.verified,
+        "problem": receipt.problem or None,
+    }
+
+
+def cut_off(session: CutOff) -> Members:
+    """Return a dropped session as JSON."""
+    return {
+        "broker": session.broker,
+        "name": session.name,
+        "serial": session.serial,
+        "cut_off_ms": round(session.cut_off_ms, 3),
+    }
+
+
+def certificate_members(record: CertificateRecord) -> Members:
+    """Return a certificate's record as JSON."""
+    signed = record.signed
+    return {
+        "serial": record.serial,
+        "purpose": record.purpose.value,
+        "name": record.name,
+        "domain": record.domain,
+        "device_id": record.device_id,
+        "batch": record.batch,
+        "state": record.state.value,
+        "parent": record.life.parent,
+        "attempt": record.life.attempt,
+        "key_hash": record.life.key_hash,
+        "issuer": record.issuer,
+        "fingerprint": None if signed is None else signed.fingerprint,
+        "profile": None if signed is None else signed.profile,
+        "not_before": time_or_none(None if signed is None else signed.not_before),
+        "not_after": time_or_none(None if signed is None else signed.not_after),
+        "created_at": time_text(record.created_at),
+        "changed_at": time_text(record.changed_at),
+    }

@@ -1,0 +1,182 @@
+"""Operators' routes of devices: lists, one with all that is on file, registration, and the acts on it."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from device_agent.wire.fields import Fields, time_text
+from device_agent.wire.identity import Identity, parse_domain, parse_name
+from fleet.model import ClientKind, Role
+from fleet.ra import approvals, devices, explain, roster
+from fleet.ra.context import Context
+from fleet.ra.devices import DeviceView, Outcome, Registration
+from fleet.ra.roster import ImportFormat, Roster
+from fleet.store.inventory import DeviceQuery, DeviceSummary, Standing
+from fleet.store.waiting import Waiting
+from fleet.web.api.asked import MAX_PAGE, Asked
+from fleet.web.api.audit import entry_members
+from fleet.web.api.certificates import certificate_members, cut_off
+from fleet.web.api.claims import code_members
+from fleet.web.api.routes import Handler, Members, Route, listed, time_or_none
+
+_DEVICE = "devices/{domain}/{device_id}"
+_LONGEST_REASON = 200
+
+
+def routes() -> tuple[Route, ...]:
+    """Return the rows of the table."""
+    return (
+        Route(method="GET", path="devices", role=Role.VIEWER, handler=_list),
+        Route(method="POST", path="devices", role=Role.OPERATOR, handler=_register),
+        Route(method="POST", path="devices/import", role=Role.OPERATOR, handler=_import),
+        Route(method="GET", path="waiting", role=Role.VIEWER, handler=_list_waiting),
+        Route(method="GET", path=_DEVICE, role=Role.VIEWER, handler=_show),
+        Route(method="GET", path=f"{_DEVICE}/explain", role=Role.VIEWER, handler=_explain),
+        Route(method="POST", path=f"{_DEVICE}/approve", role=Role.OPERATOR, handler=_approve),
+        Route(method="POST", path=f"{_DEVICE}/suspend", role=Role.OPERATOR, handler=_act(devices.suspend)),
+        Route(method="POST", path=f"{_DEVICE}/resume", role=Role.SECURITY, handler=_act(devices.resume)),
+        Route(method="POST", path=f"{_DEVICE}/retire", role=Role.SECURITY, handler=_act(devices.retire)),
+    )
+
+
+async def _list(asked: Asked) -> Members:
+    query = asked.query("domain", "standing", "batch", "prefix", "after", "limit")
+    wanted = DeviceQuery(
+        domain=query.domain("domain"),
+        standing=query.word("standing", of=Standing),
+        batch=query.text("batch"),
+        prefix=query.text("prefix"),
+        after=_cursor(query.text("after")),
+        limit=query.limit(),
+    )
+    found = await devices.list_devices(asked.context, wanted)
+    following = found[-1].identity.name if len(found) == wanted.limit else None
+    return listed([_summary(summary) for summary in found], following)
+
+
+async def _list_waiting(asked: Asked) -> Members:
+    asked.query()
+    return listed([_waiting(request) for request in await approvals.list_waiting(asked.context, MAX_PAGE)])
+
+
+async def _register(asked: Asked) -> Members:
+    body = await asked.body("domain", "device_id", "kind", "batch", "hardware", "note")
+    identity = Identity(domain=body.text("domain", longest=32), device_id=body.device_id("device_id"))
+    registration = Registration(
+        identity=asked.known(identity),
+        kind=body.word("kind", of=ClientKind) if "kind" in body else ClientKind.AGENT,
+        batch=parse_domain(body.text("batch", longest=32)) if "batch" in body else None,
+        hardware=_words(body, "hardware"),
+        note=_words(body, "note"),
+    )
+    await devices.register(asked.context, registration, actor=asked.actor)
+    return _view(await devices.show(asked.context, identity))
+
+
+async def _import(asked: Asked) -> Members:
+    query = asked.query("domain", "format")
+    domain = asked.domain(query.domain("domain"))
+    form = query.word("format", of=ImportFormat) or ImportFormat.CSV
+    handed_in = Roster(text=await asked.file(), format=form, domain=domain)
+    imported = await roster.import_devices(asked.context, handed_in, actor=asked.actor)
+    return {"listed": imported.listed, "registered": imported.registered}
+
+
+async def _show(asked: Asked) -> Members:
+    return _view(await devices.show(asked.context, asked.identity()))
+
+
+async def _explain(asked: Asked) -> Members:
+    story = await explain.explain(asked.context, asked.identity())
+    return {
+        "domain": story.identity.domain,
+        "device_id": story.identity.device_id,
+        "standing": None if story.view is None else story.view.summary.standing.value,
+        "verdict": story.verdict,
+        "advice": story.advice or None,
+        "story": [entry_members(entry) for entry in story.entries],
+        "waiting": [_waiting(request) for request in story.waiting],
+    }
+
+
+async def _approve(asked: Asked) -> Members:
+    identity = asked.identity()
+    body = await asked.body("reason", "key_hash")
+    key_hash = body.sha256("key_hash") if "key_hash" in body else None
+    outcome = await approvals.approve(
+        asked.context, identity, actor=asked.actor, reason=_words(body, "reason"), key_hash=key_hash
+    )
+    return _outcome(outcome)
+
+
+class _Deed(Protocol):
+    def __call__(
+        self, desk: Context, identity: Identity, *, actor: str, reason: str
+    ) -> Awaitable[Outcome]: ...
+
+
+def _act(deed: _Deed) -> Handler:
+    async def handle(asked: Asked) -> Members:
+        identity = asked.identity()
+        body = await asked.body("reason")
+        return _outcome(await deed(asked.context, identity, actor=asked.actor, reason=_words(body, "reason")))
+
+    return handle
+
+
+def _words(body: Fields, name: str) -> str:
+    return body.text(name, longest=_LONGEST_REASON) if name in body else ""
+
+
+def _cursor(text: str) -> tuple[str, str]:
+    if not text:
+        return ("", "")
+    identity = parse_name(text)
+    return (identity.domain, identity.device_id)
+
+
+def _summary(summary: DeviceSummary) -> Members:
+    return {
+        "domain": summary.identity.domain,
+        "device_id": summary.identity.device_id,
+        "kind": summary.kind.value,
+        "standing": summary.standing.value,
+        "alarm": summary.alarm.name.lower().replace("_", "-"),
+        "batch": summary.batch,
+        "serial": summary.serial,
+        "not_after": time_or_none(summary.not_after),
+        "registered_at": time_text(summary.registered_at),
+        "last_seen_at": time_or_none(summary.last_seen_at),
+    }
+
+
+def _view(view: DeviceView) -> Members:
+    return {
+        **_summary(view.summary),
+        "hardware": view.record.hardware,
+        "note": view.record.note,
+        "code_conflict": view.device.code_conflict,
+        "retired_at": time_or_none(view.record.retired_at),
+        "certificates": [certificate_members(record) for record in view.certificates],
+        "codes": [code_members(code) for code in view.codes],
+        "waiting": [_waiting(request) for request in view.waiting],
+    }
+
+
+def _waiting(request: Waiting) -> Members:
+    return {
+        "domain": request.identity.domain,
+        "device_id": request.identity.device_id,
+        "key_hash": request.key_hash,
+        "short_code": request.short_code,
+        "address": request.address,
+        "asked_at": time_text(request.asked_at),
+    }
+
+
+def _outcome(outcome: Outcome) -> Members:
+    return {
+        "domain": outcome.identity.domain,
+        "device_id": outcome.identity.device_id,
+        "action": outcome.action,
+        "sessions": [cut_off(session) for session in outcome.cut_offs],
+    }
