@@ -2,3 +2,5 @@
 
 Imports nothing of the server. What both sides share is `device_agent.wire`.
 """
+
+__version__ = "0.1.0"

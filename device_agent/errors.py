@@ -33,13 +33,26 @@ class ChannelError(AgentError):
     """The server could not be reached, or did not answer in time. Try again later."""
 
 
+class NotAdmittedError(ChannelError):
+    """The listener turned this credential away. Another way may be open; nothing is deleted."""
+
+
 class RefusedError(AgentError):
     """The server answered with a problem. Nothing on the device changes because of it."""
 
-    def __init__(self, message: str, *, code: ProblemCode, retry: Retry, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: ProblemCode,
+        retry: Retry,
+        retry_after_seconds: int | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
         self.retry = retry
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UnacceptableAnswerError(AgentError):
@@ -73,6 +86,7 @@ class UsageError(AgentError):
 EXIT_CODES: dict[type[AgentError], ExitCode] = {
     AgentError: ExitCode.FAILED,
     ChannelError: ExitCode.UNREACHABLE,
+    NotAdmittedError: ExitCode.REFUSED,
     RefusedError: ExitCode.REFUSED,
     UnacceptableAnswerError: ExitCode.REFUSED,
     KeyStoreError: ExitCode.FAILED,

@@ -1,0 +1,254 @@
+"""The agent of one device: enrolls it, keeps it connected, renews in time. Also for use inside a program.
+
+    async with Agent.opened(Settings(state=Path("/var/lib/device-agent"))) as agent, agent.connected():
+        await agent.publish("telemetry", b"21.5")
+
+It takes the one lock of its state folder, so that no second process uses the same identity. It never
+sends a private key anywhere, and deletes nothing because of a failure.
+"""
+
+import random
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device_agent.asking import Asking
+from device_agent.background import in_background
+from device_agent.config import Settings, hardware_id, model
+from device_agent.core.certificates import read_bundle
+from device_agent.core.events import ProofGiven
+from device_agent.core.record import Anchor
+from device_agent.core.station_link import Committed
+from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
+from device_agent.driver import Driver
+from device_agent.errors import BadInputError
+from device_agent.keys.software import FileKeyStore
+from device_agent.life import Life
+from device_agent.ports import KeyStore, Ways
+from device_agent.presence import Presence
+from device_agent.signals import Signals
+from device_agent.status import Status, status_of
+from device_agent.store import open_store
+from device_agent.traffic import Message, Traffic
+from device_agent.ways import NetworkWays
+from device_agent.wire.identity import parse_device_id
+from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.requests import Proof, ProofKind
+from device_agent.wire.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimFiles:
+    """A claim certificate with its chain, and its key: PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttEnrollment:
+    """How the first certificate is asked for over the bootstrap listener."""
+
+    host: str
+    port: int
+    device_id: str
+    trust_pem: str
+    """Roots by which servers are trusted."""
+    claim: ClaimFiles
+    """Opens the listener: a batch's claim certificate, or the domain's public one together with a code."""
+    code: Secret | None = None
+
+
+def now() -> datetime:
+    """Return the time of this machine's clock."""
+    return datetime.now(UTC)
+
+
+class Agent:
+    """One device. Made by `Agent.opened`."""
+
+    def __init__(self, life: Life, settings: Settings, *, ways: Ways) -> None:
+        self._life, self._settings = life, settings
+        self._traffic = Traffic()
+        self._signals = Signals()
+        presence = Presence(life, self._traffic, signals=self._signals)
+        asking = self._asking = Asking(life, ways, host=presence, new_id=lambda: str(uuid.uuid4()))
+        self._driver = Driver(life, asking, signals=self._signals, clock=now, jitter=random.random)
+        self._running = False
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls, settings: Settings, *, ways: Ways | None = None, keys: KeyStore | None = None
+    ) -> Iterator["Agent"]:
+        """Take the lock and read the record.
+
+        Raises:
+            LockedError: another process holds the state folder.
+            StateError: the record cannot be read, or is a newer agent's.
+        """
+        with open_store(settings.state) as store:
+            life = Life(
+                store,
+                keys or FileKeyStore(settings.keys),
+                clock=now,
+                new_key_name=lambda: f"k-{secrets.token_hex(8)}",
+            )
+            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt))
+
+    @property
+    def record(self) -> StoredRecord:
+        """What is on disk."""
+        return self._life.record
+
+    def status(self) -> Status:
+        """Return what this device is now."""
+        return status_of(
+            self._life.record,
+            now=now(),
+            running=self._running,
+            connected=self._signals.is_connected,
+            problem=self._signals.problem,
+        )
+
+    async def enroll_mqtt(self, enrollment: MqttEnrollment) -> Status:
+        """Get the first certificate, connect with it, confirm it. Asked again, it goes on where it stopped.
+
+        Raises:
+            BadInputError: the device has a certificate already, or an argument is not what it should be.
+            RefusedError: the server does not want this device. UnacceptableAnswerError: its answer is wrong.
+            ChannelError: it could not be reached for `Settings.patience`.
+        """
+        self._require_blank()
+        try:
+            self._begin(enrollment)
+            await self._driver.settle(patience=self._settings.patience)
+        finally:
+            await self._asking.disconnect()
+        return self.status()
+
+    async def enroll_serial(
+        self, port: str, *, device_id: str = "", trust_pem: str | None = None, baud: int = 115200
+    ) -> Committed:
+        """Let the station at the other end of a serial port provision this device; its COMMIT confirms.
+
+        Raises:
+            ChannelError: the port cannot be used. UsageError: pyserial is missing.
+            BadInputError: an argument is not what it should be.
+        """
+        from device_agent.channels.serial import SerialOptions, serve_station  # noqa: PLC0415 - a factory alone needs it
+        from device_agent.unit import SerialUnit  # noqa: PLC0415 - as above
+
+        unit = SerialUnit(
+            self._life,
+            hardware_id=hardware_id(self._settings),
+            model=model(self._settings),
+            wanted_id=_device_id(device_id) if device_id else "",
+            anchors=() if trust_pem is None else tuple(_der(anchor) for anchor in _anchors(trust_pem)),
+        )
+        return await serve_station(port, unit, clock=now, options=SerialOptions(baud=baud))
+
+    async def renew_once(self) -> Status:
+        """Renew now and leave; for a device whose agent does not run. Raises `AgentError`."""
+        try:
+            await self._driver.renew_once()
+        finally:
+            await self._asking.disconnect()
+        return self.status()
+
+    async def run(self) -> None:
+        """Stay connected and renew in time, until cancelled; raises `NotEnrolledError`."""
+        self._running = True
+        try:
+            await self._driver.run()
+        finally:
+            self._running = False
+
+    def connected(self) -> AbstractAsyncContextManager[None]:
+        """Run beside the body of a `with` statement."""
+        return in_background(self.run())
+
+    async def ready(self) -> None:
+        """Wait until the device is connected."""
+        await self._traffic.ready()
+
+    async def renew(self) -> Status:
+        """Have the running agent renew now; raises `AgentError` where that fails, and the old one goes on."""
+        await self._driver.want_renewal()
+        return self.status()
+
+    def want_renewal(self) -> None:
+        """Renew soon, without waiting for it."""
+        self._driver.want_renewal()
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Return once a broker has the message on `devices/<domain>/<id>/<topic>` (QoS 1, at least once).
+
+        Waits as long as it takes, over reconnects and certificate changes. Raises `UsageError`.
+        """
+        await self._traffic.publish(topic, payload)
+
+    def messages(self, topic_filter: str) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
+        """Subscribe below `devices/<domain>/<id>/`; gives an iterator of messages."""
+        return self._traffic.messages(topic_filter)
+
+    def reset(self) -> None:
+        """Factory reset: forget the identity and destroy its keys. The server is not told."""
+        self._life.erase()
+
+    def _begin(self, enrollment: MqttEnrollment) -> None:
+        """Put what admits the device into the record, before a key is made or anything is asked."""
+        device_id = _device_id(enrollment.device_id)
+        proof = Proof(kind=ProofKind.CLAIM)
+        if enrollment.code is not None:
+            proof = Proof(kind=ProofKind.CODE, code=enrollment.code)
+        record = self._life.record
+        # A key was made for one id: another id gets another key.
+        life = record.life if record.device_id == device_id else replace(record.life, pending=None)
+        self._life.take(
+            ProofGiven(proof=proof),
+            onto=replace(
+                record,
+                life=life,
+                device_id=device_id,
+                servers=_anchors(enrollment.trust_pem),
+                bootstrap=Bootstrap(
+                    host=enrollment.host,
+                    port=enrollment.port,
+                    claim_certificate=str(enrollment.claim.certificate.absolute()),
+                    claim_key=str(enrollment.claim.key.absolute()),
+                ),
+            ),
+        )
+
+    def _require_blank(self) -> None:
+        active = self._life.record.life.active
+        if active is not None:
+            raise BadInputError(
+                f"this device is enrolled already, as {active.broker.name}",
+                hint="device-agent renew for a new certificate; device-agent reset to begin again",
+            )
+
+
+def _device_id(text: str) -> str:
+    try:
+        return parse_device_id(text)
+    except MalformedMessageError as error:
+        raise BadInputError(str(error), hint="--device line3-0042") from error
+
+
+def _der(anchor: Anchor) -> bytes:
+    return read_bundle(anchor.pem, most=1)[0]
+
+
+def _anchors(pem: str) -> tuple[Anchor, ...]:
+    try:
+        return read_anchors(pem)
+    except MalformedMessageError as error:
+        raise BadInputError(
+            f"the roots to trust cannot be read: {error}", hint="--trust takes the home's trust/server.pem"
+        ) from error

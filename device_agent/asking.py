@@ -1,0 +1,279 @@
+"""What is sent for each action of the table, over which way, and what the reply means to the table.
+
+It holds at most one operational connection, for a device has one client id: whoever opens and closes it
+must be one task. It deletes nothing and decides nothing.
+"""
+
+import logging
+import ssl
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Protocol
+
+from device_agent.core.csr import csr_pem
+from device_agent.core.events import (
+    Ask,
+    Confirmed,
+    Dead,
+    DoneAck,
+    Event,
+    Reported,
+    Route,
+    Send,
+)
+from device_agent.core.record import Credential
+from device_agent.core.stored import Bootstrap, StoredRecord
+from device_agent.errors import AgentError, BadInputError, ChannelError, NotEnrolledError, RefusedError
+from device_agent.life import Life
+from device_agent.ports import ClaimLogin, Link, OperationalLogin, RecoveryLogin, Ways
+from device_agent.tls import client_context
+from device_agent.wire import replies
+from device_agent.wire.identity import parse_name
+from device_agent.wire.problems import ProblemCode, Retry
+from device_agent.wire.requests import Confirm, Done, Enroll, Renew, Request, StatusQuery
+from device_agent.wire.topics import OperationalTopics
+
+_log = logging.getLogger(__name__)
+
+_HINTS: dict[ProblemCode, str] = {
+    ProblemCode.CODE_INVALID: "ask for a new code: fleet claim create --device ID",
+    ProblemCode.CODE_CONFLICT: "another key has used this code; ask the operator: fleet device explain ID",
+    ProblemCode.NOT_ALLOWED: "ask the operator: fleet device explain ID",
+    ProblemCode.REVOKED: "the operator can readmit it with a new code: fleet claim create --device ID",
+    ProblemCode.SUSPENDED: "the operator has suspended it: fleet device resume ID",
+    ProblemCode.FROZEN: "the operator must look at an alarm first: fleet device explain ID",
+}
+
+
+class Host(Protocol):
+    """Whoever uses the operational connection beside the requests. Nothing here may raise."""
+
+    def message(self, topic: str, payload: bytes) -> None:
+        """Take a message that is no reply."""
+        ...
+
+    async def opened(self, link: Link, topics: OperationalTopics) -> None:
+        """Use a connection that was just made."""
+        ...
+
+    async def closing(self) -> None:
+        """Let go of the connection, which is closed next."""
+        ...
+
+    def lost(self, why: str) -> None:
+        """Hear that the connection has ended by itself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Connected:
+    link: Link
+    serial: str
+    stack: AsyncExitStack
+
+
+class _Listener:
+    """Hears one connection, and tells only what the one in use has to say."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.is_in_use = True
+
+    def message(self, topic: str, payload: bytes) -> None:
+        self._host.message(topic, payload)
+
+    def lost(self, why: str) -> None:
+        if self.is_in_use:
+            self._host.lost(why)
+
+
+class Asking:
+    """Carries requests. Every method raises `ChannelError` where the way is not open."""
+
+    def __init__(self, life: Life, ways: Ways, *, host: Host, new_id: Callable[[], str]) -> None:
+        self._life, self._ways, self._host, self._new_id = life, ways, host, new_id
+        self._connected: _Connected | None = None
+
+    @property
+    def serial(self) -> str | None:
+        """The certificate of the connection that is open, as far as is known."""
+        return None if self._connected is None else self._connected.serial
+
+    async def send(self, send: Send) -> Event | replies.Issued:
+        """Ask; return what the table makes of the reply, or an answer that must be judged first.
+
+        Raises:
+            ChannelError: no reply. NotAdmittedError: the credential was turned away.
+            RefusedError: the server answered with a problem.
+        """
+        request = self._request(send.ask)
+        match send.route:
+            case Route.CLAIM:
+                reply = await self._ask_claim(request)
+            case Route.RECOVERY:
+                reply = await self._ask_recovery(send.ask, request)
+            case Route.ACTIVE:
+                reply = await (await self.connect(self._life.active)).ask(request)
+            case Route.PENDING:
+                reply = await (await self.connect(self._pending())).ask(request)
+        return _heard(reply)
+
+    async def connect(self, credential: Credential) -> Link:
+        """Return the connection made with this credential; another one is closed first."""
+        if self._connected is not None and self._connected.serial == credential.serial:
+            return self._connected.link
+        await self.disconnect()
+        identity = parse_name(credential.broker.name)
+        login = OperationalLogin(
+            host=credential.broker.host,
+            port=credential.broker.port,
+            identity=identity,
+            serial=credential.serial,
+            tls=self._armed(credential),
+        )
+        listener, stack = _Listener(self._host), AsyncExitStack()
+        link = await stack.enter_async_context(self._ways.operational(login, listener))
+        stack.callback(setattr, listener, "is_in_use", False)
+        self._connected = _Connected(link=link, serial=credential.serial, stack=stack)
+        await self._host.opened(link, OperationalTopics(identity=identity, serial=credential.serial))
+        return link
+
+    async def disconnect(self) -> None:
+        """Close the connection, if there is one."""
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await self._host.closing()
+            await connected.stack.aclose()
+
+    def _pending(self) -> Credential:
+        credential = self._life.pending.credential
+        if credential is None:
+            raise NotEnrolledError("no new certificate is here yet")
+        return credential
+
+    def _armed(self, credential: Credential) -> ssl.SSLContext:
+        context = client_context(self._life.record.servers)
+        signer = self._life.signer(credential.key)
+        signer.arm(context, chain_pem=credential.certificate + credential.chain)
+        return context
+
+    async def _ask_claim(self, request: Request) -> replies.Reply:
+        record = self._life.record
+        if record.bootstrap is None:
+            raise NotEnrolledError(
+                "this device waits for a station", hint="device-agent enroll --serial PATH"
+            )
+        login = ClaimLogin(
+            host=record.bootstrap.host,
+            port=record.bootstrap.port,
+            client=self._life.pending.key_hash,
+            tls=_claim_context(record, record.bootstrap),
+        )
+        # One client id may be connected once, and the broker there takes nobody's place.
+        async with self._ways.claim(login) as asker:
+            return await asker.ask(request)
+
+    async def _ask_recovery(self, ask: Ask, request: Request) -> replies.Reply:
+        record = self._life.record
+        if record.recovery is None or record.fleet is None or record.domain is None:
+            raise ChannelError(
+                "the server named no way back for a certificate that is turned away",
+                hint="ask the operator for a new code",
+            )
+        credential = self._pending() if ask is Ask.CONFIRM else self._life.active
+        login = RecoveryLogin(
+            host=record.recovery.host,
+            port=record.recovery.port,
+            fleet=record.fleet,
+            domain=record.domain,
+            certificate=credential.certificate,
+            sign=self._life.signer(credential.key).sign,
+            tls=client_context(record.servers),
+        )
+        async with self._ways.recovery(login) as asker:
+            return await asker.ask(request)
+
+    def _request(self, ask: Ask) -> Request:
+        record, message_id = self._life.record, self._new_id()
+        match ask:
+            case Ask.ENROLL:
+                return self._enroll(record, message_id)
+            case Ask.RENEW:
+                return Renew(
+                    id=message_id,
+                    csr=csr_pem(record.csr),
+                    attempt=self._life.pending.attempt,
+                    anchors=_anchor_ids(record),
+                )
+            case Ask.CONFIRM:
+                return Confirm(id=message_id)
+            case Ask.DONE:
+                return Done(id=message_id)
+            case Ask.STATUS:
+                return StatusQuery(id=message_id)
+
+    def _enroll(self, record: StoredRecord, message_id: str) -> Enroll:
+        if record.life.proof is None:
+            raise NotEnrolledError("there is no code and no claim to enroll by", hint="device-agent enroll")
+        return Enroll(
+            id=message_id,
+            device_id=record.device_id,
+            csr=csr_pem(record.csr),
+            anchors=_anchor_ids(record),
+            proof=record.life.proof,
+        )
+
+
+def _heard(reply: replies.Reply) -> Event | replies.Issued:
+    match reply:
+        case replies.Issued():
+            return reply
+        case replies.Confirmed():
+            return Confirmed(serial=reply.serial)
+        case replies.DoneAck():
+            return DoneAck(serial=reply.serial)
+        case replies.Dead():
+            return Dead(key_hash=reply.key_hash, attempt_floor=reply.attempt_floor)
+        case replies.Status():
+            return Reported(serial=reply.serial, state=reply.state)
+        case replies.Problem() | replies.Pending() | replies.Time():
+            raise _error(reply)
+
+
+def _error(reply: replies.Problem | replies.Pending | replies.Time) -> AgentError:
+    match reply:
+        case replies.Problem():
+            return RefusedError(
+                f"the server refused, {reply.code}: {reply.detail}",
+                code=reply.code,
+                retry=reply.retry,
+                retry_after_seconds=reply.retry_after_seconds,
+                hint=_HINTS.get(reply.code),
+            )
+        case replies.Pending():
+            return RefusedError(
+                f"the request waits for an approval, code {reply.code}",
+                code=ProblemCode.NOT_ALLOWED,
+                retry=Retry.LATER,
+                retry_after_seconds=reply.retry_after_seconds,
+                hint="compare the code with the operator's",
+            )
+        case replies.Time():
+            return ChannelError("the server answered with the time to a question that was none")
+
+
+def _claim_context(record: StoredRecord, bootstrap: Bootstrap) -> ssl.SSLContext:
+    context = client_context(record.servers)
+    try:
+        context.load_cert_chain(bootstrap.claim_certificate, bootstrap.claim_key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInputError(
+            f"the claim certificate {bootstrap.claim_certificate} and its key cannot be used",
+            hint="give both files: --claim CERT,KEY",
+        ) from error
+    return context
+
+
+def _anchor_ids(record: StoredRecord) -> tuple[str, ...]:
+    return tuple(anchor.fingerprint for anchor in record.life.anchors)

@@ -1,0 +1,261 @@
+"""MQTT 3.1.1 to either listener: requests with their replies, and messages beside them. On aiomqtt.
+
+A reply counts only for a request of this connection that waits for it, on the topic that is derived from
+who asks. Everything of aiomqtt stays in this file; whatever goes wrong leaves it as `ChannelError`.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.reasoncodes import ReasonCode
+
+from device_agent.errors import ChannelError, NotAdmittedError
+from device_agent.ports import ClaimLogin, Listener, OperationalLogin
+from device_agent.wire.fields import MAX_BODY_BYTES
+from device_agent.wire.messages import encode, parse_reply
+from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.replies import Reply
+from device_agent.wire.requests import Request
+from device_agent.wire.topics import EnrollTopics, OperationalTopics
+
+_log = logging.getLogger(__name__)
+
+CLAIM_KEEPALIVE = timedelta(seconds=15)
+"""The most that the bootstrap listener takes: a lost asker must not block its own way for long."""
+_NOT_AUTHORIZED = (134, 135)
+"""CONNACK 4 and 5 (MQTT 3.1.1 3.2.2.3), as paho numbers them after MQTT 5."""
+_QOS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttOptions:
+    """How long to wait: for a connection, for an acknowledgement, and for a reply."""
+
+    timeout: timedelta = timedelta(seconds=10)
+    reply_timeout: timedelta = timedelta(seconds=20)
+    keepalive: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Login:
+    host: str
+    port: int
+    client_id: str
+    tls: ssl.SSLContext
+    request_topic: str
+    response_topic: str
+    clean_session: bool
+    keepalive: timedelta
+
+
+class MqttLink:
+    """One connection. Made by `claim_link` or `operational_link`."""
+
+    def __init__(
+        self, client: aiomqtt.Client, login: _Login, *, listener: Listener, options: MqttOptions
+    ) -> None:
+        self._client, self._login, self._listener, self._options = client, login, listener, options
+        self._waiting: dict[str, asyncio.Future[Reply | None]] = {}
+        self._ended = False
+
+    async def ask(self, request: Request) -> Reply:
+        """Return the reply to this very request; raises `ChannelError`."""
+        waiting: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = waiting
+        try:
+            async with asyncio.timeout(self._options.reply_timeout.total_seconds()):
+                await self.publish(self._login.request_topic, encode(request))
+                reply = await waiting
+        except TimeoutError as error:
+            raise ChannelError(f"no reply to {request.kind} in time from {self._peer}") from error
+        finally:
+            del self._waiting[request.id]
+        if reply is None:
+            raise ChannelError(f"the connection ended before the reply to {request.kind}")
+        return reply
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Return once the broker has the message (QoS 1); raises `ChannelError`."""
+        try:
+            await self._client.publish(topic, payload, qos=_QOS, retain=retain)
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise ChannelError(f"cannot publish to {self._peer}: {error}") from error
+
+    async def subscribe(self, topic_filter: str) -> None:
+        """Return once the subscription stands (QoS 1); raises `ChannelError`."""
+        try:
+            granted = await self._client.subscribe(topic_filter, qos=_QOS)
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise ChannelError(f"cannot subscribe at {self._peer}: {error}") from error
+        # paho hands MQTT 3.1.1 return codes on as they are; 128 is a refusal (3.9.3).
+        if any(_number(code) >= 0x80 for code in granted):
+            raise ChannelError(f"{self._peer} does not let this device subscribe to {topic_filter}")
+
+    async def read(self) -> None:
+        """Hand out what arrives, until the connection ends. Run by whoever opened the link."""
+        try:
+            async for message in self._client.messages:
+                self._take(str(message.topic), message.payload)
+        except aiomqtt.MqttError as error:
+            self._end(str(error.__cause__ or error))
+        finally:
+            self._end("closed")
+
+    @property
+    def _peer(self) -> str:
+        return f"{self._login.host}:{self._login.port}"
+
+    def _end(self, why: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._listener.lost(why)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        if topic != self._login.response_topic:
+            self._listener.message(topic, payload)
+            return
+        try:
+            reply = parse_reply(payload[: MAX_BODY_BYTES + 1])
+        except MalformedMessageError as error:
+            _log.warning("ignored a reply that cannot be read: %s", error)
+            return
+        waiting = self._waiting.get(reply.id)
+        if waiting is None or waiting.done():
+            _log.info("ignored a reply that nobody waits for, %s", reply.kind)
+        else:
+            waiting.set_result(reply)
+
+
+@asynccontextmanager
+async def claim_link(login: ClaimLogin, *, options: MqttOptions) -> AsyncIterator[MqttLink]:
+    """Connect to the bootstrap listener; raises `ChannelError`."""
+    topics = EnrollTopics(client=login.client)
+    opened = _opened(
+        _Login(
+            host=login.host,
+            port=login.port,
+            client_id=login.client,
+            tls=login.tls,
+            request_topic=topics.request,
+            response_topic=topics.response,
+            clean_session=True,
+            keepalive=min(CLAIM_KEEPALIVE, options.keepalive),
+        ),
+        listener=_Nobody(),
+        options=options,
+    )
+    async with opened as link:
+        yield link
+
+
+@asynccontextmanager
+async def operational_link(
+    login: OperationalLogin, *, listener: Listener, options: MqttOptions
+) -> AsyncIterator[MqttLink]:
+    """Connect to the operational listener, into the device's lasting session; raises `ChannelError`."""
+    topics = OperationalTopics(identity=login.identity, serial=login.serial)
+    opened = _opened(
+        _Login(
+            host=login.host,
+            port=login.port,
+            client_id=login.identity.name,
+            tls=login.tls,
+            request_topic=topics.request,
+            response_topic=topics.response,
+            clean_session=False,
+            keepalive=options.keepalive,
+        ),
+        listener=listener,
+        options=options,
+    )
+    async with opened as link:
+        yield link
+
+
+@asynccontextmanager
+async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) -> AsyncIterator[MqttLink]:
+    client = aiomqtt.Client(
+        login.host,
+        login.port,
+        identifier=login.client_id,
+        clean_session=login.clean_session,
+        keepalive=int(login.keepalive.total_seconds()),
+        timeout=options.timeout.total_seconds(),
+        tls_context=login.tls,
+        # Without it, small packets wait for delayed acknowledgements.
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    )
+    await _connect(client, login)
+    link = MqttLink(client, login, listener=listener, options=options)
+    try:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(link.read())
+            try:
+                await link.subscribe(login.response_topic)
+                yield link
+            finally:
+                reading.cancel()
+    finally:
+        await _disconnect(client)
+
+
+async def _connect(client: aiomqtt.Client, login: _Login) -> None:
+    peer = f"{login.host}:{login.port}"
+    try:
+        await client.__aenter__()
+    except MqttConnectError as error:
+        _drop(client)
+        if error.rc is not None and _number(error.rc) in _NOT_AUTHORIZED:
+            raise NotAdmittedError(f"{peer} does not admit this device now") from error
+        raise ChannelError(f"{peer} refused the connection: {error}") from error
+    except (aiomqtt.MqttError, ValueError) as error:
+        _drop(client)
+        raise ChannelError(f"cannot connect to {peer}: {error}", hint=_hint(str(error))) from error
+
+
+async def _disconnect(client: aiomqtt.Client) -> None:
+    try:
+        await client.__aexit__(None, None, None)
+    except aiomqtt.MqttError as error:
+        _log.debug("the connection did not end as it should: %s", error)
+        _drop(client)
+
+
+def _drop(client: aiomqtt.Client) -> None:
+    # aiomqtt leaves the socket of a failed connect to the broker's patience; there is no public way.
+    connected = client._client.socket()
+    if isinstance(connected, socket.socket):
+        client._client.loop_misc()
+        asyncio.get_running_loop().remove_reader(connected.fileno())
+        connected.close()
+
+
+def _number(code: int | ReasonCode) -> int:
+    return code if isinstance(code, int) else int(code.value)
+
+
+def _hint(reason: str) -> str | None:
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return "the server's certificate does not fit the roots given with --trust, or the clock is wrong"
+    return None
+
+
+class _Nobody:
+    """The bootstrap listener has nothing to say by itself."""
+
+    def message(self, topic: str, _payload: bytes) -> None:
+        _log.info("ignored a message on %s", topic)
+
+    def lost(self, why: str) -> None:
+        _log.debug("the bootstrap connection ended: %s", why)

@@ -1,0 +1,73 @@
+"""What an agent is told at its start; frozen, with defaults that a device can live with for ten years."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from device_agent.channels.mqtt import MqttOptions
+from device_agent.errors import BadInputError
+from device_agent.wire.problems import MalformedMessageError
+
+_MACHINE_ID = Path("/etc/machine-id")
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
+_LONGEST_MODEL = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How one agent works."""
+
+    state: Path
+    """The state folder; made where there is none."""
+    hardware_id: str = ""
+    """How a station knows this unit; empty takes the machine's own id."""
+    model: str = "device-agent"
+    mqtt: MqttOptions = field(default_factory=MqttOptions)
+    patience: timedelta = timedelta(seconds=60)
+    """How long `enroll` tries again where that can help."""
+
+    @property
+    def keys(self) -> Path:
+        return self.state / "keys"
+
+    @property
+    def socket(self) -> Path:
+        """Where a running agent is asked."""
+        return self.state / "agent.sock"
+
+
+def hardware_id(settings: Settings) -> str:
+    """Return the hardware id that is set, else the machine id (machine-id(5)).
+
+    Raises:
+        BadInputError: there is neither, or it is none.
+    """
+    from device_agent.wire.objects import parse_hardware_id  # noqa: PLC0415 - only the factory link needs it
+
+    try:
+        return parse_hardware_id(settings.hardware_id or _MACHINE_ID.read_text().strip())
+    except (OSError, MalformedMessageError) as error:
+        raise BadInputError(
+            "this machine has no id that a station could know it by", hint="give it with --hardware-id"
+        ) from error
+
+
+def model(settings: Settings) -> str:
+    """Return the model as the factory link may carry it."""
+    return _NOT_PRINTABLE.sub("?", settings.model)[:_LONGEST_MODEL]
+
+
+def parse_key_place(text: str) -> None:
+    """Check where keys are to live; this version has files alone.
+
+    Raises:
+        BadInputError: it is any other place.
+    """
+    if text in ("file", "file:"):
+        return
+    if text.startswith("pkcs11:"):
+        raise BadInputError(
+            "keys in a PKCS#11 token are not in this version", hint="leave --key out: a 0600 file is used"
+        )
+    raise BadInputError("--key must be file:", hint="leave it out for a key in a 0600 file")

@@ -1,0 +1,243 @@
+"""Judges what the server issued, before anything of it is activated.
+
+A leaf is accepted only for the key that waits for it, for this device, in its time, and with a chain to
+an anchor that is held, or to a new one that a held one has signed for (PROTOCOL I7). It never takes a
+certificate because of who sent it: the answer of a friend and of a thief pass the same rules.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from device_agent.core.certificates import (
+    UNREADABLE,
+    Leaf,
+    anchor_id,
+    load,
+    public_key_der,
+    read_bundle,
+    read_leaf,
+)
+from device_agent.errors import UnacceptableAnswerError
+from device_agent.wire.identity import Identity, dns_label, parse_domain, parse_name
+from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.replies import Issued
+
+MAX_CHAIN = 4
+"""Leaf, issuing CA, and two more at most."""
+MAX_ANCHORS = 8
+
+
+class Reason(StrEnum):
+    """Why an answer is not accepted; the first words of the error."""
+
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too large"
+    WRONG_KEY = "wrong key"
+    WRONG_SERIAL = "wrong serial"
+    WRONG_IDENTITY = "wrong identity"
+    IS_CA = "is a CA"
+    WRONG_USAGE = "wrong usage"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not yet valid"
+    UNTRUSTED = "untrusted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What was issued: the leaf and its chain, the anchors that go with it, and the broker name."""
+
+    name: str
+    chain: tuple[bytes, ...]
+    """DER, leaf first, without the root."""
+    anchors: tuple[bytes, ...]
+    link: bytes | None = None
+    serial: str | None = None
+    """The serial that the answer speaks of, where it does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What this device waits for. A domain, fleet or anchor not held yet is taken from the first answer."""
+
+    public_key_der: bytes
+    device_id: str
+    domain: str | None = None
+    fleet: str | None = None
+    anchors: tuple[bytes, ...] = ()
+    """DER of the domain's anchors that are held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What may go into the pending slot, and the anchors to hold together with it."""
+
+    identity: Identity
+    fleet: str
+    leaf: Leaf
+    chain: tuple[bytes, ...]
+    anchors: tuple[bytes, ...]
+
+
+def offer_of(issued: Issued) -> Offer:
+    """Return the offer in an `issued` reply.
+
+    Raises:
+        UnacceptableAnswerError: its PEM cannot be read, or holds too much.
+    """
+    try:
+        leaf = read_bundle(issued.certificate, most=1)
+        return Offer(
+            name=issued.broker.name,
+            chain=leaf + read_bundle(issued.chain, most=MAX_CHAIN - 1),
+            anchors=read_bundle(issued.trust, most=MAX_ANCHORS),
+            link=read_bundle(issued.link, most=1)[0] if issued.link is not None else None,
+            serial=issued.serial,
+        )
+    except MalformedMessageError as error:
+        raise _refusal(Reason.UNREADABLE, str(error)) from error
+
+
+def accept(offer: Offer, expected: Expected, *, now: datetime) -> Accepted:
+    """Return what may be activated.
+
+    Raises:
+        UnacceptableAnswerError: a rule is broken; the text names it. Nothing may change because of it.
+    """
+    if not 1 <= len(offer.chain) <= MAX_CHAIN or len(offer.anchors) > MAX_ANCHORS:
+        raise _refusal(Reason.TOO_LARGE, f"more than {MAX_CHAIN} certificates or {MAX_ANCHORS} anchors")
+    try:
+        return _accept(offer, expected, now)
+    except (MalformedMessageError, *UNREADABLE) as error:
+        # The library reads an extension only when it is asked for.
+        raise _refusal(Reason.UNREADABLE, "a certificate cannot be read") from error
+
+
+def _accept(offer: Offer, expected: Expected, now: datetime) -> Accepted:
+    certificate, leaf = load(offer.chain[0]), read_leaf(offer.chain[0])
+    if public_key_der(certificate) != expected.public_key_der:
+        raise _refusal(Reason.WRONG_KEY, "the leaf is for another key than the one that waits")
+    if offer.serial not in (None, leaf.serial):
+        raise _refusal(Reason.WRONG_SERIAL, "the leaf has another serial than the answer says")
+    identity, fleet = _names(certificate, offer, expected)
+    _require_client(certificate)
+    _require_time(leaf, now)
+    anchors = _anchors(offer, expected.anchors, now)
+    return Accepted(identity=identity, fleet=fleet, leaf=leaf, chain=offer.chain, anchors=anchors)
+
+
+def _names(certificate: x509.Certificate, offer: Offer, expected: Expected) -> tuple[Identity, str]:
+    try:
+        identity = parse_name(offer.name)
+    except MalformedMessageError as error:
+        raise _refusal(Reason.WRONG_IDENTITY, "the broker name is none") from error
+    names = [
+        str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    ]
+    if names != [expected.device_id] or identity.device_id != expected.device_id:
+        raise _refusal(Reason.WRONG_IDENTITY, f"the leaf is not for {expected.device_id}")
+    if expected.domain not in (None, identity.domain):
+        raise _refusal(Reason.WRONG_IDENTITY, f"the leaf is for the domain {identity.domain}")
+    fleet = _fleet(certificate, identity)
+    if expected.fleet not in (None, fleet):
+        raise _refusal(Reason.WRONG_IDENTITY, f"the leaf is for the fleet {fleet}")
+    return identity, fleet
+
+
+def _fleet(certificate: x509.Certificate, identity: Identity) -> str:
+    """Return the fleet that the only dNSName, `<label>.<domain>.<fleet>`, ends in."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound as error:
+        raise _refusal(Reason.WRONG_IDENTITY, "the leaf has no subjectAltName") from error
+    names = list(extension.value)
+    start = f"{dns_label(identity.device_id)}.{identity.domain}."
+    if len(names) != 1 or not isinstance(names[0], x509.DNSName) or not names[0].value.startswith(start):
+        raise _refusal(Reason.WRONG_IDENTITY, f"the subjectAltName is not the one name {start}<fleet>")
+    try:
+        return parse_domain(names[0].value.removeprefix(start))
+    except MalformedMessageError as error:
+        raise _refusal(Reason.WRONG_IDENTITY, "the subjectAltName does not end in a fleet") from error
+
+
+def _require_client(certificate: x509.Certificate) -> None:
+    extensions = certificate.extensions
+    try:
+        is_ca = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        is_ca = False  # RFC 5280 4.2.1.9: absent means that it is none
+    if is_ca:
+        raise _refusal(Reason.IS_CA, "a leaf must not be able to sign others")
+    try:
+        usages = list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound as error:
+        raise _refusal(Reason.WRONG_USAGE, "the leaf has no extendedKeyUsage") from error
+    if usages != [ExtendedKeyUsageOID.CLIENT_AUTH]:
+        raise _refusal(Reason.WRONG_USAGE, "the leaf must be for clientAuth, and nothing else")
+
+
+def _require_time(leaf: Leaf, now: datetime) -> None:
+    if now < leaf.not_before:
+        raise _refusal(
+            Reason.NOT_YET_VALID, f"the leaf begins {leaf.not_before:%Y-%m-%d %H:%M}Z, see the clock"
+        )
+    if now >= leaf.not_after:
+        raise _refusal(Reason.EXPIRED, f"the leaf ended {leaf.not_after:%Y-%m-%d %H:%M}Z, see the clock")
+
+
+def _anchors(offer: Offer, held: tuple[bytes, ...], now: datetime) -> tuple[bytes, ...]:
+    """Return the anchors to hold from now on; raises where the chain reaches none."""
+    if not held:
+        # The first answer: who sent it was authenticated by the channel (server trust, or a station).
+        _verify(offer.chain, offer.anchors, now)
+        return offer.anchors
+    if offer.link is None or _reaches(offer.chain, held, now):
+        _verify(offer.chain, held, now)
+        return held
+    # A CA roll: the new root is believed because a held one signed for its key (PROTOCOL 8, 9).
+    _verify((*offer.chain, offer.link), held, now)
+    linked = _linked(load(offer.link), offer.anchors)
+    _verify(offer.chain, linked, now)
+    return (*held, *(der for der in linked if der not in held))[-MAX_ANCHORS:]
+
+
+def _linked(link: x509.Certificate, offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return the offered anchors that have the subject and the key of the link certificate."""
+    return tuple(
+        der
+        for der in offered
+        if (root := load(der)).subject == link.subject and public_key_der(root) == public_key_der(link)
+    )
+
+
+def _reaches(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], now: datetime) -> bool:
+    try:
+        _verify(chain, anchors, now)
+    except UnacceptableAnswerError:
+        return False
+    return True
+
+
+def _verify(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], now: datetime) -> None:
+    """Check a path by RFC 5280 6.1: signatures, dates, path lengths, constraints, critical extensions."""
+    if not anchors:
+        raise _refusal(Reason.UNTRUSTED, "there is no anchor that the chain could reach")
+    leaf, *others = (load(der) for der in chain)
+    store = Store([load(der) for der in anchors])
+    verifier = PolicyBuilder().store(store).time(now).max_chain_depth(MAX_CHAIN).build_client_verifier()
+    try:
+        verifier.verify(leaf, others)
+    except VerificationError as error:
+        names = ", ".join(anchor_id(der)[:16] for der in anchors)
+        raise _refusal(Reason.UNTRUSTED, f"the chain reaches no held anchor ({names}): {error}") from error
+
+
+def _refusal(reason: Reason, why: str) -> UnacceptableAnswerError:
+    return UnacceptableAnswerError(
+        f"the certificate that was issued is not acceptable, {reason}: {why}",
+        hint="nothing was changed; device-agent status shows what is in use",
+    )

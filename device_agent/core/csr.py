@@ -1,0 +1,73 @@
+"""Builds certificate signing requests (RFC 2986) over a key that may live anywhere.
+
+The encoder writes the few DER types that a request needs (X.690 8), so that any key that can sign will
+do; a library would want the private key itself. It never asks for an extension: what a leaf holds is
+the server's to say, a request brings a key, a proof of possession, and the name it is meant for.
+"""
+
+import base64
+import textwrap
+from collections.abc import Callable
+
+from device_agent.wire.identity import parse_device_id
+
+_INTEGER_ZERO = bytes.fromhex("020100")
+_NO_ATTRIBUTES = bytes.fromhex("a000")
+_COMMON_NAME = bytes.fromhex("0603550403")
+
+_SIGNATURE_OF_KEY: dict[bytes, bytes] = {
+    # id-ecPublicKey (RFC 5480 2.1.1) signs as ecdsa-with-SHA256, parameters absent (RFC 5758 3.2).
+    bytes.fromhex("06072a8648ce3d0201"): bytes.fromhex("300a06082a8648ce3d040302"),
+    # rsaEncryption signs as sha256WithRSAEncryption, parameters NULL (RFC 4055 5).
+    bytes.fromhex("06092a864886f70d010101"): bytes.fromhex("300d06092a864886f70d01010b0500"),
+}
+"""Algorithm of the key (the first OID of its SubjectPublicKeyInfo) to that of its signatures."""
+
+_OID_WITHIN = 32
+"""The algorithm of a SubjectPublicKeyInfo stands within its first octets (RFC 5280 4.1.2.7)."""
+
+
+def csr_der(device_id: str, *, public_key_der: bytes, sign: Callable[[bytes], bytes]) -> bytes:
+    """Return a request for this key with the device id as its only name.
+
+    Args:
+        device_id: common name of the subject.
+        public_key_der: SubjectPublicKeyInfo of a P-256 or RSA key.
+        sign: signs a message with SHA-256 and the private key: ECDSA in DER (RFC 3279 2.2.3), or PKCS#1 v1.5.
+
+    Raises:
+        ValueError: the key is of another kind.
+        MalformedMessageError: the device id is none.
+    """
+    algorithm = _algorithm(public_key_der)
+    wanted = _tlv(
+        0x30, _INTEGER_ZERO + _subject(parse_device_id(device_id)) + public_key_der + _NO_ATTRIBUTES
+    )
+    signature = b"\x00" + sign(wanted)
+    return _tlv(0x30, wanted + algorithm + _tlv(0x03, signature))
+
+
+def csr_pem(der: bytes) -> str:
+    """Return a request as PEM (RFC 7468 7)."""
+    body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
+    return f"-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n"
+
+
+def _algorithm(public_key_der: bytes) -> bytes:
+    for key_oid, algorithm in _SIGNATURE_OF_KEY.items():
+        if key_oid in public_key_der[:_OID_WITHIN]:
+            return algorithm
+    raise ValueError("the key is neither an elliptic curve key nor an RSA key")
+
+
+def _subject(common_name: str) -> bytes:
+    attribute = _tlv(0x30, _COMMON_NAME + _tlv(0x0C, common_name.encode()))
+    return _tlv(0x30, _tlv(0x31, attribute))
+
+
+def _tlv(tag: int, content: bytes) -> bytes:
+    length = len(content)
+    if length < 0x80:
+        return bytes([tag, length]) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(octets)]) + octets + content

@@ -1,0 +1,246 @@
+"""Drives one device: asks the table, does what it says, feeds back what came of it; stays connected.
+
+One task owns the connection and runs all of this. On any failure nothing is deleted: it waits, with full
+jitter, and tries the next way. A renewal that fails leaves the connection as it was.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from device_agent.asking import Asking
+from device_agent.core import renewal
+from device_agent.core.events import Action, Facts, Failed, ForgetKey, MakeKey, Reported, Route, Send, Tick
+from device_agent.core.lifecycle import State, state_of
+from device_agent.errors import (
+    AgentError,
+    ChannelError,
+    NotAdmittedError,
+    NotEnrolledError,
+    RefusedError,
+    UnacceptableAnswerError,
+)
+from device_agent.life import Life
+from device_agent.signals import Signals
+from device_agent.wire.problems import Retry
+from device_agent.wire.replies import Issued, ReportedState
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_REST = timedelta(hours=1)
+"""A clock may be set while we sleep; so often we look."""
+_SHORTEST_REST = timedelta(seconds=10)
+"""A server that wants everything renewed at once gets no storm from us."""
+_FIRST_RETRY = timedelta(seconds=1)
+_LONGEST_RETRY = timedelta(seconds=15)
+
+
+class Driver:
+    """The loop of one device. `jitter` gives a random number in [0, 1)."""
+
+    def __init__(
+        self,
+        life: Life,
+        asking: Asking,
+        *,
+        signals: Signals,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._life, self._asking, self._signals = life, asking, signals
+        self._clock, self._jitter = clock, jitter
+        self._refused: frozenset[Route] = frozenset()
+        self._wants_renewal = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def want_renewal(self) -> asyncio.Future[None]:
+        """Renew now; the result is there when it is done, or has failed once."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wants_renewal = True
+        self._signals.ring()
+        return done
+
+    async def settle(self, *, patience: timedelta) -> None:
+        """Work until there is a confirmed certificate; try again for so long where that can help.
+
+        Raises:
+            AgentError: it did not come to that. The same call goes on where this one stopped.
+        """
+        deadline = asyncio.get_running_loop().time() + patience.total_seconds()
+        failures = 0
+        while True:
+            error = await self._round()
+            if self._is_enrolled():
+                return
+            failures += 1
+            pause = self._pause(failures, error, first=_FIRST_RETRY, longest=_LONGEST_RETRY)
+            out_of_time = asyncio.get_running_loop().time() + pause.total_seconds() > deadline
+            if error is not None and (out_of_time or not _may_pass(error)):
+                raise error
+            if error is None and out_of_time:
+                raise UnacceptableAnswerError("the server's answers did not lead to a certificate")
+            _log.info("%s; trying again in %.1f s", error, pause.total_seconds())
+            await asyncio.sleep(pause.total_seconds())
+
+    async def renew_once(self) -> None:
+        """Renew now, once; raises `AgentError` where it fails, and the certificate in use stays."""
+        before = self._life.active.serial
+        self._wants_renewal = True
+        error = await self._round()
+        if self._life.active.serial == before or self._life.record.life.pending is not None:
+            raise error or UnacceptableAnswerError("the server's answers did not lead to a new certificate")
+
+    async def run(self) -> None:
+        """Stay connected and renew in time, until cancelled.
+
+        Raises:
+            NotEnrolledError: there is nothing to connect with, and nothing to enroll by.
+        """
+        self._life.leave_station()
+        if state_of(self._life.record.life) is State.BLANK:
+            raise NotEnrolledError("this device has no certificate yet", hint="device-agent enroll")
+        failures = 0
+        try:
+            while True:
+                error = await self._round(hold=True)
+                self._note(error)
+                failures = 0 if error is None else failures + 1
+                await self._signals.rest(
+                    self._until_renewal() if error is None else self._pause(failures, error)
+                )
+                if self._signals.lost is not None:
+                    failures = await self._reconnect_later(failures)
+        finally:
+            await self._asking.disconnect()
+
+    async def _reconnect_later(self, failures: int) -> int:
+        _log.warning("the connection ended: %s", self._signals.lost)
+        self._signals.problem = "disconnected"
+        await self._asking.disconnect()
+        self._signals.lost = None
+        await self._signals.rest(renewal.back_off(failures + 1, jitter=self._jitter()))
+        return failures
+
+    async def _round(self, *, hold: bool = False) -> AgentError | None:
+        """Do all that is due; where a credential is turned away, go on with the next way at once."""
+        self._refused = frozenset()
+        while True:
+            before = self._refused
+            error = await self._do(self._life.take(Tick(facts=self._facts())))
+            if hold:
+                error = error or await self._hold()
+            if self._refused == before:
+                break
+        self._tell_waiting(error)
+        return error
+
+    async def _do(self, actions: Sequence[Action]) -> AgentError | None:
+        """Do actions and what follows from them; return the first error, and go on after it."""
+        waiting, first = deque(actions), None
+        while waiting:
+            action = waiting.popleft()
+            try:
+                waiting.extend(await self._perform(action))
+            except AgentError as error:
+                _log.info("%s: %s", action, error)
+                waiting.extend(self._life.take(Failed()))
+                first = first or error
+        return first
+
+    async def _perform(self, action: Action) -> Sequence[Action]:
+        match action:
+            case MakeKey():
+                actions = self._life.make_key(self._facts())
+                self._wants_renewal = False
+                return actions
+            case ForgetKey():
+                return ()  # the life destroys it when no record names it any more
+            case Send():
+                return await self._send(action)
+
+    async def _send(self, send: Send) -> Sequence[Action]:
+        active = self._life.record.life.active
+        try:
+            heard = await self._asking.send(send)
+        except NotAdmittedError:
+            self._refused |= {send.route}
+            raise
+        self._refused -= {send.route}
+        if isinstance(heard, Issued):
+            return self._life.install(heard)
+        if isinstance(heard, Reported) and heard.state in (ReportedState.ACTIVE, ReportedState.ISSUED):
+            self._refused -= {Route.ACTIVE}
+        actions = self._life.take(heard)
+        if self._life.record.life.active != active:
+            self._refused, self._wants_renewal = frozenset(), False
+        return actions
+
+    async def _hold(self) -> AgentError | None:
+        """Be connected, with the active certificate where no other connection stands."""
+        active = self._life.record.life.active
+        if self._asking.serial is not None or active is None or not self._facts().usable(Route.ACTIVE):
+            return None
+        try:
+            await self._asking.connect(active)
+        except NotAdmittedError as error:
+            self._refused |= {Route.ACTIVE}
+            return error
+        except AgentError as error:
+            return error
+        return None
+
+    def _facts(self) -> Facts:
+        facts = self._life.facts(refused=self._refused)
+        return replace(facts, due=facts.due or self._wants_renewal)
+
+    def _is_enrolled(self) -> bool:
+        life = self._life.record.life
+        return life.active is not None and life.pending is None and life.proof is None
+
+    def _until_renewal(self) -> timedelta:
+        active = self._life.record.life.active
+        if active is None:
+            return _LONGEST_REST
+        return min(max(renewal.renewal_of(active) - self._clock(), _SHORTEST_REST), _LONGEST_REST)
+
+    def _pause(
+        self,
+        failures: int,
+        error: AgentError | None,
+        *,
+        first: timedelta = renewal.FIRST_WAIT,
+        longest: timedelta = renewal.LONGEST_WAIT,
+    ) -> timedelta:
+        asked = error.retry_after_seconds if isinstance(error, RefusedError) else None
+        back_off = renewal.back_off(failures, jitter=self._jitter(), first=first, longest=longest)
+        return back_off + timedelta(seconds=asked or 0)
+
+    def _note(self, error: AgentError | None) -> None:
+        if error is None:
+            self._signals.problem = None
+            return
+        _log.warning("%s", error)
+        self._signals.problem = str(error.code) if isinstance(error, RefusedError) else type(error).__name__
+
+    def _tell_waiting(self, error: AgentError | None) -> None:
+        if error is None and self._wants_renewal:
+            return  # it was wanted while this round was on its way; the next one does it
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+
+def _may_pass(error: AgentError) -> bool:
+    """Tell whether the same request may succeed a little later."""
+    if isinstance(error, RefusedError):
+        return error.retry is not Retry.NEVER
+    return isinstance(error, ChannelError)

@@ -1,0 +1,142 @@
+"""P-256 keys in files: one 0600 file a generation, in a folder that only its owner can enter.
+
+A private key never leaves this module but into OpenSSL, and never stands in an error or a log.
+"""
+
+import os
+import re
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from device_agent.errors import KeyStoreError, StateError
+from device_agent.files import is_private, make_folder, read_file, remove_file, write_file
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
+_SUFFIX = ".pem"
+_MOST = 16 * 1024
+
+
+class FileSigner:
+    """One key in a file."""
+
+    __slots__ = ("_key", "_name", "_path")
+
+    def __init__(self, name: str, *, path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+        self._name, self._path, self._key = name, path, key
+
+    def __repr__(self) -> str:
+        return f"FileSigner({self._name!r})"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def public_key_der(self) -> bytes:
+        return self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
+        try:
+            with _readable(chain_pem) as chain:
+                context.load_cert_chain(chain, self._path)
+        except (OSError, ssl.SSLError) as error:
+            raise KeyStoreError(
+                f"the key {self._name} and its certificate do not fit, or cannot be read",
+                hint="device-agent doctor",
+            ) from error
+
+
+class FileKeyStore:
+    """The keys of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def create(self, name: str) -> FileSigner:
+        path = self._path(name)
+        if path.exists():
+            raise KeyStoreError(f"there is a key {name} already", hint="device-agent doctor")
+        key = ec.generate_private_key(ec.SECP256R1())
+        content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        try:
+            make_folder(self._folder)
+            write_file(path, content)
+        except StateError as error:
+            raise KeyStoreError(f"the new key cannot be kept: {error}", hint=error.hint) from error
+        return FileSigner(name, path=path, key=key)
+
+    def open(self, name: str) -> FileSigner:
+        path = self._path(name)
+        content = self._content(path)
+        try:
+            key = load_pem_private_key(content, password=None)
+        except (ValueError, TypeError) as error:
+            raise KeyStoreError(f"{path} holds no private key", hint="device-agent doctor") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+            raise KeyStoreError(f"{path} holds a key of another kind than P-256", hint="device-agent doctor")
+        return FileSigner(name, path=path, key=key)
+
+    def destroy(self, name: str) -> None:
+        """Remove the file. Flash and journals may keep old blocks; a token is the place against that."""
+        try:
+            remove_file(self._path(name))
+        except StateError as error:
+            raise KeyStoreError(f"the key {name} cannot be destroyed: {error}", hint=error.hint) from error
+
+    def names(self) -> tuple[str, ...]:
+        if not self._folder.is_dir():
+            return ()
+        found = (path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
+        return tuple(sorted(name for name in found if _NAME.fullmatch(name)))
+
+    def reference(self, name: str) -> Path:
+        return self._path(name)
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise KeyStoreError("a key is named by a-z, 0-9 and hyphens")
+        return self._folder / f"{name}{_SUFFIX}"
+
+    def _content(self, path: Path) -> bytes:
+        try:
+            content = read_file(path, most=_MOST)
+        except StateError as error:
+            raise KeyStoreError(str(error), hint=error.hint) from error
+        if content is None:
+            raise KeyStoreError(f"there is no key {path}", hint="device-agent doctor")
+        if not is_private(path):
+            raise KeyStoreError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
+        return content
+
+
+@contextmanager
+def _readable(chain_pem: str) -> Iterator[str]:
+    """Put a chain where OpenSSL can read it: it takes certificates from a path alone."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("chain")
+        try:
+            os.write(descriptor, chain_pem.encode())
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.NamedTemporaryFile(mode="w", suffix=".pem") as file:
+            file.write(chain_pem)
+            file.flush()
+            yield file.name

@@ -1,0 +1,263 @@
+"""The life of one device on disk: each event goes through the table, then one write, then its follow-up.
+
+Nothing here talks to a network. The order is always the same: a key is durable before the record names
+it, the record is durable before anything is asked by it, `current/` follows the record, and a key is
+destroyed only when neither the record nor the one before it names it.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from device_agent.core import renewal
+from device_agent.core.acceptance import Accepted, Expected, Offer, accept, offer_of
+from device_agent.core.certificates import bundle, read_bundle
+from device_agent.core.csr import csr_der
+from device_agent.core.events import Action, Answer, Event, Facts, KeyMade, Route
+from device_agent.core.lifecycle import step
+from device_agent.core.record import Credential, DeviceRecord, Pending
+from device_agent.core.stored import StoredRecord, anchors_of
+from device_agent.errors import KeyStoreError, NotEnrolledError, StateError
+from device_agent.ports import KeyStore, Signer
+from device_agent.store import RecordStore
+from device_agent.wire.identity import parse_name
+from device_agent.wire.objects import ObjectHashes
+from device_agent.wire.replies import BrokerAddress, Issued
+from device_agent.wire.requests import ProofKind
+
+_log = logging.getLogger(__name__)
+
+
+class Life:
+    """Record, keys and `current/` of one device. Made under the lock of its state folder."""
+
+    def __init__(
+        self,
+        store: RecordStore,
+        keys: KeyStore,
+        *,
+        clock: Callable[[], datetime],
+        new_key_name: Callable[[], str],
+    ) -> None:
+        self._store, self._keys = store, keys
+        self._clock, self._new_key_name = clock, new_key_name
+        self._record = self._load()
+        self._follow_up()
+
+    @property
+    def record(self) -> StoredRecord:
+        """What is on disk."""
+        return self._record
+
+    @property
+    def active(self) -> Credential:
+        """The credential in use; raises `NotEnrolledError`."""
+        if self._record.life.active is None:
+            raise NotEnrolledError("this device has no certificate yet", hint="device-agent enroll")
+        return self._record.life.active
+
+    @property
+    def pending(self) -> Pending:
+        """The pending slot; raises `NotEnrolledError`."""
+        if self._record.life.pending is None:
+            raise NotEnrolledError("no certificate is on its way", hint="device-agent enroll")
+        return self._record.life.pending
+
+    @property
+    def device_id(self) -> str:
+        """The id that the next certificate is for: the active one's, or the one being enrolled."""
+        life = self._record.life
+        if life.active is not None and life.proof is None:
+            return parse_name(life.active.broker.name).device_id
+        return self._record.device_id
+
+    def facts(self, *, refused: frozenset[Route]) -> Facts:
+        """Return what the table needs to know of this moment."""
+        return renewal.facts(self._record.life, now=self._clock(), refused=refused)
+
+    def signer(self, key: str) -> Signer:
+        """Return a key; raises `KeyStoreError`."""
+        return self._keys.open(key)
+
+    def take(self, event: Event, *, onto: StoredRecord | None = None) -> tuple[Action, ...]:
+        """Take an event; what changes is on disk when this returns the actions.
+
+        `onto` is the record with what the event brings beside the life record.
+
+        Raises:
+            StateError: the record cannot be written; nothing has changed.
+        """
+        base = self._record if onto is None else onto
+        found = step(base.life, event)
+        after = _settled(base, found.record)
+        if after != self._record:
+            self._store.save(after)
+            self._record = after
+            self._follow_up()
+        return found.actions
+
+    def make_key(self, facts: Facts) -> tuple[Action, ...]:
+        """Make a key and its request, and put them into the pending slot; returns as `take`.
+
+        Raises:
+            KeyStoreError: the key cannot be made or kept.
+            StateError: the record cannot be written.
+        """
+        signer = self._keys.create(self._new_key_name())
+        request = csr_der(self.device_id, public_key_der=signer.public_key_der, sign=signer.sign)
+        made = KeyMade(key=signer.name, key_hash=_key_hash(signer), facts=facts)
+        return self.take(made, onto=replace(self._record, csr=request))
+
+    def install(self, issued: Issued) -> tuple[Action, ...]:
+        """Judge an answer, and put it into the pending slot; returns as `take`.
+
+        Raises:
+            UnacceptableAnswerError: a rule is broken; nothing has changed.
+        """
+        accepted = self.judge(offer_of(issued))
+        onto = replace(self._record, recovery=issued.recovery or self._record.recovery)
+        return self.put(
+            accepted,
+            onto=onto,
+            renew_after=issued.renew_after,
+            broker=issued.broker,
+            attempt_floor=issued.attempt_floor,
+        )
+
+    def judge(self, offer: Offer) -> Accepted:
+        """Return what of an offer may be activated; raises `UnacceptableAnswerError`."""
+        record = self._record
+        expected = Expected(
+            public_key_der=self.signer(self.pending.key).public_key_der,
+            device_id=self.device_id,
+            domain=record.domain,
+            fleet=record.fleet,
+            anchors=_ders(record.life),
+        )
+        return accept(offer, expected, now=self._clock())
+
+    def put(
+        self,
+        accepted: Accepted,
+        *,
+        onto: StoredRecord,
+        renew_after: datetime,
+        broker: BrokerAddress,
+        attempt_floor: int = 0,
+        hashes: ObjectHashes | None = None,
+    ) -> tuple[Action, ...]:
+        """Put what was accepted into the pending slot, with its anchors, in one write; returns as `take`."""
+        leaf = accepted.leaf
+        credential = Credential(
+            key=self.pending.key,
+            key_hash=leaf.key_hash,
+            serial=leaf.serial,
+            certificate=bundle(accepted.chain[:1]),
+            chain=bundle(accepted.chain[1:]),
+            not_before=leaf.not_before,
+            not_after=leaf.not_after,
+            renew_after=renew_after.replace(microsecond=0),
+            broker=broker,
+        )
+        answer = Answer(
+            credential=credential, anchors=anchors_of(accepted.anchors), attempt_floor=attempt_floor
+        )
+        named = replace(onto, domain=accepted.identity.domain, fleet=accepted.fleet, pending_hashes=hashes)
+        return self.take(answer, onto=named)
+
+    def wish(self, serial: str, renew_after: datetime) -> None:
+        """Take the server's wish when to renew the active certificate, if it is about this one."""
+        life = self._record.life
+        if life.active is None or life.active.serial != serial:
+            return
+        moment = max(renew_after.replace(microsecond=0), life.active.not_before)
+        after = replace(self._record, life=replace(life, active=replace(life.active, renew_after=moment)))
+        if after != self._record:
+            self._store.save(after)
+            self._record = after
+
+    def keep(self, record: StoredRecord) -> None:
+        """Write a record that differs in what stands beside the life record; raises `StateError`."""
+        if record != self._record:
+            self._store.save(record)
+            self._record = record
+
+    def leave_station(self) -> None:
+        """Give up an enrollment over the factory line that stopped before its certificate came.
+
+        Without this, a key that waits for a station would keep the active certificate from being renewed.
+        """
+        life = self._record.life
+        by_station = life.proof is not None and life.proof.kind is ProofKind.STATION
+        if not by_station or life.active is None:
+            return
+        if life.pending is None or life.pending.credential is None:
+            kept = replace(life, pending=None, proof=None)
+            self.keep(replace(self._record, life=kept, csr=b"", pending_hashes=None))
+
+    def erase(self) -> None:
+        """Factory reset: the record first, then every key."""
+        self._store.erase()
+        self._record = StoredRecord()
+        for name in self._keys.names():
+            self._keys.destroy(name)
+
+    def _load(self) -> StoredRecord:
+        loaded = self._store.load()
+        if loaded is None:
+            return StoredRecord()
+        if loaded.damaged:
+            _log.error("the record was damaged, the one before it is used")
+            self._store.save(loaded.record)
+        return loaded.record
+
+    def _follow_up(self) -> None:
+        """Bring `current/` and the keys in line with the record; what fails is done at the next start."""
+        try:
+            if self._record.life.active is not None:
+                self._publish(self._record.life.active)
+            in_use = self._store.keys_in_use()
+            for name in self._keys.names():
+                if name not in in_use:
+                    self._keys.destroy(name)
+        except (StateError, KeyStoreError) as error:
+            _log.warning("%s; it is tried again at the next start", error)
+
+    def _publish(self, credential: Credential) -> None:
+        reference = self._keys.reference(credential.key)
+        key: dict[str, bytes | Path] = (
+            {"key.pem": reference} if isinstance(reference, Path) else {"key.uri": reference.encode()}
+        )
+        anchors = "".join(anchor.pem for anchor in self._record.life.anchors)
+        servers = "".join(anchor.pem for anchor in self._record.servers)
+        certificates = {
+            "cert.pem": credential.certificate.encode(),
+            "chain.pem": (credential.certificate + credential.chain).encode(),
+            "trust.pem": anchors.encode(),
+            "servers.pem": servers.encode(),
+        }
+        self._store.publish(credential.serial, {**key, **certificates})
+
+
+def _settled(base: StoredRecord, life: DeviceRecord) -> StoredRecord:
+    """Return the record with this life, and with what belongs to a slot moved or dropped together with it."""
+    has_switched = life.active != base.life.active
+    has_pending = life.pending is not None and life.pending.credential is not None
+    return replace(
+        base,
+        life=life,
+        csr=base.csr if life.pending is not None else b"",
+        active_hashes=base.pending_hashes if has_switched else base.active_hashes,
+        pending_hashes=base.pending_hashes if has_pending else None,
+    )
+
+
+def _key_hash(signer: Signer) -> str:
+    return hashlib.sha256(signer.public_key_der).hexdigest()
+
+
+def _ders(life: DeviceRecord) -> tuple[bytes, ...]:
+    return tuple(read_bundle(anchor.pem, most=1)[0] for anchor in life.anchors)

@@ -1,0 +1,157 @@
+"""What the agent needs of the world, as protocols beside their user: keys, and ways to the server.
+
+No protocol hands out a private key: a signer signs, and arms a TLS context; where its key lives is its
+own affair.
+"""
+
+import ssl
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from device_agent.wire.identity import Identity
+from device_agent.wire.replies import Reply
+from device_agent.wire.requests import Request
+
+
+class Signer(Protocol):
+    """One key of this device."""
+
+    @property
+    def name(self) -> str:
+        """The generation by which the key store knows the key."""
+        ...
+
+    @property
+    def public_key_der(self) -> bytes:
+        """SubjectPublicKeyInfo (RFC 5280 4.1.2.7)."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with SHA-256: ECDSA in DER (RFC 3279 2.2.3), or PKCS#1 v1.5 for RSA.
+
+        Raises:
+            KeyStoreError: the key cannot be used.
+        """
+        ...
+
+    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
+        """Make a TLS client context authenticate with this key and its certificate chain, leaf first.
+
+        Raises:
+            KeyStoreError: key and leaf do not fit, or the key cannot be used.
+        """
+        ...
+
+
+class KeyStore(Protocol):
+    """The keys of this device, each under the name of its generation."""
+
+    def create(self, name: str) -> Signer:
+        """Make a key that is durable when this returns; `KeyStoreError` where the name is taken."""
+        ...
+
+    def open(self, name: str) -> Signer:
+        """Return a key that exists; `KeyStoreError` where it does not, or cannot be used."""
+        ...
+
+    def destroy(self, name: str) -> None:
+        """Make a key unusable for ever; no error where there is none."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """Return the generations that exist."""
+        ...
+
+    def reference(self, name: str) -> Path | str:
+        """Return what other programs of this device find the key by: a file, or a PKCS#11 URI (RFC 7512)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimLogin:
+    """How the bootstrap listener is reached. `client` is the hex SHA-256 of the CSR's public key."""
+
+    host: str
+    port: int
+    client: str
+    tls: ssl.SSLContext = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationalLogin:
+    """How the operational listener is reached with the certificate of this serial."""
+
+    host: str
+    port: int
+    identity: Identity
+    serial: str
+    tls: ssl.SSLContext = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryLogin:
+    """How a device is heard whose certificate no longer opens a listener: by a signature of its key."""
+
+    host: str
+    port: int
+    fleet: str
+    domain: str
+    certificate: str
+    """The leaf in question, PEM."""
+    sign: Callable[[bytes], bytes]
+    tls: ssl.SSLContext = field(repr=False)
+
+
+class Asker(Protocol):
+    """A way to the server that is open now."""
+
+    async def ask(self, request: Request) -> Reply:
+        """Return the reply to this very request.
+
+        Raises:
+            ChannelError: it did not come in time, or the way was lost. The request may have been done.
+        """
+        ...
+
+
+class Link(Asker, Protocol):
+    """The operational connection: requests, and messages beside them."""
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Return once the broker has the message (QoS 1); raises `ChannelError`."""
+        ...
+
+    async def subscribe(self, topic_filter: str) -> None:
+        """Return once the subscription stands (QoS 1); raises `ChannelError`."""
+        ...
+
+
+class Listener(Protocol):
+    """Hears what a connection has to say by itself. Must neither wait nor raise."""
+
+    def message(self, topic: str, payload: bytes) -> None:
+        """Take a message that is no reply."""
+        ...
+
+    def lost(self, why: str) -> None:
+        """Hear that the connection has ended, whoever ended it."""
+        ...
+
+
+class Ways(Protocol):
+    """The ways to the server. Entering raises `ChannelError`, `NotAdmittedError` when turned away."""
+
+    def claim(self, login: ClaimLogin) -> AbstractAsyncContextManager[Asker]:
+        """Open the bootstrap listener."""
+        ...
+
+    def operational(self, login: OperationalLogin, listener: Listener) -> AbstractAsyncContextManager[Link]:
+        """Open the operational listener; the session there outlives the connection."""
+        ...
+
+    def recovery(self, login: RecoveryLogin) -> AbstractAsyncContextManager[Asker]:
+        """Open the recovery listener."""
+        ...

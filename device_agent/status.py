@@ -1,0 +1,71 @@
+"""What a device is, told to people and programs in the same words."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from device_agent.core import renewal
+from device_agent.core.lifecycle import state_of
+from device_agent.core.stored import StoredRecord
+from device_agent.wire.fields import time_text
+from device_agent.wire.identity import parse_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One screen of it. Times are RFC 3339; None where there is nothing to tell."""
+
+    enrolled: bool
+    state: str
+    running: bool
+    connected: bool
+    device_id: str | None
+    domain: str | None
+    name: str | None
+    serial: str | None
+    key: str | None
+    key_hash: str | None
+    not_before: str | None
+    not_after: str | None
+    expired: bool
+    renew_at: str | None
+    pending: bool
+    broker: str | None
+    anchors: tuple[str, ...]
+    problem: str | None
+
+    def members(self) -> dict[str, object]:
+        """Return the members of `status --json`."""
+        return asdict(self)
+
+
+def status_of(
+    record: StoredRecord,
+    *,
+    now: datetime,
+    running: bool = False,
+    connected: bool = False,
+    problem: str | None = None,
+) -> Status:
+    """Return the status that a record shows, with what a running agent adds."""
+    active = record.life.active
+    identity = None if active is None else parse_name(active.broker.name)
+    return Status(
+        enrolled=active is not None,
+        state=state_of(record.life).value,
+        running=running,
+        connected=connected,
+        device_id=identity.device_id if identity else record.device_id or None,
+        domain=identity.domain if identity else record.domain,
+        name=identity.name if identity else None,
+        serial=active.serial if active else None,
+        key=active.key if active else None,
+        key_hash=active.key_hash if active else None,
+        not_before=time_text(active.not_before) if active else None,
+        not_after=time_text(active.not_after) if active else None,
+        expired=active is not None and now > active.not_after,
+        renew_at=time_text(renewal.renewal_of(active)) if active else None,
+        pending=record.life.pending is not None,
+        broker=f"{active.broker.host}:{active.broker.port}" if active else None,
+        anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
+        problem=problem,
+    )

@@ -1,0 +1,33 @@
+"""The ways to the server over a real network, each by its adapter."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from device_agent.channels.mqtt import MqttOptions, claim_link, operational_link
+from device_agent.channels.recovery import recovery_asker
+from device_agent.ports import Asker, ClaimLogin, Link, Listener, OperationalLogin, RecoveryLogin
+
+
+class NetworkWays:
+    """MQTT for the bootstrap and the operational listener, HTTPS for recovery."""
+
+    def __init__(self, options: MqttOptions) -> None:
+        self._options = options
+
+    @asynccontextmanager
+    async def claim(self, login: ClaimLogin) -> AsyncIterator[Asker]:
+        """Open the bootstrap listener."""
+        async with claim_link(login, options=self._options) as link:
+            yield link
+
+    @asynccontextmanager
+    async def operational(self, login: OperationalLogin, listener: Listener) -> AsyncIterator[Link]:
+        """Open the operational listener; the session there outlives the connection."""
+        async with operational_link(login, listener=listener, options=self._options) as link:
+            yield link
+
+    @asynccontextmanager
+    async def recovery(self, login: RecoveryLogin) -> AsyncIterator[Asker]:
+        """Open the recovery listener."""
+        async with recovery_asker(login, reply_timeout=self._options.reply_timeout) as asker:
+            yield asker
