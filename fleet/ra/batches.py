@@ -1,4 +1,4 @@
-"""Makes a batch and its claim certificate, which lets ids that are registered for it enroll, so many times."""
+"""Makes a batch and its claim certificate, which lets ids that are registered for it enroll, a few times."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
