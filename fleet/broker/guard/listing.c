@@ -37,7 +37,7 @@ static bool is_name(struct span word)
     for (size_t i = 0; i < word.length; i++) {
         char c = word.at[i];
         bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-                    c == ':' || c == '-';
+                    c == ':' || c == '-' || c == '.';
         if (!good) {
             return false;
         }
