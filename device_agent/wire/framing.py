@@ -1,8 +1,8 @@
 """Frames of the factory link: SMP-console lines and COBS, each with a CRC16, told apart by what decodes.
 
 A decoder never keeps more than one frame of the longest size, whatever bytes come, and it never raises:
-bytes that are no frame (log lines, noise) are skipped. A CRC16 lets one broken frame in 65,536 pass:
-whoever uses these frames checks the contents as well.
+bytes that are no frame (log lines, noise) are skipped. A CRC16 lets a broken frame pass now
+and then: whoever uses these frames checks the contents as well.
 """
 
 import base64
@@ -111,7 +111,10 @@ def unstuff(octets: bytes) -> bytes | None:
 
 def _checked_message(checked: bytes) -> bytes | None:
     message, crc = checked[:-_CRC_BYTES], checked[-_CRC_BYTES:]
-    if len(message) < MIN_MESSAGE_BYTES or len(message) > MAX_MESSAGE_BYTES:
+    if not MIN_MESSAGE_BYTES <= len(message) <= MAX_MESSAGE_BYTES:
+        return None
+    # The length in the SMP header must fit too: a CRC that starts at 0 is blind to zeros in front.
+    if int.from_bytes(message[2:4], "big") != len(message) - MIN_MESSAGE_BYTES:
         return None
     return message if crc16(message).to_bytes(_CRC_BYTES, "big") == crc else None
 
