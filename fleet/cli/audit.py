@@ -32,7 +32,7 @@ def tail(home: Path, form: Form, *, count: int) -> None:
     """Show the newest entries, the last one last."""
 
     def act(client: Client) -> None:
-        show_list(items_of(client.get("audit", tail=count)["items"]), form, columns=_COLUMNS)
+        show_list(items_of(client.get("audit", "tail", count=count)["items"]), form, columns=_COLUMNS)
 
     with_client(home, act)
 
@@ -92,14 +92,14 @@ def verify(context: click.Context, home: Path, form: Form) -> None:
             write_text(str(finding["text"]))
         say("hint: compare with a copy kept elsewhere, and find out who could write to the store")
     else:
-        write_text(f"whole: {found['size']} entries, signed head {found['root']}")
+        write_text(f"whole: {found['size']} entries, newest signed head {found['root']}")
     context.exit(ExitCode.NEEDS_ATTENTION if findings else ExitCode.DONE)
 
 
 @command.command()
 @options.home
 def export(home: Path) -> None:
-    """Print the whole trail as JSON lines, with its newest signed head last."""
+    """Print the whole trail as JSON lines, each entry with its hash."""
 
     def act(client: Client) -> None:
         for line in client.lines("audit", "export"):

@@ -58,6 +58,10 @@ class Client:
         """Hand in a file."""
         return self._object("POST", _address(parts, query), body)
 
+    def post_for_text(self, *parts: str, body: Members) -> str:
+        """Do what a path is for, return the document that came of it."""
+        return self._call("POST", _address(parts, {}), json.dumps(body).encode()).decode()
+
     def text(self, *parts: str, **query: str | int | None) -> str:
         """Return a document that is text."""
         return self._call("GET", _address(parts, query), None).decode()
@@ -155,11 +159,22 @@ def _address(parts: tuple[str, ...], query: Mapping[str, str | int | None]) -> s
     return f"/api/v1/{path}" + (f"?{asked}" if asked else "")
 
 
+_BY_STATUS = {
+    400: ExitCode.BAD_INPUT,
+    401: ExitCode.REFUSED,
+    403: ExitCode.REFUSED,
+    404: ExitCode.NOT_FOUND,
+    413: ExitCode.BAD_INPUT,
+}
+"""For documents that name no exit code: those of what could not even be read."""
+
+
 def _error(status: int, body: bytes) -> FleetError:
     """Return the error behind a problem document (RFC 9457)."""
     try:
         document = json.loads(body)
-        detail, hint, code = document["detail"], document.get("hint"), document.get("exit", ExitCode.FAILED)
+        otherwise = _BY_STATUS.get(status, ExitCode.FAILED)
+        detail, hint, code = document["detail"], document.get("hint"), document.get("exit", otherwise)
         return _ERRORS[ExitCode(code)](str(detail), hint=None if hint is None else str(hint))
     except (ValueError, KeyError, TypeError, AttributeError):
         return FleetError(f"the server answered {status}, which this command does not expect")

@@ -38,7 +38,16 @@ _CERTIFICATES = (
     Column(title="ENDS", member="not_after"),
     Column(title="RENEWED FROM", member="parent", whole=True),
 )
+_STORY = (
+    Column(title="AT", member="at", whole=True),
+    Column(title="WHAT", member="action", whole=True),
+    Column(title="BY", member="actor"),
+    Column(title="CERTIFICATE", member="serial"),
+    Column(title="DETAILS", member="details"),
+)
 _WAITING = (
+    Column(title="DEVICE", member="device_id", whole=True),
+    Column(title="DOMAIN", member="domain"),
     Column(title="SHORT CODE", member="short_code"),
     Column(title="ASKED", member="asked_at"),
     Column(title="ADDRESS", member="address"),
@@ -69,6 +78,7 @@ def command() -> None:
 @click.option("--standing", metavar="S", help="Only these: active, registered, suspended, alarmed, ...")
 @click.option("--batch", metavar="NAME", help="Only devices of a batch.")
 @click.option("--prefix", metavar="TEXT", help="Only ids that start so.")
+@click.option("--waiting", is_flag=True, help="Requests that wait for approval, instead.")
 def list_devices(
     home: Path,
     form: Form,
@@ -78,10 +88,14 @@ def list_devices(
     standing: str | None,
     batch: str | None,
     prefix: str | None,
+    waiting: bool,
 ) -> None:
     """List devices, by domain and id."""
 
     def act(client: Client) -> None:
+        if waiting:
+            show_list(client.items("waiting"), form, columns=_WAITING, empty="nobody waits for approval")
+            return
         found = client.items(
             "devices", domain=domain, standing=standing, batch=batch, prefix=prefix, limit=limit
         )
@@ -116,11 +130,11 @@ def explain(home: Path, form: Form, *, domain: str | None, device: str) -> None:
     if form is not Form.TABLE:
         show_record(found, form, names={})
         return
-    for line in items_of(found.get("story")):
-        write_text(f"{line['at']}  {line['text']}")
-    write_text(str(found["standing"]))
-    if found.get("fix"):
-        say(f"hint: {found['fix']}")
+    show_list(items_of(found["story"]), form, columns=_STORY)
+    _section("requests that wait for approval", found["waiting"], _WAITING)
+    write_text(f"\n{found['device_id']}: {found['verdict']}")
+    if found["advice"]:
+        say(f"hint: {found['advice']}")
 
 
 @command.command()

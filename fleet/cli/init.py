@@ -1,0 +1,93 @@
+"""`fleet init`: a fleet home from a few names, with no question where no terminal is."""
+
+import asyncio
+import getpass
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from device_agent.wire.secret import Secret
+from fleet.cli import options
+from fleet.cli.output import Form, Members, say, write_json, write_text
+from fleet.errors import BadInputError
+from fleet.files import read_secret
+
+
+@click.command()
+@options.record
+@click.option("--name", default="fleet", metavar="N", help="What the fleet is called: a-z 0-9 - [fleet].")
+@click.option(
+    "--domain", "domains", multiple=True, metavar="D", help="A security domain; may be repeated [prod]."
+)
+@click.option(
+    "--host", "hosts", multiple=True, metavar="H", help="Name or address of this server [localhost]."
+)
+@click.option("--operator", default="admin", metavar="NAME", help="The first operator [admin].")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="Holds the passphrase of the root keys; else it is asked for, or made where no terminal is.",
+)
+def command(
+    home: Path,
+    form: Form,
+    *,
+    name: str,
+    domains: tuple[str, ...],
+    hosts: tuple[str, ...],
+    operator: str,
+    passphrase_file: Path | None,
+) -> None:
+    """Make a fleet home: authorities, server certificate, store, first operator, broker files.
+
+    Each security domain gets a root and an issuing CA of its own. The root keys are encrypted, and used
+    by `fleet ca` commands only: keep their passphrase off this machine.
+    """
+    from fleet.ra.initialise import Initialised, Plan, initialise  # noqa: PLC0415 - the whole CA, needed here
+
+    plan = Plan(
+        fleet=name,
+        domains=domains or ("prod",),
+        hosts=hosts or ("localhost",),
+        operator=operator,
+        root_passphrase=_passphrase(passphrase_file, form),
+    )
+    made: Initialised = asyncio.run(initialise(home, plan, now=datetime.now(UTC), randomness=os.urandom))
+    found: Members = {
+        "home": str(made.home.root),
+        "fleet": name,
+        "domains": list(plan.domains),
+        "operator": str(made.operator.p12),
+        "root_passphrase": str(made.home.root_passphrase) if made.root_passphrase_made else None,
+    }
+    if form is Form.TABLE:
+        _print(found, home)
+    else:
+        write_json(found)
+
+
+def _print(found: Members, home: Path) -> None:
+    write_text(f"made {found['home']}")
+    if found["root_passphrase"] is not None:
+        say(f"the passphrase of the root keys is in {found['root_passphrase']}: move it off this machine")
+    at = "" if home == options.default_home() else f" --home {home}"
+    say(f"next: fleet{at} serve")
+
+
+def _passphrase(path: Path | None, form: Form) -> Secret | None:
+    """Return the passphrase of the root keys, or None where one is to be made."""
+    if path is not None:
+        return read_secret(path)
+    if form is not Form.TABLE or not sys.stdin.isatty():
+        return None
+    say("the root keys are encrypted with a passphrase; leave it empty and one is made for you")
+    first = getpass.getpass("passphrase: ")
+    if not first:
+        return None
+    if getpass.getpass("once more:  ") != first:
+        raise BadInputError("the two are not the same", hint="nothing was made: try again")
+    return Secret(first)

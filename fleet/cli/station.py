@@ -1,0 +1,134 @@
+"""`fleet station ...`: factory stations, and the line itself."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from fleet.cli import options
+from fleet.cli.client import Client, with_client
+from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
+from fleet.errors import NotFoundError, UsageError
+from fleet.files import PUBLIC_MODE, make_folder, write_file
+from fleet.home import Home, open_home
+
+_COLUMNS = (
+    Column(title="STATION", member="station", whole=True),
+    Column(title="DOMAIN", member="domain"),
+    Column(title="BATCHES", member="batches"),
+    Column(title="ADDED", member="added_at"),
+    Column(title="CLOSED", member="closed_at"),
+)
+_NAMES = {
+    "station": "station",
+    "domain": "domain",
+    "batches": "batches",
+    "certificate": "certificate",
+    "key": "key",
+}
+_LOCAL = "local"
+"""The station that `fleet init` makes, of the first domain."""
+
+
+@click.group()
+def command() -> None:
+    """Factory stations: computers that give devices their certificates over a serial line."""
+
+
+@command.command()
+@options.record
+@options.domain
+@click.argument("name")
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="A batch that it may enroll; may be repeated.",
+)
+def add(home: Path, form: Form, *, domain: str | None, name: str, batches: tuple[str, ...]) -> None:
+    """Add a station, and make its certificate and key."""
+    body = {"name": name, "domain": options.domain_of(home, domain), "batches": list(batches)}
+    made = with_client(home, lambda client: client.post("stations", body=body))
+    files = open_home(home).station(str(made["station"]))
+    make_folder(files.key.parent)
+    write_file(files.key, str(made["key"]).encode())
+    write_file(files.certificate, str(made["certificate"]).encode(), mode=PUBLIC_MODE)
+    found: Members = {**made, "certificate": str(files.certificate), "key": str(files.key)}
+    if form is Form.TABLE:
+        show_record(found, form, names=_NAMES)
+        say(f"next: fleet station run {name} --port /dev/ttyUSB0")
+    else:
+        write_json(found)
+
+
+@command.command("list")
+@options.listing
+@options.domain
+def list_stations(home: Path, form: Form, *, domain: str | None) -> None:
+    """List the stations."""
+
+    def act(client: Client) -> None:
+        found = client.items("stations", domain=domain)
+        show_list(found, form, columns=_COLUMNS, empty="no stations; fleet station add makes one")
+
+    with_client(home, act)
+
+
+@command.command()
+@options.home
+@click.option("--jsonl", "form", flag_value="jsonl", default="table", help="Print one JSON object a step.")
+@click.option(
+    "--port", "ports", multiple=True, required=True, metavar="P", help="A serial port; may be repeated."
+)
+@click.option(
+    "--station", "name", metavar="NAME", help="Which station this is; else local."
+)
+@click.option(
+    "--ids",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="hardware_id,device_id: only these are served.",
+)
+@click.option("--prefix", metavar="TEXT", help="Ids for units that ask for none: the prefix and four digits.")
+@click.option("--baud", type=click.IntRange(1200, 4_000_000), default=115200, metavar="N", help="[115200]")
+def run(
+    home: Path,
+    form: str,
+    *,
+    ports: tuple[str, ...],
+    name: str | None,
+    ids: Path | None,
+    prefix: str | None,
+    baud: int,
+) -> None:
+    """Serve devices on serial ports, all at once; a device that is plugged in needs no key press.
+
+    A device that was interrupted goes on where it stood, and none is done twice.
+    """
+    from fleet.cli.lanes import shown  # noqa: PLC0415 - the station's parts, needed here only
+    from fleet.cli.line import Line, run_line  # noqa: PLC0415
+    from fleet.station.ids import IdRule  # noqa: PLC0415
+
+    place = open_home(home)
+    line = Line(
+        home=place,
+        station=name or _station_of(place),
+        ports=ports,
+        ids=IdRule(prefix=prefix) if ids is None else IdRule.from_list(ids),
+        baud=baud,
+    )
+    with shown(Form(form), live=sys.stdout.isatty()) as (report, tally):
+        asyncio.run(run_line(line, report))
+    say(f"{tally.passed} passed, {tally.failed} failed")
+
+
+def _station_of(home: Home) -> str:
+    names = sorted(path.stem for path in home.stations.glob("*.crt")) if home.stations.is_dir() else []
+    if len(names) == 1 or _LOCAL in names:
+        return _LOCAL if _LOCAL in names else names[0]
+    if not names:
+        raise NotFoundError("this home has no station", hint="fleet station add line1 --batch NAME")
+    raise UsageError("this home has several stations", hint=f"--station {' or --station '.join(names)}")
