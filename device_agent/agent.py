@@ -19,6 +19,7 @@ from pathlib import Path
 from device_agent.asking import Asking
 from device_agent.background import in_background
 from device_agent.config import Settings, hardware_id, model
+from device_agent.control import serving
 from device_agent.core.certificates import read_bundle
 from device_agent.core.events import ProofGiven
 from device_agent.core.record import Anchor
@@ -77,7 +78,14 @@ class Agent:
         self._signals = Signals()
         presence = Presence(life, self._traffic, signals=self._signals)
         asking = self._asking = Asking(life, ways, host=presence, new_id=lambda: str(uuid.uuid4()))
-        self._driver = Driver(life, asking, signals=self._signals, clock=now, jitter=random.random)
+        self._driver = Driver(
+            life,
+            asking,
+            signals=self._signals,
+            clock=now,
+            jitter=random.random,
+            first_wait=settings.first_wait,
+        )
         self._running = False
 
     @classmethod
@@ -163,8 +171,10 @@ class Agent:
     async def run(self) -> None:
         """Stay connected and renew in time, until cancelled; raises `NotEnrolledError`."""
         self._running = True
+        acts = {"renew": self._renew_for_caller, "status": self._status_for_caller}
         try:
-            await self._driver.run()
+            async with serving(self._settings.socket, acts):
+                await self._driver.run()
         finally:
             self._running = False
 
@@ -182,8 +192,8 @@ class Agent:
         return self.status()
 
     def want_renewal(self) -> None:
-        """Renew soon, without waiting for it."""
-        self._driver.want_renewal()
+        """Renew soon, without waiting for it; a failure is logged as any other."""
+        self._driver.want_renewal().add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Return once a broker has the message on `devices/<domain>/<id>/<topic>` (QoS 1, at least once).
@@ -199,6 +209,12 @@ class Agent:
     def reset(self) -> None:
         """Factory reset: forget the identity and destroy its keys. The server is not told."""
         self._life.erase()
+
+    async def _renew_for_caller(self) -> dict[str, object]:
+        return (await self.renew()).members()
+
+    async def _status_for_caller(self) -> dict[str, object]:
+        return self.status().members()
 
     def _begin(self, enrollment: MqttEnrollment) -> None:
         """Put what admits the device into the record, before a key is made or anything is asked."""

@@ -26,6 +26,8 @@ class Settings:
     mqtt: MqttOptions = field(default_factory=MqttOptions)
     patience: timedelta = timedelta(seconds=60)
     """How long `enroll` tries again where that can help."""
+    first_wait: timedelta = timedelta(seconds=5)
+    """The most that is waited after a first failure; it doubles with each more."""
 
     @property
     def keys(self) -> Path:

@@ -34,7 +34,6 @@ _LONGEST_REST = timedelta(hours=1)
 """A clock may be set while we sleep; so often we look."""
 _SHORTEST_REST = timedelta(seconds=10)
 """A server that wants everything renewed at once gets no storm from us."""
-_FIRST_RETRY = timedelta(seconds=1)
 _LONGEST_RETRY = timedelta(seconds=15)
 
 
@@ -49,9 +48,10 @@ class Driver:
         signals: Signals,
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
+        first_wait: timedelta,
     ) -> None:
         self._life, self._asking, self._signals = life, asking, signals
-        self._clock, self._jitter = clock, jitter
+        self._clock, self._jitter, self._first_wait = clock, jitter, first_wait
         self._refused: frozenset[Route] = frozenset()
         self._wants_renewal = False
         self._waiting: list[asyncio.Future[None]] = []
@@ -77,7 +77,7 @@ class Driver:
             if self._is_enrolled():
                 return
             failures += 1
-            pause = self._pause(failures, error, first=_FIRST_RETRY, longest=_LONGEST_RETRY)
+            pause = min(self._pause(failures, error), _LONGEST_RETRY)
             out_of_time = asyncio.get_running_loop().time() + pause.total_seconds() > deadline
             if error is not None and (out_of_time or not _may_pass(error)):
                 raise error
@@ -122,7 +122,7 @@ class Driver:
         self._signals.problem = "disconnected"
         await self._asking.disconnect()
         self._signals.lost = None
-        await self._signals.rest(renewal.back_off(failures + 1, jitter=self._jitter()))
+        await self._signals.rest(self._pause(failures + 1, None))
         return failures
 
     async def _round(self, *, hold: bool = False) -> AgentError | None:
@@ -207,16 +207,9 @@ class Driver:
             return _LONGEST_REST
         return min(max(renewal.renewal_of(active) - self._clock(), _SHORTEST_REST), _LONGEST_REST)
 
-    def _pause(
-        self,
-        failures: int,
-        error: AgentError | None,
-        *,
-        first: timedelta = renewal.FIRST_WAIT,
-        longest: timedelta = renewal.LONGEST_WAIT,
-    ) -> timedelta:
+    def _pause(self, failures: int, error: AgentError | None) -> timedelta:
         asked = error.retry_after_seconds if isinstance(error, RefusedError) else None
-        back_off = renewal.back_off(failures, jitter=self._jitter(), first=first, longest=longest)
+        back_off = renewal.back_off(failures, jitter=self._jitter(), first=self._first_wait)
         return back_off + timedelta(seconds=asked or 0)
 
     def _note(self, error: AgentError | None) -> None:

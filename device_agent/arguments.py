@@ -1,0 +1,171 @@
+"""The command line of `device-agent`, and the files that it names. The reference page is made from it."""
+
+import argparse
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Never
+
+from device_agent import __version__
+from device_agent.errors import BadInputError, ExitCode, UsageError
+from device_agent.wire.secret import Secret
+
+if TYPE_CHECKING:
+    from device_agent.agent import MqttEnrollment
+
+DEFAULT_STATE = "/var/lib/device-agent"
+
+_LONGEST_CODE = 128
+_LONGEST_TRUST = 256 * 1024
+_EXIT_CODES = """exit codes:
+  0 done, 1 failed, 2 usage, 3 refused, 4 no certificate yet, 5 cannot reach, 6 bad input,
+  7 needs attention"""
+_ENROLL_EXAMPLES = """examples:
+  device-agent enroll --mqtt fleet.example:8884 --device line3-0042 --code-file code.txt \\
+      --claim public-claim.crt,public-claim.key --trust server.pem
+  device-agent enroll --serial /dev/ttyUSB0"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors look as all of ours do."""
+
+    def error(self, message: str) -> Never:
+        print(f"error: {message}\nhint: {self.prog} --help", file=sys.stderr)
+        raise SystemExit(ExitCode.USAGE)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(
+        prog="device-agent",
+        description="Keeps this device's identity: makes the key, enrolls, renews the certificate in time.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"device-agent {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="tell more on stderr")
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        type=Path,
+        default=Path(os.environ.get("DEVICE_AGENT_STATE", DEFAULT_STATE)),
+        help=f"state folder; default $DEVICE_AGENT_STATE, else {DEFAULT_STATE}",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_enroll(commands)
+    _add(commands, "run", "stay connected and renew in time; SIGHUP renews now")
+    _add_json(_add(commands, "renew", "renew now: the running agent does, or this command by itself"))
+    _add_json(_add(commands, "status", "tell who this device is and what it holds"))
+    reset = _add(commands, "reset", "factory reset: destroy identity and keys")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    _add_json(_add(commands, "doctor", "look for what is wrong; exit code 7 if anything is"))
+    return parser
+
+
+def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
+    """Return what `enroll --mqtt` was told.
+
+    Raises:
+        UsageError, BadInputError: an option is missing, or names what cannot be read.
+    """
+    from device_agent.agent import ClaimFiles, MqttEnrollment  # noqa: PLC0415 - the other commands start faster
+
+    for name in ("device", "claim", "trust"):
+        if getattr(options, name) is None:
+            raise UsageError(f"enroll --mqtt needs --{name}", hint="device-agent enroll --help")
+    host, port = _address(options.mqtt)
+    certificate, _, key = options.claim.partition(",")
+    if not key:
+        raise UsageError("--claim takes two files", hint="--claim claim.crt,claim.key")
+    return MqttEnrollment(
+        host=host,
+        port=port,
+        device_id=options.device,
+        trust_pem=read_trust(options.trust),
+        claim=ClaimFiles(certificate=Path(certificate), key=Path(key)),
+        code=None if options.code_file is None else read_code(options.code_file),
+    )
+
+
+def read_trust(path: Path) -> str:
+    """Return the PEM text of a file of roots; raises `BadInputError`."""
+    return _read(path, most=_LONGEST_TRUST)
+
+
+def read_code(name: str) -> Secret:
+    """Return the one-time code in a file; `-` is standard input, or a prompt where that is a terminal.
+
+    Raises:
+        BadInputError: there is no code in it.
+    """
+    if name != "-":
+        text = _read(Path(name), most=4 * _LONGEST_CODE)
+    elif sys.stdin.isatty():
+        text = getpass.getpass("code: ")
+    else:
+        text = sys.stdin.readline(4 * _LONGEST_CODE)
+    code = text.strip()
+    if not code or len(code) > _LONGEST_CODE or not code.isascii() or not code.isprintable():
+        raise BadInputError("the code must be one line of text", hint="fleet claim create prints it")
+    return Secret(code)
+
+
+def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    enroll = commands.add_parser(
+        "enroll",
+        help="get the first certificate",
+        description="Make a key on this device and get its first certificate. Run again after any failure, "
+        "it goes on with the same key.",
+        epilog=_ENROLL_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    way = enroll.add_mutually_exclusive_group(required=True)
+    way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
+    way.add_argument("--mqtt", metavar="HOST:PORT", help="bootstrap listener of the fleet's broker")
+    enroll.add_argument("--device", metavar="ID", help="device id; over serial the station may have its own")
+    enroll.add_argument(
+        "--code-file", metavar="FILE", help="one-time code; - is standard input, or a prompt on a terminal"
+    )
+    enroll.add_argument("--claim", metavar="CERT,KEY", help="claim certificate and its key, PEM files")
+    enroll.add_argument(
+        "--trust", metavar="PEM", type=Path, help="roots by which servers and stations are trusted"
+    )
+    enroll.add_argument("--key", metavar="PLACE", default="file:", help="where keys live; default file:")
+    enroll.add_argument(
+        "--hardware-id", metavar="ID", default="", help="how stations know this unit; default its machine id"
+    )
+    enroll.add_argument("--model", metavar="NAME", default="device-agent", help="model, told to stations")
+    enroll.add_argument("--baud", metavar="N", type=int, default=115200, help="speed of the serial port")
+    _add_json(enroll)
+
+
+def _add(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> _Parser:
+    return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise UsageError("--mqtt takes HOST:PORT", hint="--mqtt fleet.example:8884")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _read(path: Path, *, most: int) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise BadInputError(f"cannot read {path}: {reason}", hint="name a file that is there") from error
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path} is not text", hint="a PEM or text file is wanted") from error
+    if len(content) > most:
+        raise BadInputError(f"{path} is larger than {most} bytes", hint="is it the right file")
+    return text

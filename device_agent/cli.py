@@ -1,0 +1,220 @@
+"""`device-agent`: the commands of the device. Data goes to stdout, talk to stderr.
+
+A code never stands on the command line: it comes from a file, `-` for standard input, or a prompt.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from device_agent import control
+from device_agent.arguments import build_parser, enrollment, read_trust
+from device_agent.config import Settings, parse_key_place
+from device_agent.errors import EXIT_CODES, AgentError, ExitCode, UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s"
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    try:
+        return _COMMANDS[options.command](options)
+    except AgentError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return ExitCode.FAILED
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to be told, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+
+
+def _enroll(options: Namespace) -> int:
+    parse_key_place(options.key)
+    settings = Settings(state=options.state, hardware_id=options.hardware_id, model=options.model)
+    if options.serial is not None:
+        return asyncio.run(_enroll_serial(settings, options))
+    return asyncio.run(_enroll_mqtt(settings, options))
+
+
+async def _enroll_mqtt(settings: Settings, options: Namespace) -> int:
+    from device_agent.agent import Agent  # noqa: PLC0415 - `status` starts without the network libraries
+
+    wanted = enrollment(options)
+    with Agent.opened(settings) as agent:
+        status = await agent.enroll_mqtt(wanted)
+    _tell(status.members(), f"enrolled {status.name}, serial {status.serial}", as_json=options.json)
+    return ExitCode.DONE
+
+
+async def _enroll_serial(settings: Settings, options: Namespace) -> int:
+    from device_agent.agent import Agent  # noqa: PLC0415 - as above
+
+    trust = None if options.trust is None else read_trust(options.trust)
+    with Agent.opened(settings) as agent:
+        committed = await agent.enroll_serial(
+            options.serial, device_id=options.device or "", trust_pem=trust, baud=options.baud
+        )
+        status = agent.status()
+    if committed.tofu:
+        print("the station was believed without an anchor; --trust names one", file=sys.stderr)
+    told = {**status.members(), "station": committed.station, "tofu": committed.tofu}
+    line = f"enrolled {status.name}, serial {status.serial}, by station {committed.station or '(unknown)'}"
+    _tell(told, line, as_json=options.json)
+    return ExitCode.DONE
+
+
+def _run(options: Namespace) -> int:
+    return asyncio.run(_stay(Settings(state=options.state)))
+
+
+async def _stay(settings: Settings) -> int:
+    from device_agent.agent import Agent  # noqa: PLC0415 - as above
+    from device_agent.notify import notify  # noqa: PLC0415 - as above
+
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    with Agent.opened(settings) as agent:
+        loop.add_signal_handler(signal.SIGHUP, agent.want_renewal)
+        for wanted in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(wanted, stopped.set)
+        async with agent.connected():
+            # Ready means that it works, not that it is connected: a network may be away for days.
+            notify("READY=1", os.environ)
+            await stopped.wait()
+            notify("STOPPING=1", os.environ)
+    return ExitCode.DONE
+
+
+def _renew(options: Namespace) -> int:
+    settings = Settings(state=options.state)
+    told = control.ask(settings.socket, "renew")
+    if told is None:
+        members = asyncio.run(_renew_alone(settings))
+    elif told.exit_code is ExitCode.DONE:
+        members = told.members
+    else:
+        return _print_error(told.error, told.hint, told.exit_code)
+    _tell(members, f"renewed {members['name']}, serial {members['serial']}", as_json=options.json)
+    return ExitCode.DONE
+
+
+async def _renew_alone(settings: Settings) -> Mapping[str, object]:
+    from device_agent.agent import Agent  # noqa: PLC0415 - as above
+
+    with Agent.opened(settings) as agent:
+        return (await agent.renew_once()).members()
+
+
+def _status(options: Namespace) -> int:
+    from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
+    from device_agent.status import status_of  # noqa: PLC0415 - as above
+    from device_agent.store import load_record  # noqa: PLC0415 - as above
+
+    settings = Settings(state=options.state)
+    told = control.ask(settings.socket, "status")
+    members = {} if told is None else told.members
+    if not members:
+        loaded = load_record(settings.state)
+        record = StoredRecord() if loaded is None else loaded.record
+        members = status_of(record, now=datetime.now(UTC)).members()
+    lines = (f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in members.items())
+    _tell(members, "\n".join(lines), as_json=options.json)
+    return ExitCode.DONE
+
+
+def _reset(options: Namespace) -> int:
+    from device_agent.agent import Agent  # noqa: PLC0415 - as above
+
+    if not options.yes:
+        _ask_for_reset()
+    with Agent.opened(Settings(state=options.state)) as agent:
+        agent.reset()
+    print("the identity and its keys are gone", file=sys.stderr)
+    return ExitCode.DONE
+
+
+def _ask_for_reset() -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("reset destroys the identity of this device", hint="say so with --yes")
+    print(
+        "this destroys the identity of this device; a new one needs a code. reset? [y/N] ",
+        end="",
+        file=sys.stderr,
+    )
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing was changed")
+
+
+def _doctor(options: Namespace) -> int:
+    findings = asyncio.run(_examine(Settings(state=options.state)))
+    if options.json:
+        print(json.dumps(findings))
+    else:
+        for found in findings:
+            print(f"{'ok ' if found['ok'] else 'BAD'} {found['name']}: {found['text']}")
+            if found["hint"]:
+                print(f"    hint: {found['hint']}")
+    return ExitCode.DONE if all(found["ok"] for found in findings) else ExitCode.NEEDS_ATTENTION
+
+
+async def _examine(settings: Settings) -> list[dict[str, object]]:
+    from dataclasses import asdict  # noqa: PLC0415 - as above
+
+    from device_agent.doctor import examine  # noqa: PLC0415 - as above
+    from device_agent.keys.software import FileKeyStore  # noqa: PLC0415 - as above
+
+    running = await asyncio.to_thread(control.ask, settings.socket, "status") is not None
+    keys = FileKeyStore(settings.keys)
+    findings = examine(settings, keys, now=datetime.now(UTC), running=running)
+    return [asdict(found) async for found in findings]
+
+
+_COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
+    "enroll": _enroll,
+    "run": _run,
+    "renew": _renew,
+    "status": _status,
+    "reset": _reset,
+    "doctor": _doctor,
+}
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return " ".join(str(item) for item in value) or "-"
+        case _:
+            return str(value)
+
+
+def _tell(members: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    print(json.dumps(dict(members)) if as_json else text, flush=True)
+
+
+def _complain(error: AgentError) -> ExitCode:
+    return _print_error(str(error), error.hint, EXIT_CODES[type(error)])
+
+
+def _print_error(message: str, hint: str | None, code: ExitCode) -> ExitCode:
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

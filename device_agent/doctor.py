@@ -1,0 +1,131 @@
+"""Looks at a device and names what is wrong, where, and what to do. It changes nothing."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from device_agent.config import Settings
+from device_agent.core.certificates import load, public_key_der, read_bundle
+from device_agent.core.record import Credential
+from device_agent.core.stored import StoredRecord
+from device_agent.errors import AgentError
+from device_agent.files import is_private
+from device_agent.ports import KeyStore
+from device_agent.store import CURRENT, load_record
+from device_agent.tls import client_context
+
+_PATIENCE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    text: str
+    hint: str | None = None
+
+
+async def examine(
+    settings: Settings, keys: KeyStore, *, now: datetime, running: bool
+) -> AsyncIterator[Finding]:
+    """Give the findings, in the order in which things depend on each other."""
+    if not settings.state.is_dir():
+        yield _bad("state", f"there is no folder {settings.state}", "device-agent enroll")
+        return
+    try:
+        loaded = load_record(settings.state)
+    except AgentError as error:
+        yield _bad("record", str(error), error.hint)
+        return
+    yield _folder(settings)
+    if loaded is None or loaded.record.life.active is None:
+        yield _bad("record", "the device has no certificate yet", "device-agent enroll")
+        return
+    active = loaded.record.life.active
+    yield _record(damaged=loaded.damaged)
+    yield _key(keys, active)
+    yield _dates(active, now)
+    yield _current(settings, active)
+    yield _agent(running=running)
+    yield await _broker(loaded.record, active)
+
+
+def _good(name: str, text: str) -> Finding:
+    return Finding(name=name, ok=True, text=text)
+
+
+def _bad(name: str, text: str, hint: str | None) -> Finding:
+    return Finding(name=name, ok=False, text=text, hint=hint)
+
+
+def _folder(settings: Settings) -> Finding:
+    if is_private(settings.state):
+        return _good("state", f"{settings.state} is its owner's alone")
+    return _bad("state", f"others may enter {settings.state}", f"chmod 700 {settings.state}")
+
+
+def _record(*, damaged: bool) -> Finding:
+    if not damaged:
+        return _good("record", "the record can be read")
+    return _bad(
+        "record",
+        "the record is damaged, the one before it is used",
+        "look at the disk; the next start of the agent writes the record anew",
+    )
+
+
+def _key(keys: KeyStore, active: Credential) -> Finding:
+    try:
+        held = keys.open(active.key).public_key_der
+    except AgentError as error:
+        return _bad("key", str(error), error.hint)
+    if held != public_key_der(load(read_bundle(active.certificate, most=1)[0])):
+        hint = "device-agent reset, then enroll with a new code"
+        return _bad("key", f"the key {active.key} is not the certificate's", hint)
+    return _good("key", f"the key {active.key} fits the certificate")
+
+
+def _dates(active: Credential, now: datetime) -> Finding:
+    until = f"{active.not_after:%Y-%m-%d %H:%M}Z"
+    if now < active.not_before:
+        return _bad("time", f"the certificate begins later than now, {now:%Y-%m-%d %H:%M}Z", "set the clock")
+    if now >= active.not_after:
+        return _bad("time", f"the certificate ended {until}", "device-agent run asks for the next one")
+    return _good("time", f"the certificate is valid until {until}")
+
+
+def _current(settings: Settings, active: Credential) -> Finding:
+    link = settings.state / CURRENT
+    shown = link / "cert.pem"
+    if shown.is_file() and shown.read_text() == active.certificate:
+        return _good("current", f"{link} holds the certificate in use")
+    hint = "the next start of the agent puts it right"
+    return _bad("current", f"{link} does not hold the certificate in use", hint)
+
+
+def _agent(*, running: bool) -> Finding:
+    if running:
+        return _good("agent", "an agent runs")
+    return _bad("agent", "no agent runs, so nothing is renewed", "device-agent run")
+
+
+async def _broker(record: StoredRecord, active: Credential) -> Finding:
+    """See whether the broker answers and is the one that is trusted; the device's session is left alone."""
+    address = f"{active.broker.host}:{active.broker.port}"
+    try:
+        async with asyncio.timeout(_PATIENCE.total_seconds()):
+            context = client_context(record.servers)
+            _, writer = await asyncio.open_connection(active.broker.host, active.broker.port, ssl=context)
+    except ssl.SSLCertVerificationError as error:
+        why = f"{address} shows a certificate that is not trusted: {error.verify_message}"
+        return _bad("broker", why, "is it the right server, and is the clock right")
+    except TimeoutError:
+        return _bad("broker", f"{address} does not answer in time", "look at the network")
+    except (OSError, AgentError) as error:
+        return _bad("broker", f"{address} cannot be reached: {error}", "look at the network")
+    writer.transport.abort()
+    return _good("broker", f"{address} answers and is trusted")
