@@ -126,15 +126,20 @@ class StationLink:
         call_id = call_id_of(packet)
         if call_id and self._answered and self._answered[0] == call_id:
             return Handled(answer=self._answered[1])
-        reply, refused = self._judge(packet, nonce)
-        answer = encode_answer(packet.header, call_id, reply)
-        if call_id and call_id.session == self._session:
-            self._answered = (call_id, answer)
+        try:
+            call = parse_call(packet)
+        except MalformedMessageError as error:
+            # Not remembered: it may be noise that passed the CRC, and the true call is still to come.
+            return Handled(answer=_refusal(packet, Rc.UNSUPPORTED), refused=str(error))
+        reply, refused = self._judge(call, nonce)
+        answer = encode_answer(packet.header, call.id, reply)
+        if call.id.session == self._session:
+            self._answered = (call.id, answer)
         return Handled(answer=answer, refused=refused)
 
-    def _judge(self, packet: smp.Packet, nonce: bytes) -> tuple[replies.Reply | replies.Refusal, str]:
+    def _judge(self, call: Call, nonce: bytes) -> tuple[replies.Reply | replies.Refusal, str]:
         try:
-            return self._perform(parse_call(packet), nonce), ""
+            return self._perform(call, nonce), ""
         except MalformedMessageError as error:
             return replies.Refusal(rc=Rc.UNSUPPORTED), str(error)
         except TransferError as error:
@@ -257,6 +262,10 @@ class StationLink:
 
 def _rc_of(error: AgentError) -> Rc:
     return next((rc for kind, rc in _RC_OF.items() if isinstance(error, kind)), Rc.STATE)
+
+
+def _refusal(packet: smp.Packet, rc: Rc) -> bytes:
+    return encode_answer(packet.header, call_id_of(packet), replies.Refusal(rc=rc))
 
 
 def _status(report: UnitReport) -> replies.StatusReply:
