@@ -207,7 +207,7 @@ async def _everything(parts: _Parts) -> AsyncIterator[Context]:
         yield context
 
 
-_Broker: TypeAlias = "MosquittoBroker | EmbeddedBroker"
+_Broker: TypeAlias = MosquittoBroker | EmbeddedBroker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +216,7 @@ class _Surroundings:
 
     endpoints: Endpoints
     book: CrlBook
-    broker: "_Broker | None" = None
+    broker: _Broker | None = None
 
 
 @asynccontextmanager

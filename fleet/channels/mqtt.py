@@ -203,15 +203,15 @@ class Consumer:
             self._paused = True
             asyncio.get_running_loop().remove_reader(self._attached)
 
-    def _on_register_write(self, _client: paho.Client, _userdata: object, _socket: paho.SocketLike) -> None:
+    def _on_register_write(self, _client: paho.Client, _userdata: object, _socket: object) -> None:
         if self._attached is not None:
             asyncio.get_running_loop().add_writer(self._attached, self._writable)
 
-    def _on_unregister_write(self, _client: paho.Client, _userdata: object, _socket: paho.SocketLike) -> None:
+    def _on_unregister_write(self, _client: paho.Client, _userdata: object, _socket: object) -> None:
         if self._attached is not None:
             asyncio.get_running_loop().remove_writer(self._attached)
 
-    def _on_socket_close(self, _client: paho.Client, _userdata: object, _socket: paho.SocketLike) -> None:
+    def _on_socket_close(self, _client: paho.Client, _userdata: object, _socket: object) -> None:
         self._detach()
 
     # The socket and the loop.
