@@ -94,7 +94,6 @@ def _general(paths: Paths, *, alarm_after_s: int, guard: Path) -> list[str]:
         # The default of 1000 drops a burst that was acknowledged to its senders.
         "max_queued_messages 100000",
         "max_inflight_messages 256",
-        f"message_size_limit {LARGEST_MESSAGE}",
         f"max_packet_size {LARGEST_MESSAGE + 4096}",
         f"plugin {_one(guard)}",
         f"plugin_opt_rules {_one(paths.rules)}",

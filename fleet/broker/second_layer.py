@@ -17,13 +17,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from device_agent.wire.identity import serial_hex
 from fleet.broker.settings import CanaryFiles
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, UnreachableError
 
 MOST_BYTES = 16 * 1024 * 1024
 _PROBE_SECONDS = 5.0
-_CONNECT = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x05\x00\x06canary"
-"""An MQTT 3.1.1 CONNECT: under TLS 1.3 a client hears of its certificate's fate with the first bytes only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +74,21 @@ def file_text(file: CrlFile, by_issuer: Mapping[x509.Name, x509.CertificateRevoc
     return b"".join(by_issuer[issuer.subject].public_bytes(Encoding.PEM) for issuer in file.issuers)
 
 
+def revoked_keys(
+    by_issuer: Mapping[x509.Name, x509.CertificateRevocationList], issuers: Sequence[x509.Certificate]
+) -> frozenset[tuple[str, str]]:
+    """Return issuer (key identifier) and serial of every certificate that the CRLs name."""
+    return frozenset(
+        (_key_identifier(issuer), serial_hex(entry.serial_number))
+        for issuer in issuers
+        for entry in by_issuer[issuer.subject]
+    )
+
+
+def _key_identifier(issuer: x509.Certificate) -> str:
+    return issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
 def _parse(der: bytes) -> x509.CertificateRevocationList:
     if len(der) > MOST_BYTES:
         raise BadInputError(
@@ -114,6 +128,8 @@ async def probe(canary: CanaryFiles, *, address: str, port: int, host: str, trus
         UnreachableError: the broker does not answer.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Under TLS 1.3 the client's handshake ends before the server has judged it (RFC 8446 4.4.2.4).
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cafile=trust)
         context.load_cert_chain(canary.certificate, canary.key)
@@ -121,7 +137,7 @@ async def probe(canary: CanaryFiles, *, address: str, port: int, host: str, trus
         raise NeedsAttentionError(f"the canary certificate {canary.certificate} cannot be used") from error
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
-            answer = await _show(context, address=address, port=port, host=host)
+            _, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
     except ssl.SSLError as error:
         if "REVOKED" in (error.reason or ""):
             return
@@ -130,18 +146,8 @@ async def probe(canary: CanaryFiles, *, address: str, port: int, host: str, trus
         ) from error
     except (OSError, TimeoutError) as error:
         raise UnreachableError("the broker did not answer the canary") from error
+    writer.transport.abort()
     raise NeedsAttentionError(
-        "the broker reads no CRL: TLS let a revoked certificate through"
-        if answer
-        else "the broker closed the canary's connection without saying why",
+        "the broker reads no CRL: TLS let a revoked certificate through",
         hint="see broker/mosquitto.log in the fleet home; the allowlist still holds",
     )
-
-
-async def _show(context: ssl.SSLContext, *, address: str, port: int, host: str) -> bytes:
-    reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
-    try:
-        writer.write(_CONNECT)
-        return await reader.read(4)
-    finally:
-        writer.transport.abort()

@@ -1,0 +1,168 @@
+"""The driver of the embedded broker: amqtt in our own process, with the same rules, and nothing to install.
+
+For demonstrations and small fleets: it ends with the process, and keeps sessions and messages in memory only.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from fleet.broker.doubt import Doubt
+from fleet.broker.embedded_engine import Engine
+from fleet.broker.embedded_gate import Gate, server_context
+from fleet.broker.embedded_table import BROKER, Connection, Table
+from fleet.broker.second_layer import read_issuers, revoked_keys, verified
+from fleet.broker.service_entry import own_entry
+from fleet.broker.settings import BrokerEndpoints, BrokerFiles, Listeners
+from fleet.errors import UnreachableError
+from fleet.model import Allowlist, AllowlistChange, BrokerEvent, CutOff, Session
+from fleet.ports import Clock
+
+_TICK_SECONDS = 0.5
+_CLEAR_SECONDS = 10.0
+
+
+class EmbeddedBroker:
+    """`BrokerEnforcer` over amqtt. `async with` starts it; leaving ends it."""
+
+    def __init__(
+        self, files: BrokerFiles, listeners: Listeners, *, clock: Clock, crls: Sequence[bytes] = ()
+    ) -> None:
+        """Take the CRLs (DER), if there are any yet."""
+        self._files = files
+        self._listeners = listeners
+        self._clock = clock
+        self._crls = tuple(crls)
+        self._table = Table(own_entry(files.service_certificate), clock=clock)
+        self._doubt = Doubt()
+        self._started_at = clock()
+        self._endpoints: BrokerEndpoints | None = None
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open both listeners.
+
+        Raises:
+            FleetError: a file is not right, or a port is taken.
+        """
+        if self._crls:
+            await self.publish_crls(self._crls)
+        async with contextlib.AsyncExitStack() as stack:
+            engine = Engine(self._table)
+            await engine.start()
+            stack.push_async_callback(engine.shutdown)
+            gate = Gate(self._table, engine)
+            stack.push_async_callback(gate.close)
+            self._endpoints = await self._open(gate)
+            self._doubt.arise("the broker started")
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(group.create_task(self._tick()).cancel)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        await self._stack.__aexit__(kind, error, trace)
+        self._endpoints = None
+
+    @property
+    def endpoints(self) -> BrokerEndpoints:
+        """Where the broker answers, once it is up."""
+        if self._endpoints is None:
+            raise UnreachableError("the broker is not up")
+        return self._endpoints
+
+    async def stop(self) -> None:
+        """Nothing outlives the `async with`."""
+
+    async def replace(self, allowlist: Allowlist) -> None:
+        """Make the whole set the broker's; sessions of all others are dropped."""
+        doubt = self._doubt.number
+        await self._gone(self._table.replace(allowlist))
+        self._doubt.settle(doubt)
+
+    async def change(self, change: AllowlistChange) -> Sequence[CutOff]:
+        """Apply the next change, drop the sessions of what it removes."""
+        started = time.perf_counter()
+        return await self._cut_offs(self._table.change(change), started)
+
+    async def kick(self, name: str) -> Sequence[CutOff]:
+        """Drop the live sessions of a broker name; they may come back."""
+        started = time.perf_counter()
+        named = self._table.named(name)
+        for connection in named:
+            connection.end("kicked")
+        return await self._cut_offs(named, started)
+
+    async def sessions(self) -> Sequence[Session]:
+        """Return the live sessions."""
+        return self._table.sessions()
+
+    async def events(self) -> AsyncIterator[BrokerEvent]:
+        """Yield connections, refusals and ends, in order."""
+        while True:
+            yield await self._table.events.get()
+
+    async def doubtful(self) -> str:
+        """Return, with the reason, as long as there was no whole list."""
+        return await self._doubt.reason()
+
+    async def stamp(self) -> int:
+        """Return the highest stamp handed out so far."""
+        return self._table.stamp
+
+    def age(self) -> timedelta:
+        """Return how long there has been no whole list; its memory is ours, so none is doubted later."""
+        return timedelta() if self._table.listed else self._clock() - self._started_at
+
+    async def publish_crls(self, crls: Sequence[bytes]) -> None:
+        """Refuse what the CRLs name, whatever the allowlist says.
+
+        Raises:
+            BadInputError: a CRL is not right; the earlier ones stay in force.
+        """
+        issuers = (
+            *read_issuers(self._files.operational_issuers),
+            *read_issuers(self._files.bootstrap_issuers),
+        )
+        by_issuer = verified(crls, issuers, now=self._clock())
+        await self._gone(self._table.revoke(revoked_keys(by_issuer, issuers)))
+
+    async def _open(self, gate: Gate) -> BrokerEndpoints:
+        ports: list[int] = []
+        for port, roots in (
+            (self._listeners.operational_port, self._files.operational_roots),
+            (self._listeners.bootstrap_port, self._files.bootstrap_roots),
+        ):
+            context = server_context(certificate=self._files.certificate, key=self._files.key, roots=roots)
+            ports.append(await gate.listen(context, bind=self._listeners.bind, port=port))
+        return BrokerEndpoints(host=self._listeners.host, operational_port=ports[0], bootstrap_port=ports[1])
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self._table.end_expired()
+
+    async def _gone(self, connections: Sequence[Connection]) -> None:
+        try:
+            async with asyncio.timeout(_CLEAR_SECONDS):
+                for connection in connections:
+                    await connection.gone.wait()
+        except TimeoutError as error:
+            raise UnreachableError("the broker does not clear its ended sessions away") from error
+
+    async def _cut_offs(self, connections: Sequence[Connection], started: float) -> tuple[CutOff, ...]:
+        """Wait until each one is gone, and measure."""
+        found: list[CutOff] = []
+        for connection in connections:
+            await self._gone([connection])
+            took_ms = (time.perf_counter() - started) * 1000
+            who = connection.who
+            found.append(CutOff(broker=BROKER, name=who.name, serial=who.serial, cut_off_ms=took_ms))
+        return tuple(found)
