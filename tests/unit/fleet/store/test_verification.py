@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.core.audit import SignedHead, encode_entry
@@ -85,6 +85,7 @@ async def test_an_empty_trail_is_whole() -> None:
         assert (await check(store, None)).is_whole
 
 
+@settings(max_examples=30)
 @given(number=st.integers(0, SIZE - 1), column=st.sampled_from(("action", "actor", "device_id", "serial")))
 async def test_an_entry_that_was_edited_is_named(number: int, column: str) -> None:
     found = await tampered((f"UPDATE audit_entries SET {column} = 'x' WHERE number = ?", (number,)))
@@ -139,6 +140,7 @@ async def test_an_entry_that_was_deleted_with_the_rest_moved_up_is_named(number:
     assert Finding(first=number, last=number, text="changed: it is not what was recorded") in found
 
 
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, SIZE - 1), min_size=2, max_size=2, unique=True))
 async def test_two_entries_that_were_swapped_are_both_named(places: list[int]) -> None:
     one, other = places
