@@ -23,6 +23,8 @@ from aiohttp import web
 from fleet import config as configuration
 from fleet.broker.embedded import EmbeddedBroker
 from fleet.broker.mosquitto import MosquittoBroker, mosquitto_available
+from fleet.broker.mosquitto_config import Paths
+from fleet.broker.mosquitto_process import MosquittoProcess
 from fleet.broker.settings import BrokerFiles, CanaryFiles, Mode
 from fleet.broker.settings import Listeners as BrokerListeners
 from fleet.ca.auditkey import load_audit_signer
@@ -160,7 +162,7 @@ async def _open(stack: AsyncExitStack, home: Home, settings: Config, clock: Cloc
 
 @asynccontextmanager
 async def _admin_only(parts: _Parts) -> AsyncIterator[Context]:
-    """Nothing but the socket in the home."""
+    """Nothing but the socket in the home, and the broker if one was left running."""
     server = parts.config.server
     endpoints = Endpoints(
         host=server.host,
@@ -171,9 +173,23 @@ async def _admin_only(parts: _Parts) -> AsyncIterator[Context]:
     )
     book = CrlBook()
     await make_public(parts.press, book, now=parts.clock())
-    context = _context(parts, _Surroundings(endpoints=endpoints, book=book))
-    async with _admin(context):
+    async with AsyncExitStack() as stack:
+        broker = await _left_running(stack, parts)
+        context = _context(parts, _Surroundings(endpoints=endpoints, book=book, broker=broker))
+        await context.broker.synchronise()
+        await stack.enter_async_context(_admin(context))
         yield context
+
+
+async def _left_running(stack: AsyncExitStack, parts: _Parts) -> MosquittoBroker | None:
+    """Return the broker that goes on while no server runs: what is revoked now must be cut off there too."""
+    if MosquittoProcess(Paths(folder=parts.home.broker)).find() is None:
+        return None
+    broker = await _broker(parts)
+    if not isinstance(broker, MosquittoBroker):
+        return None
+    await stack.enter_async_context(broker)
+    return broker
 
 
 @asynccontextmanager
@@ -187,7 +203,8 @@ async def _everything(parts: _Parts) -> AsyncIterator[Context]:
         # Nothing is being signed yet: what stands as an intent now was left by a crash.
         await parts.store.write(abandon_intents, parts.clock())
         await make_public(parts.press, book, now=parts.clock())
-        broker = await stack.enter_async_context(await _broker(parts))
+        broker = await _broker(parts)
+        await stack.enter_async_context(broker)
         if parts.config.broker.stop_with_server:
             stack.push_async_callback(broker.stop)
         endpoints = Endpoints(
@@ -270,7 +287,9 @@ async def _background(*work: Coroutine[object, object, None]) -> AsyncIterator[N
 async def _broker(parts: _Parts) -> _Broker:
     """Choose the driver, as the configuration says and this machine allows."""
     chosen = parts.config.broker
-    lacking = mosquitto_available() if chosen.driver is not BrokerDriver.EMBEDDED else None
+    lacking = None
+    if chosen.driver is not BrokerDriver.EMBEDDED:
+        lacking = await asyncio.to_thread(mosquitto_available)
     if chosen.driver is BrokerDriver.MOSQUITTO and lacking is not None:
         raise UnreachableError(
             f"Mosquitto with the guard cannot run: {lacking}", hint='or set driver = "embedded" in fleet.toml'

@@ -7,7 +7,7 @@ key is refused here: recovery is another path. Runs inside a unit of work.
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -80,6 +80,8 @@ class Admitted:
     grants: tuple[Grant, ...] = ()
     batch: str = ""
     """Whose use count goes up."""
+    station: str = ""
+    """Which enrolls the unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +147,13 @@ async def _by_station(tx: Transaction, applicant: Applicant, proof: StationProof
     identity = Identity(domain=station.domain, device_id=applicant.device_id)
     device = await load_device(tx, identity) or await _register(tx, station, identity, applicant.at)
     if known := _known_key(device, applicant.key_hash):
-        return Admitted(device=device, code_id=known)
+        return Admitted(device=device, code_id=known, station=station.name)
     record = await load_record(tx, identity)
     if record is None or record.batch not in station.batches:
         raise _refusal(ProblemCode.NOT_ALLOWED, f"{identity.name} is in no batch of station {station.name}")
     if not _is_enrolled(device):
-        return _granted(device, applicant, GrantKind.STATION, source=station.name)
+        granted = _granted(device, applicant, GrantKind.STATION, source=station.name)
+        return replace(granted, station=station.name)
     if not proof.replaces:
         raise _refusal(ProblemCode.NOT_ALLOWED, f"{identity.name} is enrolled already, with another key")
     if proof.replaces not in {row.serial for row in device.certificates}:
@@ -160,6 +163,7 @@ async def _by_station(tx: Transaction, applicant: Applicant, proof: StationProof
         device=device,
         code_id=code_id,
         before=(events.Replace(code_id=code_id),),
+        station=station.name,
         grants=(Grant(code_id=code_id, kind=GrantKind.STATION, source=station.name),),
     )
 

@@ -17,6 +17,7 @@ from fleet.ports import Transaction
 from fleet.ra.admission import (
     RETRY_AFTER_SECONDS,
     AdmissionProof,
+    Admitted,
     Applicant,
     ClaimProof,
     CodeProof,
@@ -31,6 +32,7 @@ from fleet.ra.keys import KeyUse, key_refusal
 from fleet.ra.shown import ShownCertificate
 from fleet.store import claims
 from fleet.store.codes import code_hash
+from fleet.store.stations import StationUnit, record_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +108,26 @@ async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
     if (refusal := await key_refusal(tx, use)) is not None:
         return Judgement(event=event, judged=Judged(verdict=refusal, identity=identity))
     judged = await settle(tx, admitted.device, (*admitted.before, event), circumstances, admitted.grants)
-    if admitted.batch and isinstance(judged.verdict, events.Issue):
-        await claims.use_batch(tx, identity.domain, admitted.batch)
+    if isinstance(judged.verdict, events.Issue):
+        await _count(tx, admitted, judged, applicant)
     return Judgement(event=event, judged=judged)
+
+
+async def _count(tx: Transaction, admitted: Admitted, judged: Judged, applicant: Applicant) -> None:
+    """Note the use of a claim, or the unit of a station."""
+    identity = admitted.device.identity
+    if admitted.batch:
+        await claims.use_batch(tx, identity.domain, admitted.batch)
+    if admitted.station:
+        unit = StationUnit(
+            station=admitted.station,
+            identity=identity,
+            outcome="enrolled",
+            serial=judged.serial,
+            note="",
+            reported_at=applicant.at,
+        )
+        await record_unit(tx, unit)
 
 
 async def _proof_of(context: Context, asker: Asker, request: Enroll, replaces: str) -> AdmissionProof:
