@@ -19,8 +19,8 @@ from fleet.core.events import (
     noted,
     refuse,
 )
-from fleet.core.lineage import make_current, note_drop, raise_alarm
-from fleet.core.renewal import dead
+from fleet.core.lineage import make_current, note_drop, of_key, raise_alarm, standing
+from fleet.core.renewal import answer_again, dead
 from fleet.model import Alarm, Certificate, CertificateState, Device, StaleHandshake
 
 
@@ -38,8 +38,9 @@ def confirm_again(device: Device, certificate: Certificate, request: Confirm) ->
 
 
 def give_up(device: Device, certificate: Certificate, _request: Confirm) -> Decision:
-    """Say that it is dead."""
-    return dead(device, certificate.key_hash)
+    """Say that it is dead; a key that a code admitted may have a newer certificate: give it that one."""
+    newest = standing(of_key(device, certificate.key_hash))
+    return answer_again(device, newest or certificate)
 
 
 def give_up_if_readmitted(device: Device, certificate: Certificate, request: Confirm) -> Decision:

@@ -37,7 +37,7 @@ from fleet.core.events import (
     noted,
     refuse,
 )
-from fleet.core.lineage import admitted, bury_issued, certificate_of, highest_serial, is_off, note_drop, put
+from fleet.core.lineage import admitted, bury, certificate_of, highest_serial, is_off, note_drop, put
 from fleet.core.resolution import act
 from fleet.core.rules import RULES, Rules
 from fleet.model import Certificate, CertificateState, ClientKind, Device
@@ -140,7 +140,7 @@ def signed(
 def _issue(device: Device, intent: Certificate, request: Enroll | Renew) -> Device:
     if device.kind is ClientKind.AGENT or isinstance(request, Enroll):
         # One unconfirmed certificate a device: a newer one proves that the older key was given up.
-        device = bury_issued(device)
+        device = bury(device, frozenset({CertificateState.ISSUED}))
     if isinstance(request, Renew) and intent.parent == device.current:
         # A device that renews by its current certificate has dropped what came before it.
         device = note_drop(device, request.stamp)

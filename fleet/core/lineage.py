@@ -99,16 +99,16 @@ def make_current(device: Device, serial: str, state: CertificateState) -> Device
     return replace(restate(device, after), current=serial)
 
 
-def bury_issued(device: Device) -> Device:
-    """Return the device without unconfirmed certificates."""
-    return restate(
-        device, lambda one: CertificateState.DEAD if one.state is CertificateState.ISSUED else one.state
-    )
+def bury(device: Device, states: frozenset[CertificateState]) -> Device:
+    """Return the device with its certificates in these states dead."""
+    return restate(device, lambda one: CertificateState.DEAD if one.state in states else one.state)
 
 
 def raise_alarm(device: Device, level: Alarm, *, stale: StaleHandshake | None = None) -> Device:
     """Return the device under alarm: nothing unconfirmed outlives it."""
-    return replace(bury_issued(device), alarm=level, stale=stale or device.stale)
+    # Nor does an intent: asked for again after the alarm, it would be new evidence of the old kind.
+    after = bury(device, frozenset({CertificateState.VOID, CertificateState.ISSUED}))
+    return replace(after, alarm=level, stale=stale or device.stale)
 
 
 def note_drop(device: Device, stamp: int) -> Device:

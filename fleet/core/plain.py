@@ -96,8 +96,9 @@ def _judge(device: Device, parent: Certificate, request: Renew) -> Decision:
 def _first_use(device: Device, used: Certificate, issued_before: Callable[[Certificate], bool]) -> Device:
     def after(one: Certificate) -> CertificateState:
         is_sibling = one.state is CertificateState.ISSUED and one.serial != used.serial
-        # Spared: its own children, and what a fresh code brought while the current one was at work.
-        spared = one.parent == used.serial or (one.parent is None and used.serial == device.current)
+        # Spared: its own children, and what a fresh code has brought since it became the current one.
+        is_from_code = one.parent is None and used.serial == device.current and one.serial > used.serial
+        spared = one.parent == used.serial or is_from_code
         return CertificateState.DEAD if is_sibling and issued_before(one) and not spared else one.state
 
     return make_current(restate(device, after), used.serial, _USED.get(used.state, used.state))

@@ -44,7 +44,7 @@ def replay_after_grace(device: Device, parent: Certificate, request: Renew) -> D
     before = standing(of_key(device, request.key_hash))
     if request.via is not Via.RECOVERY or parent.serial != device.current or before is None:
         return refuse(device, ProblemCode.NOT_CURRENT, "the time to renew is over; a new code is needed")
-    return _answer_again(device, before)
+    return answer_again(device, before)
 
 
 def renew_lost_slot(device: Device, parent: Certificate, request: Renew) -> Decision:
@@ -75,7 +75,8 @@ def dead(device: Device, key_hash: str) -> Decision:
     return Decision(device=device, verdict=Dead(key_hash=key_hash, attempt_floor=floor))
 
 
-def _answer_again(device: Device, before: Certificate) -> Decision:
+def answer_again(device: Device, before: Certificate) -> Decision:
+    """Repeat what a key has got, or tell the device to start again with another one."""
     if before.state in _ANSWERED_AGAIN:
         return Decision(device=device, verdict=Replay(serial=before.serial))
     return dead(device, before.key_hash)
@@ -88,7 +89,7 @@ def _judge(device: Device, parent: Certificate, request: Renew) -> Decision:
         return refuse(device, ProblemCode.MALFORMED, "an agent must count its attempts")
     before = standing(of_key(device, request.key_hash))
     if before is not None and before.state is not CertificateState.VOID:
-        return _answer_again(device, before)
+        return answer_again(device, before)
     return _judge_attempt(device, parent, request, request.attempt)
 
 
