@@ -5,6 +5,7 @@ Every method waits for the broker, at most `PATIENCE_S`; nothing is retried or h
 
 import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -131,7 +132,8 @@ class MqttClient:
     async def close(self) -> None:
         """Cut the connection, without a word."""
         self.writer.transport.abort()
-        await asyncio.sleep(0)
+        with suppress(OSError, ssl.SSLError):
+            await self.writer.wait_closed()
 
     def session(self) -> ssl.SSLSession | None:
         """Return the TLS session, to resume it."""
