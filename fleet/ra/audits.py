@@ -42,7 +42,7 @@ async def export(store: Store) -> AsyncIterator[str]:
 
 
 def line(stored: StoredEntry) -> str:
-    """Return an entry as one line of JSON, with its leaf hash."""
+    """Return an entry as one line of JSON, with all that its leaf hash is made of."""
     entry = stored.entry
     members = {
         "number": stored.number,
@@ -52,10 +52,10 @@ def line(stored: StoredEntry) -> str:
         "domain": entry.domain,
         "device_id": entry.device_id,
         "serial": entry.serial,
-        "details": dict(entry.details),
+        "details": [list(detail) for detail in entry.details],
         "leaf_hash": stored.leaf_hash.hex(),
     }
-    return json.dumps({name: value for name, value in members.items() if value not in {"", None}})
+    return json.dumps({name: value for name, value in members.items() if value not in ("", [])})
 
 
 async def verify(store: Store, notary: Notary) -> Verdict:
