@@ -51,5 +51,5 @@ def optional_octets(value: Value) -> bytes | None:
 def _wrong(expected: str, value: Value) -> StoreError:
     found = "NULL" if value is None else type(value).__name__
     return StoreError(
-        f"the store holds {found} where {expected} belongs", hint="restore a backup: fleet ca restore"
+        f"the store holds {found} where {expected} belongs", hint="restore the fleet home from a backup"
     )

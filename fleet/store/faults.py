@@ -32,8 +32,8 @@ _MEANINGS: dict[int, tuple[str, str]] = {
         "the disk failed while the database was used; the last act may or may not have happened",
         "check the disk, then ask again: a repeated request gets the same certificate",
     ),
-    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "restore a backup: fleet ca restore"),
-    sqlite3.SQLITE_NOTADB: ("the file is no database", "restore a backup: fleet ca restore"),
+    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "restore the fleet home from a backup"),
+    sqlite3.SQLITE_NOTADB: ("the file is no database", "restore the fleet home from a backup"),
 }
 
 

@@ -15,7 +15,7 @@ from fleet.ports import Transaction
 from fleet.store import columns
 
 _NAME = re.compile(r"(\d{4})_([a-z_]+)\.sql")
-_RESTORE = "restore a backup: fleet ca restore"
+_RESTORE = "restore the fleet home from a backup"
 _IN_THE_WAY = ("already exists", "duplicate column")
 
 
