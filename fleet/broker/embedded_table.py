@@ -77,8 +77,8 @@ class Table:
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._live: dict[str, Connection] = {}
         self.events: asyncio.Queue[BrokerEvent] = asyncio.Queue()
-        # As the guard counts: later runs are higher, and no run makes 2^30 events a second.
-        self.stamp = int(clock().timestamp()) << 30
+        # Nanoseconds, as the guard counts: no run has that many events, so later ones are higher.
+        self.stamp = int(clock().timestamp() * 1_000_000) * 1000
 
     @property
     def listed(self) -> bool:

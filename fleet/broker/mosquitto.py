@@ -35,6 +35,7 @@ _START_SECONDS = 20.0
 _LOAD_SECONDS = 120.0
 _RELOAD_SECONDS = 10.0
 _CONFIRM_SECONDS = 15.0
+_REVIVE_SECONDS = 1.0
 _POLL_SECONDS = 0.01
 _LONGEST_JOURNAL = 10_000
 _LONGEST_CHANGE = LARGEST_MESSAGE - 1024
@@ -264,7 +265,7 @@ class MosquittoBroker:
         """Prove the list again and again, and bring back what fell."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CONFIRM_SECONDS):
+                async with asyncio.timeout(_CONFIRM_SECONDS if link.up.is_set() else _REVIVE_SECONDS):
                     await link.turned.wait()
             link.turned.clear()
             try:

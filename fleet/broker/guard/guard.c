@@ -204,8 +204,10 @@ static bool configure(struct guard *guard, const struct mosquitto_opt *options, 
     guard->journal_path = strdup(journal);
     guard->alarm_after_s = (int64_t)alarm_after_s;
     guard->confirmed_at = (int64_t)time(NULL);
-    /* Seconds in the high bits: stamps of a later run are higher, and one run has room for 2^30 events a second. */
-    guard->stamp = (uint64_t)time(NULL) << 30;
+    /* Nanoseconds: no run has that many events, so the stamps of a later run are higher. */
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    guard->stamp = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     return guard->list_path != NULL && guard->journal_path != NULL &&
            read_rules(guard, option(options, count, "rules"));
 }
