@@ -1,4 +1,4 @@
-"""A registration authority at work for tests: a real home, its real authority and store, a broker in memory."""
+"""A registration authority at work for tests: real home, authority and store; a broker in memory."""
 
 import asyncio
 import os
@@ -24,7 +24,17 @@ from device_agent.wire.secret import Secret
 from fleet import config
 from fleet.core import events
 from fleet.errors import SequenceGapError, UnreachableError
-from fleet.model import Allowlist, AllowlistChange, AllowlistEntry, BrokerEvent, ClientKind, CutOff, Session
+from fleet.model import (
+    Allowlist,
+    AllowlistChange,
+    AllowlistEntry,
+    BrokerEvent,
+    BrokerEventKind,
+    ClientKind,
+    CutOff,
+    RevocationReason,
+    Session,
+)
 from fleet.ports import Transaction
 from fleet.ra.allowlist import BrokerLink
 from fleet.ra.answer import answer
@@ -33,8 +43,10 @@ from fleet.ra.crls import CrlBook
 from fleet.ra.judging import Circumstances, settle
 from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
+from fleet.ra.observe import observe
 from fleet.ra.presence import Presence
-from fleet.ra.publishing import Press, make_public
+from fleet.ra.revoke import Receipt, revoke
+from fleet.ra.selection import ByDevice
 from fleet.store.codes import Grant, GrantKind, code_hash
 from fleet.store.devices import DeviceRecord, insert_device, load_device
 from fleet.store.sqlite import open_store
@@ -66,7 +78,7 @@ class MemoryBroker:
         self.stamps = 0
         self.crls: tuple[bytes, ...] = ()
         self.fails = False
-        self.happened: asyncio.Queue[BrokerEvent] = asyncio.Queue()
+        self.happened: list[BrokerEvent] = []
 
     async def replace(self, allowlist: Allowlist) -> None:
         self._require_up()
@@ -94,8 +106,8 @@ class MemoryBroker:
         return tuple(self.live)
 
     async def events(self) -> AsyncIterator[BrokerEvent]:
-        while True:
-            yield await self.happened.get()
+        for event in self.happened:
+            yield event
 
     async def doubtful(self) -> str:
         await asyncio.Event().wait()
@@ -188,7 +200,9 @@ class Desk:
     ) -> Proof:
         """Register the device, if it is new, and return the proof of a fresh code for it."""
         secret = Secret(code or uuid4().hex)
-        granting = Granting(identity=identity, secret=secret, at=self.clock(), expires_at=self.clock() + lifetime)
+        granting = Granting(
+            identity=identity, secret=secret, at=self.clock(), expires_at=self.clock() + lifetime
+        )
         await self.context.store.write(grant_code, granting)
         return Proof(kind=ProofKind.CODE, code=secret)
 
@@ -200,6 +214,21 @@ class Desk:
         reply = await answer(self.context, unit.at_bootstrap(), unit.enroll(proof))
         assert isinstance(reply, Issued), reply
         return unit, reply
+
+    async def revoke(self, device_id: str, *, domain: str = "prod") -> Receipt:
+        identity = Identity(domain=domain, device_id=device_id)
+        return await revoke(
+            self.context,
+            ByDevice(identities=(identity,)),
+            reason=RevocationReason.KEY_COMPROMISE,
+            actor="operator:test",
+        )
+
+    async def happens(self, kind: BrokerEventKind, serial: str, *, stamp: int, name: str = "prod:d1") -> None:
+        """Let the broker tell of a connection, and return when it has been judged."""
+        event = BrokerEvent(kind=kind, stamp=stamp, serial=serial, name=name, client_id=name, at=self.clock())
+        self.broker.happened = [event]
+        await observe(self.context, self.broker)
 
     def speaking(self, issued: Issued, *, device_id: str = "d1", domain: str = "prod") -> Asker:
         """Return the asker on the operational listener with this certificate."""
@@ -219,9 +248,7 @@ async def grant_code(tx: Transaction, granting: Granting) -> None:
     device = await load_device(tx, granting.identity)
     assert device is not None
     hashed = code_hash(granting.secret)
-    grant = Grant(
-        code_id=hashed[:32], kind=GrantKind.CODE, code_hash=hashed, expires_at=granting.expires_at
-    )
+    grant = Grant(code_id=hashed[:32], kind=GrantKind.CODE, code_hash=hashed, expires_at=granting.expires_at)
     circumstances = Circumstances(at=granting.at, actor="operator:test")
     await settle(tx, device, (events.Grant(code_id=grant.code_id),), circumstances, (grant,))
 
@@ -235,9 +262,6 @@ async def at_desk(fleet_home: FleetHome, folder: Path, *, toml: str | None = Non
     settings = config.load(home.config) if toml is None else config.parse(toml)
     clock, broker = MovedClock(NOON), MemoryBroker()
     async with open_store(database) as store:
-        book = CrlBook()
-        press = Press(store=store, authority=fleet_home.authority, config=settings)
-        await make_public(press, book, now=clock())
         context = Context(
             fleet=settings.fleet,
             config=settings,
@@ -247,12 +271,16 @@ async def at_desk(fleet_home: FleetHome, folder: Path, *, toml: str | None = Non
             randomness=os.urandom,
             home=home,
             endpoints=Endpoints(
-                host="fleet.example.org", mqtt_port=8883, mqtt_bootstrap_port=8884, https_port=8443, http_port=8080
+                host="fleet.example.org",
+                mqtt_port=8883,
+                mqtt_bootstrap_port=8884,
+                https_port=8443,
+                http_port=8080,
             ),
             broker=BrokerLink(store, (broker,)),
             driver="memory",
             answering=lambda: True,
-            crls=book,
+            crls=CrlBook(),
             presence=Presence(),
             nonces=Nonces(os.urandom(32)),
             by_address=RateLimiter(per_minute=settings.policy.recover_per_minute),

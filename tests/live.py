@@ -20,9 +20,9 @@ from device_agent.wire.messages import Reply, Request
 from device_agent.wire.replies import Confirmed, Issued
 from device_agent.wire.requests import Confirm, Proof, ProofKind
 from device_agent.wire.topics import EnrollTopics, OperationalTopics
-from fleet.ra.initialise import Plan
 from fleet.ra.claims import CodeOrder, create_codes
 from fleet.ra.context import Context
+from fleet.ra.initialise import Plan
 from fleet.service import Listeners, Service, running
 from tests.desk import Unit
 from tests.homes import FleetHome, make_home
@@ -38,7 +38,9 @@ def make_live_home(root: Path, *, driver: str, stop: bool = True) -> FleetHome:
     return made
 
 
-def configure(path: Path, *, driver: str, stop: bool = True, ports: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
+def configure(
+    path: Path, *, driver: str, stop: bool = True, ports: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> None:
     mqtt, bootstrap, https, http = ports
     path.write_text(
         f"""
@@ -98,9 +100,7 @@ class LiveDevice:
 
     def tls(self) -> ssl.SSLContext:
         certificate, key = self.files()
-        return client_context(
-            trust=self.fleet.home.home.server_trust, certificate=certificate, key=key
-        )
+        return client_context(trust=self.fleet.home.home.server_trust, certificate=certificate, key=key)
 
     def files(self) -> tuple[Path, Path]:
         assert self.issued is not None
@@ -145,9 +145,7 @@ class LiveFleet:
     @asynccontextmanager
     async def bootstrap(self, domain: str, client_id: str) -> AsyncIterator[MqttClient]:
         claim = self.home.home.public_claim(domain)
-        tls = client_context(
-            trust=self.home.home.server_trust, certificate=claim.certificate, key=claim.key
-        )
+        tls = client_context(trust=self.home.home.server_trust, certificate=claim.certificate, key=claim.key)
         client = await MqttClient.open(tls, port=self.context.endpoints.mqtt_bootstrap_port)
         try:
             assert await client.connect(client_id) == 0
@@ -184,7 +182,9 @@ async def ask(client: MqttClient, topics: EnrollTopics | OperationalTopics, body
     return messages.parse_reply(message.body)
 
 
-async def post(session: aiohttp.ClientSession, path: str, body: bytes) -> tuple[HTTPStatus, dict[str, object]]:
+async def post(
+    session: aiohttp.ClientSession, path: str, body: bytes
+) -> tuple[HTTPStatus, dict[str, object]]:
     async with session.post(path, data=body, headers={"Content-Type": "application/json"}) as response:
         found: dict[str, object] = json.loads(await response.read())
         return HTTPStatus(response.status), found

@@ -1,12 +1,9 @@
 """The whole service on each broker: devices over real MQTT and HTTPS, relying parties over plain HTTP."""
 
-import asyncio
 import base64
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
@@ -19,11 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from device_agent.wire import messages
-from device_agent.wire.problems import ProblemCode
 from device_agent.wire.proofs import recovery_text
 from device_agent.wire.replies import (
     Confirmed,
-    Dead,
     DoneAck,
     Issued,
     Problem,

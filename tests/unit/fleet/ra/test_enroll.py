@@ -2,14 +2,12 @@
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
-from device_agent.wire.replies import Dead, Issued, Pending, Problem, Reply
+from device_agent.wire.replies import Issued, Problem, Reply
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
 from fleet.model import CertificateState
@@ -17,8 +15,7 @@ from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Listener
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
-from fleet.store.certificates import load_certificate, with_key
-from fleet.store.devices import load_device
+from fleet.store.certificates import with_key
 from tests.desk import Desk, Unit
 
 CLAIM = Proof(kind=ProofKind.CLAIM)
