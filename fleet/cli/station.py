@@ -83,9 +83,7 @@ def list_stations(home: Path, form: Form, *, domain: str | None) -> None:
 @click.option(
     "--port", "ports", multiple=True, required=True, metavar="P", help="A serial port; may be repeated."
 )
-@click.option(
-    "--station", "name", metavar="NAME", help="Which station this is; else local."
-)
+@click.option("--station", "name", metavar="NAME", help="Which station this is; else local.")
 @click.option(
     "--ids",
     type=click.Path(path_type=Path),

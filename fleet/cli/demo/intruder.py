@@ -1,0 +1,143 @@
+"""An MQTT client that tries what it must not, and tells how it was refused."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiomqtt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from fleet.errors import FleetError
+from fleet.files import write_file
+
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a client shows, and what it trusts the broker by."""
+
+    trust: Path
+    certificate: Path | None = None
+    chain: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS context of a client."""
+        context = ssl.create_default_context(cafile=str(self.trust))
+        if self.certificate is not None and self.key is not None:
+            together = self.certificate
+            if self.chain is not None:
+                together = self.key.with_name("shown.pem")
+                write_file(together, self.certificate.read_bytes() + self.chain.read_bytes())
+            context.load_cert_chain(together, self.key)
+        return context
+
+
+def of_device(current: Path, *, trust: Path, scratch: Path) -> Credentials:
+    """Return the credentials that lie in a device's state folder, copied out of it."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    for name in ("cert.pem", "chain.pem", "key.pem"):
+        write_file(scratch / name, (current / name).read_bytes())
+    return Credentials(
+        trust=trust,
+        certificate=scratch / "cert.pem",
+        chain=scratch / "chain.pem",
+        key=scratch / "key.pem",
+    )
+
+
+def self_signed(name: str, *, trust: Path, scratch: Path, now: datetime) -> Credentials:
+    """Return credentials that look like a device's, signed by nobody but themselves."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_file(scratch / "key.pem", plain)
+    write_file(scratch / "cert.pem", certificate.public_bytes(Encoding.PEM))
+    return Credentials(trust=trust, certificate=scratch / "cert.pem", key=scratch / "key.pem")
+
+
+async def refused(credentials: Credentials, port: int, *, client_id: str) -> str:
+    """Try to connect; return how that was refused.
+
+    Raises:
+        FleetError: it was let in, or nobody answered, which is no refusal.
+    """
+    try:
+        async with asyncio.timeout(_SECONDS), _client(credentials, port, client_id) as client:
+            # TLS 1.3: a refusal of the certificate arrives with the first read, after the handshake.
+            await client.subscribe(f"devices/{client_id.replace(':', '/', 1)}/#", qos=1)
+    except TimeoutError as error:
+        raise FleetError(f"{client_id} was neither let in nor refused") from error
+    except ConnectionRefusedError as error:
+        raise FleetError("nobody listens: that is no refusal") from error
+    except (aiomqtt.MqttError, ssl.SSLError, ConnectionError) as error:
+        return _short(error)
+    raise FleetError(f"{client_id} was let in")
+
+
+async def overstep(credentials: Credentials, port: int, *, client_id: str, foreign: str, own: str) -> str:
+    """Connect as who one is, then listen and speak on a foreign topic; end with a word on an own one.
+
+    Returns how the subscription was refused. The broker takes messages of one connection in their order:
+    when the last one was delivered, the first one was judged before it.
+
+    Raises:
+        FleetError: the subscription was granted.
+    """
+    async with asyncio.timeout(_SECONDS), _client(credentials, port, client_id) as client:
+        granted = await _granted(client, foreign)
+        if granted:
+            raise FleetError(f"{client_id} may listen to {foreign}")
+        await client.publish(foreign, b"let me in", qos=1)
+        await client.publish(own, b"my own", qos=1)
+    return "subscription refused, publication dropped"
+
+
+async def _granted(client: aiomqtt.Client, topic: str) -> bool:
+    """MQTT 3.1.1 3.9.3: 0x80 in a SUBACK is a refusal; the library says so by the codes or by an error."""
+    try:
+        codes = await client.subscribe(topic, qos=1)
+    except aiomqtt.MqttError:
+        return False
+    return any((code if isinstance(code, int) else code.value) < 0x80 for code in codes)
+
+
+def _client(credentials: Credentials, port: int, client_id: str) -> aiomqtt.Client:
+    return aiomqtt.Client(
+        "localhost",
+        port,
+        identifier=client_id,
+        tls_context=credentials.context(),
+        clean_session=False,
+        timeout=_SECONDS,
+    )
+
+
+def _short(error: Exception) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return " ".join(str(cause).split())[:80] or type(cause).__name__
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
