@@ -176,6 +176,8 @@ def _conditions(query: AuditQuery) -> tuple[list[str], list[Value]]:
         if value:
             conditions.append(f"{column} = ?")
             values.append(value)
+    if query.serial:
+        conditions.append("serial <> ''")  # said once more, so that the partial index is seen to fit
     if query.action.endswith("*"):
         conditions.append("substr(action, 1, ?) = ?")
         values += [len(query.action) - 1, query.action[:-1]]

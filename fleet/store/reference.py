@@ -20,7 +20,8 @@ _HEAD = """# Database
 
 `fleet.db` in a fleet home is an SQLite database, and anybody may read it with plain SQL while the server
 runs: `sqlite3 -readonly fleet.db`. Write to it through `fleet` alone, for every act belongs into the audit
-trail and onto the brokers' list, and a change by hand in the trail is found by `fleet audit verify` ([how](../explanation/audit.md)).
+trail and onto the brokers' list; what is changed in the trail by hand is found by `fleet audit verify`
+([how](../explanation/audit.md)).
 
 Times are RFC 3339 in UTC, whole seconds; hashes, serials and issuers are lower-case hex; flags are 0 or 1.
 Four questions, and how to ask them:

@@ -1,0 +1,149 @@
+"""Queries that run while a device waits go by an index: none of them reads a whole table."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from device_agent.wire.identity import Identity
+from fleet.ports import Row, Transaction, Value
+from fleet.store import (
+    allowlist,
+    audit,
+    certificates,
+    claims,
+    codes,
+    devices,
+    due,
+    inventory,
+    revocations,
+    waiting,
+)
+from fleet.store.audit import AuditQuery
+from fleet.store.certificates import CertificateQuery
+from fleet.store.due import DueQuery
+from fleet.store.inventory import DeviceQuery
+from fleet.store.revocations import CrlQuery
+from fleet.store.sqlite import memory_store
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+D1 = Identity(domain="prod", device_id="d1")
+LARGE = (
+    "certificates",
+    "devices",
+    "codes",
+    "revocations",
+    "audit_entries",
+    "audit_details",
+    "allowlist_changes",
+)
+
+
+class Explaining:
+    """A transaction that asks for the plan of every query before it runs it."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self.plans: list[str] = []
+
+    async def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        await self._explain(sql, parameters)
+        return await self._tx.execute(sql, parameters)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        await self._tx.execute_many(sql, rows)
+
+    async def fetch_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
+        await self._explain(sql, parameters)
+        return await self._tx.fetch_one(sql, parameters)
+
+    async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        await self._explain(sql, parameters)
+        return await self._tx.fetch_all(sql, parameters)
+
+    async def _explain(self, sql: str, parameters: Sequence[Value]) -> None:
+        plan = await self._tx.fetch_all(f"EXPLAIN QUERY PLAN {sql}", parameters)
+        self.plans += [str(row[3]) for row in plan]
+
+
+async def find_in_batch(tx: Transaction) -> object:
+    return await claims.device_ids(tx, claims.Batch(domain="prod", name="b", created_at=NOW))
+
+
+async def renew(tx: Transaction) -> object:
+    device = await devices.load_device(tx, D1)
+    assert device is not None
+    after = type(device)(identity=D1, suspended=True)
+    return await devices.save_device(tx, device, after=after, at=NOW)
+
+
+Query = Callable[[Transaction], Awaitable[object]]
+
+QUERIES: dict[str, Query] = {
+    "status by serial": lambda tx: certificates.load_certificate(tx, "40"),
+    "by fingerprint": lambda tx: certificates.find_by_fingerprint(tx, "ab"),
+    "reuse of a key": lambda tx: certificates.with_key(tx, "ab"),
+    "lineage": lambda tx: certificates.find_lineage(tx, "40"),
+    "certificates of a device": lambda tx: certificates.list_certificates(
+        tx, CertificateQuery(domain="prod", device_id="d1")
+    ),
+    "certificates by prefix of the name": lambda tx: certificates.list_certificates(
+        tx, CertificateQuery(name_prefix="prod:d")
+    ),
+    "expiring soon": lambda tx: certificates.expiring(tx, CertificateQuery(ends_before=NOW)),
+    "abandoned intents": lambda tx: certificates.abandon_intents(tx, NOW),
+    "load a device": lambda tx: devices.load_device(tx, D1),
+    "save a device": renew,
+    "allowlist of a device": lambda tx: allowlist.of_device(tx, D1),
+    "allowlist of a batch": lambda tx: allowlist.of_batch(tx, "prod", "b"),
+    "changes of the allowlist": lambda tx: allowlist.changes_after(tx, 7),
+    "a page of devices": lambda tx: inventory.list_devices(tx, DeviceQuery(after=("prod", "d1"))),
+    "devices of a domain by prefix": lambda tx: inventory.list_devices(
+        tx, DeviceQuery(domain="prod", prefix="d")
+    ),
+    "ids of a batch": find_in_batch,
+    "a code by its hash": lambda tx: codes.find_code(tx, "ab"),
+    "unconfirmed": lambda tx: due.unconfirmed(tx, DueQuery(before=NOW)),
+    "ended": lambda tx: due.past_end(tx, DueQuery(before=NOW)),
+    "past grace": lambda tx: due.past_grace(tx, DueQuery(before=NOW)),
+    "revocation by serial": lambda tx: revocations.revocation_of(tx, "40"),
+    "entries of a revocation list": lambda tx: revocations.list_revocations(
+        tx, CrlQuery(issuer="1", now=NOW)
+    ),
+    "waiting": lambda tx: waiting.of_device(tx, D1),
+    "append to the trail": lambda tx: audit.append_many(tx, ()),
+    "story of a device": lambda tx: audit.search_newest(tx, AuditQuery(domain="prod", device_id="d1")),
+    "story of a certificate": lambda tx: audit.search(tx, AuditQuery(serial="40")),
+    "newest head": lambda tx: audit.newest_head(tx, "acme"),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+async def test_a_query_reads_no_whole_table(name: str) -> None:
+    async def explain(tx: Transaction, query: Query) -> list[str]:
+        await devices.insert_device(tx, devices.DeviceRecord(identity=D1, registered_at=NOW))
+        explaining = Explaining(tx)
+        await query(explaining)
+        return explaining.plans
+
+    async with memory_store() as store:
+        plans = await store.write(explain, QUERIES[name])
+    assert plans
+    aliases = {"certificates": "c", "devices": "d", "codes": "k", "revocations": "r"}
+    scans = [
+        plan
+        for plan in plans
+        for table in LARGE
+        if plan.split()[:2] in (["SCAN", table], ["SCAN", aliases.get(table, table)]) and "USING" not in plan
+    ]
+    assert scans == []
+
+
+async def test_the_story_of_a_certificate_goes_by_its_serial() -> None:
+    async def explain(tx: Transaction, _argument: None) -> list[str]:
+        explaining = Explaining(tx)
+        await audit.search(explaining, AuditQuery(serial="40"))
+        return explaining.plans
+
+    async with memory_store() as store:
+        assert "audit_by_serial" in (await store.read(explain, None))[0]
