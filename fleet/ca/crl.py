@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.identity import serial_hex
@@ -18,6 +17,7 @@ from fleet.ca.building import key_identifier
 from fleet.ca.issuer import Issuer
 from fleet.ca.signers import hash_of, sign_instead
 from fleet.core.goodkey import certified_key
+from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, FleetError, RefusedError
 
 
@@ -70,7 +70,7 @@ def read_crl(encoded: bytes, issuer: x509.Certificate) -> ReadCrl:
         signed = crl.is_signature_valid(certified_key(issuer.public_key()))
         number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         serials = frozenset(serial_hex(entry.serial_number) for entry in crl)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, RefusedError) as error:
+    except (*UNREADABLE, RefusedError) as error:
         raise BadInputError("the CRL cannot be read", hint="fleet ca crl publishes it anew") from error
     next_update = crl.next_update_utc
     if not signed or crl.issuer != issuer.subject or next_update is None:

@@ -14,6 +14,7 @@ from fleet.ca.issuer import Issuer, fingerprint_of, issuer_id_of, pem_bundle
 from fleet.ca.ocsp import Question, Responder
 from fleet.ca.signers import FileSigner, rehearsal_key
 from fleet.core.goodkey import CertifiedKey, certified_key
+from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.files import telling
 from fleet.home import AuthorityFiles, Home, KeyPairFiles
@@ -204,7 +205,7 @@ def load_certificate(path: Path) -> x509.Certificate:
         content = path.read_bytes()
     try:
         return x509.load_pem_x509_certificate(content)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise BadInputError(f"{path} holds no certificate", hint="restore it from the backup") from error
 
 
@@ -263,7 +264,7 @@ def _signer(files: KeyPairFiles, certificate: x509.Certificate, passphrase: Secr
 def _public_key(certificate: x509.Certificate, path: Path) -> CertifiedKey:
     try:
         return certified_key(certificate.public_key())
-    except (ValueError, RefusedError) as error:
+    except (*UNREADABLE, RefusedError) as error:
         raise BadInputError(f"{path} has a key that is not used here", hint="restore it") from error
 
 

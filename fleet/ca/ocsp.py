@@ -13,7 +13,6 @@ from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
@@ -21,6 +20,7 @@ from cryptography.x509 import ocsp
 from device_agent.wire.identity import serial_hex
 from fleet.ca import der
 from fleet.ca.signers import FileSigner, hash_of
+from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
 from fleet.model import RevocationReason
 
@@ -94,7 +94,7 @@ def read_request(body: bytes) -> Question:
         name_hash, key_hash = request.issuer_name_hash, request.issuer_key_hash
     except NotImplementedError as error:
         raise _malformed("must ask about exactly one certificate") from error
-    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise _malformed("cannot be read") from error
     if not isinstance(algorithm, hashes.SHA1 | hashes.SHA256):
         raise _malformed("must name the issuer by SHA-1 or SHA-256")

@@ -7,16 +7,17 @@ to refuse a request that asks to be somebody else.
 import base64
 import binascii
 import re
+import warnings
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from device_agent.wire.identity import Identity, dns_name
 from device_agent.wire.problems import ProblemCode
 from fleet.core.goodkey import ALL_KEY_TYPES, CertifiedKey, KeyType, certified_key, check_key, key_hash
+from fleet.core.unreadable import UNREADABLE
 from fleet.errors import RefusedError
 
 MAX_CSR_BYTES = 64 * 1024
@@ -26,17 +27,6 @@ _PEM = re.compile(
     rb"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----\s(?P<body>[A-Za-z0-9+/=\s]*)"
     rb"-----END (?P=label)-----\s*"
 )
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    OverflowError,
-    NotImplementedError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
-"""All that the library raises over bytes that it cannot read."""
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
 
@@ -80,8 +70,10 @@ def read_csr(data: str | bytes, *, allowed: frozenset[KeyType] = ALL_KEY_TYPES) 
     der = _der(data.encode("utf-8", "replace") if isinstance(data, str) else data)
     # The library reads extensions and keys when they are asked for: every access stands in here.
     try:
-        return _read(x509.load_der_x509_csr(der), allowed)
-    except _UNREADABLE as error:
+        with warnings.catch_warnings():  # what it reads, but should not, is refused as well
+            warnings.simplefilter("error")
+            return _read(x509.load_der_x509_csr(der), allowed)
+    except (*UNREADABLE, Warning) as error:
         raise _refusal("the request cannot be read as PKCS#10 (RFC 2986)") from error
 
 

@@ -3,6 +3,7 @@
 import base64
 import random
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 
 import cryptography_vectors
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
+from fleet.ca.der import SEQUENCE, content, elements, signed, tlv
 from fleet.core.csr import MAX_CSR_BYTES, Csr, read_csr
 from fleet.core.goodkey import KeyType, key_hash
 from fleet.errors import RefusedError
@@ -219,6 +221,36 @@ def test_another_identity_is_refused(asked: bytes) -> None:
     assert caught.value.code is ProblemCode.BAD_IDENTITY
 
 
+def signed_again(der: bytes, mutate: Callable[[bytes], bytes]) -> bytes:
+    """Return a request whose content was changed before it was signed, so that all of it is read."""
+    tbs, algorithm, _ = elements(der)
+    changed = tlv(SEQUENCE, mutate(content(tbs)))
+    return signed(changed, algorithm=algorithm, signature=KEY.sign(changed, ec.ECDSA(hashes.SHA256())))
+
+
+def test_an_extension_that_the_library_knows_no_name_for_is_refused() -> None:
+    feature = x509.TLSFeature([x509.TLSFeatureType.status_request])
+    spoiled = signed_again(
+        request("d1", extensions=(feature,)),
+        lambda inside: inside.replace(b"\x30\x03\x02\x01\x05", b"\x30\x03\x02\x01\x06"),
+    )
+    assert refusal_of(spoiled).code is ProblemCode.BAD_CSR
+
+
+def test_a_common_name_that_is_too_long_is_refused() -> None:
+    good = request("d" * 64)
+    spoiled = signed_again(
+        good,
+        lambda inside: (
+            inside.replace(b"\x0c\x40" + b"d" * 64, b"\x0c\x41" + b"d" * 65)
+            .replace(b"\x30\x49\x31\x47\x30\x45", b"\x30\x4a\x31\x48\x30\x46")
+            .replace(b"\x30\x4b\x31\x49\x30\x47", b"\x30\x4c\x31\x4a\x30\x48")
+        ),
+    )
+    assert spoiled != good
+    assert refusal_of(spoiled).code is ProblemCode.BAD_CSR
+
+
 def never_breaks(data: bytes) -> None:
     try:
         csr = read_csr(data)
@@ -267,3 +299,35 @@ def test_mutated_requests_never_break_the_reader(
     for mutate in mutations:
         data = mutate(data, chance) or b"\x00"
     never_breaks(data)
+
+
+RICH = request(
+    "d1",
+    dns=("d1.prod.acme", "printer.local"),
+    extensions=(
+        x509.BasicConstraints(ca=False, path_length=None),
+        x509.TLSFeature([x509.TLSFeatureType.status_request]),
+        x509.IssuerAlternativeName(
+            [
+                x509.DirectoryName(x509.Name([])),
+                x509.RFC822Name("a@b"),
+                x509.RegisteredID(NameOID.COUNTRY_NAME),
+            ]
+        ),
+        x509.InhibitAnyPolicy(0),
+        x509.NameConstraints([x509.IPAddress(ip_network("10.0.0.0/8"))], None),
+    ),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_requests_mutated_before_they_were_signed_never_break_the_reader(
+    mutations: list[Callable[[bytes, random.Random], bytes]], chance: random.Random
+) -> None:
+    def mutate(inside: bytes) -> bytes:
+        for one in mutations:
+            inside = one(inside, chance) or b"\x00"
+        return inside
+
+    never_breaks(signed_again(RICH, mutate))
