@@ -20,6 +20,8 @@ from fleet.core.goodkey import certified_key
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, FleetError, RefusedError
 
+_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, RefusedError)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadCrl:
@@ -70,7 +72,7 @@ def read_crl(encoded: bytes, issuer: x509.Certificate) -> ReadCrl:
         signed = crl.is_signature_valid(certified_key(issuer.public_key()))
         number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         serials = frozenset(serial_hex(entry.serial_number) for entry in crl)
-    except (*UNREADABLE, RefusedError) as error:
+    except _UNREADABLE as error:
         raise BadInputError("the CRL cannot be read", hint="fleet ca crl publishes it anew") from error
     next_update = crl.next_update_utc
     if not signed or crl.issuer != issuer.subject or next_update is None:

@@ -28,6 +28,8 @@ _OWN_REALMS = frozenset({FLEET_REALM, BOOTSTRAP_REALM})
 RESERVED_DOMAINS = frozenset({*_OWN_REALMS, *(purpose.value for purpose in Purpose)})
 """No domain has these names: realms of our own, and `<label>.<purpose>.<fleet>` is no device's dNSName."""
 
+_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, RefusedError)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
@@ -264,7 +266,7 @@ def _signer(files: KeyPairFiles, certificate: x509.Certificate, passphrase: Secr
 def _public_key(certificate: x509.Certificate, path: Path) -> CertifiedKey:
     try:
         return certified_key(certificate.public_key())
-    except (*UNREADABLE, RefusedError) as error:
+    except _UNREADABLE as error:
         raise BadInputError(f"{path} has a key that is not used here", hint="restore it") from error
 
 

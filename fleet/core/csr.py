@@ -27,6 +27,7 @@ _PEM = re.compile(
     rb"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----\s(?P<body>[A-Za-z0-9+/=\s]*)"
     rb"-----END (?P=label)-----\s*"
 )
+_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, Warning)
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
 
@@ -73,7 +74,7 @@ def read_csr(data: str | bytes, *, allowed: frozenset[KeyType] = ALL_KEY_TYPES) 
         with warnings.catch_warnings():  # what it reads, but should not, is refused as well
             warnings.simplefilter("error")
             return _read(x509.load_der_x509_csr(der), allowed)
-    except (*UNREADABLE, Warning) as error:
+    except _UNREADABLE as error:
         raise _refusal("the request cannot be read as PKCS#10 (RFC 2986)") from error
 
 

@@ -233,7 +233,7 @@ def device_applicant(identity: Identity, *, fleet: str) -> Applicant:
 
 
 def own_applicant(name: str, *, purpose: Purpose, fleet: str, domain: str = "") -> Applicant:
-    """Return the names of a claim batch, service, operator or station; `name` is in the alphabet of device ids.
+    """Return the names of a claim batch, service, operator or station; `name` is as a device id.
 
     The dNSName is `<label>[.<domain>].<purpose>.<fleet>`.
     """
