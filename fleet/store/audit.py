@@ -63,8 +63,8 @@ async def append(tx: Transaction, entry: AuditEntry) -> int:
 
 async def append_many(tx: Transaction, entries: Sequence[AuditEntry]) -> int:
     """Append entries in their order, return the number of the first one."""
-    frontier = await load_frontier(tx)
-    first = frontier.size
+    before = frontier = await load_frontier(tx)
+    first = before.size
     if not entries:
         return first
     rows: list[Row] = []
@@ -78,7 +78,7 @@ async def append_many(tx: Transaction, entries: Sequence[AuditEntry]) -> int:
     await tx.execute_many(
         "INSERT INTO audit_details (number, position, name, value) VALUES (?, ?, ?, ?)", details
     )
-    await _save_frontier(tx, frontier)
+    await _save_frontier(tx, before, frontier)
     return first
 
 
@@ -187,13 +187,22 @@ def _conditions(query: AuditQuery) -> tuple[list[str], list[Value]]:
     return conditions, values
 
 
-async def _save_frontier(tx: Transaction, frontier: Frontier) -> None:
-    levels = [level for level in range(frontier.size.bit_length() - 1, -1, -1) if frontier.size >> level & 1]
-    await tx.execute("DELETE FROM audit_peaks")
+async def _save_frontier(tx: Transaction, before: Frontier, after: Frontier) -> None:
+    """Write the peaks that are not the same, about two for each entry."""
+    old, new = _by_level(before), _by_level(after)
     await tx.execute_many(
-        "INSERT INTO audit_peaks (level, hash) VALUES (?, ?)",
-        [(level, peak.hex()) for level, peak in zip(levels, frontier.peaks, strict=True)],
+        "DELETE FROM audit_peaks WHERE level = ?", [(level,) for level in old if level not in new]
     )
+    await tx.execute_many(
+        "INSERT INTO audit_peaks (level, hash) VALUES (?, ?)"
+        " ON CONFLICT (level) DO UPDATE SET hash = excluded.hash",
+        [(level, peak) for level, peak in new.items() if old.get(level) != peak],
+    )
+
+
+def _by_level(frontier: Frontier) -> dict[int, str]:
+    levels = [level for level in range(frontier.size.bit_length() - 1, -1, -1) if frontier.size >> level & 1]
+    return {level: peak.hex() for level, peak in zip(levels, frontier.peaks, strict=True)}
 
 
 async def _with_details(tx: Transaction, rows: Sequence[Row]) -> tuple[StoredEntry, ...]:

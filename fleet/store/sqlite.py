@@ -64,6 +64,7 @@ class SqliteStore:
         self._ended = asyncio.Event()
         self._closing = False
         self._keep_at: float | None = None
+        self._is_doubtful = False
 
     async def write(self, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
         """Run a unit of work alone, commit it durably, return its result; see `fleet.ports.Store`."""
@@ -132,11 +133,12 @@ class SqliteStore:
     async def _commit(self, units: list[Unit]) -> None:
         wanted = [unit for unit in units if unit.is_wanted]
         try:
+            if self._is_doubtful:
+                await self._reopen()
             await hop(self._writer, partial(commit, units=wanted, sealing=self._sealing))
         except sqlite3.Error as error:
+            self._is_doubtful = self._is_doubtful or primary_code(error) == sqlite3.SQLITE_IOERR
             _fail(wanted, store_error(error), cause=error)
-            if primary_code(error) == sqlite3.SQLITE_IOERR:
-                await self._reopen()
         except FleetError as error:
             _fail(wanted, error, cause=error)
         except BaseException as error:
@@ -152,6 +154,7 @@ class SqliteStore:
         with contextlib.suppress(sqlite3.Error):
             await self._writer.close()
         self._writer = await connect_writer(self._place)
+        self._is_doubtful = False
 
     async def _note_head(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -162,7 +165,7 @@ class SqliteStore:
 
     async def _keep_head(self) -> None:
         self._keep_at = None
-        if self._sealing is None:
+        if self._sealing is None or self._is_doubtful:
             return
         sealing = self._sealing
         try:
@@ -177,7 +180,8 @@ class SqliteStore:
                 unit.fail(StoreError("the store is closed", hint="start the server again: fleet serve"))
         while not self._readers.empty():
             await self._readers.get_nowait().close()
-        await self._writer.close()
+        with contextlib.suppress(sqlite3.Error):  # what was answered is on the disk already
+            await self._writer.close()
 
 
 @asynccontextmanager

@@ -163,6 +163,20 @@ async def test_after_a_write_that_the_disk_refused_the_store_goes_on(path: Path)
         assert await store.read(names, None) == ["after", "before"]
 
 
+async def test_while_the_disk_stays_broken_each_write_fails_and_then_works_again(path: Path) -> None:
+    away = path.with_name("away.db")
+    async with create_store(path) as store:
+        await store.write(put, ("before", "1"))
+        with file_size_limit(300_000), pytest.raises(StoreError, match="the disk failed"):
+            await store.write(put, ("too much", "x" * 1_000_000))
+        path.rename(away)
+        with pytest.raises(StoreError, match="cannot be opened"):
+            await store.write(put, ("lost", "1"))
+        away.rename(path)
+        await store.write(put, ("after", "1"))
+        assert await store.read(names, None) == ["after", "before"]
+
+
 async def test_who_is_in_a_full_commit_is_told_each(path: Path) -> None:
     async with create_store(path) as store:
         with file_size_limit(200_000):
