@@ -107,7 +107,7 @@ static bool is_part_of(struct span client, struct span name)
     if (span_equals(client, name)) {
         return true;
     }
-    /* `.` stands in no name, so no device can be called as a part of the server is. */
+    /* `.` stands in no device's name, so none can be called as a part of the server is. */
     if (client.length < name.length + 2 || client.length > name.length + 33 ||
         memcmp(client.at, name.at, name.length) != 0 || client.at[name.length] != '.') {
         return false;

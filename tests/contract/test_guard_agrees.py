@@ -1,0 +1,303 @@
+"""The guard's C and our Python are two readings of one rule: they must agree on every input.
+
+The parsers and the rules are compiled by themselves, with the compiler's own checks on, and called directly.
+"""
+
+import ctypes
+import hashlib
+import subprocess
+from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fleet.broker.guard import build
+from fleet.broker.listing import Head, change_text, whole_list
+from fleet.core import access
+from fleet.core.access import Who
+from fleet.model import Allowlist, AllowlistChange, AllowlistEntry, Purpose
+
+pytestmark = pytest.mark.needs("gcc")
+
+GENERATION = "0011223344556677"
+SERIAL = "4" * 32
+KEY_HASH = "ab" * 32
+PURPOSES = (Purpose.DEVICE, Purpose.CLAIM, Purpose.SERVICE)
+PARTS = ("text.c", "rules.c", "allowlist.c", "listing.c")
+STRICT = (
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wshadow",
+    "-Wconversion",
+    "-fsanitize=undefined",
+    "-fno-sanitize-recover",
+)
+DONE = 0
+ROOM_FOR_RULES = 64 * 1024
+
+
+class Span(ctypes.Structure):
+    _fields_: ClassVar = [("at", c_char_p), ("length", c_size_t)]
+
+
+class CWho(ctypes.Structure):
+    _fields_: ClassVar = [("purpose", c_int), ("name", Span), ("serial", Span), ("client", Span)]
+
+
+class CAllowlist(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("generation", c_uint8 * 8),
+        ("sequence", c_uint64),
+        ("count", c_size_t),
+        ("digest", c_uint8 * 32),
+    ]
+
+
+def span(data: bytes) -> Span:
+    return Span(at=data, length=len(data))
+
+
+class Guard:
+    """The parts of the guard that touch no broker."""
+
+    def __init__(self, library: Path) -> None:
+        self.c = ctypes.CDLL(str(library))
+        for name in ("rules_publish", "rules_receive", "rules_subscribe", "rules_client", "rules_read"):
+            getattr(self.c, name).restype = c_bool
+        self.c.listing_read.argtypes = [Span, POINTER(POINTER(CAllowlist))]
+        self.c.listing_change.argtypes = [POINTER(CAllowlist), POINTER(Span), POINTER(c_void_p)]
+        self.c.listing_replay.argtypes = [POINTER(CAllowlist), Span]
+        self.c.allowlist_free.argtypes = [POINTER(CAllowlist)]
+        self.c.listing_free_removed.argtypes = [c_void_p]
+        self.c.rules_read.argtypes = [c_void_p, Span]
+        self.rules = ctypes.create_string_buffer(ROOM_FOR_RULES)
+
+    def reads_rules(self, text: bytes) -> bool:
+        return bool(self.c.rules_read(self.rules, span(text)))
+
+    def allows(self, name: str, who: Who, topic: str) -> bool:
+        return bool(getattr(self.c, name)(self.rules, byref(c_who(who)), topic.encode()))
+
+    def takes_client(self, who: Who) -> bool:
+        return bool(self.c.rules_client(self.rules, byref(c_who(who))))
+
+    def read(self, text: bytes) -> "CList | None":
+        found = POINTER(CAllowlist)()
+        result = self.c.listing_read(span(text), byref(found))
+        assert (result == DONE) == bool(found)
+        return CList(self.c, found) if found else None
+
+
+class CList:
+    def __init__(self, c: ctypes.CDLL, found: "ctypes._Pointer[CAllowlist]") -> None:
+        self.c, self.found = c, found
+
+    def change(self, text: bytes) -> int:
+        removed = c_void_p()
+        result = int(self.c.listing_change(self.found, byref(span(text)), byref(removed)))
+        self.c.listing_free_removed(removed)
+        return result
+
+    def replay(self, text: bytes) -> int:
+        return int(self.c.listing_replay(self.found, span(text)))
+
+    def head(self) -> Head:
+        held = self.found.contents
+        return Head(
+            generation=bytes(held.generation).hex(),
+            sequence=held.sequence,
+            count=held.count,
+            digest=int.from_bytes(bytes(held.digest), "big"),
+        )
+
+    def free(self) -> None:
+        self.c.allowlist_free(self.found)
+
+
+def c_who(who: Who) -> CWho:
+    return CWho(
+        purpose=PURPOSES.index(who.purpose),
+        name=span(who.name.encode()),
+        serial=span(who.serial.encode()),
+        client=span(who.client_id.encode()),
+    )
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Guard:
+    library = tmp_path_factory.mktemp("guard") / "parts.so"
+    sources = [str(build.SOURCES / name) for name in PARTS]
+    command = [
+        "gcc",
+        "-std=c11",
+        "-O1",
+        "-D_GNU_SOURCE",
+        *STRICT,
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(library),
+        *sources,
+    ]
+    subprocess.run([*command, "-lcrypto"], check=True, timeout=120)
+    guard = Guard(library)
+    assert guard.reads_rules(access.compiled().encode())
+    return guard
+
+
+def test_the_whole_guard_compiles_without_a_warning(tmp_path: Path) -> None:
+    assert build.build(tmp_path, flags=("-Werror", "-Wshadow", "-Wconversion")).is_file()
+
+
+# Topics and client ids.
+
+WORDS = (
+    "fleet v1 devices prod lab d1 d1:x d2 enroll request response notice state $share g $fleet guard events"
+)
+LEVEL = st.sampled_from(["", "+", "#", "+x", "x#", SERIAL, KEY_HASH, *WORDS.split()])
+TOPIC = st.lists(LEVEL, min_size=1, max_size=8).map("/".join)
+NAME = st.sampled_from(
+    ["prod:d1", "prod:d1:x", "lab:d2", "batch-1", "fleet-server", ":d1", "prod:", "prod.b", ""]
+)
+CLIENT = NAME | st.sampled_from(
+    [KEY_HASH, KEY_HASH[1:], "fleet-server.a", "fleet-server.", "fleet-server.A", "+", "#"]
+)
+WHO = st.builds(
+    Who,
+    purpose=st.sampled_from(PURPOSES),
+    name=NAME,
+    serial=st.sampled_from([SERIAL, ""]),
+    client_id=CLIENT | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=70),
+)
+DEVICE = Who(purpose=Purpose.DEVICE, name="prod:d1", serial=SERIAL, client_id="prod:d1")
+
+
+@given(WHO, TOPIC | st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), max_size=40))
+@example(DEVICE, "devices/prod/d1/#")
+@example(DEVICE, "devices/prod/d1")
+@example(DEVICE, "")
+def test_both_judge_topics_alike(guard: Guard, who: Who, topic: str) -> None:
+    ours = (access.may_publish(who, topic), access.may_receive(who, topic), access.may_subscribe(who, topic))
+
+    theirs = tuple(
+        guard.allows(name, who, topic) for name in ("rules_publish", "rules_receive", "rules_subscribe")
+    )
+
+    assert theirs == ours
+
+
+@given(WHO)
+def test_both_judge_client_ids_alike(guard: Guard, who: Who) -> None:
+    assert guard.takes_client(who) == (access.why_not(who, keepalive_s=10, clean_session=True) != "client-id")
+
+
+@given(st.binary(max_size=200), st.data())
+def test_rules_that_are_not_ours_are_refused(guard: Guard, garbage: bytes, data: st.DataObject) -> None:
+    good = access.compiled().encode()
+    cut = data.draw(st.integers(min_value=0, max_value=len(good) - 1))
+    spare = Guard.__new__(Guard)
+    spare.c, spare.rules = guard.c, ctypes.create_string_buffer(ROOM_FOR_RULES)
+
+    assert not spare.reads_rules(garbage)
+    assert not spare.reads_rules(good[:cut])
+    assert not spare.reads_rules(good + garbage) or not garbage
+    assert not spare.reads_rules(good[:cut] + b"\x00" + good[cut:])
+
+
+# Lists and changes.
+
+
+def entry(number: int) -> AllowlistEntry:
+    return AllowlistEntry(
+        issuer=f"{number % 3:02x}" * 20,
+        serial=f"{number:032x}",
+        fingerprint=hashlib.sha256(str(number).encode()).hexdigest(),
+        name=f"prod:d{number % 5}",
+        purpose=PURPOSES[number % 3],
+        not_after=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+
+
+NUMBERS = st.sets(st.integers(min_value=1, max_value=400), max_size=200)
+
+
+@given(NUMBERS, st.integers(min_value=0, max_value=2**62))
+def test_both_hold_the_same_list(guard: Guard, numbers: set[int], sequence: int) -> None:
+    allowlist = Allowlist(sequence=sequence, entries=tuple(map(entry, sorted(numbers))))
+    head, text = whole_list(allowlist, generation=GENERATION)
+
+    held = guard.read(text)
+
+    assert held is not None
+    assert held.head() == head
+    held.free()
+
+
+@given(NUMBERS, NUMBERS, st.data())
+def test_both_hold_the_same_list_after_changes(
+    guard: Guard, first: set[int], added: set[int], data: st.DataObject
+) -> None:
+    removed = data.draw(st.sets(st.sampled_from(sorted(first | added)))) if first | added else set()
+    head, text = whole_list(Allowlist(sequence=1, entries=tuple(map(entry, first))), generation=GENERATION)
+    change = AllowlistChange(
+        sequence=2, added=tuple(map(entry, added - first)), removed=tuple(map(entry, removed))
+    )
+    changed = change_text(change, generation=GENERATION)
+    for apply in (CList.change, CList.replay):
+        held = guard.read(text)
+        assert held is not None
+        assert apply(held, changed) == DONE
+        assert held.head() == head.after(change)
+        held.free()
+
+
+@given(NUMBERS, NUMBERS)
+def test_a_change_that_does_not_fit_changes_nothing(guard: Guard, first: set[int], other: set[int]) -> None:
+    allowlist = Allowlist(sequence=1, entries=tuple(map(entry, first)))
+    head, text = whole_list(allowlist, generation=GENERATION)
+    held = guard.read(text)
+    assert held is not None
+    misfits = [
+        AllowlistChange(sequence=3),
+        AllowlistChange(sequence=1),
+        AllowlistChange(sequence=2, added=tuple(map(entry, other - first)), removed=(entry(401),)),
+    ]
+    if first:
+        misfits.append(AllowlistChange(sequence=2, added=tuple(map(entry, {*other, min(first)}))))
+    for misfit in misfits:
+        assert held.change(change_text(misfit, generation=GENERATION)) != DONE
+        assert held.head() == head
+    assert held.change(change_text(AllowlistChange(sequence=2), generation="ff" * 8)) != DONE
+    held.free()
+
+
+@given(NUMBERS, st.data())
+def test_a_text_with_any_byte_wrong_or_missing_is_refused(
+    guard: Guard, numbers: set[int], data: st.DataObject
+) -> None:
+    allowlist = Allowlist(sequence=1, entries=tuple(map(entry, sorted(numbers))))
+    _, text = whole_list(allowlist, generation=GENERATION)
+    place = data.draw(st.integers(min_value=0, max_value=len(text) - 1))
+    other = data.draw(st.integers(min_value=0, max_value=255).filter(lambda byte: byte != text[place]))
+
+    assert guard.read(text[:place] + bytes([other]) + text[place + 1 :]) is None
+    assert guard.read(text[:place]) is None
+    assert guard.read(text[:place] + bytes([other]) + text[place:]) is None
+
+
+@given(st.binary(max_size=400))
+@example(b"fleet-allowlist 1 0011223344556677 1 18446744073709551615\n")
+@example(b"fleet-allowlist 1 0011223344556677 1 20000000\n" + b"x" * 100)
+def test_garbage_is_no_list_and_no_change(guard: Guard, garbage: bytes) -> None:
+    held = guard.read(whole_list(Allowlist(sequence=1), generation=GENERATION)[1])
+    assert held is not None
+
+    assert guard.read(garbage) is None
+    assert held.change(garbage) != DONE
+    assert held.replay(garbage) != DONE or not garbage
+    held.free()

@@ -1,0 +1,176 @@
+"""Topics and client ids: what is whose, and that nothing else is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_agent.wire.identity import Identity
+from fleet.core import access
+from fleet.core.access import Action, Who
+from fleet.model import Purpose
+
+SERIAL = "4" * 32
+KEY_HASH = "ab" * 32
+DEVICE = Who(purpose=Purpose.DEVICE, name="prod:d1", serial=SERIAL, client_id="prod:d1")
+CLAIM = Who(purpose=Purpose.CLAIM, name="batch-1", serial=SERIAL, client_id=KEY_HASH)
+SERVICE = Who(purpose=Purpose.SERVICE, name="fleet-server", serial=SERIAL, client_id="fleet-server.requests")
+
+OWN_PUBLISH = [
+    f"fleet/v1/prod/d1/{SERIAL}/request",
+    "fleet/v1/prod/d1/state",
+    "devices/prod/d1",
+    "devices/prod/d1/a/b",
+]
+OWN_SUBSCRIBE = [
+    f"fleet/v1/prod/d1/{SERIAL}/response",
+    "fleet/v1/prod/d1/notice",
+    "devices/prod/d1/#",
+    "devices/prod/d1/+/x",
+    "devices/prod/d1",
+]
+FOREIGN = [
+    "",
+    "#",
+    "+",
+    "devices/#",
+    "devices/+/d1/#",
+    "devices/prod/#",
+    "devices/prod/+/x",
+    "devices/prod/d2/x",
+    "devices/prod/d11/x",
+    "/devices/prod/d1/x",
+    "devices//d1/x",
+    "fleet/v1/prod/d2/notice",
+    f"fleet/v1/prod/d1/{'5' * 32}/response",
+    f"fleet/v1/prod/d1/{'5' * 32}/request",
+    "fleet/v1/prod/d1/+/response",
+    f"fleet/v1/enroll/{KEY_HASH}/response",
+    "$share/g/devices/prod/d1/#",
+    "$SYS/#",
+    access.CONTROL,
+    access.GUARD_EVENTS,
+]
+
+
+@pytest.mark.parametrize("topic", OWN_PUBLISH)
+def test_a_device_publishes_to_its_own_topics(topic: str) -> None:
+    assert access.may_publish(DEVICE, topic)
+
+
+@pytest.mark.parametrize("topic_filter", OWN_SUBSCRIBE)
+def test_a_device_subscribes_its_own_topics(topic_filter: str) -> None:
+    assert access.may_subscribe(DEVICE, topic_filter)
+
+
+@pytest.mark.parametrize("topic", FOREIGN)
+def test_a_device_reaches_nothing_else(topic: str) -> None:
+    assert not access.may_publish(DEVICE, topic)
+    assert not access.may_receive(DEVICE, topic)
+    assert not access.may_subscribe(DEVICE, topic)
+
+
+def test_a_device_does_not_hear_its_own_requests_nor_send_its_own_answers() -> None:
+    assert not access.may_subscribe(DEVICE, f"fleet/v1/prod/d1/{SERIAL}/request")
+    assert not access.may_publish(DEVICE, f"fleet/v1/prod/d1/{SERIAL}/response")
+    assert not access.may_publish(DEVICE, "fleet/v1/prod/d1/notice")
+
+
+def test_a_claim_has_one_request_and_one_answer() -> None:
+    assert access.may_publish(CLAIM, f"fleet/v1/enroll/{KEY_HASH}/request")
+    assert access.may_subscribe(CLAIM, f"fleet/v1/enroll/{KEY_HASH}/response")
+    assert not access.may_publish(CLAIM, f"fleet/v1/enroll/{'cd' * 32}/request")
+    assert not access.may_subscribe(CLAIM, "fleet/v1/enroll/+/response")
+
+
+@pytest.mark.parametrize(
+    "topic_filter", ["fleet/v1/enroll/+/request", "fleet/v1/+/+/+/request", "fleet/v1/+/+/state"]
+)
+def test_the_service_hears_requests_and_states(topic_filter: str) -> None:
+    assert access.may_subscribe(SERVICE, topic_filter)
+    assert not access.may_subscribe(SERVICE, f"$share/g/{topic_filter}")
+
+
+@pytest.mark.parametrize(
+    "topic_filter", ["#", "fleet/#", "fleet/v1/+/+/+/+", "fleet/v1/+/#", "+/+/+/+/+/request"]
+)
+def test_the_service_hears_no_more_than_it_needs(topic_filter: str) -> None:
+    assert not access.may_subscribe(SERVICE, topic_filter)
+
+
+@pytest.mark.parametrize("purpose", [purpose for purpose in Purpose if access.connect_rule(purpose) is None])
+def test_other_purposes_do_not_connect_and_reach_nothing(purpose: Purpose) -> None:
+    who = Who(purpose=purpose, name="prod:d1", serial=SERIAL, client_id="prod:d1")
+
+    assert access.why_not(who, keepalive_s=10, clean_session=True) == "purpose"
+    assert not any(access.may_publish(who, topic) for topic in [*OWN_PUBLISH, *FOREIGN])
+
+
+@pytest.mark.parametrize(
+    ("who", "client_id", "keepalive_s", "clean", "reason"),
+    [
+        (DEVICE, "prod:d1", 0, False, None),
+        (DEVICE, "prod:d2", 10, True, "client-id"),
+        (CLAIM, KEY_HASH, 15, True, None),
+        (CLAIM, KEY_HASH, 16, True, "keepalive"),
+        (CLAIM, KEY_HASH, 0, True, "keepalive"),
+        (CLAIM, KEY_HASH, 10, False, "session"),
+        (CLAIM, "batch-1", 10, True, "client-id"),
+        (SERVICE, "fleet-server", 10, True, None),
+        (SERVICE, "fleet-server.a-9", 10, True, None),
+        (SERVICE, "fleet-server.", 10, True, "client-id"),
+        (SERVICE, "fleet-server." + "a" * 33, 10, True, "client-id"),
+        (SERVICE, "other", 10, True, "client-id"),
+    ],
+)
+def test_how_each_purpose_connects(
+    who: Who, client_id: str, keepalive_s: int, clean: bool, reason: str | None
+) -> None:
+    asking = Who(purpose=who.purpose, name=who.name, serial=who.serial, client_id=client_id)
+
+    assert access.why_not(asking, keepalive_s=keepalive_s, clean_session=clean) == reason
+
+
+def test_a_device_is_told_the_topics_that_it_may_use() -> None:
+    identity = Identity(domain="prod", device_id="d1")
+
+    publish = access.topics_of(identity, serial=SERIAL, action=Action.PUBLISH)
+    subscribe = access.topics_of(identity, serial=SERIAL, action=Action.SUBSCRIBE)
+
+    assert publish == (f"fleet/v1/prod/d1/{SERIAL}/request", "fleet/v1/prod/d1/state", "devices/prod/d1/#")
+    assert all(access.may_subscribe(DEVICE, topic_filter) for topic_filter in subscribe)
+
+
+def test_every_rule_is_compiled_once() -> None:
+    lines = access.compiled().splitlines()
+
+    assert lines[0] == "fleet-rules 1"
+    assert lines[-1] == f"end {len(lines) - 2}"
+    assert len(lines) - 2 == len(access.CONNECT_RULES) + len(access.TOPIC_RULES)
+    assert all(len(rule.pattern) <= access.LONGEST_PATTERN for rule in access.TOPIC_RULES)
+
+
+def matches(topic_filter: list[str], topic: list[str]) -> bool:
+    """MQTT 3.1.1 4.7, said again and otherwise, for the test."""
+    if topic_filter == ["#"] or (not topic_filter and not topic):
+        return True
+    if not topic_filter:
+        return False
+    if not topic:
+        return topic_filter == ["#"]
+    return topic_filter[0] in {"+", topic[0]} and matches(topic_filter[1:], topic[1:])
+
+
+LEVELS = st.sampled_from(
+    ["fleet", "v1", "prod", "lab", "d1", "d2", SERIAL, "request", "response", "notice", "x", ""]
+)
+FILTERS = st.lists(LEVELS | st.sampled_from(["+", "#", "devices"]), min_size=1, max_size=7)
+TOPICS = st.lists(LEVELS | st.just("devices"), min_size=1, max_size=7)
+
+
+@given(st.sampled_from([DEVICE, CLAIM, SERVICE]), FILTERS, TOPICS)
+def test_whoever_may_subscribe_a_filter_may_receive_all_that_it_matches(
+    who: Who, topic_filter: list[str], topic: list[str]
+) -> None:
+    valid = "#" not in topic_filter[:-1]
+    if valid and matches(topic_filter, topic) and access.may_subscribe(who, "/".join(topic_filter)):
+        assert access.may_receive(who, "/".join(topic))
