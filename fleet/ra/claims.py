@@ -108,6 +108,8 @@ async def create_codes(desk: Desk, order: CodeOrder) -> tuple[NewCode, ...]:
         for identity in order.identities
     )
     sequence = await desk.store.write(_hand_out, _Handout(order=order, codes=made, at=now))
+    if order.replaces:
+        desk.crls.note_change()
     if sequence is not None:
         await desk.broker.reach(sequence)
     return made
@@ -142,6 +144,7 @@ async def revoke_batch(desk: Desk, domain: str, name: str, *, actor: str, reason
     """
     ending = _Ending(name=name, domain=domain, actor=actor, reason=reason, at=desk.clock())
     batch, serials, sequence = await desk.store.write(_close_batch, ending)
+    desk.crls.note_change()
     cut_offs = () if sequence is None else await desk.broker.reach(sequence)
     return ClosedBatch(batch=batch, certificates=serials, cut_offs=cut_offs)
 

@@ -16,8 +16,16 @@ class Brokers(Protocol):
         ...
 
 
+class Lists(Protocol):
+    """The revocation lists, as far as an act has to tell of itself."""
+
+    def note_change(self) -> None:
+        """Something ended that the lists in force may not hold yet."""
+        ...
+
+
 class Desk(Protocol):
-    """Store, time, randomness, brokers and configuration."""
+    """Store, time, randomness, brokers, revocation lists and configuration."""
 
     @property
     def config(self) -> Config: ...
@@ -33,3 +41,6 @@ class Desk(Protocol):
 
     @property
     def broker(self) -> Brokers: ...
+
+    @property
+    def crls(self) -> Lists: ...

@@ -185,7 +185,10 @@ async def require_in_service(tx: Transaction, identity: Identity) -> Device:
 
 async def _perform(desk: Desk, identity: Identity, action: str, *, actor: str, reason: str) -> Outcome:
     act = Act(identity=identity, action=action, actor=actor, reason=reason, at=desk.clock())
-    return await reached(desk, act, await desk.store.write(_WORKS[action], act))
+    sequence = await desk.store.write(_WORKS[action], act)
+    if _WORKS[action] is _retire:
+        desk.crls.note_change()
+    return await reached(desk, act, sequence)
 
 
 async def reached(desk: Desk, act: Act, sequence: int | None) -> Outcome:

@@ -69,7 +69,9 @@ async def remove_operator(desk: Desk, name: str, *, actor: str, reason: str = ""
         RefusedError: nobody would be left who may do everything.
     """
     removal = _Removal(name=name, actor=actor, reason=reason, at=desk.clock())
-    return await desk.store.write(_remove, removal)
+    ended = await desk.store.write(_remove, removal)
+    desk.crls.note_change()
+    return ended
 
 
 async def _add(tx: Transaction, addition: _Addition) -> None:

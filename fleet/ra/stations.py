@@ -85,7 +85,9 @@ async def close_station(desk: Desk, name: str, *, actor: str, reason: str = "") 
         NotFoundError: there is no such station.
     """
     closing = _Closing(name=name, actor=actor, reason=reason, at=desk.clock())
-    return await desk.store.write(_close, closing)
+    ended = await desk.store.write(_close, closing)
+    desk.crls.note_change()
+    return ended
 
 
 async def _add(tx: Transaction, opening: _Opening) -> None:
