@@ -13,6 +13,7 @@ PACKAGES = {
     "gcc": "gcc mosquitto-dev libmosquitto-dev libssl-dev",
     "strace": "strace",
     "tmux": "tmux",
+    "setpriv": "util-linux",
 }
 """Program to the Debian package that brings it."""
 

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from uuid import uuid4
 
 import aiohttp
@@ -39,18 +40,18 @@ def make_live_home(root: Path, *, driver: str, stop: bool = True) -> FleetHome:
 
 
 def configure(
-    path: Path, *, driver: str, stop: bool = True, ports: tuple[int, int, int, int] = (0, 0, 0, 0)
+    path: Path, *, driver: str, stop: bool = True, ports: Mapping[str, int] = MappingProxyType({})
 ) -> None:
-    mqtt, bootstrap, https, http = ports
+    """Write the configuration of a fleet on free ports, but for those that are given."""
     path.write_text(
         f"""
 [fleet]
 name = "acme"
 [server]
-mqtt_port = {mqtt}
-mqtt_bootstrap_port = {bootstrap}
-https_port = {https}
-http_port = {http}
+mqtt_port = {ports.get("mqtt_port", 0)}
+mqtt_bootstrap_port = {ports.get("mqtt_bootstrap_port", 0)}
+https_port = {ports.get("https_port", 0)}
+http_port = {ports.get("http_port", 0)}
 [broker]
 driver = "{driver}"
 stop_with_server = {str(stop).lower()}
@@ -119,7 +120,6 @@ class LiveFleet:
     home: FleetHome
     service: Service
     folder: Path
-    opened: list[MqttClient] = field(default_factory=list)
 
     @property
     def context(self) -> Context:
