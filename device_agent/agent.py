@@ -10,7 +10,7 @@ sends a private key anywhere, and deletes nothing because of a failure.
 import random
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -72,8 +72,8 @@ def now() -> datetime:
 class Agent:
     """One device. Made by `Agent.opened`."""
 
-    def __init__(self, life: Life, settings: Settings, *, ways: Ways) -> None:
-        self._life, self._settings = life, settings
+    def __init__(self, life: Life, settings: Settings, *, ways: Ways, clock: Callable[[], datetime]) -> None:
+        self._life, self._settings, self._clock = life, settings, clock
         self._traffic = Traffic()
         self._signals = Signals()
         presence = Presence(life, self._traffic, signals=self._signals)
@@ -82,7 +82,7 @@ class Agent:
             life,
             asking,
             signals=self._signals,
-            clock=now,
+            clock=clock,
             jitter=random.random,
             first_wait=settings.first_wait,
         )
@@ -91,7 +91,12 @@ class Agent:
     @classmethod
     @contextmanager
     def opened(
-        cls, settings: Settings, *, ways: Ways | None = None, keys: KeyStore | None = None
+        cls,
+        settings: Settings,
+        *,
+        ways: Ways | None = None,
+        keys: KeyStore | None = None,
+        clock: Callable[[], datetime] = now,
     ) -> Iterator["Agent"]:
         """Take the lock and read the record.
 
@@ -103,10 +108,10 @@ class Agent:
             life = Life(
                 store,
                 keys or FileKeyStore(settings.keys),
-                clock=now,
+                clock=clock,
                 new_key_name=lambda: f"k-{secrets.token_hex(8)}",
             )
-            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt))
+            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt), clock=clock)
 
     @property
     def record(self) -> StoredRecord:
@@ -117,7 +122,7 @@ class Agent:
         """Return what this device is now."""
         return status_of(
             self._life.record,
-            now=now(),
+            now=self._clock(),
             running=self._running,
             connected=self._signals.is_connected,
             problem=self._signals.problem,
@@ -158,7 +163,7 @@ class Agent:
             wanted_id=_device_id(device_id) if device_id else "",
             anchors=() if trust_pem is None else tuple(_der(anchor) for anchor in _anchors(trust_pem)),
         )
-        return await serve_station(port, unit, clock=now, options=SerialOptions(baud=baud))
+        return await serve_station(port, unit, clock=self._clock, options=SerialOptions(baud=baud))
 
     async def renew_once(self) -> Status:
         """Renew now and leave; for a device whose agent does not run. Raises `AgentError`."""

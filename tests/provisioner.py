@@ -1,4 +1,4 @@
-"""A server in memory for tests of the agent: the real decisions of the server's core, certificates of a test fleet.
+"""A server in memory for tests of the agent: the server's real core, certificates of a test fleet.
 
 It keeps one device, has no store, and forgets nothing; what the product's server does around its core
 (limits, audit, listeners) is not here.
@@ -6,6 +6,7 @@ It keeps one device, has no store, and forgets nothing; what the product's serve
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -32,7 +33,7 @@ class Provisioner:
     """One fleet, one device."""
 
     def __init__(self, device_id: str = "d1", *, domain: str = "prod", fleet: str = "acme") -> None:
-        self.pki = Pki(fleet=fleet, domains=(domain,))
+        self.pki = _pki(fleet, domain)
         self.identity = Identity(domain=domain, device_id=device_id)
         self.device = lifecycle.decide(Device(identity=self.identity), events.Grant(code_id="c1")).device
         self.pems: dict[str, str] = {}
@@ -213,6 +214,11 @@ def leaf_for(
     if extra is not None:
         builder = builder.add_extension(extra, critical=True)
     return builder.sign(issuer.key, hashes.SHA256())
+
+
+@cache
+def _pki(fleet: str, domain: str) -> Pki:
+    return Pki(fleet=fleet, domains=(domain,))
 
 
 def _key_hash(csr_pem: str) -> str:

@@ -92,6 +92,10 @@ class MemoryNetwork:
         login.sign(b"")
         yield MemoryAsker(self, Heard(route=Route.RECOVERY, serial=_serial_of(login)))
 
+    def follow(self, plan: Iterator[Fault]) -> None:
+        """Let the line fail by this plan from now on."""
+        self._plan = plan
+
     def deliver(self, topic: str, payload: bytes) -> None:
         """Send a message to whoever is connected."""
         for link in self._links:

@@ -1,0 +1,93 @@
+"""What every key store must do; run on each adapter."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from device_agent.core.csr import csr_der, csr_pem
+from device_agent.errors import KeyStoreError
+from device_agent.keys.software import FileKeyStore
+from device_agent.ports import KeyStore, Signer
+from device_agent.wire.identity import Identity
+from tests.pki import Pki, pem_of
+from tests.provisioner import leaf_for
+
+PKI = Pki()
+Opened = Callable[[], KeyStore]
+
+
+@pytest.fixture(params=["files"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
+    """Open the same keys again, as a restarted agent does."""
+    adapters: dict[str, Opened] = {"files": lambda: FileKeyStore(tmp_path / "keys")}
+    return adapters[request.param]
+
+
+def chain_of(signer: Signer) -> str:
+    csr = csr_pem(csr_der("d1", public_key_der=signer.public_key_der, sign=signer.sign))
+    issuer = PKI.devices["prod"]
+    leaf = leaf_for(csr, issuer, Identity(domain="prod", device_id="d1"), serial="4" * 32)
+    return (pem_of(leaf) + pem_of(issuer.certificate)).decode()
+
+
+def test_a_key_is_there_after_a_restart_and_is_the_same(opened: Opened) -> None:
+    made = opened().create("k-1")
+    again = opened().open("k-1")
+    assert (again.name, again.public_key_der) == ("k-1", made.public_key_der)
+    assert opened().names() == ("k-1",)
+
+
+def test_a_signature_verifies_with_the_public_key(opened: Opened) -> None:
+    signer = opened().create("k-1")
+    public_key = load_der_public_key(signer.public_key_der)
+    assert isinstance(public_key, ec.EllipticCurvePublicKey)
+    public_key.verify(signer.sign(b"message"), b"message", ec.ECDSA(hashes.SHA256()))
+
+
+def test_two_keys_are_different(opened: Opened) -> None:
+    keys = opened()
+    assert keys.create("k-1").public_key_der != keys.create("k-2").public_key_der
+
+
+def test_a_name_is_used_once(opened: Opened) -> None:
+    opened().create("k-1")
+    with pytest.raises(KeyStoreError, match="already"):
+        opened().create("k-1")
+
+
+@pytest.mark.parametrize("name", ["", "../k", "K", "a/b", "a" * 65, "k\n"])
+def test_a_name_that_is_none_is_refused(opened: Opened, name: str) -> None:
+    with pytest.raises(KeyStoreError):
+        opened().create(name)
+
+
+def test_a_destroyed_key_is_gone_and_destroying_it_again_is_no_error(opened: Opened) -> None:
+    keys = opened()
+    keys.create("k-1")
+    keys.destroy("k-1")
+    keys.destroy("k-1")
+    assert keys.names() == ()
+    with pytest.raises(KeyStoreError, match="no key"):
+        keys.open("k-1")
+
+
+def test_a_context_is_armed_with_the_key_and_its_chain(opened: Opened) -> None:
+    signer = opened().create("k-1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    signer.arm(context, chain_pem=chain_of(signer))
+
+
+def test_another_keys_chain_does_not_arm_a_context(opened: Opened) -> None:
+    keys = opened()
+    chain = chain_of(keys.create("k-1"))
+    with pytest.raises(KeyStoreError, match="do not fit"):
+        keys.create("k-2").arm(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), chain_pem=chain)
+
+
+def test_a_signer_shows_its_name_and_no_more(opened: Opened) -> None:
+    assert repr(opened().create("k-1")) == "FileSigner('k-1')"
