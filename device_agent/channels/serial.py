@@ -4,6 +4,7 @@ It judges nothing: what may be done stands in `core.station_link`. Needs pyseria
 """
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -119,7 +120,8 @@ def _opened(port: str, baud: int) -> "Iterator[_Line]":
             "pyserial is not installed", hint="pip install 'fleet-provisioning[serial]'"
         ) from error
     try:
-        tty = serial.Serial(port, baud, timeout=0, exclusive=True)
+        # With an inter-byte timeout pyserial sets VMIN to 1; else a read of nothing looks like a hang-up.
+        tty = serial.Serial(port, baud, timeout=0, inter_byte_timeout=0, exclusive=True)
     except (serial.SerialException, OSError) as error:
         raise ChannelError(
             f"cannot open {port}: {_reason(error)}", hint="is it plugged in and free"
@@ -135,7 +137,9 @@ def _opened(port: str, baud: int) -> "Iterator[_Line]":
 
 
 def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else "it is in use by another program"
+    if error.errno in (None, errno.EAGAIN, errno.EBUSY):
+        return "another program has it"
+    return os.strerror(error.errno)
 
 
 class _Line:

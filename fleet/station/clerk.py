@@ -74,6 +74,11 @@ class Clerk:
             await self._ledger.record(hardware_id, number=number, event=UnitEvent.SYNCED)
             yield serial
 
+    async def is_synced(self, hardware_id: str) -> bool:
+        """Return whether the server knows of a unit's newest certificate."""
+        unit = await self._ledger.find(hardware_id)
+        return unit is not None and unit.state is UnitState.SYNCED
+
     async def _recognise(self, hello: HelloReply) -> steps.Decision:
         unit = await self._ledger.find(hello.hardware_id)
         if unit and unit.doubt:

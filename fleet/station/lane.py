@@ -4,12 +4,11 @@ Whatever happens on it stays on it: the lane reports and goes on.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from fleet.errors import FleetError, UnreachableError
+from fleet.errors import BadInputError, FleetError, UnreachableError
 from fleet.station import port as ports
 from fleet.station import steps
 from fleet.station.clerk import Clerk
@@ -70,28 +69,30 @@ class Lane:
         self._floor = floor
         self._last: LaneEvent | None = None
         self._failures = 0
-        self._began = 0.0
 
     async def run(self) -> None:
         """Serve the port for ever."""
         while True:
-            self._tell(LaneEvent(port=self._port, stage=Stage.WAITING, detail="waiting for the port"))
-            while not ports.is_there(self._port):  # noqa: ASYNC110 - nothing tells when a port comes
-                await asyncio.sleep(_REOPEN_SECONDS)
             try:
+                while not ports.is_there(self._port):
+                    self._wait("waiting for the port")
+                    await asyncio.sleep(_REOPEN_SECONDS)
                 with ports.opened(self._port, baud=self._floor.baud) as line:
                     await self._attend(line)
             except ports.UnpluggedError:
                 self._tell(LaneEvent(port=self._port, stage=Stage.UNPLUGGED))
-            except UnreachableError as error:
-                self._tell(LaneEvent(port=self._port, stage=Stage.WAITING, detail=str(error)))
+            except (UnreachableError, BadInputError) as error:
+                self._wait(str(error))
             await asyncio.sleep(_REOPEN_SECONDS)
 
+    def _wait(self, detail: str) -> None:
+        self._tell(LaneEvent(port=self._port, stage=Stage.WAITING, detail=detail))
+
     async def _attend(self, line: ports.Line) -> None:
+        self._wait("waiting for a unit")
         while True:
             driver = SmpDriver(self._floor.begin(), line)
             visit = Visit(self._floor, driver)
-            self._began = time.monotonic()
             try:
                 end = await driver.serve(decide=visit.decide, watch=self._watch)
                 await self._finish(driver, end)
@@ -104,7 +105,7 @@ class Lane:
 
     async def _finish(self, driver: SmpDriver, end: steps.End) -> None:
         if end.step is Step.SILENT:
-            self._tell(LaneEvent(port=self._port, stage=Stage.WAITING, detail="waiting for a unit"))
+            self._wait("waiting for a unit")
             return
         event = self._event(driver, STAGES[end.step], end.detail)
         match end.step:
@@ -155,7 +156,7 @@ class Lane:
             total=total,
             calls=session.caller.calls,
             wire_bytes=driver.wire_bytes,
-            elapsed_ms=round((time.monotonic() - self._began) * 1000),
+            elapsed_ms=round((asyncio.get_running_loop().time() - driver.began) * 1000),
             tofu=session.tofu,
         )
 

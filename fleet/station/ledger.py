@@ -112,9 +112,10 @@ class Ledger:
         """
         with _told(path):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            async with aiosqlite.connect(path, isolation_level=None) as connection:
+        async with aiosqlite.connect(path, isolation_level=None) as connection:
+            with _told(path):
                 await _prepare(connection, path)
-                yield cls(connection, clock)
+            yield cls(connection, clock)
 
     async def find(self, hardware_id: str) -> Unit | None:
         """Return a unit, or None where it was never here."""

@@ -5,6 +5,7 @@ wire that nobody listens to.
 """
 
 import asyncio
+import errno
 import os
 import stat
 import termios
@@ -65,11 +66,11 @@ def opened(port: str, *, baud: int) -> "Iterator[TtyLine]":
             "pyserial is not installed", hint="pip install 'fleet-provisioning[serial]'"
         ) from error
     try:
-        tty = serial.Serial(port, baud, timeout=0, exclusive=True)
+        # With an inter-byte timeout pyserial sets VMIN to 1; else a read of nothing looks like a hang-up.
+        tty = serial.Serial(port, baud, timeout=0, inter_byte_timeout=0, exclusive=True)
     except (serial.SerialException, OSError) as error:
-        reason = os.strerror(error.errno) if error.errno else "another program has it"
         raise UnreachableError(
-            f"cannot open {port}: {reason}", hint="is it plugged in, free and yours"
+            f"cannot open {port}: {_reason(error)}", hint="is it plugged in, free and yours"
         ) from error
     except ValueError as error:
         raise UsageError(f"{port} cannot be set to {baud} baud") from error
@@ -79,6 +80,12 @@ def opened(port: str, *, baud: int) -> "Iterator[TtyLine]":
     finally:
         line.close()
         tty.close()
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (None, errno.EAGAIN, errno.EBUSY):
+        return "another program has it"
+    return os.strerror(error.errno)
 
 
 class TtyLine:

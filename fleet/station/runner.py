@@ -62,14 +62,21 @@ class Station:
             report(event)
             self._untold[event.serial] = event
             await self._sync(report)
+            if await self._clerk.is_synced(event.hardware_id):
+                # Another lane told the server of this one, between its commit and this event.
+                self._tell(event.serial, report)
 
         floor = Floor(
             clerk=self._clerk, begin=self._begin, report=report, committed=committed, baud=self._baud
         )
-        async with asyncio.TaskGroup() as group:
-            for port in dict.fromkeys(ports):
-                group.create_task(Lane(port, floor).run())
-            group.create_task(self._sync_for_ever(report))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for port in dict.fromkeys(ports):
+                    group.create_task(Lane(port, floor).run())
+                group.create_task(self._sync_for_ever(report))
+        except ExceptionGroup as errors:
+            # Only what ends the whole station comes here, such as a speed that no port has.
+            raise errors.exceptions[0] from errors
 
     def _begin(self) -> Session:
         return Session(
@@ -89,8 +96,11 @@ class Station:
         async with self._turn:
             try:
                 async for serial in self._clerk.sync():
-                    event = self._untold.pop(serial, None)
-                    if event:
-                        report(replace(event, stage=Stage.SYNCED))
+                    self._tell(serial, report)
             except FleetError as error:
                 _log.warning("the server was not told of what was committed yet: %s", error)
+
+    def _tell(self, serial: str, report: Callable[[LaneEvent], None]) -> None:
+        event = self._untold.pop(serial, None)
+        if event:
+            report(replace(event, stage=Stage.SYNCED))

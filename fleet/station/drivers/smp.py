@@ -25,11 +25,16 @@ _MISSED_LOOKS = 3
 
 
 class SmpDriver:
-    """One session on one line. `wire_bytes` counts what went both ways."""
+    """One session on one line.
+
+    `wire_bytes` counts what went both ways and `began` is the time of the event loop, both from the HELLO
+    that was answered.
+    """
 
     def __init__(self, session: Session, line: Line) -> None:
         self.session = session
         self.wire_bytes = 0
+        self.began = 0.0
         self._line = line
         self._decoder = Decoder()
 
@@ -70,6 +75,8 @@ class SmpDriver:
             missed = 0 if answers else missed + 1
 
     async def _call(self, send: steps.Send) -> steps.Effect:
+        if self.session.step is steps.Step.HELLO:
+            self.wire_bytes, self.began = 0, asyncio.get_running_loop().time()
         await self._send(send)
         effect: steps.Effect | None = await self._hear(send.seconds, self.session.received)
         return self.session.timed_out() if effect is None else effect
