@@ -4,24 +4,20 @@ It never guesses: an unknown key, an unknown mode or a value out of its bounds i
 and it holds no secret, so that the file can be shown and kept under version control.
 """
 
-import difflib
-import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from fleet.errors import BadInputError
+from fleet.toml_section import Section, Where
 
 _MAX_BYTES = 256 * 1024
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?", re.ASCII)
-
-_Word = TypeVar("_Word", bound=StrEnum)
+_PORTS = (0, 65535)
 
 
 class BrokerDriver(StrEnum):
@@ -154,7 +150,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         members = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInputError(f"{source}: {error}", hint="see https://toml.io for the syntax") from error
-    top = _Section(members, where=_Where(source=source, text=text), path=())
+    top = Section(members, where=Where(source=source, text=text), path=())
     config = Config(
         fleet=_fleet_name(top.section("fleet")),
         domains=_domains(top),
@@ -207,13 +203,13 @@ def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fleet_name(section: "_Section") -> str:
+def _fleet_name(section: Section) -> str:
     name = section.label("name")
     section.close()
     return name
 
 
-def _domains(top: "_Section") -> tuple[DomainConfig, ...]:
+def _domains(top: Section) -> tuple[DomainConfig, ...]:
     table = top.section("domains")
     found = tuple(_domain(table.section(name), name) for name in table.names())
     if not found:
@@ -221,7 +217,7 @@ def _domains(top: "_Section") -> tuple[DomainConfig, ...]:
     return found
 
 
-def _domain(section: "_Section", name: str) -> DomainConfig:
+def _domain(section: Section, name: str) -> DomainConfig:
     try:
         parse_domain(name)
     except MalformedMessageError as error:
@@ -237,7 +233,7 @@ def _domain(section: "_Section", name: str) -> DomainConfig:
     return domain
 
 
-def _server(section: "_Section") -> ServerConfig:
+def _server(section: Section) -> ServerConfig:
     default = ServerConfig()
     server = ServerConfig(
         bind=section.host("bind", default.bind),
@@ -257,7 +253,7 @@ def _server(section: "_Section") -> ServerConfig:
     return server
 
 
-def _broker(section: "_Section") -> BrokerConfig:
+def _broker(section: Section) -> BrokerConfig:
     default = BrokerConfig()
     broker = BrokerConfig(
         driver=section.word("driver", default.driver, words=BrokerDriver),
@@ -270,7 +266,7 @@ def _broker(section: "_Section") -> BrokerConfig:
     return broker
 
 
-def _policy(section: "_Section") -> PolicyConfig:
+def _policy(section: Section) -> PolicyConfig:
     default = PolicyConfig()
     policy = PolicyConfig(
         grace_days=section.integer("grace_days", default.grace_days, bounds=(0, 3650)),
@@ -285,136 +281,3 @@ def _policy(section: "_Section") -> PolicyConfig:
     )
     section.close()
     return policy
-
-
-_PORTS = (0, 65535)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Where:
-    """Finds the line of a key again: tomllib tells values, not where they stood."""
-
-    source: str
-    text: str
-
-    def line(self, path: Sequence[str], key: str | None) -> int | None:
-        """Return the line of `key` in the section `path`, or of its header, or None."""
-        section: tuple[str, ...] = ()
-        header: int | None = None if path else 1
-        for number, line in enumerate(self.text.splitlines(), start=1):
-            if (found := _header(line)) is not None:
-                section = found
-                if section[: len(path)] == tuple(path):
-                    header = header or number
-                    if key is not None and section[len(path) :][:1] == (key,):
-                        return number
-            elif key is not None and (*section, *_key(line)) == (*path, key):
-                return number
-        return header
-
-
-def _header(line: str) -> tuple[str, ...] | None:
-    match = re.match(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(?:#.*)?$", line)
-    return None if match is None else _parts(match.group(1))
-
-
-def _key(line: str) -> tuple[str, ...]:
-    match = re.match(r"\s*([^#=]+?)\s*=", line)
-    return () if match is None else _parts(match.group(1))
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
-
-
-class _Section:
-    """The members of one table; what was not asked for when it is closed is unknown, and refused."""
-
-    __slots__ = ("_asked", "_members", "_path", "_where")
-
-    def __init__(self, members: Mapping[str, object], *, where: _Where, path: tuple[str, ...]) -> None:
-        self._members = members
-        self._where = where
-        self._path = path
-        self._asked: list[str] = []
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names of all members."""
-        return tuple(self._members)
-
-    def section(self, name: str) -> "_Section":
-        """Return a table inside this one; absent counts as empty."""
-        value = self._take(name)
-        if value is None:
-            value = {}
-        if not isinstance(value, dict):
-            raise self.error(name, f"{name} must be a table", hint=f"write [{'.'.join((*self._path, name))}]")
-        return _Section(value, where=self._where, path=(*self._path, name))
-
-    def label(self, name: str) -> str:
-        """Return a name that is a DNS label; it must be there."""
-        value = self._take(name)
-        try:
-            return parse_domain(value)
-        except MalformedMessageError as error:
-            raise self.error(name, f"{name}: {error}", hint=f'such as {name} = "acme"') from error
-
-    def host(self, name: str, default: str) -> str:
-        """Return a host name or an IP address."""
-        value = self._take(name)
-        if value is None:
-            return default
-        if isinstance(value, str) and _HOST.fullmatch(value):
-            return value
-        raise self.error(name, f"{name} must be a host name or an address", hint=f'such as "{default}"')
-
-    def integer(self, name: str, default: int, *, bounds: tuple[int, int]) -> int:
-        """Return an integer in a closed range."""
-        value = self._take(name)
-        if value is None:
-            return default
-        lowest, highest = bounds
-        if isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest:
-            return value
-        raise self.error(
-            name, f"{name} must be an integer from {lowest} to {highest}", hint=f"the default is {default}"
-        )
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        """Return true or false."""
-        value = self._take(name)
-        if value is None:
-            return default
-        if isinstance(value, bool):
-            return value
-        raise self.error(name, f"{name} must be true or false", hint=f"the default is {str(default).lower()}")
-
-    def word(self, name: str, default: _Word, *, words: type[_Word]) -> _Word:
-        """Return one of the words of an enumeration."""
-        value = self._take(name)
-        if value is None:
-            return default
-        if isinstance(value, str) and value in {word.value for word in words}:
-            return words(value)
-        raise self.error(
-            name, f"{name} must be one of {', '.join(words)}", hint=f"the default is {default.value}"
-        )
-
-    def close(self) -> None:
-        """Refuse what nobody asked for."""
-        for name in self._members:
-            if name not in self._asked:
-                near = difflib.get_close_matches(name, self._asked, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(self._asked)}"
-                place = f"[{'.'.join(self._path)}]" if self._path else "the file"
-                raise self.error(name, f"unknown key {name!r} in {place}", hint=hint)
-
-    def error(self, name: str | None, message: str, *, hint: str) -> BadInputError:
-        """Return the error for a member of this table, with its file and line."""
-        line = self._where.line(self._path, name)
-        place = self._where.source if line is None else f"{self._where.source}:{line}"
-        return BadInputError(f"{place}: {message}", hint=hint)
-
-    def _take(self, name: str) -> object:
-        self._asked.append(name)
-        return self._members.get(name)

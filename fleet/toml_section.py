@@ -1,0 +1,149 @@
+"""Reads the members of a TOML table one by one, each with its type and bounds; what is left over is refused.
+
+Errors name file and line. It never repeats a value in an error: the file could hold what it should not.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from device_agent.wire.identity import parse_domain
+from device_agent.wire.problems import MalformedMessageError
+from fleet.errors import BadInputError
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?", re.ASCII)
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Finds the line of a key again: tomllib tells values, not where they stood."""
+
+    source: str
+    text: str
+
+    def line(self, path: Sequence[str], key: str | None) -> int | None:
+        """Return the line of `key` in the section `path`, or of its header, or None."""
+        section: tuple[str, ...] = ()
+        header: int | None = None if path else 1
+        for number, line in enumerate(self.text.splitlines(), start=1):
+            if (found := _header(line)) is not None:
+                section = found
+                if section[: len(path)] == tuple(path):
+                    header = header or number
+                    if key is not None and section[len(path) :][:1] == (key,):
+                        return number
+            elif key is not None and (*section, *_key(line)) == (*path, key):
+                return number
+        return header
+
+
+def _header(line: str) -> tuple[str, ...] | None:
+    match = re.match(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(?:#.*)?$", line)
+    return None if match is None else _parts(match.group(1))
+
+
+def _key(line: str) -> tuple[str, ...]:
+    match = re.match(r"\s*([^#=]+?)\s*=", line)
+    return () if match is None else _parts(match.group(1))
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+class Section:
+    """The members of one table; what was not asked for when it is closed is unknown, and refused."""
+
+    __slots__ = ("_asked", "_members", "_path", "_where")
+
+    def __init__(self, members: Mapping[str, object], *, where: Where, path: tuple[str, ...]) -> None:
+        self._members = members
+        self._where = where
+        self._path = path
+        self._asked: list[str] = []
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all members."""
+        return tuple(self._members)
+
+    def section(self, name: str) -> "Section":
+        """Return a table inside this one; absent counts as empty."""
+        value = self._take(name)
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            raise self.error(name, f"{name} must be a table", hint=f"write [{'.'.join((*self._path, name))}]")
+        return Section(value, where=self._where, path=(*self._path, name))
+
+    def label(self, name: str) -> str:
+        """Return a name that is a DNS label; it must be there."""
+        value = self._take(name)
+        try:
+            return parse_domain(value)
+        except MalformedMessageError as error:
+            raise self.error(name, f"{name}: {error}", hint=f'such as {name} = "acme"') from error
+
+    def host(self, name: str, default: str) -> str:
+        """Return a host name or an IP address."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and _HOST.fullmatch(value):
+            return value
+        raise self.error(name, f"{name} must be a host name or an address", hint=f'such as "{default}"')
+
+    def integer(self, name: str, default: int, *, bounds: tuple[int, int]) -> int:
+        """Return an integer in a closed range."""
+        value = self._take(name)
+        if value is None:
+            return default
+        lowest, highest = bounds
+        if isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest:
+            return value
+        raise self.error(
+            name, f"{name} must be an integer from {lowest} to {highest}", hint=f"the default is {default}"
+        )
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return true or false."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, bool):
+            return value
+        raise self.error(name, f"{name} must be true or false", hint=f"the default is {str(default).lower()}")
+
+    def word(self, name: str, default: _Word, *, words: type[_Word]) -> _Word:
+        """Return one of the words of an enumeration."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in {word.value for word in words}:
+            return words(value)
+        raise self.error(
+            name, f"{name} must be one of {', '.join(words)}", hint=f"the default is {default.value}"
+        )
+
+    def close(self) -> None:
+        """Refuse what nobody asked for."""
+        for name in self._members:
+            if name not in self._asked:
+                near = difflib.get_close_matches(name, self._asked, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(self._asked)}"
+                place = f"[{'.'.join(self._path)}]" if self._path else "the file"
+                raise self.error(name, f"unknown key {name!r} in {place}", hint=hint)
+
+    def error(self, name: str | None, message: str, *, hint: str) -> BadInputError:
+        """Return the error for a member of this table, with its file and line."""
+        line = self._where.line(self._path, name)
+        place = self._where.source if line is None else f"{self._where.source}:{line}"
+        return BadInputError(f"{place}: {message}", hint=hint)
+
+    def _take(self, name: str) -> object:
+        self._asked.append(name)
+        return self._members.get(name)
