@@ -47,6 +47,7 @@ from fleet.ra.nonces import Nonces
 from fleet.ra.observe import observe
 from fleet.ra.presence import Presence
 from fleet.ra.publishing import Press, make_for_brokers, make_public
+from fleet.ra.turns import Turns
 from fleet.store.certificates import abandon_intents
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
@@ -328,6 +329,7 @@ def _context(
         crls=surroundings.book,
         presence=Presence(),
         nonces=Nonces(secrets.token_bytes(32)),
+        turns=Turns(),
         by_address=RateLimiter(per_minute=policy.recover_per_minute),
         by_device=RateLimiter(per_minute=policy.recover_per_minute),
     )

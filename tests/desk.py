@@ -47,6 +47,7 @@ from fleet.ra.observe import observe
 from fleet.ra.presence import Presence
 from fleet.ra.revoke import Receipt, revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.turns import Turns
 from fleet.store.codes import Grant, GrantKind, code_hash
 from fleet.store.devices import DeviceRecord, insert_device, load_device
 from fleet.store.sqlite import open_store
@@ -283,6 +284,7 @@ async def at_desk(fleet_home: FleetHome, folder: Path, *, toml: str | None = Non
             crls=CrlBook(),
             presence=Presence(),
             nonces=Nonces(os.urandom(32)),
+            turns=Turns(),
             by_address=RateLimiter(per_minute=settings.policy.recover_per_minute),
             by_device=RateLimiter(per_minute=settings.policy.recover_per_minute),
         )

@@ -82,6 +82,8 @@ class Admitted:
     """Whose use count goes up."""
     station: str = ""
     """Which enrolls the unit."""
+    replaces: str = ""
+    """Serial of the generation that it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,7 @@ async def _by_station(tx: Transaction, applicant: Applicant, proof: StationProof
         device=device,
         code_id=code_id,
         before=(events.Replace(code_id=code_id),),
+        replaces=proof.replaces,
         station=station.name,
         grants=(Grant(code_id=code_id, kind=GrantKind.STATION, source=station.name),),
     )

@@ -18,6 +18,7 @@ from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
 from fleet.ra.presence import Presence
 from fleet.ra.shown import ShownCertificate
+from fleet.ra.turns import Turns
 
 
 class Listener(StrEnum):
@@ -87,5 +88,6 @@ class Context:
     crls: CrlBook
     presence: Presence
     nonces: Nonces
+    turns: Turns
     by_address: RateLimiter
     by_device: RateLimiter

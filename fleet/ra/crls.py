@@ -2,6 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
+
+
+class Missing(Enum):
+    """The two kinds of lists."""
+
+    PUBLIC = "public"
+    FOR_BROKERS = "for brokers"
+    """What was revoked for cause alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,25 +29,24 @@ class CrlBook:
 
     def __init__(self) -> None:
         self._published: dict[str, PublishedCrl] = {}
-        self._changes = 0
-        self._published_changes = 0
+        self._missing: set[Missing] = set()
 
     def note_change(self) -> None:
-        """Something ended that the lists in force may not hold yet."""
-        self._changes += 1
+        """Something was revoked for cause: every list misses it."""
+        self._missing |= set(Missing)
 
-    def begin(self) -> int:
-        """Return what to hand to `finish` when lists made from now on are in force."""
-        return self._changes
+    def note_superseded(self) -> None:
+        """Something ended that only the public lists name."""
+        self._missing.add(Missing.PUBLIC)
 
-    def finish(self, begun: int) -> None:
-        """The lists in force hold all that had ended at `begin`."""
-        self._published_changes = max(self._published_changes, begun)
+    def begin(self, made: Missing) -> None:
+        """Lists of this kind are made from what stands now; what ends from here on is missing again."""
+        self._missing.discard(made)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether something ended since the lists in force were made."""
-        return self._changes > self._published_changes
+    def missing(self) -> frozenset[Missing]:
+        """Which lists miss something that ended since they were made."""
+        return frozenset(self._missing)
 
     def put(self, crl: PublishedCrl) -> None:
         """Take a list into force, unless a newer one is."""

@@ -70,15 +70,22 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
         device_id=request.device_id, key_hash=csr.key_hash, proof=proof, address=asker.address, at=now
     )
     case = EnrollCase(applicant=applicant, csr=csr, fleet=context.fleet, circumstances=circumstances)
+    async with context.turns.of(csr.key_hash):
+        return await _decide(context, request, case)
+
+
+async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:
     outcome = await context.store.write(judge_enroll, case)
     if isinstance(outcome, Waits):
         return Pending(id=request.id, retry_after_seconds=RETRY_AFTER_SECONDS, code=outcome.short_code)
+    if outcome.replaced:
+        context.crls.note_change()
     asked = Asked(
         message_id=request.id,
-        csr=csr,
+        csr=case.csr,
         anchors=request.anchors,
         event=outcome.event,
-        circumstances=circumstances,
+        circumstances=case.circumstances,
     )
     return await fulfil(context, outcome.judged, asked)
 
@@ -89,6 +96,8 @@ class Judgement:
 
     event: events.Enroll
     judged: Judged
+    replaced: bool = False
+    """Earlier certificates of the device were revoked with it."""
 
 
 async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
@@ -110,7 +119,7 @@ async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
     judged = await settle(tx, admitted.device, (*admitted.before, event), circumstances, admitted.grants)
     if isinstance(judged.verdict, events.Issue):
         await _count(tx, admitted, judged, applicant)
-    return Judgement(event=event, judged=judged)
+    return Judgement(event=event, judged=judged, replaced=bool(admitted.replaces))
 
 
 async def _count(tx: Transaction, admitted: Admitted, judged: Judged, applicant: Applicant) -> None:

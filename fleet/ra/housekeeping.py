@@ -12,6 +12,7 @@ from fleet.core import events
 from fleet.errors import FleetError
 from fleet.ports import Work
 from fleet.ra.context import Context
+from fleet.ra.crls import Missing
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.publishing import make_public, press_of, publish
@@ -77,8 +78,8 @@ async def refresh_lists(context: Context) -> None:
     now = context.clock()
     half = context.config.policy.crl_lifetime / 2
     oldest = min((crl.next_update for crl in context.crls.all()), default=now)
-    if oldest - now < half:
+    if oldest - now < half or Missing.FOR_BROKERS in context.crls.missing:
         await publish(context)
-    elif context.crls.is_behind:
+    elif Missing.PUBLIC in context.crls.missing:
         # What was superseded is for relying parties; the brokers' own lists hold what was revoked for cause.
         await make_public(press_of(context), context.crls, now=now)

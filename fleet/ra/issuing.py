@@ -66,7 +66,7 @@ async def follow(context: Context, judged: Judged) -> None:
         _log.error("%s: %s, an operator must look", judged.identity.name, judged.notice.value)
     if judged.sequence is None:
         return
-    context.crls.note_change()
+    context.crls.note_superseded()
     try:
         await context.broker.reach(judged.sequence)
     except FleetError as error:

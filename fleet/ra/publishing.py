@@ -12,10 +12,11 @@ from fleet.ca.crl import make_crl
 from fleet.ca.hierarchy import Authority
 from fleet.ca.issuer import Issuer
 from fleet.config import Config
+from fleet.errors import FleetError
 from fleet.model import Purpose
 from fleet.ports import Store, Transaction
 from fleet.ra.context import Context
-from fleet.ra.crls import CrlBook, PublishedCrl
+from fleet.ra.crls import CrlBook, Missing, PublishedCrl
 from fleet.store.revocations import (
     CrlQuery,
     StoredCrl,
@@ -55,14 +56,19 @@ async def publish(context: Context) -> tuple[PublishedCrl, ...]:
     """
     now = context.clock()
     published = await make_public(press_of(context), context.crls, now=now)
-    await context.broker.publish_crls(await make_for_brokers(press_of(context), now=now))
+    context.crls.begin(Missing.FOR_BROKERS)
+    try:
+        await context.broker.publish_crls(await make_for_brokers(press_of(context), now=now))
+    except FleetError:
+        context.crls.note_change()  # they do not have it yet: it is tried again
+        raise
     return published
 
 
 async def make_public(press: Press, book: CrlBook, *, now: datetime) -> tuple[PublishedCrl, ...]:
     """Make the public list of every issuing CA, keep it in the store, and put it in force."""
     made = []
-    begun = book.begin()
+    book.begin(Missing.PUBLIC)
     for issuer in press.authority.issuers:
         crl = await _make(press, issuer, CrlQuery(issuer=issuer.issuer_id, now=now))
         stored = StoredCrl(
@@ -75,7 +81,6 @@ async def make_public(press: Press, book: CrlBook, *, now: datetime) -> tuple[Pu
         await press.store.write(save_crl, stored)
         book.put(crl)
         made.append(crl)
-    book.finish(begun)
     return tuple(made)
 
 

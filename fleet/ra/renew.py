@@ -65,7 +65,6 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
             issuers=issuers_of(context),
         ),
     )
-    judged = await context.store.write(judge_renew, case)
     asked = Asked(
         message_id=request.id,
         csr=csr,
@@ -73,7 +72,9 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
         event=event,
         circumstances=case.circumstances,
     )
-    return await fulfil(context, judged, asked)
+    async with context.turns.of(speaker.identity.name):
+        judged = await context.store.write(judge_renew, case)
+        return await fulfil(context, judged, asked)
 
 
 async def judge_renew(tx: Transaction, case: RenewCase) -> Judged:
