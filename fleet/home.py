@@ -1,19 +1,15 @@
-"""The layout of a fleet home, its lock, and its making: whole, or not there.
+"""The layout of a fleet home, and the lock by which one process holds it.
 
-Holds paths and nothing else. It never overwrites a home, and never leaves one half made.
+Holds paths and nothing else: whoever reads or writes a file knows what it means.
 """
 
-import fcntl
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import NotFoundError, RefusedError
-from fleet.files import FOLDER_MODE, make_folder, sync_folder, telling
+from fleet.files import make_folder, open_folder, take_lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +205,8 @@ class Home:
             RefusedError: another process holds it.
         """
         make_folder(self.run)
-        with telling(self.run), _folder(self.run) as descriptor:
-            if not _take(descriptor):
+        with open_folder(self.run) as descriptor:
+            if not take_lock(descriptor):
                 raise RefusedError(
                     f"the fleet home {self.root} is in use by another process",
                     hint="stop it, or let the command talk to it",
@@ -228,82 +224,6 @@ def open_home(root: Path) -> Home:
     if home.config.is_file() and home.database.is_file():
         return home
     raise NotFoundError(f"{root} is no fleet home", hint="fleet init makes one; --home names another")
-
-
-@contextmanager
-def new_home(root: Path) -> Iterator[Home]:
-    """Make a home in a folder beside its place, and move it there when all of it is on the disk.
-
-    On any failure the folder goes away; what a power cut leaves is removed by the next `new_home` there.
-
-    Raises:
-        RefusedError: something is there already.
-        StorageFullError, BadInputError: the place cannot be written.
-    """
-    place = root.absolute()
-    _refuse_taken(place)
-    make_folder(place.parent)
-    _sweep(place)
-    staged = place.parent / f".{place.name}.{secrets.token_hex(8)}.partial"
-    with telling(place):
-        staged.mkdir(mode=FOLDER_MODE)
-        with _folder(staged) as descriptor:
-            try:
-                _take(descriptor)
-                yield Home(staged)
-                _sync_tree(staged)
-                _refuse_taken(place)
-                # rename(2) replaces an empty folder only: nothing that holds a file can be lost here.
-                staged.rename(place)
-            except BaseException:
-                shutil.rmtree(staged, ignore_errors=True)
-                raise
-        sync_folder(place.parent)
-
-
-def _refuse_taken(place: Path) -> None:
-    with telling(place):
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise RefusedError(f"{place} is not a folder", hint="name a new folder with --home")
-        if place.is_dir() and next(place.iterdir(), None) is not None:
-            what = "is a fleet home already" if (place / "fleet.toml").exists() else "is not empty"
-            raise RefusedError(f"{place} {what}", hint="name a new folder with --home")
-
-
-def _sweep(place: Path) -> None:
-    """Remove what an `init` that was cut off has left; one that still runs holds its folder's lock."""
-    for stale in place.parent.glob(f".{place.name}.*.partial"):
-        with suppress(OSError), _folder(stale) as descriptor:
-            if _take(descriptor):
-                shutil.rmtree(stale, ignore_errors=True)
-
-
-def _sync_tree(root: Path) -> None:
-    for folder, _, names in os.walk(root, topdown=False):
-        for name in names:
-            descriptor = os.open(Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_folder(Path(folder))
-
-
-@contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _pair(folder: Path, name: str) -> KeyPairFiles:

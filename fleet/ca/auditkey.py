@@ -7,12 +7,11 @@ What it proves, it proves to those who keep an earlier head elsewhere.
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from fleet.ca.signers import load_key, make_key, plain_pem, sign_message
+from fleet.ca.signers import is_signed, load_key, make_key, plain_pem, sign_message
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, telling, write_file
 
@@ -49,12 +48,4 @@ def load_audit_verifier(public_file: Path) -> Callable[[bytes, bytes], bool]:
         raise BadInputError(f"{public_file} holds no public key", hint="restore it") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise BadInputError(f"{public_file} holds no P-256 key", hint="restore it")
-    return lambda signature, message: _is_signed(key, signature, message)
-
-
-def _is_signed(key: ec.EllipticCurvePublicKey, signature: bytes, message: bytes) -> bool:
-    try:
-        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        return False
-    return True
+    return lambda signature, message: is_signed(key, signature, message)

@@ -18,7 +18,7 @@ from fleet.ca.issuer import Issuer
 from fleet.ca.signers import hash_of, sign_instead
 from fleet.core.goodkey import certified_key
 from fleet.core.unreadable import UNREADABLE
-from fleet.errors import BadInputError, FleetError, RefusedError
+from fleet.errors import BadInputError, RefusedError
 
 _UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, RefusedError)
 
@@ -49,16 +49,8 @@ def make_crl(
         ValueError: the number or the times cannot stand in a CRL.
         FleetError: the signer failed.
     """
-    encoded = sign_instead(
-        _with_entries(_empty(issuer, number, this_update, next_update), entries), issuer.signer
-    )
-    crl = x509.load_der_x509_crl(encoded)
-    if not crl.is_signature_valid(certified_key(issuer.certificate.public_key())):
-        raise FleetError(
-            f"the key of {issuer.certificate.subject.rfc4514_string()} made a signature that does not verify",
-            hint="check the key's file or token; the last CRL stands",
-        )
-    return encoded
+    empty = _empty(issuer, number, this_update, next_update)
+    return sign_instead(_with_entries(empty, entries), issuer.signer, public_key=issuer.public_key)
 
 
 def read_crl(encoded: bytes, issuer: x509.Certificate) -> ReadCrl:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from device_agent.wire.secret import Secret
 from fleet.ca import der
 from fleet.core.goodkey import CertifiedKey
-from fleet.errors import BadInputError, NotFoundError
+from fleet.errors import BadInputError, FleetError, NotFoundError
 from fleet.files import read_secret, read_secret_bytes
 
 CREDENTIAL = "fleet-issuing-passphrase"
@@ -145,16 +145,39 @@ def sign_message(key: PrivateKey, message: bytes) -> bytes:
             return key.sign(message, PKCS1v15(), hashes.SHA256())
 
 
-def sign_instead(encoded: bytes, signer: Signer) -> bytes:
+def is_signed(public_key: CertifiedKey, signature: bytes, message: bytes) -> bool:
+    """Tell whether a signature as `sign_message` makes it is of this key."""
+    try:
+        match public_key:
+            case ed25519.Ed25519PublicKey():
+                public_key.verify(signature, message)
+            case ec.EllipticCurvePublicKey():
+                public_key.verify(signature, message, ec.ECDSA(hash_of(public_key) or hashes.SHA256()))
+            case _:
+                public_key.verify(signature, message, PKCS1v15(), hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
+
+
+def sign_instead(encoded: bytes, signer: Signer, *, public_key: CertifiedKey) -> bytes:
     """Return a certificate or CRL of ours under the signer's signature in place of the one that it has.
 
     The to-be-signed bytes stay as they are, so that what was inspected is what gets signed.
+    `public_key` is that of the issuing CA's certificate.
 
     Raises:
-        FleetError: the key cannot be used.
+        FleetError: the key cannot be used, or its signature does not verify.
     """
     tbs, algorithm, _ = der.elements(encoded)
-    return der.signed(tbs, algorithm=algorithm, signature=signer.sign(tbs))
+    signature = signer.sign(tbs)
+    # A signer that computes wrongly (a fault, a failing token) may give its key away with the result.
+    if not is_signed(public_key, signature, tbs):
+        raise FleetError(
+            "an issuing key made a signature that does not verify",
+            hint="check the key's file or token; nothing was issued",
+        )
+    return der.signed(tbs, algorithm=algorithm, signature=signature)
 
 
 def issuing_passphrase(file: Path, *, environment: Mapping[str, str]) -> Secret:

@@ -21,8 +21,9 @@ from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_DOMAINS, l
 from fleet.ca.issuer import Issuer, pem_bundle
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
-from fleet.home import Home, OperatorFiles, new_home
+from fleet.home import Home, OperatorFiles
 from fleet.model import Purpose
+from fleet.new_home import new_home
 from fleet.ra.beginning import Beginning, FoundedRoot, Founding
 from fleet.ra.issue_own import Surroundings
 from fleet.store.seal import AuditSeal

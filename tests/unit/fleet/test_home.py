@@ -6,7 +6,8 @@ import pytest
 
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.files import write_file
-from fleet.home import Home, new_home, open_home
+from fleet.home import Home, open_home
+from fleet.new_home import new_home
 
 
 class InterruptionError(Exception):
@@ -135,6 +136,11 @@ def test_a_home_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
         assert caught.value.hint
     with home.lock():
         pass
+
+
+def test_an_error_of_those_who_hold_the_home_comes_out_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), Home(tmp_path).lock():
+        (tmp_path / "missing").read_bytes()
 
 
 def test_every_path_stands_inside_the_home(tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def test_a_sealed_key_holds_nothing_of_the_key_in_clear() -> None:
     assert secret[-100:-70] not in sealed(KEYS[0])
 
 
-@pytest.mark.parametrize("wrong", [Secret("battery staple"), Secret("correct hors"), Secret("correct horse ")])
+@pytest.mark.parametrize(
+    "wrong", [Secret("battery staple"), Secret("correct hors"), Secret("correct horse ")]
+)
 def test_a_wrong_passphrase_is_told_without_a_word_of_it(key_file: Path, wrong: Secret) -> None:
     with pytest.raises(BadInputError, match="wrong passphrase") as caught:
         load_key(key_file, passphrase=wrong)
