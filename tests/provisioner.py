@@ -41,6 +41,9 @@ class Provisioner:
         self.renew_after = datetime.now(UTC).replace(microsecond=0) + timedelta(days=60)
         self.recovery: replies.HttpsAddress | None = replies.HttpsAddress(host="localhost", port=8443)
         self.stamp = 0
+        self.broker = replies.BrokerAddress(host="localhost", port=8883, name=self.identity.name)
+        self.seen: list[tuple[str, bytes]] = []
+        """What came on other topics than those of requests."""
         self._next_serial = 0x40 << 120
 
     @property
@@ -112,7 +115,7 @@ class Provisioner:
             trust=pem_of(root.certificate).decode(),
             attempt_floor=certificate.attempt,
             renew_after=self.renew_after,
-            broker=replies.BrokerAddress(host="localhost", port=8883, name=self.identity.name),
+            broker=self.broker,
             recovery=self.recovery,
         )
 

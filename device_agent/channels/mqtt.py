@@ -17,6 +17,7 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 
+from device_agent.background import in_background
 from device_agent.errors import ChannelError, NotAdmittedError
 from device_agent.ports import ClaimLogin, Listener, OperationalLogin
 from device_agent.wire.fields import MAX_BODY_BYTES
@@ -183,8 +184,20 @@ async def operational_link(
         yield link
 
 
+class _Socket(ssl.SSLSocket):
+    """paho leaves a socket open whose handshake failed."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+
 @asynccontextmanager
 async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) -> AsyncIterator[MqttLink]:
+    login.tls.sslsocket_class = _Socket
     client = aiomqtt.Client(
         login.host,
         login.port,
@@ -199,13 +212,9 @@ async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) ->
     await _connect(client, login)
     link = MqttLink(client, login, listener=listener, options=options)
     try:
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(link.read())
-            try:
-                await link.subscribe(login.response_topic)
-                yield link
-            finally:
-                reading.cancel()
+        async with in_background(link.read()):
+            await link.subscribe(login.response_topic)
+            yield link
     finally:
         await _disconnect(client)
 

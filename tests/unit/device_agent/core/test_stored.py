@@ -1,5 +1,6 @@
 """The record as text."""
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -73,10 +74,8 @@ def test_the_same_record_is_always_the_same_text() -> None:
 def test_a_record_with_one_changed_octet_is_never_read_as_another_record(at: int, octet: int) -> None:
     text = bytearray(encode(FULL))
     text[at] ^= octet
-    try:
+    with contextlib.suppress(MalformedMessageError):
         assert decode(bytes(text)) == FULL
-    except MalformedMessageError:
-        pass
 
 
 @given(length=st.integers(0, len(encode(FULL)) - 2))
