@@ -118,7 +118,7 @@ async def test_where_the_guard_cannot_be_built_mosquitto_is_refused_and_auto_tak
     home: FleetHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    monkeypatch.setattr("fleet.service.mosquitto_available", lambda: "the guard cannot be built here")
+    monkeypatch.setattr("fleet.service.brokers.mosquitto_available", lambda: "the guard cannot be built here")
     configure(home.home.config, driver="mosquitto")
 
     error = await refusal(home.home)

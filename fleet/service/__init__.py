@@ -1,0 +1,212 @@
+"""The composition root: from a fleet home to a running service, every adapter chosen by `fleet.toml`.
+
+It decides nothing about devices. Nothing listens before everything that can fail at a start has been
+tried, and whatever fails says so in one sentence.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+from fleet import config as configuration
+from fleet.channels.mqtt import BrokerLogin, Consumer
+from fleet.channels.translate import REQUEST_TOPICS, answerer
+from fleet.errors import UnreachableError
+from fleet.files import write_file
+from fleet.home import open_home
+from fleet.ports import Clock
+from fleet.ra.context import Context, Endpoints
+from fleet.ra.crls import CrlBook
+from fleet.ra.housekeeping import keep_house
+from fleet.ra.observe import observe
+from fleet.ra.publishing import make_public
+from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
+from fleet.service.contexts import Surroundings, context_of
+from fleet.service.parts import Parts, open_parts
+from fleet.service.sites import admin_site, device_app, endpoints_json, server_tls, status_app
+from fleet.store.certificates import abandon_intents
+from fleet.web.listening import bind, serving
+
+CLIENT_ID = "fleet-server.requests"
+"""Of the server's own persistent session at the broker; `.` stands in no device's name."""
+_READY_SECONDS = 20
+
+
+class Listeners(Enum):
+    """What a service opens."""
+
+    ALL = "all"
+    ADMIN_ONLY = "admin-only"
+    """The socket in the home alone, for one command where no server runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service that runs."""
+
+    context: Context
+    admin_socket: Path
+
+
+Ready = Callable[[Endpoints], None]
+
+
+def utc_now() -> datetime:
+    """Return the time. The one clock of the service."""
+    return datetime.now(UTC)
+
+
+async def serve(root: Path, *, ready: Ready) -> None:
+    """Run the service of a home until SIGTERM or SIGINT; `ready` is called when all listeners answer.
+
+    Raises:
+        FleetError: it cannot start, with what to do.
+    """
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        async with running(root) as service:
+            ready(service.context.endpoints)
+            await ended.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def running(
+    root: Path, *, listeners: Listeners = Listeners.ALL, clock: Clock = utc_now
+) -> AsyncIterator[Service]:
+    """Run the service of a home as long as the body does; all listeners answer when it begins.
+
+    Raises:
+        FleetError: it cannot start, with what to do.
+    """
+    home = open_home(root)
+    settings = configuration.load(home.config)
+    try:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(home.lock())
+            parts = await open_parts(stack, home, settings, clock)
+            opening = _everything if listeners is Listeners.ALL else _admin_only
+            context = await stack.enter_async_context(opening(parts))
+            yield Service(context=context, admin_socket=home.admin_socket)
+    except BaseExceptionGroup as group:
+        # Every part runs in a task group; who starts the service waits for one sentence.
+        raise only_error(group) from group
+
+
+def only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error in a group of groups, or the group where there are several."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        found = found.exceptions[0]
+    return found
+
+
+@asynccontextmanager
+async def _admin_only(parts: Parts) -> AsyncIterator[Context]:
+    """Nothing but the socket in the home, and the broker if one was left running."""
+    server = parts.config.server
+    endpoints = Endpoints(
+        host=server.host,
+        mqtt_port=server.mqtt_port,
+        mqtt_bootstrap_port=server.mqtt_bootstrap_port,
+        https_port=server.https_port,
+        http_port=server.http_port,
+    )
+    book = CrlBook()
+    await make_public(parts.press, book, now=parts.clock())
+    async with AsyncExitStack() as stack:
+        broker = await left_running(stack, parts)
+        context = context_of(parts, Surroundings(endpoints=endpoints, book=book, broker=broker))
+        await context.broker.synchronise()
+        await stack.enter_async_context(admin_site(context))
+        yield context
+
+
+@asynccontextmanager
+async def _everything(parts: Parts) -> AsyncIterator[Context]:
+    """All listeners, the broker, and what keeps both right."""
+    server, home = parts.config.server, parts.home
+    async with AsyncExitStack() as stack:
+        http = stack.enter_context(bind(server.bind, server.http_port, key="http_port"))
+        https = stack.enter_context(bind(server.bind, server.https_port, key="https_port"))
+        book = CrlBook()
+        # Nothing is being signed yet: what stands as an intent now was left by a crash.
+        await parts.store.write(abandon_intents, parts.clock())
+        await make_public(parts.press, book, now=parts.clock())
+        broker = await broker_of(parts)
+        await stack.enter_async_context(broker)
+        if parts.config.broker.stop_with_server:
+            stack.push_async_callback(broker.stop)
+        endpoints = Endpoints(
+            host=server.host,
+            mqtt_port=broker.endpoints.operational_port,
+            mqtt_bootstrap_port=broker.endpoints.bootstrap_port,
+            https_port=https.getsockname()[1],
+            http_port=http.getsockname()[1],
+        )
+        surroundings = Surroundings(endpoints=endpoints, book=book, broker=broker)
+        context = await stack.enter_async_context(_at_work(parts, surroundings, broker))
+        await stack.enter_async_context(serving(status_app(context), http))
+        await stack.enter_async_context(serving(device_app(context), https, tls=server_tls(parts)))
+        await stack.enter_async_context(admin_site(context))
+        write_file(home.endpoints, endpoints_json(endpoints))
+        stack.callback(home.endpoints.unlink, missing_ok=True)
+        yield context
+
+
+@asynccontextmanager
+async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> AsyncIterator[Context]:
+    """Follow the broker and take requests from it; both work when this begins."""
+    consumer_ready = asyncio.Event()
+    consumer: list[Consumer] = []
+    context = context_of(parts, surroundings, answering=lambda: all(one.connected for one in consumer))
+    login = BrokerLogin(
+        host=reached_at(parts.config),
+        port=surroundings.endpoints.mqtt_port,
+        client_id=CLIENT_ID,
+        tls=service_tls(parts.home),
+        topics=REQUEST_TOPICS,
+    )
+    consumer.append(Consumer(login, answerer=answerer(context)))
+    await context.broker.synchronise()
+    async with background(
+        context.broker.run(),
+        observe(context, broker),
+        keep_house(context),
+        consumer[0].run(consumer_ready.set),
+    ):
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await consumer_ready.wait()
+        except TimeoutError as error:
+            raise UnreachableError(
+                "the broker runs, but does not let the server subscribe to requests",
+                hint="see the broker's log in the home's folder broker/",
+            ) from error
+        yield context
+
+
+@asynccontextmanager
+async def background(*work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Run tasks as long as the body; an error of the body comes out as it is."""
+    raised: BaseException | None = None
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            raised = error
+        for task in tasks:
+            task.cancel()
+    if raised is not None:
+        raise raised

@@ -1,0 +1,56 @@
+"""Makes the context of the use cases, once ports are bound and the broker is up."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet.broker.mosquitto import MosquittoBroker
+from fleet.ra.allowlist import BrokerLink
+from fleet.ra.context import Context, Endpoints
+from fleet.ra.crls import CrlBook
+from fleet.ra.limits import RateLimiter
+from fleet.ra.nonces import Nonces
+from fleet.ra.presence import Presence
+from fleet.ra.turns import Turns
+from fleet.service.brokers import Broker
+from fleet.service.parts import Parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is known once the ports are bound and the broker is up."""
+
+    endpoints: Endpoints
+    book: CrlBook
+    broker: Broker | None = None
+
+
+def context_of(
+    parts: Parts, surroundings: Surroundings, *, answering: Callable[[], bool] = lambda: False
+) -> Context:
+    broker, policy = surroundings.broker, parts.config.policy
+    return Context(
+        fleet=parts.config.fleet,
+        config=parts.config,
+        store=parts.store,
+        authority=parts.authority,
+        clock=parts.clock,
+        randomness=secrets.token_bytes,
+        home=parts.home,
+        endpoints=surroundings.endpoints,
+        broker=BrokerLink(parts.store, () if broker is None else (broker,)),
+        driver=_driver_name(broker),
+        answering=answering,
+        crls=surroundings.book,
+        presence=Presence(),
+        nonces=Nonces(secrets.token_bytes(32)),
+        turns=Turns(),
+        by_address=RateLimiter(per_minute=policy.recover_per_minute),
+        by_device=RateLimiter(per_minute=policy.recover_per_minute),
+    )
+
+
+def _driver_name(broker: Broker | None) -> str:
+    if broker is None:
+        return "none"
+    return "mosquitto" if isinstance(broker, MosquittoBroker) else "embedded"

@@ -1,0 +1,63 @@
+"""The applications on the HTTP listeners, their TLS, and the file that tells where they answer."""
+
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from fleet.ra.context import Context, Endpoints, Listener
+from fleet.service.parts import Parts
+from fleet.web import api, devices, health, status
+from fleet.web.gate import problems
+from fleet.web.listening import bind_unix, serving
+
+
+def status_app(context: Context) -> web.Application:
+    app = web.Application(middlewares=[problems])
+    status.mount(app, context)
+    return app
+
+
+def device_app(context: Context) -> web.Application:
+    app = web.Application(middlewares=[problems])
+    devices.mount(app, context, listener=Listener.HTTPS)
+    health.mount(app, context)
+    return app
+
+
+@asynccontextmanager
+async def admin_site(context: Context) -> AsyncIterator[None]:
+    """Serve operators, and stations of this home, on the socket that its owner alone can open."""
+    app = web.Application(middlewares=[problems])
+    devices.mount(app, context, listener=Listener.ADMIN)
+    health.mount(app, context)
+    api.mount(app, context)
+    with bind_unix(context.home.admin_socket) as listener:
+        try:
+            async with serving(app, listener):
+                yield
+        finally:
+            context.home.admin_socket.unlink(missing_ok=True)
+
+
+def server_tls(parts: Parts) -> ssl.SSLContext:
+    """A client certificate is optional in TLS, required by route (INTERFACES.md)."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    tls.load_cert_chain(parts.home.server.certificate, parts.home.server.key)
+    tls.load_verify_locations(cadata="".join(root.pem for root in parts.authority.roots))
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    return tls
+
+
+def endpoints_json(endpoints: Endpoints) -> bytes:
+    ports = {
+        "mqtt": endpoints.mqtt_port,
+        "mqtt_bootstrap": endpoints.mqtt_bootstrap_port,
+        "https": endpoints.https_port,
+        "http": endpoints.http_port,
+    }
+    found = {name: {"host": endpoints.host, "port": port} for name, port in ports.items()}
+    return json.dumps(found, indent=2).encode() + b"\n"
