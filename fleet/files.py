@@ -19,6 +19,8 @@ from fleet.errors import BadInputError, FleetError, NotFoundError, StorageFullEr
 SECRET_MODE = 0o600
 PUBLIC_MODE = 0o644
 FOLDER_MODE = 0o700
+OWNER_ALONE = 0o077
+"""Mode bits that are off where nobody but the owner can read, write or enter."""
 _LONGEST_SECRET = 64 * 1024
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -45,8 +47,8 @@ def write_file(path: Path, data: bytes, *, mode: int = SECRET_MODE) -> None:
         sync_folder(path.parent)
 
 
-def read_secret_bytes(path: Path) -> bytes:
-    """Read a file that only its owner, and we, can read.
+def read_secret_bytes(path: Path, *, closed: int = OWNER_ALONE) -> bytes:
+    """Read a file that only its owner, and we, can read; `closed` are the mode bits that must be off.
 
     Raises:
         NotFoundError: it is not there.
@@ -58,20 +60,20 @@ def read_secret_bytes(path: Path) -> bytes:
         except FileNotFoundError as error:
             raise NotFoundError(f"{path} is not there") from error
         try:
-            _refuse_open_to_others(path, os.fstat(descriptor))
+            _refuse_open_to_others(path, os.fstat(descriptor), closed)
             return os.read(descriptor, _LONGEST_SECRET)
         finally:
             os.close(descriptor)
 
 
-def read_secret(path: Path) -> Secret:
+def read_secret(path: Path, *, closed: int = OWNER_ALONE) -> Secret:
     """Read a passphrase: the first line of a file that only its owner can read.
 
     Raises:
         NotFoundError, BadInputError: as `read_secret_bytes`, or it holds no line of text.
     """
     try:
-        line = read_secret_bytes(path).decode().partition("\n")[0].rstrip("\r")
+        line = read_secret_bytes(path, closed=closed).decode().partition("\n")[0].rstrip("\r")
     except UnicodeDecodeError:
         line = ""
     if not line:
@@ -141,10 +143,10 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         os.fsync(file.fileno())
 
 
-def _refuse_open_to_others(path: Path, status: os.stat_result) -> None:
+def _refuse_open_to_others(path: Path, status: os.stat_result, closed: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise BadInputError(f"{path} is no regular file", hint="name the file itself")
     if status.st_uid not in {os.geteuid(), 0}:
         raise BadInputError(f"{path} belongs to another user", hint=f"chown it to uid {os.geteuid()}")
-    if status.st_mode & 0o077:
+    if status.st_mode & closed:
         raise BadInputError(f"{path} can be read by others", hint=f"chmod 600 {path}")

@@ -31,6 +31,10 @@ CREDENTIAL = "fleet-issuing-passphrase"
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
+# Where systemd lets the service's user in by an access control list, the mask of that list shows as the
+# group's right to read (acl(5)); the folder is of systemd's making, and closed to all others.
+_CREDENTIAL_CLOSED = 0o037
+
 _PBES2 = bytes.fromhex("06092a864886f70d01050d")  # RFC 8018 A.4
 _SCRYPT = bytes.fromhex("06092b06010401da47040b")  # RFC 7914 7
 _AES_256_CBC = bytes.fromhex("060960864801650304012a")  # RFC 8018 B.2.5
@@ -188,7 +192,7 @@ def issuing_passphrase(file: Path, *, environment: Mapping[str, str]) -> Secret:
     """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     if folder and (credential := Path(folder) / CREDENTIAL).exists():
-        return read_secret(credential)
+        return read_secret(credential, closed=_CREDENTIAL_CLOSED)
     try:
         return read_secret(file)
     except NotFoundError as error:

@@ -150,6 +150,15 @@ def test_the_systemd_credential_goes_before_the_file(tmp_path: Path) -> None:
     assert issuing_passphrase(tmp_path / "file", environment={}) == Secret("from the file")
 
 
+def test_a_credential_may_show_the_mask_of_its_access_list_and_no_more(tmp_path: Path) -> None:
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    write_file(tmp_path / CREDENTIAL, b"from systemd\n", mode=0o440)
+    assert issuing_passphrase(tmp_path / "file", environment=environment) == Secret("from systemd")
+    (tmp_path / CREDENTIAL).chmod(0o444)
+    with pytest.raises(BadInputError, match="read by others"):
+        issuing_passphrase(tmp_path / "file", environment=environment)
+
+
 def test_credentials_of_other_units_do_not_stand_in_for_ours(tmp_path: Path) -> None:
     write_file(tmp_path / "file", b"from the file\n")
     environment = {"CREDENTIALS_DIRECTORY": str(tmp_path / "elsewhere")}
