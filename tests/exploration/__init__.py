@@ -1,0 +1,1 @@
+"""Explores the two cores of a certificate's life, exhaustively, over a network that does its worst."""
