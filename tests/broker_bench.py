@@ -1,4 +1,4 @@
-"""A real Mosquitto with a test fleet's certificates, and a server behind it, for tests of the device's channels.
+"""A real Mosquitto with a test fleet's certificates and a server behind it, to test the channels of devices.
 
 The broker asks for a certificate and takes the user name from it, and no more: the product's own drivers
 and their rules have tests of their own.
