@@ -66,8 +66,3 @@ def back_off(
     """
     doublings = min(max(failures - 1, 0), _MOST_DOUBLINGS)
     return min(longest, first * (1 << doublings)) * jitter
-
-
-def wait(failures: int, *, jitter: float, retry_after: timedelta | None = None) -> timedelta:
-    """Return the back-off, on top of what the server asked for."""
-    return back_off(failures, jitter=jitter) + (retry_after or timedelta())

@@ -13,7 +13,6 @@ Never signs, and never looks at a clock, a code or a key: proof of these stands 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import ReportedState
@@ -42,7 +41,7 @@ from fleet.core.resolution import act
 from fleet.core.rules import RULES, Rules
 from fleet.model import Certificate, CertificateState, ClientKind, Device
 
-__all__ = ["admitted", "decide", "grace_ends", "highest_serial", "intend", "reported", "signed"]
+__all__ = ["admitted", "decide", "highest_serial", "intend", "reported", "signed"]
 
 
 def decide(device: Device, event: Event, *, rules: Mapping[ClientKind, Rules] = RULES) -> Decision:
@@ -169,8 +168,3 @@ def reported(device: Device, serial: str) -> ReportedState | None:
     if is_off(device) and certificate.state is not CertificateState.REVOKED:
         return ReportedState.SUSPENDED
     return _REPORTED[certificate.state]
-
-
-def grace_ends(not_after: datetime, *, grace: timedelta, resumed_at: datetime | None = None) -> datetime:
-    """Return when the grace of an expired certificate ends; it begins anew when a suspension ends."""
-    return max(not_after, resumed_at or not_after) + grace

@@ -17,7 +17,6 @@ from device_agent.core.renewal import (
     own_jitter,
     renew_at,
     renewal_of,
-    wait,
 )
 from device_agent.wire.replies import BrokerAddress
 
@@ -100,9 +99,3 @@ def test_the_bound_doubles_with_each_failure(failures: int, doublings: int) -> N
 
 def test_the_bound_ends_at_the_longest_wait() -> None:
     assert back_off(1_000, jitter=1) == LONGEST_WAIT
-
-
-def test_what_the_server_asked_for_comes_first_and_is_spread() -> None:
-    asked = timedelta(seconds=30)
-    assert wait(1, jitter=0, retry_after=asked) == asked
-    assert wait(1, jitter=0.5, retry_after=asked) == asked + FIRST_WAIT / 2

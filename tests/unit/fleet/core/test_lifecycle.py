@@ -1,7 +1,6 @@
 """The server's tables, cell by cell, and the two commits around a signature."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -571,15 +570,6 @@ def test_the_clock_of_grace_stands_still_while_a_device_is_kept_out(state: State
     assert lifecycle.decide(before, GraceOver(serial=serial(2))).device == before
     resumed = lifecycle.decide(before, Resume()).device
     assert lifecycle.decide(resumed, GraceOver(serial=serial(2))).device != resumed
-
-
-def test_grace_begins_anew_when_a_suspension_ends() -> None:
-    not_after, grace = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=30)
-    resumed_at = not_after + timedelta(days=10)
-    earlier = not_after - timedelta(days=10)
-    assert lifecycle.grace_ends(not_after, grace=grace) == not_after + grace
-    assert lifecycle.grace_ends(not_after, grace=grace, resumed_at=resumed_at) == resumed_at + grace
-    assert lifecycle.grace_ends(not_after, grace=grace, resumed_at=earlier) == not_after + grace
 
 
 def test_a_stamp_after_an_issue_is_kept() -> None:
