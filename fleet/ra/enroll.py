@@ -3,7 +3,7 @@
 It only gathers what the channel and the request prove; admission and the core judge, in one commit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_agent.wire.messages import Reply
 from device_agent.wire.replies import Pending
@@ -59,7 +59,7 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
     proof = await _proof_of(context, asker, request, replaces)
     circumstances = Circumstances(
         at=now,
-        actor=_actor(asker, request),
+        actor="server",  # who it is, admission finds out
         address=asker.address,
         randomness=context.randomness(SERIAL_RANDOMNESS),
         issuers=issuers_of(context),
@@ -85,7 +85,7 @@ async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:
         csr=case.csr,
         anchors=request.anchors,
         event=outcome.event,
-        circumstances=case.circumstances,
+        circumstances=outcome.circumstances,
     )
     return await fulfil(context, outcome.judged, asked)
 
@@ -96,6 +96,8 @@ class Judgement:
 
     event: events.Enroll
     judged: Judged
+    circumstances: Circumstances
+    """With the name of who asked."""
     replaced: bool = False
     """Earlier certificates of the device were revoked with it."""
 
@@ -106,20 +108,28 @@ async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
     Raises:
         RefusedError: the proof does not admit, or the request names somebody else.
     """
-    applicant, circumstances = case.applicant, case.circumstances
+    applicant = case.applicant
     admitted = await admit(tx, applicant)
     if isinstance(admitted, Waits):
         return admitted
     identity = admitted.device.identity
     case.csr.require_identity(identity, fleet=case.fleet)
     event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash)
+    actor = f"station:{admitted.station}" if admitted.station else f"device:{identity.name}"
+    circumstances = replace(case.circumstances, actor=actor)
     use = KeyUse(identity=identity, key_hash=applicant.key_hash, actor=circumstances.actor, at=applicant.at)
     if (refusal := await key_refusal(tx, use)) is not None:
-        return Judgement(event=event, judged=Judged(verdict=refusal, identity=identity))
+        judged = Judged(verdict=refusal, identity=identity)
+        return Judgement(event=event, judged=judged, circumstances=circumstances)
     judged = await settle(tx, admitted.device, (*admitted.before, event), circumstances, admitted.grants)
     if isinstance(judged.verdict, events.Issue):
         await _count(tx, admitted, judged, applicant)
-    return Judgement(event=event, judged=judged, replaced=bool(admitted.replaces))
+    return Judgement(
+        event=event,
+        judged=judged,
+        circumstances=circumstances,
+        replaced=bool(admitted.replaces),
+    )
 
 
 async def _count(tx: Transaction, admitted: Admitted, judged: Judged, applicant: Applicant) -> None:
@@ -164,9 +174,3 @@ async def _claim_of(context: Context, asker: Asker) -> ShownCertificate:
         if (shown := context.presence.find(asker.client_id)) is not None:
             return shown
     raise RefusedError("there is no claim certificate behind this request")
-
-
-def _actor(asker: Asker, request: Enroll) -> str:
-    if request.proof.kind is ProofKind.STATION:
-        return f"station:{asker.station or asker.serial or 'certificate'}"
-    return f"device:{request.device_id}"

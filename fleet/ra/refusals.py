@@ -30,7 +30,7 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
     entry = AuditEntry(
         at=now,
         action="request.refused",
-        actor=f"device:{device_id or 'unknown'}",
+        actor="unknown" if asker.identity is None else f"device:{asker.identity.name}",
         domain="" if asker.identity is None else asker.identity.domain,
         device_id=device_id,
         serial="" if asker.certificate is None else asker.certificate.serial,

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
@@ -16,25 +17,29 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from device_agent.wire import messages
+from device_agent.wire.identity import Identity
 from device_agent.wire.proofs import recovery_text
 from device_agent.wire.replies import (
     Confirmed,
     DoneAck,
     Issued,
+    Pending,
     Problem,
     ReportedState,
     Status,
     Time,
 )
-from device_agent.wire.requests import Confirm, Done, Renew, StatusQuery, TimeQuery
+from device_agent.wire.requests import Confirm, Done, Proof, ProofKind, Renew, StatusQuery, TimeQuery
 from device_agent.wire.topics import EnrollTopics
 from fleet.model import RevocationReason
+from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra.devices import Registration, register
 from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
 from tests.desk import Unit
 from tests.homes import FleetHome
 from tests.live import LiveDevice, LiveFleet, ask, live, make_live_home, post
-from tests.mqtt import MqttClient, NotLetInError
+from tests.mqtt import MqttClient, NotLetInError, client_context
 
 DRIVERS = [
     pytest.param("embedded", id="embedded"),
@@ -280,3 +285,58 @@ async def test_the_ports_stand_in_the_home_while_the_service_runs(home: FleetHom
     assert found["https"] == {"host": "localhost", "port": running.context.endpoints.https_port}
     assert set(found) == {"mqtt", "mqtt_bootstrap", "https", "http"}
     assert not home.home.endpoints.exists()
+
+
+async def test_a_claim_certificate_enrolls_its_batch_and_no_other_id(
+    fleet: LiveFleet, tmp_path: Path
+) -> None:
+    order = BatchOrder(
+        domain="prod", name="line3", uses=2, lifetime=timedelta(days=30), actor="operator:test"
+    )
+    own = (await create_batch(fleet.context, order)).own
+    certificate, key = tmp_path / "claim.crt", tmp_path / "claim.key"
+    certificate.write_text(own.certificate_pem)
+    key.write_bytes(own.key_pem)
+    identity = Identity(domain="prod", device_id="line3-1")
+    registration = Registration(identity=identity, batch="line3")
+    await register(fleet.context, registration, actor="operator:test")
+    claim = Proof(kind=ProofKind.CLAIM)
+
+    replies = []
+    for unit in (Unit(device_id="line3-1"), Unit(device_id="stranger")):
+        tls = client_context(trust=fleet.home.home.server_trust, certificate=certificate, key=key)
+        client = await MqttClient.open(tls, port=fleet.context.endpoints.mqtt_bootstrap_port)
+        assert await client.connect(unit.key_hash) == 0
+        body = messages.encode(unit.enroll(claim))
+        replies.append(await ask(client, EnrollTopics(client=unit.key_hash), body))
+        await client.close()
+
+    assert isinstance(replies[0], Issued), replies[0]
+    assert isinstance(replies[1], Pending), replies[1]
+
+
+async def test_a_station_of_this_home_enrolls_over_the_socket(fleet: LiveFleet) -> None:
+    unit = Unit(device_id="unit-7")
+    body = messages.encode(unit.enroll(Proof(kind=ProofKind.STATION)))
+    headers = {"X-Fleet-Station": "local"}
+
+    async with fleet.admin() as session:
+        async with session.post("/api/v1/enroll", data=body, headers=headers) as response:
+            issued = await response.json(content_type=None)
+        confirm = messages.encode(Confirm(id=new_id()))
+        path = f"/api/v1/confirm?serial={issued['serial']}"
+        async with session.post(path, data=confirm, headers=headers) as response:
+            confirmed = await response.json(content_type=None)
+
+    assert issued["type"] == "issued"
+    assert confirmed["type"] == "confirmed"
+
+
+async def test_nobody_says_over_https_that_he_is_a_station(fleet: LiveFleet) -> None:
+    body = messages.encode(Unit(device_id="unit-8").enroll(Proof(kind=ProofKind.STATION)))
+
+    async with (
+        fleet.https() as session,
+        session.post("/api/v1/enroll", data=body, headers={"X-Fleet-Station": "local"}) as response,
+    ):
+        assert response.status == HTTPStatus.FORBIDDEN

@@ -212,3 +212,12 @@ async def test_a_proof_that_the_channel_does_not_carry_is_refused(desk: Desk, ki
     reply = await answer(desk.context, unit.at_bootstrap(), unit.enroll(Proof(kind=kind)))
 
     assert code_of(reply) is ProblemCode.NOT_ALLOWED
+
+
+async def test_the_audit_trail_names_the_device_by_domain_and_id(desk: Desk) -> None:
+    _, issued = await desk.enrolled("d1")
+
+    found = await desk.context.store.read(audit.search, AuditQuery(serial=issued.serial))
+
+    assert [entry.entry.action for entry in found] == ["certificate.intended", "certificate.issued"]
+    assert {entry.entry.actor for entry in found} == {"device:prod:d1"}
