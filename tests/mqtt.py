@@ -51,12 +51,14 @@ class MqttClient:
 
     @classmethod
     async def open(cls, context: ssl.SSLContext, *, port: int, host: str = "localhost") -> Self:
-        """Do the TLS handshake only."""
+        """Do the TLS handshake only. That nobody listens is no refusal, and stays an OSError."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 reader, writer = await asyncio.open_connection(
                     "127.0.0.1", port, ssl=context, server_hostname=host
                 )
+        except ConnectionRefusedError:
+            raise
         except (OSError, ssl.SSLError) as error:
             raise NotLetInError(str(error)) from error
         return cls(reader=reader, writer=writer)

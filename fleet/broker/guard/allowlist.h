@@ -51,8 +51,8 @@ void allowlist_free(struct allowlist *list);
 struct entry *entry_new(const struct key *key, const uint8_t *fingerprint, enum purpose purpose,
                         int64_t not_after, struct span name);
 
-/* Takes the entry over. False, and the entry stays the caller's, if its key is there already or memory is short.
- * `digest` is the SHA-256 of the entry's line. */
+/* Takes the entry over. False, and the entry stays the caller's, if its key is there already. `digest` is the
+ * SHA-256 of the entry's line. */
 bool allowlist_add(struct allowlist *list, struct entry *entry, const uint8_t *digest);
 
 /* Takes an entry out; the caller frees it. NULL if it is not there. */

@@ -28,7 +28,7 @@ _FLAGS = (
     "-fstack-protector-strong",
     "-D_FORTIFY_SOURCE=2",
 )
-_PROBE = "#include <mosquitto_broker.h>\n#include <mosquitto_plugin.h>\n#include <openssl/x509.h>\n"
+_PROBE = '#include "guard.h"\n'
 
 
 def missing() -> str | None:
@@ -38,7 +38,7 @@ def missing() -> str | None:
         return "there is no C compiler"
     try:
         probe = subprocess.run(
-            [compiler, "-fsyntax-only", "-x", "c", "-"],
+            [compiler, "-fsyntax-only", f"-I{SOURCES}", "-x", "c", "-"],
             input=_PROBE.encode(),
             capture_output=True,
             timeout=_BUILD_SECONDS,

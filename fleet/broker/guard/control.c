@@ -1,6 +1,6 @@
 /* Takes orders from the server's own service, and answers each with one reply or more.
  *
- * An order: `<id> <verb> [argument...]`, newline, body. A reply: `<id> ok|error ...`, newline, lines of words.
+ * An order: `<id> <verb> [argument...]`, newline, body. A reply: `<id> ok|error ...`, then lines of words.
  */
 #include "guard.h"
 

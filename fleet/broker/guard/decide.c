@@ -59,8 +59,8 @@ const char *decide_manner(const struct guard *guard, const struct entry *entry,
         return "session";
     }
     /* A client id that a shared certificate does not prove must not evict whoever uses it. */
-    bool taken = rule->form == CLIENT_IS_SHA256 && sessions_other(&guard->sessions, client_id, client) != NULL;
-    return taken ? "client-id-taken" : NULL;
+    bool alone = rule->form == CLIENT_IS_SHA256;
+    return alone && sessions_other(&guard->sessions, client_id, client) != NULL ? "client-id-taken" : NULL;
 }
 
 static bool topic_allowed(const struct rules *rules, const struct who *who, int access, const char *topic)

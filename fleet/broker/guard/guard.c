@@ -1,6 +1,6 @@
-/* fleet guard: a Mosquitto plugin that makes the broker admit what the fleet's store admits, and nothing else.
+/* fleet guard: a Mosquitto plugin that makes the broker admit what the fleet's store admits, and no more.
  *
- * Options: plugin_opt_rules FILE, plugin_opt_list FILE, plugin_opt_journal FILE, plugin_opt_alarm_after SECONDS.
+ * Options, each `plugin_opt_<name>`: rules FILE, list FILE, journal FILE, alarm_after SECONDS.
  * Without readable rules the broker does not start; without a readable list it refuses every client.
  */
 #include "guard.h"
@@ -78,16 +78,36 @@ static int admit(struct guard *guard, struct mosquitto *client, struct session *
     return MOSQ_ERR_SUCCESS;
 }
 
-/* SIGHUP: the broker asks once more for every session that it knows, with a connection or without. */
-static int recheck(struct guard *guard, const struct mosquitto *client)
+/* SIGHUP: the broker asks once more for every session that it knows. */
+static int recheck(struct session *session, bool stays)
 {
-    struct session *session = sessions_find(&guard->sessions, client);
-    if (session == NULL || decide_stays(guard, session, (int64_t)time(NULL))) {
-        return MOSQ_ERR_SUCCESS; /* without a connection there is nothing to refuse */
+    if (stays) {
+        return MOSQ_ERR_SUCCESS;
     }
     session->ended = true;
     session->reason = "removed";
     return MOSQ_ERR_AUTH;
+}
+
+/* It asks for kept sessions without a connection too, which show no certificate; there is nobody to refuse,
+ * and Mosquitto 2.0 would put such a session twice on its list of those to expire. No listener of ours lets
+ * a client in without a certificate, and the broker asks before it goes on to anything else. */
+static bool is_kept_session(const struct guard *guard)
+{
+    return guard->reloading && (int64_t)time(NULL) - guard->reloaded_at <= 1;
+}
+
+static int judge(struct guard *guard, struct mosquitto *client, struct session *seen)
+{
+    const struct entry *entry = NULL;
+    const char *reason = decide_connect(guard, &seen->identity, &entry);
+    if (entry != NULL) {
+        memcpy(seen->name, entry->name, entry->name_length + 1);
+    }
+    if (reason == NULL) {
+        reason = decide_manner(guard, entry, client);
+    }
+    return reason == NULL ? admit(guard, client, seen, entry) : refuse(guard, client, seen, reason);
 }
 
 static int on_connect(int event, void *data, void *user)
@@ -96,22 +116,15 @@ static int on_connect(int event, void *data, void *user)
     const struct mosquitto_evt_basic_auth *connect = data;
     struct guard *guard = user;
     struct session seen = {0};
-    const struct entry *entry = NULL;
-    if (guard->reloading) {
-        return recheck(guard, connect->client);
+    struct session *known = sessions_find(&guard->sessions, connect->client);
+    if (known != NULL && guard->reloading) {
+        return recheck(known, decide_stays(guard, known, (int64_t)time(NULL)));
     }
     if (!read_identity(connect->client, &seen.identity)) {
-        return refuse(guard, connect->client, &seen, "no-certificate");
+        return is_kept_session(guard) ? MOSQ_ERR_SUCCESS
+                                      : refuse(guard, connect->client, &seen, "no-certificate");
     }
-    const char *reason = decide_connect(guard, &seen.identity, &entry);
-    if (entry != NULL) {
-        memcpy(seen.name, entry->name, entry->name_length + 1);
-    }
-    if (reason == NULL) {
-        reason = decide_manner(guard, entry, connect->client);
-    }
-    return reason == NULL ? admit(guard, connect->client, &seen, entry)
-                          : refuse(guard, connect->client, &seen, reason);
+    return judge(guard, connect->client, &seen);
 }
 
 static int on_topic(int event, void *data, void *user)
@@ -150,9 +163,10 @@ static void mind_age(struct guard *guard, int64_t now)
 static int on_tick(int event, void *data, void *user)
 {
     (void)event;
-    (void)data;
+    struct mosquitto_evt_tick *tick = data;
     struct guard *guard = user;
     int64_t now = (int64_t)time(NULL);
+    tick->next_s = 1; /* Mosquitto 2.1 sleeps until somebody asks for a tick; 2.0 ticks anyway */
     guard->reloading = false;
     live_end_expired(guard, now);
     mind_age(guard, now);
@@ -166,7 +180,8 @@ static int on_reload(int event, void *data, void *user)
     struct guard *guard = user;
     lists_load_if_other(guard);
     guard->reloads++;
-    guard->reloading = true; /* until the next tick: the broker re-asks in between, and accepts nobody */
+    guard->reloading = true;
+    guard->reloaded_at = (int64_t)time(NULL);
     return MOSQ_ERR_SUCCESS;
 }
 

@@ -6,8 +6,10 @@
 #define FLEET_GUARD_GUARD_H
 
 #include <mosquitto.h>
+#if LIBMOSQUITTO_VERSION_NUMBER < 2001000 /* from 2.1 on, one header holds all */
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
+#endif
 
 #include "listing.h"
 #include "sessions.h"
@@ -26,7 +28,8 @@ struct guard {
     char run[2 * GENERATION_SIZE + 1]; /* names this run of the broker */
     uint64_t stamp;                    /* of the last event; grows across runs too */
     uint64_t reloads;
-    bool reloading;                    /* SIGHUP: the broker asks again for connections that live already */
+    bool reloading;                    /* SIGHUP: the broker asks again for what it knows */
+    int64_t reloaded_at;
     int64_t confirmed_at;              /* when the server last said that this list is the store's */
     int64_t alarm_after_s;
     int64_t alarmed_at;

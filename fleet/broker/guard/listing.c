@@ -196,7 +196,7 @@ static enum reading read_change(struct span *text, struct change *change)
     return read_end(start, text) ? READING_DONE : READING_MALFORMED;
 }
 
-/* Adds first, then removes (an entry that stays is never away for a moment). Undone as a whole if one does not fit. */
+/* Adds first, then removes: what stays is never away for a moment. Undone as a whole if one does not fit. */
 static bool apply(struct allowlist *list, struct change *change, struct entry **removed)
 {
     size_t done = 0, count = change->added + change->removed;

@@ -1,6 +1,6 @@
 /* Reads what the server writes: the whole list, its journal, and one change.
  *
- * A text is read fully and verified (count and SHA-256) before anything of it counts. Garbage changes nothing.
+ * A text is read fully and verified (count and SHA-256) before any of it counts. Garbage changes nothing.
  */
 #ifndef FLEET_GUARD_LISTING_H
 #define FLEET_GUARD_LISTING_H

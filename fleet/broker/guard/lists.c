@@ -46,8 +46,8 @@ char *read_whole_file(const char *path, size_t *length)
     return text;
 }
 
-/* The journal holds what changed since the list was written. One that is torn, or of another list, ends early:
- * then the server must send the whole list, which it does when it sees the sequence number. */
+/* The journal holds what changed since the list was written. One that is torn, or of another list, ends
+ * early: then the server sends the whole list, as it sees from the sequence number that it must. */
 static void replay_journal(const struct guard *guard, struct allowlist *list)
 {
     size_t length;
