@@ -44,6 +44,11 @@ class CrlBook:
         self._missing.discard(made)
 
     @property
+    def is_behind(self) -> bool:
+        """Whether any list misses something."""
+        return bool(self._missing)
+
+    @property
     def missing(self) -> frozenset[Missing]:
         """Which lists miss something that ended since they were made."""
         return frozenset(self._missing)
