@@ -12,7 +12,6 @@ from device_agent.errors import StateError
 
 PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
-_TEMPORARY = ".new"
 _CHUNK = 1 << 20
 
 
@@ -37,7 +36,7 @@ def write_file(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     Raises:
         StateError: disk full, read-only or not permitted; the old file stands.
     """
-    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+    temporary = temporary_of(path)
     try:
         remove_file(temporary)
         _write_new(temporary, content, mode)
@@ -49,9 +48,14 @@ def write_file(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
         raise _error(f"cannot write {path}", error) from error
 
 
+def temporary_of(path: Path) -> Path:
+    """Return where a file is written before it takes its place; a cut may leave it there."""
+    return path.with_name(f".{path.name}.new")
+
+
 def link_folder(link: Path, target: str) -> None:
     """Point a symbolic link at a folder beside it, in one step; raises as `write_file`."""
-    temporary = link.with_name(f".{link.name}{_TEMPORARY}")
+    temporary = temporary_of(link)
     try:
         remove_file(temporary)
         temporary.symlink_to(target)

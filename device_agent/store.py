@@ -19,7 +19,15 @@ from pathlib import Path
 
 from device_agent.core.stored import MAX_RECORD_BYTES, NewerRecordError, StoredRecord, decode, encode
 from device_agent.errors import LockedError, StateError
-from device_agent.files import link_folder, make_folder, read_file, remove_file, sync_folder, write_file
+from device_agent.files import (
+    link_folder,
+    make_folder,
+    read_file,
+    remove_file,
+    sync_folder,
+    temporary_of,
+    write_file,
+)
 from device_agent.wire.problems import MalformedMessageError
 
 _log = logging.getLogger(__name__)
@@ -111,9 +119,9 @@ class RecordStore:
 
     def erase(self) -> None:
         """Remove the records and `current/`, the way back first: a cut leaves the whole or nothing."""
-        remove_file(self._folder / PREVIOUS)
-        remove_file(self._folder / RECORD)
-        remove_file(self._folder / CURRENT)
+        for name in (PREVIOUS, RECORD, CURRENT):
+            remove_file(temporary_of(self._folder / name))
+            remove_file(self._folder / name)
         self._drop_generations(keep=None)
 
     def _drop_generations(self, *, keep: str | None) -> None:

@@ -22,10 +22,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from device_agent.errors import KeyStoreError, StateError
-from device_agent.files import is_private, make_folder, read_file, remove_file, write_file
+from device_agent.files import is_private, make_folder, read_file, remove_file, temporary_of, write_file
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _SUFFIX = ".pem"
+_FILE = re.compile(r"\.?([a-z0-9][a-z0-9-]{0,63})\.pem(?:\.new)?", re.ASCII)
 _MOST = 16 * 1024
 
 
@@ -94,16 +95,20 @@ class FileKeyStore:
 
     def destroy(self, name: str) -> None:
         """Remove the file. Flash and journals may keep old blocks; a token is the place against that."""
+        path = self._path(name)
         try:
-            remove_file(self._path(name))
+            remove_file(temporary_of(path))
+            remove_file(path)
         except StateError as error:
             raise KeyStoreError(f"the key {name} cannot be destroyed: {error}", hint=error.hint) from error
 
     def names(self) -> tuple[str, ...]:
+        """Return the generations that exist, and those that a power cut left half made."""
         if not self._folder.is_dir():
             return ()
-        found = (path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
-        return tuple(sorted(name for name in found if _NAME.fullmatch(name)))
+        return tuple(
+            sorted({found[1] for path in self._folder.iterdir() if (found := _FILE.fullmatch(path.name))})
+        )
 
     def reference(self, name: str) -> Path:
         return self._path(name)

@@ -61,5 +61,12 @@ def test_files_that_are_not_ours_are_not_counted(tmp_path: Path) -> None:
     keys = FileKeyStore(tmp_path)
     keys.create("k-1")
     (tmp_path / "README.pem").write_text("not a key name")
-    (tmp_path / ".k-2.pem.new").write_text("left by a power cut")
     assert keys.names() == ("k-1",)
+
+
+def test_a_key_that_a_power_cut_left_half_made_is_named_and_can_be_destroyed(tmp_path: Path) -> None:
+    keys = FileKeyStore(tmp_path)
+    (tmp_path / ".k-2.pem.new").write_text("-----BEGIN PRIVATE")
+    assert keys.names() == ("k-2",)
+    keys.destroy("k-2")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,119 @@
+"""Power is cut at every call that writes, through enrollment, renewal and reset: nobody is stranded."""
+
+from pathlib import Path
+
+import pytest
+
+from device_agent.core.certificates import read_bundle, read_leaf
+from device_agent.core.lifecycle import State, state_of
+from device_agent.errors import AgentError
+from device_agent.wire.requests import ProofKind
+from tests.device import Table
+from tests.power import PowerCutError, Unsynced, disk
+from tests.provisioner import Provisioner
+
+
+async def enroll_and_renew(table: Table) -> None:
+    await table.enroll()
+    with table.agent() as agent:
+        await agent.renew_once()
+
+
+async def go_on(table: Table) -> None:
+    """Do what a device does after the power is back."""
+    with table.agent() as agent:
+        life, live = agent.record.life, table.server.live
+        if life.active is not None:
+            held = {slot.serial for slot in (life.active, life.pending and life.pending.credential) if slot}
+            assert held & live, "a device with a certificate has one that is admitted"
+        elif life.proof is not None:
+            assert life.proof.kind is ProofKind.CODE
+        else:
+            assert not live, "a device that remembers nothing has nothing at the server"
+        if life.active is None or life.proof is not None:
+            await agent.enroll_mqtt(table.enrollment())
+        await agent.renew_once()
+        status = agent.status()
+        assert state_of(agent.record.life) is State.SETTLED
+    assert table.server.live == {status.serial}
+    assert [path.stem for path in (table.state / "keys").iterdir()] == [status.key]
+    shown = read_bundle((table.state / "current" / "cert.pem").read_text(), most=1)
+    assert read_leaf(shown[0]).serial == status.serial
+
+
+async def count_calls(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+    table = Table(folder=folder, server=Provisioner())
+    with disk(monkeypatch, table.folder) as whole:
+        await enroll_and_renew(table)
+    return whole.calls
+
+
+@pytest.mark.parametrize("unsynced", Unsynced)
+async def test_after_a_cut_at_any_write_the_device_goes_on(
+    unsynced: Unsynced, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "whole").mkdir()
+    calls = await count_calls(monkeypatch, tmp_path / "whole")
+    for cut_at in range(calls):
+        folder = tmp_path / f"cut-{cut_at}"
+        folder.mkdir()
+        table = Table(folder=folder, server=Provisioner())
+        with (
+            disk(monkeypatch, table.folder, cut_at=cut_at, unsynced=unsynced),
+            pytest.raises(PowerCutError),
+        ):
+            await enroll_and_renew(table)
+        with disk(monkeypatch, table.folder):
+            await go_on(table)
+    with capsys.disabled():
+        print(f" {calls} cuts, what was not synced {unsynced.name.lower()}", end="")
+    assert calls > 100
+
+
+async def test_a_reset_that_is_cut_leaves_the_identity_or_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cut_at, is_done = 0, False
+    while not is_done:
+        folder = tmp_path / f"cut-{cut_at}"
+        folder.mkdir()
+        table = Table(folder=folder, server=Provisioner())
+        with disk(monkeypatch, table.folder):
+            await table.enroll()
+        with disk(monkeypatch, table.folder, cut_at=cut_at):
+            try:
+                with table.agent() as agent:
+                    agent.reset()
+                is_done = True
+            except PowerCutError:
+                pass
+        with table.agent() as agent:
+            serial = agent.status().serial
+            assert serial is None or {serial} == table.server.live
+            names = {path.stem for path in (table.state / "keys").iterdir()}
+            assert names == (set() if serial is None else {agent.status().key})
+        cut_at += 1
+    assert cut_at > 5
+
+
+@pytest.mark.parametrize("error", [28, 30, 13], ids=["full", "read-only", "not permitted"])
+async def test_a_disk_that_takes_nothing_is_one_clear_error_and_the_device_goes_on_later(
+    error: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = Table(folder=tmp_path, server=Provisioner())
+    await table.enroll()
+    real = Path.replace
+    with table.agent() as agent:
+        before = agent.status().serial
+        with monkeypatch.context() as patch:
+
+            def refuse(source: Path, target: Path) -> Path:
+                raise OSError(error, "no")
+
+            patch.setattr(Path, "replace", refuse)
+            with pytest.raises(AgentError) as caught:
+                await agent.renew_once()
+        assert caught.value.hint
+        assert Path.replace is real
+        assert agent.status().serial == before
+        assert (await agent.renew_once()).serial in table.server.live
