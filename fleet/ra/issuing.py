@@ -4,6 +4,7 @@ The intent is committed before the signature, the certificate after it, both jud
 commit. A crash in between leaves the intent void; it goes on the CRL, and a retry gets a new serial.
 """
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +34,9 @@ from fleet.ra.judging import (
 from fleet.store import audit
 from fleet.store.certificates import CertificateRecord, SignedCertificate, load_certificate
 from fleet.store.devices import load_device, save_device
+
+_REACH_SECONDS = 5
+"""A device waits no longer than this for its broker to hear of its certificate."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +72,11 @@ async def follow(context: Context, judged: Judged) -> None:
         return
     context.crls.note_superseded()
     try:
-        await context.broker.reach(judged.sequence)
-    except FleetError as error:
+        async with asyncio.timeout(_REACH_SECONDS):
+            await context.broker.reach(judged.sequence)
+    except (FleetError, TimeoutError) as error:
         # The commit stands, and the broker gets the whole list when it is back: the device tries again.
-        _log.warning("the brokers do not have change %d yet: %s", judged.sequence, error)
+        _log.warning("the brokers do not have change %d yet: %r", judged.sequence, error)
 
 
 async def answer_of(

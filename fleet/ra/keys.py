@@ -3,6 +3,7 @@
 A key in two hands is no identity, so its reuse is recorded and alarmed. Runs inside a unit of work.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +15,8 @@ from fleet.ports import Transaction
 from fleet.store import audit
 from fleet.store.certificates import CertificateRecord, with_key
 from fleet.store.keys import blocked_because
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ async def key_refusal(tx: Transaction, use: KeyUse) -> events.Nothing | None:
     others = [row for row in rows if row.identity != use.identity]
     if others:
         await audit.append(tx, _reuse(use, others[0]))
+        _log.error("%s asks with the key of %s: an operator must look", use.identity.name, others[0].name)
         return events.Nothing(code=ProblemCode.KEY_IN_USE, reason="this key is another's")
     if any(_was_compromised(row) for row in rows):
         return events.Nothing(code=ProblemCode.BAD_KEY, reason="this key was compromised")

@@ -8,7 +8,7 @@ import logging
 
 from device_agent.wire.identity import parse_name, parse_serial
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
-from fleet.core import events
+from fleet.core import events, lifecycle
 from fleet.errors import FleetError
 from fleet.model import BrokerEvent, BrokerEventKind
 from fleet.ports import SupervisedBroker, Transaction
@@ -29,6 +29,8 @@ async def observe(context: Context, broker: SupervisedBroker) -> None:
         if case is None:
             continue
         try:
+            if not await context.store.read(matters, case):
+                continue
             await follow(context, await context.store.write(judge_sighting, case))
         except FleetError as error:
             # Evidence that cannot be kept now is lost; what the brokers admit does not depend on it.
@@ -50,6 +52,14 @@ def _case(event: BrokerEvent) -> Case | None:
             return None
     circumstances = Circumstances(at=event.at, actor="server", address=event.address)
     return Case(identity=identity, event=sighting, circumstances=circumstances)
+
+
+async def matters(tx: Transaction, case: Case) -> bool:
+    """Tell whether anything would change, so that knocking at a closed door costs no commit."""
+    if not isinstance(case.event, events.Refused):
+        return True
+    device = await load_device(tx, case.identity)
+    return device is not None and lifecycle.decide(device, case.event).device != device
 
 
 async def judge_sighting(tx: Transaction, case: Case) -> Judged:

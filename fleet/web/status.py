@@ -21,6 +21,8 @@ _MAX_OCSP_BYTES = 4096
 _OCSP_TYPE = "application/ocsp-response"
 _CRL_TYPE = "application/pkix-crl"
 _CERTIFICATE_TYPE = "application/pkix-cert"
+_NOT_KEPT = frozenset({ocsp.MALFORMED, ocsp.UNAUTHORIZED, ocsp.TRY_LATER})
+"""Error responses are not signed: no cache may answer with them (RFC 5019 6.1)."""
 
 
 def mount(app: web.Application, context: Context) -> None:
@@ -46,8 +48,10 @@ class _StatusRoutes:
         try:
             asked = ocsp.request_of_path(request.raw_path.split("?")[0].removeprefix("/ocsp/"))
         except BadInputError:
-            return web.Response(body=ocsp.MALFORMED, content_type=_OCSP_TYPE)
+            asked = b""
         answer = await ocsp_answer(self._context, asked)
+        if answer in _NOT_KEPT:
+            return web.Response(body=answer, content_type=_OCSP_TYPE, headers={"Cache-Control": "no-store"})
         # RFC 5019 6.2, and never beyond the answer's own nextUpdate.
         seconds = int(OCSP_LIFETIME.total_seconds()) // 2
         headers = {"Cache-Control": f"max-age={seconds}, public, no-transform, must-revalidate"}
