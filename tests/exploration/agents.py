@@ -194,10 +194,11 @@ class Agents:
         found = self._received.get(key)
         if found is None:
             held, event = self.held[device], self.messages[message]
-            if isinstance(event, on_device.Answer) and not self.core.trusts(held.record, event.anchors):
-                event = on_device.Failed()
             assert isinstance(event, on_device.Event)
-            after = self.core.step(held.record, event)
+            if isinstance(event, on_device.Answer) and not self.core.trusts(held.record, event.anchors):
+                after = self.core.step(held.record, on_device.Failed())
+            else:
+                after = self.core.step(held.record, event)
             self._check(after)
             is_due = held.due and after.record.active == held.record.active
             found = self._received[key] = self.held.number(Held(after.record, is_due))

@@ -187,7 +187,7 @@ class Server:
                 return None
         return self.messages.number(answer)
 
-    def _check(self, before: Device, decision: events.Decision, event: Message) -> None:
+    def _check(self, before: Device, decision: events.Decision, event: Message | events.Act) -> None:
         """Rules for a step: nothing revoked comes back, nothing signed is forgotten, nobody is misled."""
         after = {one.serial: one for one in decision.device.certificates}
         for one in before.certificates:
