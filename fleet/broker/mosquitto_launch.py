@@ -15,7 +15,7 @@ from fleet.broker.guard import build
 from fleet.broker.list_files import ListFiles
 from fleet.broker.listing import whole_list
 from fleet.broker.mosquitto_config import Paths, config_text
-from fleet.broker.mosquitto_process import MosquittoProcess, Running, find_program, free_port
+from fleet.broker.mosquitto_process import MosquittoProcess, Running, find_program, free_ports
 from fleet.broker.second_layer import CrlFile, file_text, read_issuers, verified
 from fleet.broker.service_entry import own_entry
 from fleet.broker.settings import BrokerEndpoints, BrokerFiles, Listeners, Mode
@@ -27,6 +27,8 @@ from fleet.ports import Clock
 
 ALARM_AFTER_S = 3600
 """After so long without confirmation the guard complains of the age of its list."""
+
+_ATTEMPTS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -153,16 +155,22 @@ class MosquittoLaunch:
         if program is None:
             raise UnreachableError("mosquitto is not installed", hint=f"apt-get install {build.PACKAGES}")
         wanted = self._listeners
-        self._take_ports(
-            free_port(wanted.bind, wanted.operational_port), free_port(wanted.bind, wanted.bootstrap_port)
-        )
-        fingerprint = self._write_config(guard)
-        self._running = await self._process.start(
-            program,
-            fingerprint=fingerprint,
-            operational_port=self._listeners.operational_port,
-            bootstrap_port=self._listeners.bootstrap_port,
-        )
+        for attempt in range(_ATTEMPTS):
+            ports = free_ports(wanted.bind, (wanted.operational_port, wanted.bootstrap_port))
+            self._take_ports(*ports)
+            try:
+                self._running = await self._process.start(
+                    program,
+                    fingerprint=self._write_config(guard),
+                    operational_port=ports[0],
+                    bootstrap_port=ports[1],
+                )
+            except UnreachableError:
+                # A port that was free a moment ago may be somebody else's by now.
+                if attempt + 1 == _ATTEMPTS or 0 not in {wanted.operational_port, wanted.bootstrap_port}:
+                    raise
+            else:
+                return
 
     def _write_config(self, guard: Path) -> str:
         """Write mosquitto.conf, and return a fingerprint of all that only a new start takes in."""

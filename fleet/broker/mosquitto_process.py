@@ -10,6 +10,8 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,24 +172,29 @@ class MosquittoProcess:
         return complaints[-1] if complaints else ""
 
 
-def free_port(bind: str, port: int) -> int:
-    """Return a port that can be listened on: `port` itself, or any for 0.
+def free_ports(bind: str, ports: Sequence[int]) -> tuple[int, ...]:
+    """Return ports that can be listened on: each one itself, or any for 0; no two are the same.
 
     Raises:
-        UnreachableError: somebody else has it.
+        UnreachableError: somebody else has one.
     """
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with ExitStack() as held:
+        probes = [held.enter_context(_bound(bind, port)) for port in ports]
+        return tuple(int(probe.getsockname()[1]) for probe in probes)
+
+
+def _bound(bind: str, port: int) -> socket.socket:
+    probe = socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET, socket.SOCK_STREAM)
+    try:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((bind, port))
-        except OSError as error:
-            raise UnreachableError(
-                f"port {port} on {bind} cannot be used: {(error.strerror or 'error').lower()}",
-                hint="stop what listens there, or name another port in fleet.toml",
-            ) from error
-        found: int = probe.getsockname()[1]
-        return found
+        probe.bind((bind, port))
+    except OSError as error:
+        probe.close()
+        raise UnreachableError(
+            f"port {port} on {bind} cannot be used: {(error.strerror or 'error').lower()}",
+            hint="stop what listens there, or name another port in fleet.toml",
+        ) from error
+    return probe
 
 
 def _start_time(pid: int) -> str | None:

@@ -317,6 +317,27 @@ async def test_rotation_loses_no_message_of_a_kept_session(world: World) -> None
     assert got == {str(number).encode() for number in range(20)}
 
 
+async def test_rotation_under_load_loses_no_message_of_a_kept_session(world: World) -> None:
+    server = await world.server()
+    device = await world.let_in(world.device, "prod:d1", clean=False)
+    await device.subscribe("devices/prod/d1/#")
+    renewed = world.home.pki.device("d1")
+    await world.broker.change(AllowlistChange(sequence=2, added=(entry_of(renewed, "prod:d1"),)))
+    sent = {str(number).encode() for number in range(200)}
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(device.wait_closed())
+        for number, body in enumerate(sorted(sent)):
+            await server.publish("devices/prod/d1/order", body)
+            if number == 100:
+                successor = await world.let_in(renewed, "prod:d1", clean=False)
+    heard = {message.body for message in device.messages}
+    while heard != sent:
+        heard.add((await successor.receive()).body)
+
+    assert heard == sent
+
+
 # Who is dropped.
 
 
@@ -388,8 +409,12 @@ async def test_a_kicked_device_may_come_back(world: World) -> None:
     await world.let_in(world.device, "prod:d1")
 
 
-async def test_a_kick_of_somebody_who_is_not_there_drops_nobody(world: World) -> None:
-    assert list(await world.broker.kick("prod:nobody")) == []
+@pytest.mark.parametrize("name", ["prod:nobody", "", "a b", "x\n1 kick prod:d1", "prod:\u0434"])
+async def test_a_kick_of_somebody_who_is_not_there_drops_nobody(world: World, name: str) -> None:
+    device = await world.let_in(world.device, "prod:d1")
+
+    assert list(await world.broker.kick(name)) == []
+    await device.ping()
 
 
 async def test_a_whole_list_drops_whom_it_does_not_name(world: World) -> None:
