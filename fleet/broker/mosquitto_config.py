@@ -3,7 +3,8 @@
 Every line is ours; a path that could break out of its line is refused.
 """
 
-import getpass
+import os
+import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def _general(paths: Paths, *, alarm_after_s: int, guard: Path) -> list[str]:
     return [
         # One guard for both listeners: its timer runs only so (Mosquitto 2.0, plugin.c).
         "per_listener_settings false",
-        f"user {getpass.getuser()}",
+        *_user(),
         f"pid_file {_one(paths.pid)}",
         f"log_dest file {_one(paths.log)}",
         "log_timestamp_format %Y-%m-%dT%H:%M:%S",
@@ -101,6 +102,14 @@ def _general(paths: Paths, *, alarm_after_s: int, guard: Path) -> list[str]:
         f"plugin_opt_journal {_one(paths.folder / 'allowlist.journal')}",
         f"plugin_opt_alarm_after {alarm_after_s}",
     ]
+
+
+def _user() -> list[str]:
+    """Keep our own user: the home's files are ours. Only root would change it, and root has a name."""
+    try:
+        return [f"user {pwd.getpwuid(os.geteuid()).pw_name}"]
+    except KeyError:
+        return []
 
 
 def _listener(files: BrokerFiles, port: int, bind: str) -> list[str]:
