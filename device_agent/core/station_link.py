@@ -195,7 +195,7 @@ class StationLink:
                 return self._abort()
             case requests.Status():
                 self.is_over = self._has_committed
-                return _status(report)
+                return replies.StatusReply(state=report.state)
             case requests.Attest():
                 raise TransferError(Rc.UNSUPPORTED, "this device has nothing that vouches for its hardware")
 
@@ -266,15 +266,6 @@ def _rc_of(error: AgentError) -> Rc:
 
 def _refusal(packet: smp.Packet, rc: Rc) -> bytes:
     return encode_answer(packet.header, call_id_of(packet), replies.Refusal(rc=rc))
-
-
-def _status(report: UnitReport) -> replies.StatusReply:
-    return replies.StatusReply(
-        hardware_id=report.hardware_id,
-        device_id=report.device_id,
-        state=report.state,
-        fingerprint=report.fingerprint,
-    )
 
 
 def _answer_foreign(header: smp.Header) -> bytes:

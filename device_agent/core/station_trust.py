@@ -8,19 +8,21 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from device_agent.core.certificates import UNREADABLE
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.wire.identity import parse_domain
-from device_agent.wire.problems import MalformedMessageError
 
 _PURPOSE_LABEL = "station"
 _SAN_LABELS = 3
+_UNREADABLE = (*UNREADABLE, LookupError, x509.ExtensionNotFound)
+"""LookupError stands for a TLS feature that has no name, and for what is absent."""
 
 
 class KeyMismatchError(UnacceptableAnswerError):
@@ -62,7 +64,7 @@ def check_key(certificate: bytes, csr: bytes) -> None:
     try:
         request = x509.load_der_x509_csr(csr)
         own = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise UnacceptableAnswerError("the request of this device cannot be read") from error
     key = _public_key(_load(certificate))
     if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != own:
@@ -72,7 +74,7 @@ def check_key(certificate: bytes, csr: bytes) -> None:
 def _load(octets: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(octets)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise UnacceptableAnswerError("what should be a certificate is none") from error
 
 
@@ -99,14 +101,14 @@ def _check_path(
 def _public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
     try:
         return certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise UnacceptableAnswerError("a certificate holds a key that cannot be read") from error
 
 
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (*_UNREADABLE, InvalidSignature):
         return False
     return True
 
@@ -122,7 +124,7 @@ def _check_authority(certificate: x509.Certificate, *, below: int) -> None:
     """RFC 5280 4.2.1.9: a CA says so, and how many CAs may stand below it."""
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except _UNREADABLE as error:
         raise UnacceptableAnswerError("the station's certificate comes from one that is no CA") from error
     if not constraints.ca or (constraints.path_length is not None and constraints.path_length < below):
         raise UnacceptableAnswerError("the station's certificate comes from one that is no CA for it")
@@ -136,7 +138,7 @@ def _station_name(station: x509.Certificate) -> str:
         labels = names[0].split(".") if len(names) == 1 else []
         if len(labels) == _SAN_LABELS and labels[1] == _PURPOSE_LABEL and parse_domain(labels[2]):
             return str(station.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-    except (x509.ExtensionNotFound, ValueError, IndexError, MalformedMessageError) as error:
+    except _UNREADABLE as error:
         raise UnacceptableAnswerError("the certificate that was shown is not a station's") from error
     raise UnacceptableAnswerError("the certificate that was shown is not a station's")
 

@@ -200,30 +200,17 @@ class AbortReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReply:
-    """Who the device is and how far, within the session."""
+    """How far the device is, within the session."""
 
     command: ClassVar[Command] = Command.STATUS
-    hardware_id: str
-    device_id: str
     state: LinkState
-    fingerprint: bytes
 
     def members(self) -> dict[str, Item]:
-        return {
-            "hw": self.hardware_id,
-            "id": self.device_id,
-            "st": int(self.state),
-            "fp": self.fingerprint,
-        }
+        return {"st": int(self.state)}
 
     @classmethod
     def read(cls, body: Members) -> Self:
-        return cls(
-            hardware_id=parse_hardware_id(body.text("hw", longest=MAX_NAME_LENGTH)),
-            device_id=_device_id_or_none(body),
-            state=body.one_of(LinkState, "st"),
-            fingerprint=_fingerprint_or_none(body),
-        )
+        return cls(state=body.one_of(LinkState, "st"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,7 +191,7 @@ class Session:
 
     def _request(self, step: Step) -> requests.Request:
         match step:
-            case Step.HELLO:
+            case Step.HELLO | Step.CHECK:
                 return requests.Hello(nonce=self._nonce)
             case Step.IDENT:
                 return requests.Ident(device_id=self.device_id)
@@ -240,8 +240,6 @@ class Session:
         match reply:
             case replies.HelloReply():
                 return self._greeted(reply)
-            case replies.StatusReply():
-                return self._checked(reply) if self.step is Step.CHECK else Event.ANSWERED
             case replies.IdentReply(length=length, digest=digest):
                 self._incoming = Incoming(length=length, digest=digest)
                 return Event.ANSWERED if length <= MAX_CSR_BYTES else self._doubt("its request is too long")
@@ -257,7 +255,7 @@ class Session:
             case replies.CommitReply(state=state, fingerprint=fingerprint):
                 right = state is LinkState.ACTIVE and fingerprint == self.package.fingerprint
                 return Event.ANSWERED if right else Event.UNKNOWN_SESSION
-            case replies.AbortReply() | replies.AttestReply():
+            case replies.StatusReply() | replies.AbortReply() | replies.AttestReply():
                 return Event.ANSWERED
 
     def _doubt(self, reason: str) -> Event:
@@ -265,15 +263,11 @@ class Session:
         return Event.DOUBTED
 
     def _greeted(self, hello: replies.HelloReply) -> Event:
+        if self.step is Step.CHECK:
+            return Event.ANSWERED if hello == self._hello else Event.UNKNOWN_SESSION
         self._hello = hello
         self.caller.pace.allow(hello.largest)
         return Event.NOISY if self._is_noisy else Event.ANSWERED
-
-    def _checked(self, status: replies.StatusReply) -> Event:
-        hello = self.hello
-        told = (hello.hardware_id, hello.device_id, hello.state, hello.fingerprint)
-        again = (status.hardware_id, status.device_id, status.state, status.fingerprint)
-        return Event.ANSWERED if told == again else Event.UNKNOWN_SESSION
 
     def _took(self, event: Event) -> Event:
         if event is Event.COMPLETE and not is_request_sound(self._incoming.octets):

@@ -71,9 +71,7 @@ REPLIES: dict[str, replies.Reply] = {
     "prove": replies.ProveReply(signature=b"\x30\x01"),
     "commit": replies.CommitReply(state=LinkState.ACTIVE, fingerprint=DIGEST),
     "abort": replies.AbortReply(),
-    "status": replies.StatusReply(
-        hardware_id="hw-1", device_id="line3-0001", state=LinkState.PENDING, fingerprint=DIGEST
-    ),
+    "status": replies.StatusReply(state=LinkState.PENDING),
 }
 
 
