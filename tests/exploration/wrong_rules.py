@@ -33,7 +33,7 @@ LOST_SLOT = scenario(Fault.DUE, Fault.LOSE_SLOT, Fault.DUPLICATE, keys=4)
 REVOKED = scenario(Fault.DUE, Fault.REVOKE, Fault.DUPLICATE)
 EXPIRED = scenario(Fault.DUE, Fault.LOSS, Fault.EXPIRE, Fault.GRACE)
 CLAIMED = scenario(Fault.LOSS, Fault.DUPLICATE, start="claimed", keys=2)
-SUSPENDED = scenario(Fault.DUE, Fault.EXPIRE, Fault.GRACE, Fault.SUSPEND)
+SUSPENDED = scenario(Fault.DUE, Fault.EXPIRE, Fault.GRACE, Fault.SUSPEND, net=1)
 THIEF = scenario(Fault.RESOLVE, start="thief", keys=4, net=1, replaces=True)
 CLONED = scenario(Fault.DUE, Fault.CLONE, Fault.RESOLVE, keys=5, net=1, replaces=True)
 IMAGE = scenario(
@@ -91,20 +91,22 @@ def deciding(table: Mapping[ClientKind, rules.Rules]) -> ServerCore:
     )
 
 
-def asked(state: State, *, kind: ClientKind = ClientKind.AGENT, **cells: object) -> ServerCore:
+def asked(
+    state: State, wrong: Callable[[rules.Asked], rules.Asked], *, kind: ClientKind = ClientKind.AGENT
+) -> ServerCore:
     """Return a server with other rules for what is asked about certificates in one state."""
     right = rules.RULES[kind]
-    row = right.asked[state]._replace(**cells)
-    wrong = replace(right, asked=MappingProxyType({**right.asked, state: row}))
-    return deciding({**rules.RULES, kind: wrong})
+    asked_wrong = MappingProxyType({**right.asked, state: wrong(right.asked[state])})
+    return deciding({**rules.RULES, kind: replace(right, asked=asked_wrong)})
 
 
-def told(state: State, *, kind: ClientKind = ClientKind.AGENT, **cells: object) -> ServerCore:
+def told(
+    state: State, wrong: Callable[[rules.Told], rules.Told], *, kind: ClientKind = ClientKind.AGENT
+) -> ServerCore:
     """Return a server with other rules for what it is told about certificates in one state."""
     right = rules.RULES[kind]
-    row = right.told[state]._replace(**cells)
-    wrong = replace(right, told=MappingProxyType({**right.told, state: row}))
-    return deciding({**rules.RULES, kind: wrong})
+    told_wrong = MappingProxyType({**right.told, state: wrong(right.told[state])})
+    return deciding({**rules.RULES, kind: replace(right, told=told_wrong)})
 
 
 Decide = Callable[[Device, events.Event], events.Decision]
@@ -226,12 +228,12 @@ WRONG = {
     "4 no intent on record": Wrong(scenario=RENEWAL, server=sign_without_record(), finds="I4"),
     "5 revoke one serial": Wrong(scenario=REVOKED, server=around(revoke_the_current_one), finds="I3"),
     "5 a late confirm resurrects": Wrong(
-        scenario=REVOKED, server=asked(State.REVOKED, confirm=resurrect), finds="I3"
+        scenario=REVOKED, server=asked(State.REVOKED, lambda row: row._replace(confirm=resurrect)), finds="I3"
     ),
     "6 a list kept by changes": Wrong(scenario=RENEWAL, keeps_list_by_changes=True, finds=NO_WAY),
     "7 handshakes in the order of processing": Wrong(
         scenario=TWICE,
-        server=told(State.SUPERSEDED_ACKED, refused=alarm_for_any_handshake),
+        server=told(State.SUPERSEDED_ACKED, lambda row: row._replace(refused=alarm_for_any_handshake)),
         finds="I6",
     ),
     "9 any anchor is believed": Wrong(
@@ -251,36 +253,48 @@ WRONG = {
     ),
     "B no predecessor rule": Wrong(
         scenario=LOST_SLOT,
-        server=asked(State.SUPERSEDED, renew=renewal.renew_readmitted),
+        server=asked(State.SUPERSEDED, lambda row: row._replace(renew=renewal.renew_readmitted)),
         finds=NO_WAY,
     ),
     "C no confirm after expiry": Wrong(
-        scenario=EXPIRED, server=asked(State.EXPIRED_GRACE, confirm=confirmation.no_confirm), finds=NO_WAY
+        scenario=EXPIRED,
+        server=asked(State.EXPIRED_GRACE, lambda row: row._replace(confirm=confirmation.no_confirm)),
+        finds=NO_WAY,
     ),
     "D no answer after grace": Wrong(
-        scenario=EXPIRED, server=asked(State.EXPIRED_FINAL, renew=renewal.not_current), finds=NO_WAY
+        scenario=EXPIRED,
+        server=asked(State.EXPIRED_FINAL, lambda row: row._replace(renew=renewal.not_current)),
+        finds=NO_WAY,
     ),
     "J a late use kills what came after it": Wrong(
         scenario=PLAIN,
-        server=told(State.ISSUED, kind=ClientKind.PLAIN, connected=use_that_kills_all),
+        server=told(
+            State.ISSUED, lambda row: row._replace(connected=use_that_kills_all), kind=ClientKind.PLAIN
+        ),
         finds="I1",
     ),
     "K a use kills its own children": Wrong(
         scenario=PLAIN,
-        server=told(State.ACTIVE, kind=ClientKind.PLAIN, connected=use_that_kills_children),
+        server=told(
+            State.ACTIVE, lambda row: row._replace(connected=use_that_kills_children), kind=ClientKind.PLAIN
+        ),
         finds="I",
     ),
     "L no answer from a superseded parent": Wrong(
         scenario=SAME_LOST,
-        server=asked(State.SUPERSEDED, kind=ClientKind.PLAIN, renew=renewal.not_current),
+        server=asked(
+            State.SUPERSEDED, lambda row: row._replace(renew=renewal.not_current), kind=ClientKind.PLAIN
+        ),
         finds=NO_WAY,
     ),
     "M dead in its box": Wrong(
-        scenario=BOX, server=told(State.ISSUED, kind=ClientKind.PLAIN, expired=rules.abandon), finds="I"
+        scenario=BOX,
+        server=told(State.ISSUED, lambda row: row._replace(expired=rules.abandon), kind=ClientKind.PLAIN),
+        finds="I",
     ),
     "O a late use resurrects": Wrong(
         scenario=PLAIN_REVOKED,
-        server=told(State.REVOKED, kind=ClientKind.PLAIN, connected=resurrect),
+        server=told(State.REVOKED, lambda row: row._replace(connected=resurrect), kind=ClientKind.PLAIN),
         finds="I3",
     ),
     "P grace runs while suspended": Wrong(
