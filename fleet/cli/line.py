@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.cli.client import is_served
 from fleet.cli.lanes import Report
-from fleet.errors import BadInputError
+from fleet.config import load
+from fleet.errors import BadInputError, UnreachableError
 from fleet.files import telling
 from fleet.home import Home
 from fleet.station.authority import AdminSocket, HttpEnroller
@@ -69,6 +70,10 @@ async def _server(home: Home) -> AsyncIterator[None]:
     if is_served(home):
         yield
         return
+    if load(home.config).server.mqtt_port == 0:
+        raise UnreachableError(
+            "devices must be told a port, and fleet.toml leaves it to the server", hint="fleet serve"
+        )
     from fleet.service import Listeners, running  # noqa: PLC0415 - the whole server, seldom needed here
 
     async with running(home.root, listeners=Listeners.ADMIN_ONLY):

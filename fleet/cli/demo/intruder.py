@@ -17,6 +17,7 @@ from fleet.errors import FleetError
 from fleet.files import write_file
 
 _SECONDS = 10.0
+_CONNACK = b"\x20"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Credentials:
     def context(self) -> ssl.SSLContext:
         """Return the TLS context of a client."""
         context = ssl.create_default_context(cafile=str(self.trust))
+        # RFC 8446 4.4.2.4: in TLS 1.3 the refusal comes after the handshake, and is lost in what follows.
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
         if self.certificate is not None and self.key is not None:
             together = self.certificate
             if self.chain is not None:
@@ -80,17 +83,52 @@ async def refused(credentials: Credentials, port: int, *, client_id: str) -> str
     Raises:
         FleetError: it was let in, or nobody answered, which is no refusal.
     """
+    how = await _try(credentials, port, client_id)
+    if how is None:
+        raise FleetError(f"{client_id} was let in")
+    return how
+
+
+async def let_in(credentials: Credentials, port: int, *, client_id: str) -> None:
+    """Connect in the same way as who one is: what is refused otherwise is not refused for the way of asking.
+
+    Raises:
+        FleetError: it was refused.
+    """
+    how = await _try(credentials, port, client_id)
+    if how is not None:
+        raise FleetError(f"{client_id} was refused as itself: {how}")
+
+
+async def _try(credentials: Credentials, port: int, client_id: str) -> str | None:
+    """Connect; return how that was refused, or None."""
     try:
-        async with asyncio.timeout(_SECONDS), _client(credentials, port, client_id) as client:
-            # TLS 1.3: a refusal of the certificate arrives with the first read, after the handshake.
-            await client.subscribe(f"devices/{client_id.replace(':', '/', 1)}/#", qos=1)
+        async with asyncio.timeout(_SECONDS):
+            answer = await _connect(credentials, port, client_id)
     except TimeoutError as error:
         raise FleetError(f"{client_id} was neither let in nor refused") from error
-    except ConnectionRefusedError as error:
-        raise FleetError("nobody listens: that is no refusal") from error
-    except (aiomqtt.MqttError, ssl.SSLError, ConnectionError) as error:
-        return _short(error)
-    raise FleetError(f"{client_id} was let in")
+    except ssl.SSLError as error:
+        return (error.reason or str(error)).lower().replace("_", " ")
+    except ConnectionResetError:
+        return "connection reset"
+    if answer[:1] != _CONNACK:
+        return "connection closed"
+    return None if answer[3] == 0 else f"connection refused, code {answer[3]}"
+
+
+async def _connect(credentials: Credentials, port: int, client_id: str) -> bytes:
+    """Return the first four bytes that the broker answers to CONNECT (MQTT 3.1.1 3.1, 3.2), or fewer."""
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=credentials.context())
+    try:
+        name = client_id.encode()
+        variable = b"\0\4MQTT\4\0\0\x3c" + len(name).to_bytes(2, "big") + name
+        writer.write(b"\x10" + len(variable).to_bytes(1, "big") + variable)
+        await writer.drain()
+        return await reader.readexactly(4)
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    finally:
+        writer.transport.abort()
 
 
 async def overstep(credentials: Credentials, port: int, *, client_id: str, foreign: str, own: str) -> str:
@@ -129,13 +167,6 @@ def _client(credentials: Credentials, port: int, client_id: str) -> aiomqtt.Clie
         clean_session=False,
         timeout=_SECONDS,
     )
-
-
-def _short(error: Exception) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return " ".join(str(cause).split())[:80] or type(cause).__name__
 
 
 def utc_now() -> datetime:

@@ -1,7 +1,7 @@
 """The demo's impostors: each tries with what it has and is refused, and no rightful device notices."""
 
 from fleet.cli.demo import work
-from fleet.cli.demo.intruder import Credentials, of_device, overstep, refused, self_signed, utc_now
+from fleet.cli.demo.intruder import Credentials, let_in, of_device, overstep, refused, self_signed, utc_now
 from fleet.cli.demo.network import enroll_stranger
 from fleet.cli.demo.scene import DOMAIN, Scene, require
 
@@ -26,6 +26,7 @@ async def _other_domain(scene: Scene) -> None:
     victim, stranger = scene.devices[0], await enroll_stranger(scene)
     trust, port = scene.home.server_trust, scene.ports["mqtt"]
     shown = of_device(stranger.current, trust=trust, scratch=scene.folder / "impostors" / stranger.device_id)
+    await let_in(shown, port, client_id=stranger.name)
     scene.tell(f"another domain's certificate: {await refused(shown, port, client_id=victim.name)}")
     own = f"devices/{stranger.domain}/{stranger.device_id}/hello"
     await _overstep(

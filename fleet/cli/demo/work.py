@@ -4,9 +4,11 @@ import asyncio
 import sys
 
 from fleet.cli.demo.scene import Actor, Scene, require
+from fleet.errors import FleetError
 
 _APPLICATION = "firmware_scripts.linux.application"
 _PINGS_A_SECOND = 5
+_LAST_WORDS_SECONDS = 15.0
 
 
 async def connect_all(scene: Scene) -> str:
@@ -72,11 +74,22 @@ async def _renew(scene: Scene, device: Actor) -> None:
 
 async def _count(scene: Scene, device: Actor, pings: int) -> int:
     """Wait for every answer and every reading; what does not come in time is lost, and fails the step."""
-    for number in range(1, pings + 1):
-        await scene.seen.until_pong(device.name, f"p{number}")
-    await scene.seen.ping(device.name, "count")
-    readings = await scene.seen.until_pong(device.name, "count")
-    await scene.seen.until_readings(device.name, readings)
+    heard = scene.seen.of(device.name)
+    readings = 0
+    try:
+        async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            await scene.seen.ping(device.name, "count")
+            readings = await scene.seen.until_pong(device.name, "count")
+            await scene.seen.until_readings(device.name, readings)
+            for number in range(1, pings + 1):
+                await scene.seen.until_pong(device.name, f"p{number}")
+    except TimeoutError as error:
+        unanswered = [number for number in range(1, pings + 1) if f"p{number}" not in heard.pongs]
+        missing = sorted(set(range(1, readings + 1)) - heard.readings)
+        raise FleetError(
+            f"{device.device_id} lost messages: no answer to pings {unanswered or 'none'}, of {pings}; "
+            f"missing readings {missing or 'none'}, of {readings}"
+        ) from error
     return readings
 
 
