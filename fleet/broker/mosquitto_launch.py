@@ -45,6 +45,8 @@ class MosquittoLaunch:
         self._clock = clock
         self._process = MosquittoProcess(self.paths)
         self._running: Running | None = None
+        self._turn = asyncio.Lock()
+        """One start or stop at a time: what is being stopped must not be revived."""
 
     async def up(self, crls: Sequence[bytes]) -> BrokerEndpoints:
         """Bring it up, and return where it listens.
@@ -70,17 +72,19 @@ class MosquittoLaunch:
         )
 
     async def revive(self) -> bool:
-        """Start it again if its process is gone; return whether it had to be."""
-        if self._mode is Mode.EXTERNAL or (self._running and self._process.is_alive(self._running)):
-            return False
-        await self._start(await asyncio.to_thread(build.build, self._files.folder))
-        return True
+        """Start it again if its process has fallen; return whether it had. One that was stopped stays so."""
+        async with self._turn:
+            if self._running is None or self._process.is_alive(self._running):
+                return False
+            await self._start(await asyncio.to_thread(build.build, self._files.folder))
+            return True
 
     async def stop(self) -> None:
         """End a managed process."""
-        if self._running is not None:
-            running, self._running = self._running, None
-            await self._process.stop(running)
+        async with self._turn:
+            if self._running is not None:
+                running, self._running = self._running, None
+                await self._process.stop(running)
 
     def reload(self) -> None:
         """Make it read its CRLs again.

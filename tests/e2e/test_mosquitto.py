@@ -208,6 +208,17 @@ async def test_a_broker_that_falls_is_started_again_and_its_list_proven(world: W
     await world.let_in(world.neighbour, "prod:d2")
 
 
+async def test_a_broker_that_was_stopped_is_not_started_again(home: BrokerHome) -> None:
+    broker = mosquitto_of(home)
+    async with broker:
+        pid = pid_of(home)
+        await broker.stop()
+        await ended(pid)
+        assert not await broker._launch.revive()
+
+    assert not is_running(home.files)
+
+
 async def test_stamps_keep_growing_over_a_restart(world: World) -> None:
     before, pid = await world.broker.stamp(), pid_of(world.home)
     os.kill(pid, signal.SIGKILL)
