@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent.asking import Asking
 from device_agent.background import in_background
@@ -23,7 +24,6 @@ from device_agent.control import serving
 from device_agent.core.certificates import read_bundle
 from device_agent.core.events import ProofGiven
 from device_agent.core.record import Anchor
-from device_agent.core.station_link import Committed
 from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
 from device_agent.driver import Driver
 from device_agent.errors import BadInputError
@@ -40,6 +40,10 @@ from device_agent.wire.identity import parse_device_id
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
+
+if TYPE_CHECKING:
+    # The factory link is for a factory: an agent in the field does without its memory.
+    from device_agent.core.station_link import Committed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +150,7 @@ class Agent:
 
     async def enroll_serial(
         self, port: str, *, device_id: str = "", trust_pem: str | None = None, baud: int = 115200
-    ) -> Committed:
+    ) -> "Committed":
         """Let the station at the other end of a serial port provision this device; its COMMIT confirms.
 
         Raises:

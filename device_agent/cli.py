@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr, level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s"
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    if not options.verbose:
+        logging.getLogger("device_agent.channels.mqtt_client.paho").setLevel(logging.CRITICAL)
     try:
         return _COMMANDS[options.command](options)
     except AgentError as error:

@@ -7,7 +7,7 @@ jitter, and tries the next way. A renewal that fails leaves the connection as it
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,14 +18,16 @@ from device_agent.core.lifecycle import State, state_of
 from device_agent.errors import (
     AgentError,
     ChannelError,
+    KeyStoreError,
     NotAdmittedError,
     NotEnrolledError,
     RefusedError,
+    StateError,
     UnacceptableAnswerError,
 )
 from device_agent.life import Life
 from device_agent.signals import Signals
-from device_agent.wire.problems import Retry
+from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
 from device_agent.wire.replies import Issued, ReportedState
 
 _log = logging.getLogger(__name__)
@@ -35,6 +37,20 @@ _LONGEST_REST = timedelta(hours=1)
 _SHORTEST_REST = timedelta(seconds=10)
 """A server that wants everything renewed at once gets no storm from us."""
 _LONGEST_RETRY = timedelta(seconds=15)
+
+
+_NOT_WANTED: Mapping[ReportedState, ProblemCode] = {
+    ReportedState.REVOKED: ProblemCode.REVOKED,
+    ReportedState.SUSPENDED: ProblemCode.SUSPENDED,
+}
+_WORDS: Mapping[type[AgentError], str] = {
+    NotAdmittedError: "not-admitted",
+    ChannelError: "unreachable",
+    UnacceptableAnswerError: "unacceptable-answer",
+    KeyStoreError: "key-store",
+    StateError: "state",
+}
+"""Problems that the server has no code for, as the state topic names them; the first that fits."""
 
 
 class Driver:
@@ -127,7 +143,7 @@ class Driver:
 
     async def _round(self, *, hold: bool = False) -> AgentError | None:
         """Do all that is due; where a credential is turned away, go on with the next way at once."""
-        self._refused = frozenset()
+        self._refused, turned_away = frozenset(), None
         while True:
             before = self._refused
             error = await self._do(self._life.take(Tick(facts=self._facts())))
@@ -135,6 +151,9 @@ class Driver:
                 error = error or await self._hold()
             if self._refused == before:
                 break
+            turned_away = error
+        if hold and self._asking.serial is None:
+            error = error or turned_away
         self._tell_waiting(error)
         return error
 
@@ -172,11 +191,15 @@ class Driver:
         self._refused -= {send.route}
         if isinstance(heard, Issued):
             return self._life.install(heard)
-        if isinstance(heard, Reported) and heard.state in (ReportedState.ACTIVE, ReportedState.ISSUED):
-            self._refused -= {Route.ACTIVE}
         actions = self._life.take(heard)
         if self._life.record.life.active != active:
+            _log.info("the server confirmed the certificate %s", self._life.active.serial)
             self._refused, self._wants_renewal = frozenset(), False
+        if isinstance(heard, Reported) and heard.state in _NOT_WANTED:
+            code = _NOT_WANTED[heard.state]
+            raise RefusedError(
+                f"the server says that the certificate is {heard.state}", code=code, retry=RETRY_ADVICE[code]
+            )
         return actions
 
     async def _hold(self) -> AgentError | None:
@@ -217,7 +240,7 @@ class Driver:
             self._signals.problem = None
             return
         _log.warning("%s", error)
-        self._signals.problem = str(error.code) if isinstance(error, RefusedError) else type(error).__name__
+        self._signals.problem = _word_of(error)
 
     def _tell_waiting(self, error: AgentError | None) -> None:
         if error is None and self._wants_renewal:
@@ -230,6 +253,12 @@ class Driver:
                 done.set_result(None)
             else:
                 done.set_exception(error)
+
+
+def _word_of(error: AgentError) -> str:
+    if isinstance(error, RefusedError):
+        return error.code
+    return next((word for kind, word in _WORDS.items() if isinstance(error, kind)), "failed")
 
 
 def _may_pass(error: AgentError) -> bool:

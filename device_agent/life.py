@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent.core import renewal
 from device_agent.core.acceptance import Accepted, Expected, Offer, accept, offer_of
@@ -24,9 +25,11 @@ from device_agent.errors import KeyStoreError, NotEnrolledError, StateError
 from device_agent.ports import KeyStore, Signer
 from device_agent.store import RecordStore
 from device_agent.wire.identity import parse_name
-from device_agent.wire.objects import ObjectHashes
 from device_agent.wire.replies import BrokerAddress, Issued
 from device_agent.wire.requests import ProofKind
+
+if TYPE_CHECKING:
+    from device_agent.wire.objects import ObjectHashes
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +111,7 @@ class Life:
         """
         signer = self._keys.create(self._new_key_name())
         request = csr_der(self.device_id, public_key_der=signer.public_key_der, sign=signer.sign)
+        _log.info("made the key %s", signer.name)
         made = KeyMade(key=signer.name, key_hash=_key_hash(signer), facts=facts)
         return self.take(made, onto=replace(self._record, csr=request))
 
@@ -147,7 +151,7 @@ class Life:
         renew_after: datetime,
         broker: BrokerAddress,
         attempt_floor: int = 0,
-        hashes: ObjectHashes | None = None,
+        hashes: "ObjectHashes | None" = None,
     ) -> tuple[Action, ...]:
         """Put what was accepted into the pending slot, with its anchors, in one write; returns as `take`."""
         leaf = accepted.leaf
@@ -162,6 +166,7 @@ class Life:
             renew_after=renew_after.replace(microsecond=0),
             broker=broker,
         )
+        _log.info("got the certificate %s, valid until %s", leaf.serial, f"{leaf.not_after:%Y-%m-%d %H:%MZ}")
         answer = Answer(
             credential=credential, anchors=anchors_of(accepted.anchors), attempt_floor=attempt_floor
         )

@@ -1,12 +1,11 @@
 """MQTT 3.1.1 to either listener: requests with their replies, and messages beside them. On aiomqtt.
 
 A reply counts only for a request of this connection that waits for it, on the topic that is derived from
-who asks. Everything of aiomqtt stays in this file; whatever goes wrong leaves it as `ChannelError`.
+who asks. Everything of aiomqtt stays here and in `mqtt_client`; what goes wrong leaves as `ChannelError`.
 """
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,11 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import aiomqtt
-from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.reasoncodes import ReasonCode
 
 from device_agent.background import in_background
-from device_agent.errors import ChannelError, NotAdmittedError
+from device_agent.channels.mqtt_client import Session, connected, number_of
+from device_agent.errors import ChannelError
 from device_agent.ports import ClaimLogin, Listener, OperationalLogin
 from device_agent.wire.fields import MAX_BODY_BYTES
 from device_agent.wire.messages import encode, parse_reply
@@ -31,8 +29,6 @@ _log = logging.getLogger(__name__)
 
 CLAIM_KEEPALIVE = timedelta(seconds=15)
 """The most that the bootstrap listener takes: a lost asker must not block its own way for long."""
-_NOT_AUTHORIZED = (134, 135)
-"""CONNACK 4 and 5 (MQTT 3.1.1 3.2.2.3), as paho numbers them after MQTT 5."""
 _QOS = 1
 
 
@@ -53,7 +49,7 @@ class _Login:
     tls: ssl.SSLContext
     request_topic: str
     response_topic: str
-    clean_session: bool
+    session: Session
     keepalive: timedelta
 
 
@@ -97,7 +93,7 @@ class MqttLink:
         except (aiomqtt.MqttError, ValueError) as error:
             raise ChannelError(f"cannot subscribe at {self._peer}: {error}") from error
         # paho hands MQTT 3.1.1 return codes on as they are; 128 is a refusal (3.9.3).
-        if any(_number(code) >= 0x80 for code in granted):
+        if any(number_of(code) >= 0x80 for code in granted):
             raise ChannelError(f"{self._peer} does not let this device subscribe to {topic_filter}")
 
     async def read(self) -> None:
@@ -106,7 +102,8 @@ class MqttLink:
             async for message in self._client.messages:
                 self._take(str(message.topic), message.payload)
         except aiomqtt.MqttError as error:
-            self._end(str(error.__cause__ or error))
+            _log.debug("the connection to %s ended: %s", self._peer, error.__cause__ or error)
+            self._end(f"{self._peer} closed it, or cannot be reached any more")
         finally:
             self._end("closed")
 
@@ -150,7 +147,7 @@ async def claim_link(login: ClaimLogin, *, options: MqttOptions) -> AsyncIterato
             tls=login.tls,
             request_topic=topics.request,
             response_topic=topics.response,
-            clean_session=True,
+            session=Session.FRESH,
             keepalive=min(CLAIM_KEEPALIVE, options.keepalive),
         ),
         listener=_Nobody(),
@@ -174,7 +171,7 @@ async def operational_link(
             tls=login.tls,
             request_topic=topics.request,
             response_topic=topics.response,
-            clean_session=False,
+            session=Session.LASTING,
             keepalive=options.keepalive,
         ),
         listener=listener,
@@ -184,80 +181,22 @@ async def operational_link(
         yield link
 
 
-class _Socket(ssl.SSLSocket):
-    """paho leaves a socket open whose handshake failed."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except (OSError, ValueError):
-            self.close()
-            raise
-
-
 @asynccontextmanager
 async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) -> AsyncIterator[MqttLink]:
-    login.tls.sslsocket_class = _Socket
-    client = aiomqtt.Client(
+    opened = connected(
         login.host,
         login.port,
-        identifier=login.client_id,
-        clean_session=login.clean_session,
-        keepalive=int(login.keepalive.total_seconds()),
-        timeout=options.timeout.total_seconds(),
-        tls_context=login.tls,
-        # Without it, small packets wait for delayed acknowledgements.
-        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        client_id=login.client_id,
+        tls=login.tls,
+        session=login.session,
+        keepalive=login.keepalive,
+        timeout=options.timeout,
     )
-    await _connect(client, login)
-    link = MqttLink(client, login, listener=listener, options=options)
-    try:
+    async with opened as client:
+        link = MqttLink(client, login, listener=listener, options=options)
         async with in_background(link.read()):
             await link.subscribe(login.response_topic)
             yield link
-    finally:
-        await _disconnect(client)
-
-
-async def _connect(client: aiomqtt.Client, login: _Login) -> None:
-    peer = f"{login.host}:{login.port}"
-    try:
-        await client.__aenter__()
-    except MqttConnectError as error:
-        _drop(client)
-        if error.rc is not None and _number(error.rc) in _NOT_AUTHORIZED:
-            raise NotAdmittedError(f"{peer} does not admit this device now") from error
-        raise ChannelError(f"{peer} refused the connection: {error}") from error
-    except (aiomqtt.MqttError, ValueError) as error:
-        _drop(client)
-        raise ChannelError(f"cannot connect to {peer}: {error}", hint=_hint(str(error))) from error
-
-
-async def _disconnect(client: aiomqtt.Client) -> None:
-    try:
-        await client.__aexit__(None, None, None)
-    except aiomqtt.MqttError as error:
-        _log.debug("the connection did not end as it should: %s", error)
-        _drop(client)
-
-
-def _drop(client: aiomqtt.Client) -> None:
-    # aiomqtt leaves the socket of a failed connect to the broker's patience; there is no public way.
-    connected = client._client.socket()
-    if isinstance(connected, socket.socket):
-        client._client.loop_misc()
-        asyncio.get_running_loop().remove_reader(connected.fileno())
-        connected.close()
-
-
-def _number(code: int | ReasonCode) -> int:
-    return code if isinstance(code, int) else int(code.value)
-
-
-def _hint(reason: str) -> str | None:
-    if "CERTIFICATE_VERIFY_FAILED" in reason:
-        return "the server's certificate does not fit the roots given with --trust, or the clock is wrong"
-    return None
 
 
 class _Nobody:

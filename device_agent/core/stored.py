@@ -9,14 +9,17 @@ import hmac
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from device_agent.core.certificates import anchor_id, bundle, read_bundle
 from device_agent.core.record import Anchor, Credential, DeviceRecord, Pending
 from device_agent.wire.fields import Fields, time_text
-from device_agent.wire.objects import ObjectHashes
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import BrokerAddress, HttpsAddress
 from device_agent.wire.requests import MAX_ATTEMPT, Proof
+
+if TYPE_CHECKING:
+    from device_agent.wire.objects import ObjectHashes
 
 VERSION = 1
 MAX_RECORD_BYTES = 512 * 1024
@@ -58,9 +61,9 @@ class StoredRecord:
     recovery: HttpsAddress | None = None
     csr: bytes = b""
     """The request for the pending key, DER: sent again, it is the same bytes."""
-    active_hashes: ObjectHashes | None = None
+    active_hashes: "ObjectHashes | None" = None
     """Of the objects that a station wrote for this slot; None where it came another way."""
-    pending_hashes: ObjectHashes | None = None
+    pending_hashes: "ObjectHashes | None" = None
 
     @property
     def keys(self) -> frozenset[str]:
@@ -252,7 +255,7 @@ def _bootstrap(fields: Fields) -> Bootstrap:
     )
 
 
-def _hashes_members(hashes: ObjectHashes | None) -> dict[str, object] | None:
+def _hashes_members(hashes: "ObjectHashes | None") -> dict[str, object] | None:
     if hashes is None:
         return None
     return {
@@ -262,9 +265,11 @@ def _hashes_members(hashes: ObjectHashes | None) -> dict[str, object] | None:
     }
 
 
-def _hashes(fields: Fields, name: str) -> ObjectHashes | None:
+def _hashes(fields: Fields, name: str) -> "ObjectHashes | None":
     if name not in fields:
         return None
+    from device_agent.wire.objects import ObjectHashes  # noqa: PLC0415 - only a factory-made record has them
+
     found = fields.object(name)
     return ObjectHashes(
         chain=found.hex("chain", lowest=32, highest=32),

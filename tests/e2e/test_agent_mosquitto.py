@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiomqtt
@@ -18,7 +18,12 @@ import pytest
 from device_agent.agent import Agent, ClaimFiles, MqttEnrollment
 from device_agent.channels.mqtt import MqttOptions
 from device_agent.config import Settings
-from device_agent.errors import ChannelError
+from device_agent.core.stored import read_anchors
+from device_agent.errors import ChannelError, NotAdmittedError
+from device_agent.ports import OperationalLogin
+from device_agent.tls import client_context
+from device_agent.ways import NetworkWays
+from device_agent.wire.identity import Identity
 from device_agent.wire.secret import Secret
 from fleet.model import CertificateState
 from tests.broker_bench import Bench, running_broker, serving
@@ -84,7 +89,7 @@ async def test_a_device_enrolls_connects_and_renews_with_no_message_lost(
     async def read(agent: Agent) -> None:
         async with agent.messages("down/#") as messages:
             async for message in messages:
-                received.append(message.payload)
+                received.append(message.payload)  # noqa: PERF401 - it never ends
 
     with Agent.opened(settings(tmp_path)) as agent:
         await agent.enroll_mqtt(enrollment(bench))
@@ -129,6 +134,46 @@ async def test_a_server_that_does_not_answer_is_a_time_out_and_leaves_the_key(
         with pytest.raises(ChannelError, match="no reply to enroll"):
             await agent.enroll_mqtt(enrollment(bench))
         assert agent.record.life.pending is not None
+
+
+async def test_a_certificate_that_the_broker_turns_away_in_tls_is_told_from_a_broker_that_is_away(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """PROTOCOL: what is refused is the credential, so the next rung of the ladder may help."""
+    past = datetime.now(UTC) - timedelta(minutes=1)
+    leaf = bench.pki.device("d1", not_after=past.replace(microsecond=0))
+    context = client_context(read_anchors((bench.folder / "servers.pem").read_text()))
+    context.load_cert_chain(*leaf.write(tmp_path, "d1"))
+    login = OperationalLogin(
+        host="localhost",
+        port=bench.port,
+        identity=Identity(domain="prod", device_id="d1"),
+        serial=leaf.serial,
+        tls=context,
+    )
+    with pytest.raises(NotAdmittedError):
+        async with NetworkWays(OPTIONS).operational(login, Nobody()):
+            pass
+
+
+async def test_connecting_can_be_cancelled_at_any_time(
+    bench: Bench, server: Provisioner, tmp_path: Path
+) -> None:
+    with Agent.opened(settings(tmp_path)) as agent:
+        enrolling = asyncio.ensure_future(agent.enroll_mqtt(enrollment(bench)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        enrolling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await enrolling
+
+
+class Nobody:
+    def message(self, topic: str, payload: bytes) -> None:
+        raise AssertionError(topic)
+
+    def lost(self, why: str) -> None:
+        pass
 
 
 def run_agent(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -1,0 +1,165 @@
+"""A connection by aiomqtt (2.5), with what it and paho leave undone when connecting fails.
+
+It opens and closes, and no more: what goes over the connection is said in `mqtt`.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from enum import Enum, auto
+
+import aiomqtt
+import paho.mqtt.client as paho
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from device_agent.errors import ChannelError, NotAdmittedError
+
+_log = logging.getLogger(__name__)
+_paho_log = logging.getLogger(f"{__name__}.paho")
+"""What paho has to say of each packet; what matters of it comes as an error."""
+
+_NOT_AUTHORIZED = (134, 135)
+"""CONNACK 4 and 5 (MQTT 3.1.1 3.2.2.3), as paho numbers them after MQTT 5."""
+
+
+class Session(Enum):
+    """What the broker remembers between connections (MQTT 3.1.1 3.1.2.4)."""
+
+    FRESH = auto()
+    LASTING = auto()
+
+
+@asynccontextmanager
+async def connected(
+    host: str,
+    port: int,
+    *,
+    client_id: str,
+    tls: ssl.SSLContext,
+    session: Session,
+    keepalive: timedelta,
+    timeout: timedelta,  # noqa: ASYNC109 - it bounds each packet's answer, not this function
+) -> AsyncIterator[aiomqtt.Client]:
+    """Connect, and disconnect in the end.
+
+    Raises:
+        NotAdmittedError: the broker turned this certificate away.
+        ChannelError: it cannot be reached, or is not the one that is trusted.
+    """
+    tls.sslsocket_class = _Socket
+    client = _Client(
+        host,
+        port,
+        identifier=client_id,
+        clean_session=session is Session.FRESH,
+        keepalive=int(keepalive.total_seconds()),
+        timeout=timeout.total_seconds(),
+        tls_context=tls,
+        logger=_paho_log,
+        # Without it, small packets wait for delayed acknowledgements.
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    )
+    await _connect(client, f"{host}:{port}")
+    try:
+        yield client
+    finally:
+        await _disconnect(client)
+
+
+def number_of(code: int | ReasonCode) -> int:
+    """Return a return code as its number."""
+    return code if isinstance(code, int) else int(code.value)
+
+
+class _ClosedError(aiomqtt.MqttError):
+    """The broker closed the connection instead of accepting it."""
+
+
+class _Client(aiomqtt.Client):
+    """Hears that a broker closes before it accepts; aiomqtt would wait for its time-out."""
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if self._connected.done():
+            super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        else:
+            self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(_ClosedError("closed before it was accepted"))
+            self._connected.exception()  # nobody may be waiting any more, and that is no fault
+
+
+class _Socket(ssl.SSLSocket):
+    """paho leaves a socket open whose handshake failed."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+
+async def _connect(client: aiomqtt.Client, peer: str) -> None:
+    try:
+        await _enter(client)
+    except _ClosedError as error:
+        # A certificate that expired, or is on the broker's CRL, ends in TLS, with no CONNACK.
+        _drop(client)
+        raise NotAdmittedError(f"{peer} closed the connection before it was accepted") from error
+    except MqttConnectError as error:
+        _drop(client)
+        if error.rc is not None and number_of(error.rc) in _NOT_AUTHORIZED:
+            raise NotAdmittedError(f"{peer} does not admit this device now") from error
+        raise ChannelError(f"{peer} refused the connection: {error}") from error
+    except (aiomqtt.MqttError, ValueError) as error:
+        _drop(client)
+        raise ChannelError(f"cannot connect to {peer}: {error}", hint=_hint(str(error))) from error
+
+
+async def _enter(client: aiomqtt.Client) -> None:
+    """Connect; when cancelled, wait for paho's thread, or the connection would be left behind."""
+    entering = asyncio.ensure_future(client.__aenter__())
+    try:
+        await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        await asyncio.wait({entering})
+        _drop(client)
+        raise
+
+
+async def _disconnect(client: aiomqtt.Client) -> None:
+    try:
+        await client.__aexit__(None, None, None)
+    except aiomqtt.MqttError as error:
+        _log.debug("the connection did not end as it should: %s", error)
+        _drop(client)
+
+
+def _drop(client: aiomqtt.Client) -> None:
+    # aiomqtt leaves the socket of a failed connect to the broker's patience; there is no public way.
+    left = client._client.socket()
+    if isinstance(left, socket.socket):
+        client._client.loop_misc()
+        asyncio.get_running_loop().remove_reader(left.fileno())
+        left.close()
+
+
+def _hint(reason: str) -> str | None:
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return "the server's certificate does not fit the roots given with --trust, or the clock is wrong"
+    return None
