@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from device_agent.wire.problems import ProblemCode
-from fleet.model import Device
+from fleet.model import ClientKind, Device
 
 
 class Via(StrEnum):
@@ -30,6 +30,8 @@ class Enroll:
 
     code_id: str
     key_hash: str
+    kind: ClientKind | None = None
+    """How its holder takes part from now on; None: as is on record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,12 @@ class Applicant:
     proof: AdmissionProof
     address: str
     at: datetime
+    domain: str = ""
+    """Nothing of another domain is given, where the channel named one."""
+
+    def may_be_of(self, domain: str) -> bool:
+        """Tell whether the channel leaves it free to be of this domain."""
+        return self.domain in {"", domain}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +116,11 @@ async def admit(tx: Transaction, applicant: Applicant) -> Admitted | Waits:
 
 async def _by_code(tx: Transaction, applicant: Applicant, proof: CodeProof) -> Admitted:
     code = await codes.find_code(tx, proof.code_hash)
-    if code is None or code.identity.device_id != applicant.device_id:
+    if (
+        code is None
+        or code.identity.device_id != applicant.device_id
+        or not applicant.may_be_of(code.identity.domain)
+    ):
         raise _refusal(ProblemCode.CODE_INVALID, "the code is not one for this device")
     # A bound code is judged by the core: its own key gets the same answer again, even late.
     if code.key_hash is None and code.expires_at is not None and code.expires_at <= applicant.at:
@@ -123,6 +133,8 @@ async def _by_code(tx: Transaction, applicant: Applicant, proof: CodeProof) -> A
 
 async def _by_claim(tx: Transaction, applicant: Applicant, proof: ClaimProof) -> Admitted | Waits:
     claim = await require_certificate(tx, proof.shown, purpose=Purpose.CLAIM)
+    if not applicant.may_be_of(claim.domain):
+        raise _refusal(ProblemCode.NOT_ALLOWED, "the claim certificate is of another domain")
     batch = await claims.load_batch(tx, claim.domain, claim.batch or "")
     if batch is None or batch.closed_at is not None:
         raise _refusal(ProblemCode.NOT_ALLOWED, "the claim was closed")

@@ -11,6 +11,7 @@ from device_agent.wire.identity import Identity
 from fleet.ca.hierarchy import Authority
 from fleet.config import Config
 from fleet.home import Home
+from fleet.model import ClientKind
 from fleet.ports import Clock, Store
 from fleet.ra.allowlist import BrokerLink
 from fleet.ra.crls import CrlBook
@@ -50,6 +51,10 @@ class Asker:
     serial: str = ""
     station: str = ""
     """Admin socket: the station that this home runs."""
+    domain: str = ""
+    """The security domain that the address of the request named, as EST's labels do; no other is answered."""
+    kind: ClientKind | None = None
+    """How its client takes part, where the channel knows: EST's never say confirm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

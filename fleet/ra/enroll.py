@@ -12,7 +12,7 @@ from fleet.core import events
 from fleet.core.csr import Csr, read_csr
 from fleet.core.serial import SERIAL_RANDOMNESS
 from fleet.errors import RefusedError
-from fleet.model import RevocationReason
+from fleet.model import ClientKind, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.admission import (
     RETRY_AFTER_SECONDS,
@@ -43,6 +43,8 @@ class EnrollCase:
     csr: Csr
     fleet: str
     circumstances: Circumstances
+    kind: ClientKind | None = None
+    """What the channel knows of how its client takes part."""
 
 
 async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: str = "") -> Reply:
@@ -67,9 +69,16 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
         reason=RevocationReason.CESSATION_OF_OPERATION,
     )
     applicant = Applicant(
-        device_id=request.device_id, key_hash=csr.key_hash, proof=proof, address=asker.address, at=now
+        device_id=request.device_id,
+        key_hash=csr.key_hash,
+        proof=proof,
+        address=asker.address,
+        at=now,
+        domain=asker.domain,
     )
-    case = EnrollCase(applicant=applicant, csr=csr, fleet=context.fleet, circumstances=circumstances)
+    case = EnrollCase(
+        applicant=applicant, csr=csr, fleet=context.fleet, circumstances=circumstances, kind=asker.kind
+    )
     async with context.turns.of(csr.key_hash):
         return await _decide(context, request, case)
 
@@ -114,7 +123,7 @@ async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
         return admitted
     identity = admitted.device.identity
     case.csr.require_identity(identity, fleet=case.fleet)
-    event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash)
+    event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash, kind=case.kind)
     actor = f"station:{admitted.station}" if admitted.station else f"device:{identity.name}"
     circumstances = replace(case.circumstances, actor=actor)
     use = KeyUse(identity=identity, key_hash=applicant.key_hash, actor=circumstances.actor, at=applicant.at)

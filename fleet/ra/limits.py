@@ -34,6 +34,12 @@ class RateLimiter:
         self._buckets[key] = _Bucket(tokens - 1.0, now)
         return True
 
+    def give_back(self, key: str) -> None:
+        """Return what was taken for a request that turned out not to count, such as a right guess."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            self._buckets[key] = _Bucket(min(self._capacity, bucket.tokens + 1.0), bucket.at)
+
     def _tokens(self, key: str, now: datetime) -> float:
         bucket = self._buckets.get(key)
         if bucket is None:

@@ -48,4 +48,6 @@ async def speaker_of(context: Context, asker: Asker) -> Speaker:
         raise RefusedError(
             "the certificate shown is no device's of this fleet", code=ProblemCode.UNKNOWN_DEVICE
         )
+    if asker.domain not in {"", row.identity.domain}:
+        raise RefusedError("the certificate shown is of another domain")
     return Speaker(identity=row.identity, serial=row.serial, via=via, address=asker.address)

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.core import lifecycle
 from fleet.core.events import Confirm, Enroll, Issue, Notice, Replay
-from fleet.model import Alarm, CertificateState, Code, Device
+from fleet.model import Alarm, CertificateState, ClientKind, Code, Device
 from tests.lives import IDENTITY, certificate, in_words, key, serial
 
 State = CertificateState
@@ -94,3 +94,11 @@ def test_a_dead_certificate_of_a_key_that_has_a_newer_one_is_answered_by_that_on
     newer = replace(certificate(3, State.ISSUED), key_hash=key(2), code_id="c1")
     both = replace(enrolled(State.DEAD), certificates=(*enrolled(State.DEAD).certificates, newer))
     assert lifecycle.decide(both, Confirm(serial=serial(2))).verdict == Replay(serial=serial(3))
+
+
+def test_a_new_certificate_says_how_its_holder_takes_part_and_a_repeated_question_does_not() -> None:
+    plain = replace(ENROLL, kind=ClientKind.PLAIN)
+    unbound = Device(identity=IDENTITY, codes=(Code(code_id="c1"),))
+    assert lifecycle.decide(unbound, plain).device.kind is ClientKind.PLAIN
+    assert lifecycle.decide(unbound, ENROLL).device.kind is ClientKind.AGENT
+    assert lifecycle.decide(enrolled(State.ACTIVE), plain).device.kind is ClientKind.AGENT

@@ -1,6 +1,7 @@
 """First certificates: who gets one, who does not, and what the store holds afterwards."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,12 +11,13 @@ from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Issued, Problem, Reply
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
-from fleet.model import CertificateState
+from fleet.model import CertificateState, ClientKind
 from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Listener
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import with_key
+from fleet.store.devices import load_device
 from tests.desk import Desk, Unit
 
 CLAIM = Proof(kind=ProofKind.CLAIM)
@@ -85,6 +87,21 @@ async def test_an_unknown_code_is_refused_without_saying_why(desk: Desk, text: s
     )
 
     assert code_of(reply) is ProblemCode.CODE_INVALID
+
+
+async def test_a_code_of_another_domain_than_the_channel_named_is_refused_and_stays_open(desk: Desk) -> None:
+    identity = await desk.register("d1", domain="lab")
+    unit, proof = Unit(device_id="d1"), await desk.code_for(identity)
+
+    elsewhere = Asker(listener=Listener.HTTPS, domain="prod", kind=ClientKind.PLAIN)
+    refused = await answer(desk.context, elsewhere, unit.enroll(proof))
+    taken = await answer(desk.context, replace(elsewhere, domain="lab"), unit.enroll(proof))
+
+    assert code_of(refused) is ProblemCode.CODE_INVALID
+    assert isinstance(taken, Issued), taken
+    device = await desk.context.store.read(load_device, identity)
+    assert device is not None
+    assert device.kind is ClientKind.PLAIN
 
 
 async def test_a_code_is_for_its_own_device_alone(desk: Desk) -> None:
