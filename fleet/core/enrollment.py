@@ -50,9 +50,7 @@ def _conflict(device: Device) -> Decision:
 def _issue(device: Device, request: Enroll) -> Decision:
     if device.alarm:
         return frozen(device)
-    # Only with a new certificate: a repeated question changes nobody's rules.
-    after = device if request.kind is None else replace(device, kind=request.kind)
-    return Decision(device=after, verdict=Issue(key_hash=request.key_hash, code_id=request.code_id))
+    return Decision(device=device, verdict=Issue(key_hash=request.key_hash, code_id=request.code_id))
 
 
 Rule: TypeAlias = Callable[[Device, Enroll, Certificate], Decision]

@@ -31,7 +31,7 @@ class Enroll:
     code_id: str
     key_hash: str
     kind: ClientKind | None = None
-    """How its holder takes part from now on; None: as is on record."""
+    """How its holder takes part from this certificate on; None: as is on record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,9 @@ def _issue(device: Device, intent: Certificate, request: Enroll | Renew) -> Devi
     if isinstance(request, Renew) and intent.parent == device.current:
         # A device that renews by its current certificate has dropped what came before it.
         device = note_drop(device, request.stamp)
+    if isinstance(request, Enroll) and request.kind is not None:
+        # Not before it is issued: a question alone changes nobody's rules.
+        device = replace(device, kind=request.kind)
     return put(device, replace(intent, state=CertificateState.ISSUED))
 
 

@@ -133,7 +133,7 @@ AGENT = Rules(
         State.VOID:             Told(note,      note,          note,        note,        note),
         State.ISSUED:           Told(note,      note,          abandon,     abandon,     note),
         State.ACTIVE:           Told(weigh_use, note,          note,        begin_grace, note),
-        State.EXPIRED_UNUSED:   Told(note,      note,          note,        note,        note),
+        State.EXPIRED_UNUSED:   Told(note,      note,          note,        note,        end_grace),
         State.EXPIRED_GRACE:    Told(note,      note,          note,        note,        end_grace),
         State.EXPIRED_FINAL:    Told(note,      note,          note,        note,        note),
         State.SUPERSEDED:       Told(note,      note,          note,        note,        note),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from device_agent.core import events as on_device
 from fleet.core import events
-from fleet.model import CertificateState
+from fleet.model import CertificateState, ClientKind
 from tests.exploration.agents import Move
 from tests.exploration.server import Message, Server, key_hash
 from tests.exploration.world import Fault, Pool, World, spend
@@ -103,7 +103,7 @@ class PlainClients:
     def _asks(self, held: PlainHeld, pending: PlainSlot) -> Iterator[Move]:
         request: events.Request
         if held.code:
-            request = events.Enroll(code_id=held.code, key_hash=pending.key_hash)
+            request = events.Enroll(code_id=held.code, key_hash=pending.key_hash, kind=ClientKind.PLAIN)
         elif held.active is not None:
             request = events.Renew(parent=held.active.serial, key_hash=pending.key_hash)
         else:

@@ -54,8 +54,9 @@ def first_world(steps: Steps) -> World:
     """Return where a scenario starts."""
     scenario, server = steps.scenario, steps.server
     is_working = scenario.start == "working"
-    device = working("anchor 1") if is_working else claimed()
-    record = server.records.number(replace(device, kind=scenario.kind))
+    # Who enrolls brings its kind along, whatever it was registered as.
+    device = replace(working("anchor 1"), kind=scenario.kind) if is_working else claimed()
+    record = server.records.number(device)
     devices = (_device(steps, record),) * (2 if scenario.start == "thief" else 1)
     return World(
         devices=devices,

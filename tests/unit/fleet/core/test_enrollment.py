@@ -96,9 +96,14 @@ def test_a_dead_certificate_of_a_key_that_has_a_newer_one_is_answered_by_that_on
     assert lifecycle.decide(both, Confirm(serial=serial(2))).verdict == Replay(serial=serial(3))
 
 
-def test_a_new_certificate_says_how_its_holder_takes_part_and_a_repeated_question_does_not() -> None:
-    plain = replace(ENROLL, kind=ClientKind.PLAIN)
-    unbound = Device(identity=IDENTITY, codes=(Code(code_id="c1"),))
-    assert lifecycle.decide(unbound, plain).device.kind is ClientKind.PLAIN
-    assert lifecycle.decide(unbound, ENROLL).device.kind is ClientKind.AGENT
-    assert lifecycle.decide(enrolled(State.ACTIVE), plain).device.kind is ClientKind.AGENT
+def test_a_client_takes_part_in_its_way_from_its_new_certificate_on() -> None:
+    request = replace(ENROLL, kind=ClientKind.PLAIN)
+    decision = lifecycle.decide(Device(identity=IDENTITY, codes=(Code(code_id="c1"),)), request)
+    assert isinstance(decision.verdict, Issue)
+    intended = lifecycle.intend(decision.device, decision.verdict, serial=serial(2), anchor="root")
+    assert intended.kind is ClientKind.AGENT
+    issued = lifecycle.signed(intended, request, serial=serial(2)).device
+    assert issued.kind is ClientKind.PLAIN
+    again = lifecycle.decide(issued, replace(ENROLL, kind=ClientKind.AGENT))
+    assert again.verdict == Replay(serial=serial(2))
+    assert again.device.kind is ClientKind.PLAIN

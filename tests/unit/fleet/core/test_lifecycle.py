@@ -95,7 +95,7 @@ AGENT = {
     "refused": ("noted",) * 7 + ("noted; alarm 1",) + ("noted",) * 2,
     "unconfirmed": ("noted", "noted; 2 dead") + ("noted",) * 8,
     "expired": ("noted", "noted; 2 dead", "noted; 2 expired-grace") + ("noted",) * 7,
-    "grace over": ("noted",) * 4 + ("noted; 2 expired-final",) + ("noted",) * 5,
+    "grace over": ("noted",) * 3 + ("noted; 2 dead", "noted; 2 expired-final") + ("noted",) * 5,
 }
 PLAIN = {
     "renew": (
