@@ -187,7 +187,7 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
     return Judged(
         verdict=decision.verdict,
         identity=before.identity,
-        kind=before.kind,
+        kind=decision.device.kind,
         notice=decision.notice,
         sequence=sequence,
         device=decision.device,
