@@ -80,7 +80,7 @@ async def measure_run(folder: Path) -> list[Row]:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            while not server.seen:
+            while not server.seen:  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(0.005)
             connected = time.monotonic() - started
             return [

@@ -187,7 +187,7 @@ class Agent:
         finally:
             self._running = False
 
-    def connected(self) -> AbstractAsyncContextManager[None]:
+    def connected(self) -> AbstractAsyncContextManager[object]:
         """Run beside the body of a `with` statement."""
         return in_background(self.run())
 

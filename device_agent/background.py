@@ -6,13 +6,16 @@ from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
-async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` meanwhile. What either raises ends both, and leaves as itself, not as a group of one."""
+async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run `work` meanwhile; gives its task.
+
+    What either raises ends both, and leaves as itself, not as a group of one.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work)
             try:
-                yield
+                yield task
             finally:
                 task.cancel()
     except BaseExceptionGroup as errors:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,10 @@ from datetime import UTC, datetime
 from device_agent import control
 from device_agent.arguments import build_parser, enrollment, read_trust
 from device_agent.config import Settings, parse_key_place
-from device_agent.errors import EXIT_CODES, AgentError, ExitCode, UsageError
+from device_agent.errors import EXIT_CODES, AgentError, ExitCode, LockedError, UsageError
+
+_TRIES = 100
+_TRY_SECONDS = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,15 +103,32 @@ async def _stay(settings: Settings) -> int:
 
 def _renew(options: Namespace) -> int:
     settings = Settings(state=options.state)
-    told = control.ask(settings.socket, "renew")
-    if told is None:
-        members = asyncio.run(_renew_alone(settings))
-    elif told.exit_code is ExitCode.DONE:
-        members = told.members
-    else:
+    told = control.ask(settings.socket, "renew") or _renew_or_ask(settings)
+    if told.exit_code is not ExitCode.DONE:
         return _print_error(told.error, told.hint, told.exit_code)
-    _tell(members, f"renewed {members['name']}, serial {members['serial']}", as_json=options.json)
+    line = f"renewed {told.members['name']}, serial {told.members['serial']}"
+    _tell(told.members, line, as_json=options.json)
     return ExitCode.DONE
+
+
+def _renew_or_ask(settings: Settings) -> control.Told:
+    try:
+        return control.Told(members=asyncio.run(_renew_alone(settings)), exit_code=ExitCode.DONE)
+    except LockedError:
+        told = _ask_soon(settings, "renew")
+        if told is None:
+            raise
+        return told
+
+
+def _ask_soon(settings: Settings, act: str) -> control.Told | None:
+    """Ask an agent that holds the lock, and may be about to open its socket."""
+    for _ in range(_TRIES):
+        time.sleep(_TRY_SECONDS)
+        told = control.ask(settings.socket, act)
+        if told is not None:
+            return told
+    return None
 
 
 async def _renew_alone(settings: Settings) -> Mapping[str, object]:

@@ -73,7 +73,11 @@ async def running_broker(pki: Pki, folder: Path) -> AsyncIterator[Bench]:
 async def serving(bench: Bench, server: Provisioner) -> AsyncIterator[aiomqtt.Client]:
     """Answer what devices ask with the server in memory; gives the client that does it."""
     client = aiomqtt.Client(
-        "localhost", bench.port, identifier="server", tls_context=bench.context("service")
+        "localhost",
+        bench.port,
+        identifier="server",
+        tls_context=bench.context("service"),
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
     async with client, asyncio.TaskGroup() as group:
         for topic in (ENROLL_REQUESTS, OPERATIONAL_REQUESTS, "devices/#", "fleet/v1/+/+/state"):

@@ -15,7 +15,7 @@ from datetime import timedelta
 import aiomqtt
 
 from device_agent.background import in_background
-from device_agent.channels.mqtt_client import Session, connected, number_of
+from device_agent.channels.mqtt_client import Connection, Session, number_of
 from device_agent.errors import ChannelError
 from device_agent.ports import ClaimLogin, Listener, OperationalLogin
 from device_agent.wire.fields import MAX_BODY_BYTES
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 CLAIM_KEEPALIVE = timedelta(seconds=15)
 """The most that the bootstrap listener takes: a lost asker must not block its own way for long."""
 _QOS = 1
+_DRAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,7 @@ async def operational_link(
 
 @asynccontextmanager
 async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) -> AsyncIterator[MqttLink]:
-    opened = connected(
+    connection = Connection(
         login.host,
         login.port,
         client_id=login.client_id,
@@ -192,11 +193,16 @@ async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) ->
         keepalive=login.keepalive,
         timeout=options.timeout,
     )
-    async with opened as client:
-        link = MqttLink(client, login, listener=listener, options=options)
-        async with in_background(link.read()):
+    await connection.open()
+    link = MqttLink(connection.client, login, listener=listener, options=options)
+    async with in_background(link.read()) as reading:
+        try:
             await link.subscribe(login.response_topic)
             yield link
+        finally:
+            # In this order: what has arrived is acknowledged already, and no broker sends it again.
+            await connection.close()
+            await asyncio.wait({reading}, timeout=_DRAIN_SECONDS)
 
 
 class _Nobody:

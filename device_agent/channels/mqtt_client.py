@@ -7,8 +7,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import Enum, auto
 
@@ -35,41 +33,64 @@ class Session(Enum):
     LASTING = auto()
 
 
-@asynccontextmanager
-async def connected(
-    host: str,
-    port: int,
-    *,
-    client_id: str,
-    tls: ssl.SSLContext,
-    session: Session,
-    keepalive: timedelta,
-    timeout: timedelta,  # noqa: ASYNC109 - it bounds each packet's answer, not this function
-) -> AsyncIterator[aiomqtt.Client]:
-    """Connect, and disconnect in the end.
+class Connection:
+    """One connection; `client` is to be used while it is open."""
 
-    Raises:
-        NotAdmittedError: the broker turned this certificate away.
-        ChannelError: it cannot be reached, or is not the one that is trusted.
-    """
-    tls.sslsocket_class = _Socket
-    client = _Client(
-        host,
-        port,
-        identifier=client_id,
-        clean_session=session is Session.FRESH,
-        keepalive=int(keepalive.total_seconds()),
-        timeout=timeout.total_seconds(),
-        tls_context=tls,
-        logger=_paho_log,
-        # Without it, small packets wait for delayed acknowledgements.
-        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-    )
-    await _connect(client, f"{host}:{port}")
-    try:
-        yield client
-    finally:
-        await _disconnect(client)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        client_id: str,
+        tls: ssl.SSLContext,
+        session: Session,
+        keepalive: timedelta,
+        timeout: timedelta,
+    ) -> None:
+        tls.sslsocket_class = _Socket
+        self._peer = f"{host}:{port}"
+        self.client: aiomqtt.Client = _Client(
+            host,
+            port,
+            identifier=client_id,
+            clean_session=session is Session.FRESH,
+            keepalive=int(keepalive.total_seconds()),
+            timeout=timeout.total_seconds(),
+            tls_context=tls,
+            logger=_paho_log,
+            # Without it, small packets wait for delayed acknowledgements.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            NotAdmittedError: the broker turned this certificate away.
+            ChannelError: it cannot be reached, or is not the one that is trusted.
+        """
+        try:
+            await _enter(self.client)
+        except _ClosedError as error:
+            # A certificate that expired, or is on the broker's CRL, ends in TLS, with no CONNACK.
+            _drop(self.client)
+            raise NotAdmittedError(f"{self._peer} closed the connection before it was accepted") from error
+        except MqttConnectError as error:
+            _drop(self.client)
+            if error.rc is not None and number_of(error.rc) in _NOT_AUTHORIZED:
+                raise NotAdmittedError(f"{self._peer} does not admit this device now") from error
+            raise ChannelError(f"{self._peer} refused the connection: {error}") from error
+        except (aiomqtt.MqttError, ValueError) as error:
+            _drop(self.client)
+            raise ChannelError(f"cannot connect to {self._peer}: {error}", hint=_hint(str(error))) from error
+
+    async def close(self) -> None:
+        """Disconnect; whoever reads the messages gets what is left, and then the end."""
+        try:
+            await self.client.__aexit__(None, None, None)
+        except aiomqtt.MqttError as error:
+            _log.debug("the connection did not end as it should: %s", error)
+            _drop(self.client)
 
 
 def number_of(code: int | ReasonCode) -> int:
@@ -114,23 +135,6 @@ class _Socket(ssl.SSLSocket):
             raise
 
 
-async def _connect(client: aiomqtt.Client, peer: str) -> None:
-    try:
-        await _enter(client)
-    except _ClosedError as error:
-        # A certificate that expired, or is on the broker's CRL, ends in TLS, with no CONNACK.
-        _drop(client)
-        raise NotAdmittedError(f"{peer} closed the connection before it was accepted") from error
-    except MqttConnectError as error:
-        _drop(client)
-        if error.rc is not None and number_of(error.rc) in _NOT_AUTHORIZED:
-            raise NotAdmittedError(f"{peer} does not admit this device now") from error
-        raise ChannelError(f"{peer} refused the connection: {error}") from error
-    except (aiomqtt.MqttError, ValueError) as error:
-        _drop(client)
-        raise ChannelError(f"cannot connect to {peer}: {error}", hint=_hint(str(error))) from error
-
-
 async def _enter(client: aiomqtt.Client) -> None:
     """Connect; when cancelled, wait for paho's thread, or the connection would be left behind."""
     entering = asyncio.ensure_future(client.__aenter__())
@@ -140,14 +144,6 @@ async def _enter(client: aiomqtt.Client) -> None:
         await asyncio.wait({entering})
         _drop(client)
         raise
-
-
-async def _disconnect(client: aiomqtt.Client) -> None:
-    try:
-        await client.__aexit__(None, None, None)
-    except aiomqtt.MqttError as error:
-        _log.debug("the connection did not end as it should: %s", error)
-        _drop(client)
 
 
 def _drop(client: aiomqtt.Client) -> None:

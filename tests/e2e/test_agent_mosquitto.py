@@ -110,6 +110,32 @@ async def test_a_device_enrolls_connects_and_renews_with_no_message_lost(
     assert states == [CertificateState.SUPERSEDED_ACKED] * 4 + [CertificateState.ACTIVE]
 
 
+async def test_a_burst_that_arrives_during_renewals_is_handed_out_to_the_last_message(
+    bench: Bench, server: Provisioner, link: aiomqtt.Client, tmp_path: Path
+) -> None:
+    received: list[bytes] = []
+
+    async def read(agent: Agent) -> None:
+        async with agent.messages("down/#") as messages:
+            async for message in messages:
+                received.append(message.payload)  # noqa: PERF401 - it never ends
+
+    async def send() -> None:
+        for number in range(600):
+            await link.publish("devices/prod/d1/down/n", b"%d" % number, qos=1)
+
+    with Agent.opened(settings(tmp_path)) as agent:
+        await agent.enroll_mqtt(enrollment(bench))
+        async with agent.connected(), asyncio.TaskGroup() as group:
+            reading = group.create_task(read(agent))
+            await agent.ready()
+            sending = group.create_task(send())
+            while not sending.done():
+                await agent.renew()
+            await until(lambda: len(set(received)) == 600)
+            reading.cancel()
+
+
 async def test_a_server_whose_root_is_not_trusted_is_not_told_the_code(
     bench: Bench, server: Provisioner, link: aiomqtt.Client, tmp_path: Path
 ) -> None:
