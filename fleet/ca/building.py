@@ -68,7 +68,7 @@ def _extensions(template: Template, issuer: x509.Certificate | None) -> list[tup
         found.append((authority, False))
     if template.ocsp_nocheck:
         found.append((x509.OCSPNoCheck(), False))
-    if template.issuer is not None:
+    if template.issuer is not None and template.has_status:
         found += _status(template.issuer, nocheck=template.ocsp_nocheck)
     return found
 

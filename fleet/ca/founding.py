@@ -19,6 +19,7 @@ from fleet.core.profile import (
     ISSUING_PROFILE,
     OCSP_PROFILE,
     ROOT_PROFILE,
+    STATION_ISSUING_PROFILE,
     TIME_PROFILE,
     Profile,
     authority_applicant,
@@ -92,10 +93,11 @@ class Founder:
         """Make an issuing CA with its OCSP responder; one for devices gets the domain's time key too."""
         number = files.folder.name.rpartition("-")[2]
         name = self._name(f"{domain} {purpose} issuing CA {number}".lstrip())
-        issued, key = self._certify(files.ca, root, ISSUING_PROFILE, name)
+        profile = STATION_ISSUING_PROFILE if purpose is Purpose.STATION else ISSUING_PROFILE
+        issued, key = self._certify(files.ca, root, profile, name)
         certificate = x509.load_der_x509_certificate(issued.der)
         issuer = self._issuer(certificate, key, purpose=purpose, domain=domain, anchor=root.anchor)
-        made = [self._founded(issued, name, ISSUING_PROFILE, domain)]
+        made = [self._founded(issued, name, profile, domain)]
         signers = [(files.ocsp, OCSP_PROFILE)]
         if purpose is Purpose.DEVICE:
             signers.append((files.time, TIME_PROFILE))

@@ -4,7 +4,7 @@ A template holds what the applicant may have, never what a request wished for.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -80,6 +80,8 @@ class Template:
     is_ca: bool = False
     path_length: int | None = None
     ocsp_nocheck: bool = False
+    has_status: bool = True
+    """It says where its status is told."""
     issuer: IssuerFacts | None = None
     """None for a root: it signs itself, and has no status but its absence from trust stores."""
 
@@ -99,6 +101,8 @@ class Profile:
     is_ca: bool = False
     path_length: int | None = None
     ocsp_nocheck: bool = False
+    has_status: bool = True
+    """False leaves out the places of CRL and OCSP, for those that nobody asks for over a network."""
     same_key: bool = False
     """Renewal with the key in use is allowed."""
     renew_from: float = 2 / 3
@@ -143,6 +147,7 @@ class Profile:
             is_ca=self.is_ca,
             path_length=self.path_length,
             ocsp_nocheck=self.ocsp_nocheck,
+            has_status=self.has_status,
             issuer=issuer,
         )
 
@@ -179,8 +184,14 @@ DEFAULT_PROFILES: Mapping[Purpose, Profile] = {
     Purpose.OPERATOR: Profile(
         name="operator", purpose=Purpose.OPERATOR, lifetime=_YEAR, extended_key_usage=_CLIENT
     ),
+    # It crosses a serial line with every unit, where no URL can be followed and each octet is paid for;
+    # servers know a station by its row in the store.
     Purpose.STATION: Profile(
-        name="station", purpose=Purpose.STATION, lifetime=_YEAR, extended_key_usage=_CLIENT
+        name="station",
+        purpose=Purpose.STATION,
+        lifetime=_YEAR,
+        extended_key_usage=_CLIENT,
+        has_status=False,
     ),
 }
 """One profile for each purpose that has an issuing CA."""
@@ -212,6 +223,8 @@ ISSUING_PROFILE = Profile(
     is_ca=True,
     path_length=0,
 )
+STATION_ISSUING_PROFILE = replace(ISSUING_PROFILE, has_status=False)
+"""Of the issuing CA whose certificate stations send along with their own."""
 
 
 def device_profile(*, lifetime: timedelta, backdate: timedelta, same_key: bool) -> Profile:
