@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from fleet.channels import est as est_channel
+from fleet.model import Purpose
 from fleet.ra.context import Context, Endpoints, Listener
 from fleet.service.parts import Parts
-from fleet.web import api, devices, health, status
+from fleet.web import api, devices, est, health, status
 from fleet.web.gate import problems
 from fleet.web.listening import bind_unix, serving
+
+_SHOWN_ALONE = {Purpose.DEVICE, Purpose.CLAIM}
 
 
 def status_app(context: Context) -> web.Application:
@@ -23,6 +27,7 @@ def status_app(context: Context) -> web.Application:
 def device_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[problems])
     devices.mount(app, context, listener=Listener.HTTPS)
+    est.mount(app, est_channel.answerer(context))
     health.mount(app, context)
     return app
 
@@ -43,11 +48,17 @@ async def admin_site(context: Context) -> AsyncIterator[None]:
 
 
 def server_tls(parts: Parts) -> ssl.SSLContext:
-    """A client certificate is optional in TLS, required by route (INTERFACES.md)."""
+    """A client certificate is optional in TLS, required by route (INTERFACES.md).
+
+    Issuing CAs are loaded beside the roots, for clients that show their leaf alone, as EST's do; a chain
+    still has to end at a root.
+    """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.load_cert_chain(parts.home.server.certificate, parts.home.server.key)
     tls.load_verify_locations(cadata="".join(root.pem for root in parts.authority.roots))
+    issuers = [one for one in parts.authority.issuers if one.purpose in _SHOWN_ALONE]
+    tls.load_verify_locations(cadata="".join(one.chain_pem for one in issuers))
     tls.verify_mode = ssl.CERT_OPTIONAL
     return tls
 

@@ -14,11 +14,12 @@ from device_agent.wire.fields import MAX_BODY_BYTES
 from device_agent.wire.identity import parse_serial
 from device_agent.wire.messages import Reply, encode
 from device_agent.wire.replies import Pending, Problem
+from fleet.exchange import HTTP_STATUS
 from fleet.ra.answer import answer_body, answer_unit_confirm
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.nonces import LIFETIME
 from fleet.ra.recover import recover
-from fleet.web.gate import HTTP_STATUS, PROBLEM_TYPE, body_of, peer_certificate
+from fleet.web.gate import PROBLEM_TYPE, body_of, peer_certificate
 
 STATION_HEADER = "X-Fleet-Station"
 """On the admin socket only: the station, of this home, that asks."""

@@ -15,34 +15,12 @@ from aiohttp import web
 
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from fleet.errors import EXIT_CODES, FleetError, problem_code
+from fleet.exchange import HTTP_STATUS
 from fleet.ra.shown import ShownCertificate, shown_certificate
 
 PROBLEM_TYPE = "application/problem+json"
 BODY_SECONDS = 10
 """A client that sends slower than its whole body in this time is cut off."""
-
-HTTP_STATUS: dict[ProblemCode, HTTPStatus] = {
-    ProblemCode.MALFORMED: HTTPStatus.BAD_REQUEST,
-    ProblemCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    ProblemCode.UNSUPPORTED_VERSION: HTTPStatus.BAD_REQUEST,
-    ProblemCode.UNSUPPORTED_TYPE: HTTPStatus.BAD_REQUEST,
-    ProblemCode.BAD_CSR: HTTPStatus.BAD_REQUEST,
-    ProblemCode.BAD_KEY: HTTPStatus.BAD_REQUEST,
-    ProblemCode.KEY_IN_USE: HTTPStatus.CONFLICT,
-    ProblemCode.BAD_IDENTITY: HTTPStatus.BAD_REQUEST,
-    ProblemCode.NOT_ALLOWED: HTTPStatus.FORBIDDEN,
-    ProblemCode.CODE_INVALID: HTTPStatus.FORBIDDEN,
-    ProblemCode.CODE_CONFLICT: HTTPStatus.CONFLICT,
-    ProblemCode.NOT_CURRENT: HTTPStatus.CONFLICT,
-    ProblemCode.UNKNOWN_DEVICE: HTTPStatus.NOT_FOUND,
-    ProblemCode.REVOKED: HTTPStatus.FORBIDDEN,
-    ProblemCode.SUSPENDED: HTTPStatus.FORBIDDEN,
-    ProblemCode.FROZEN: HTTPStatus.CONFLICT,
-    ProblemCode.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
-    ProblemCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
-    ProblemCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-}
-"""One row a code: RFC 9110 15 chooses the status, the code stays the exact word."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = logging.getLogger(__name__)
@@ -117,9 +95,12 @@ async def body_of(request: web.Request, *, longest: int) -> bytes:
 
 def peer_certificate(request: web.Request) -> ShownCertificate | None:
     """Return the client certificate of the connection, whose chain TLS has verified, or None."""
+    der = peer_certificate_der(request)
+    return None if der is None else shown_certificate(der)
+
+
+def peer_certificate_der(request: web.Request) -> bytes | None:
+    """Return the bytes of the client certificate, whose chain TLS has verified, or None."""
     transport = request.transport
     tls = None if transport is None else transport.get_extra_info("ssl_object")
-    if not isinstance(tls, ssl.SSLObject):
-        return None
-    der = tls.getpeercert(binary_form=True)
-    return None if der is None else shown_certificate(der)
+    return tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLObject) else None

@@ -1,0 +1,205 @@
+"""EST (RFC 7030, RFC 8951): devices enroll and renew with clients of other makers.
+
+It translates to the same request and the same use case as every channel, and decides nothing. Its clients
+never confirm: their first admitted connection does. Keys are not made here: they stay on the device.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from cryptography import x509
+
+from device_agent.wire.identity import parse_device_id
+from device_agent.wire.messages import Reply
+from device_agent.wire.problems import MalformedMessageError, ProblemCode
+from device_agent.wire.replies import Issued, Pending, Problem
+from device_agent.wire.requests import Enroll, Proof, ProofKind, Renew
+from device_agent.wire.secret import Secret
+from fleet.channels.est_login import UnfitLoginError, read_login
+from fleet.channels.est_payload import UnfitBodyError, certs_only, csr_attributes, csr_pem_of, text
+from fleet.core.csr import read_csr
+from fleet.core.same_names import require_same_names
+from fleet.errors import FleetError, RefusedError, problem_code
+from fleet.exchange import HTTP_STATUS, HttpAnswer, HttpAnswerer, HttpRequest
+from fleet.model import ClientKind, Purpose
+from fleet.ra.answer import answer
+from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.issuing import profile_of
+from fleet.ra.shown import shown_certificate
+
+BUSY_SECONDS = 60
+
+_STATUS = {
+    **HTTP_STATUS,
+    ProblemCode.CODE_INVALID: HTTPStatus.UNAUTHORIZED,  # RFC 7030 3.2.3: it is the password that is wrong
+    ProblemCode.UNKNOWN_DEVICE: HTTPStatus.FORBIDDEN,  # the path is right, the certificate is not
+}
+_COME_BACK = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One request for one domain."""
+
+    context: Context
+    request: HttpRequest
+    domain: str
+
+    def asker(self) -> Asker:
+        shown = None if self.request.certificate is None else shown_certificate(self.request.certificate)
+        return Asker(
+            listener=Listener.HTTPS,
+            address=self.request.address,
+            certificate=shown,
+            domain=self.domain,
+            kind=ClientKind.PLAIN,
+        )
+
+    def new_id(self) -> str:
+        return self.context.randomness(16).hex()
+
+
+_Operation = Callable[[_Call], Awaitable[HttpAnswer]]
+
+
+def answerer(context: Context) -> HttpAnswerer:
+    """Return what answers every request below the well-known place of EST."""
+
+    async def answer_request(request: HttpRequest) -> HttpAnswer:
+        label, _, name = request.path.rpartition("/")
+        domain = _domain_of(context, label)
+        if domain is None or name not in _OPERATIONS:
+            return text(HTTPStatus.NOT_FOUND, "there is no such label or operation")
+        method, operation = _OPERATIONS[name]
+        if request.method != method:
+            return text(HTTPStatus.METHOD_NOT_ALLOWED, f"{name} is asked by {method}", Allow=method)
+        return await _guarded(operation, _Call(context=context, request=request, domain=domain))
+
+    return answer_request
+
+
+def _domain_of(context: Context, label: str) -> str | None:
+    """Return the domain of a label `<domain>` or `<domain>.<profile>`; none is needed where there is one."""
+    if not label:
+        domains = context.config.domains
+        return domains[0].name if len(domains) == 1 else None
+    domain, dot, profile = label.partition(".")
+    if context.config.domain(domain) is None:
+        return None
+    return domain if not dot or profile == profile_of(context, domain).name else None
+
+
+async def _guarded(operation: _Operation, call: _Call) -> HttpAnswer:
+    """Turn what goes wrong into a short text; what nobody expected, the web server logs and answers."""
+    try:
+        return await operation(call)
+    except UnfitBodyError as error:
+        return text(error.status, str(error))
+    except UnfitLoginError as error:
+        return _unauthorized(call, str(error))
+    except MalformedMessageError as error:
+        return text(HTTPStatus.BAD_REQUEST, str(error))
+    except FleetError as error:
+        return _problem(call, Problem.of("-", problem_code(error), str(error)))
+
+
+async def _cacerts(call: _Call) -> HttpAnswer:
+    """The domain's CAs, and the root by which devices trust the fleet's servers (RFC 7030 4.1.3)."""
+    authority = call.context.authority
+    issuers = [one for one in authority.issuers if (one.purpose, one.domain) == (Purpose.DEVICE, call.domain)]
+    # RFC 7030 4.1.1: clients trust EST servers by this answer from now on, and ours stand below that root.
+    roots = (authority.trust_pem(call.domain) + authority.server_trust_pem).encode()
+    found = [one.certificate for one in issuers] + x509.load_pem_x509_certificates(roots)
+    return certs_only(list(dict.fromkeys(found)))
+
+
+async def _csrattrs(call: _Call) -> HttpAnswer:
+    """What a request had best look like."""
+    return csr_attributes(profile_of(call.context, call.domain).key_types)
+
+
+async def _simpleenroll(call: _Call) -> HttpAnswer:
+    """First certificate, by a one-time code over HTTP basic, or by the connection's claim certificate."""
+    authorization = call.request.authorization
+    if authorization is None and call.request.certificate is None:
+        return _unauthorized(call, "a device id and its one-time code, or a claim certificate, are needed")
+    limiter, who = call.context.by_address, f"est {call.request.address}"
+    if not limiter.allow(who, now=call.context.clock()):
+        return text(HTTPStatus.TOO_MANY_REQUESTS, "too many attempts", Retry_After=str(BUSY_SECONDS))
+    reply = await answer(call.context, call.asker(), _enrollment(call, authorization))
+    if not isinstance(reply, Problem):
+        limiter.give_back(who)  # only what failed counts as a guess
+    return _answered(call, reply)
+
+
+def _enrollment(call: _Call, authorization: Secret | None) -> Enroll:
+    login = None if authorization is None else read_login(authorization)
+    csr = csr_pem_of(call.request.content_type, call.request.body)
+    if login is None:
+        return Enroll(id=call.new_id(), device_id=_named_by(csr), csr=csr, proof=Proof(kind=ProofKind.CLAIM))
+    proof = Proof(kind=ProofKind.CODE, code=login.code)
+    return Enroll(id=call.new_id(), device_id=login.device_id, csr=csr, proof=proof)
+
+
+def _named_by(csr: str) -> str:
+    """Return the device id of a request that has nothing else to say who it is."""
+    names = read_csr(csr).common_names
+    if len(names) != 1:
+        raise RefusedError("the request must name the device as its common name", code=ProblemCode.BAD_CSR)
+    return parse_device_id(names[0])
+
+
+async def _simplereenroll(call: _Call) -> HttpAnswer:
+    """Next certificate, for the names of the one that the connection shows (RFC 7030 4.2.2)."""
+    held = call.request.certificate
+    if held is None:
+        return text(HTTPStatus.FORBIDDEN, "TLS must show the certificate to be renewed")
+    csr = csr_pem_of(call.request.content_type, call.request.body)
+    read_csr(csr)
+    require_same_names(csr, certificate=held)
+    return _answered(call, await answer(call.context, call.asker(), Renew(id=call.new_id(), csr=csr)))
+
+
+async def _refuse(_call: _Call) -> HttpAnswer:
+    """Server-side keys and full CMC: RFC 7030 3.2.2 lets both be absent."""
+    return text(HTTPStatus.NOT_IMPLEMENTED, "not done here: the key is made on the device and stays there")
+
+
+def _answered(call: _Call, reply: Reply) -> HttpAnswer:
+    match reply:
+        case Issued():
+            # The leaf alone: clients take the first of several certificates, and DER sorts them.
+            return certs_only([x509.load_pem_x509_certificate(reply.certificate.encode())])
+        case Pending():
+            # RFC 7030 4.2.3: the same request again, after a while.
+            wait = str(reply.retry_after_seconds)
+            return text(HTTPStatus.ACCEPTED, f"waits for approval, code {reply.code}", Retry_After=wait)
+        case Problem():
+            return _problem(call, reply)
+        case _:
+            return text(HTTPStatus.CONFLICT, "this key gets no certificate any more; make a new one")
+
+
+def _problem(call: _Call, problem: Problem) -> HttpAnswer:
+    status = _STATUS[problem.code]
+    if status is HTTPStatus.UNAUTHORIZED:
+        return _unauthorized(call, problem.detail)
+    if status in _COME_BACK:
+        return text(status, problem.detail, Retry_After=str(problem.retry_after_seconds or BUSY_SECONDS))
+    return text(status, problem.detail)
+
+
+def _unauthorized(call: _Call, detail: str) -> HttpAnswer:
+    realm = f'Basic realm="{call.context.fleet} {call.domain}"'
+    return text(HTTPStatus.UNAUTHORIZED, detail, WWW_Authenticate=realm)
+
+
+_OPERATIONS: dict[str, tuple[str, _Operation]] = {
+    "cacerts": ("GET", _cacerts),
+    "csrattrs": ("GET", _csrattrs),
+    "simpleenroll": ("POST", _simpleenroll),
+    "simplereenroll": ("POST", _simplereenroll),
+    "serverkeygen": ("POST", _refuse),
+    "fullcmc": ("POST", _refuse),
+}
