@@ -12,7 +12,7 @@ from device_agent.wire.factory import MAX_SEQUENCE, SESSION_BYTES, Command
 from device_agent.wire.factory_replies import REPLIES, Refusal, Reply
 from device_agent.wire.factory_requests import OPS, REQUESTS, Request
 from device_agent.wire.problems import MalformedMessageError
-from device_agent.wire.smp import Header, Members, Packet, Version
+from device_agent.wire.smp import Header, Members, Packet
 
 _HIGHEST_RC = 0xFFFF
 
@@ -87,9 +87,10 @@ def encode_answer(request: Header, call_id: CallId | None, reply: Reply | Refusa
 
 
 def encode_foreign_refusal(request: Header, rc: int) -> bytes:
-    """Return the refusal of a request of another group, as the version of SMP that it speaks has it."""
-    if request.version is Version.V2:
-        return smp.encode(request.response(), {"err": {"group": request.group, "rc": rc}})
+    """Return the refusal of a request of another group.
+
+    Both versions of SMP tell by `rc` that there is no such command; `err` is for a group's own errors.
+    """
     return smp.encode(request.response(), {"rc": rc})
 
 

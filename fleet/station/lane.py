@@ -18,7 +18,7 @@ from fleet.station.session import Session
 from fleet.station.steps import Step
 
 _REOPEN_SECONDS = 0.5
-_HELD_SECONDS = 5.0
+_HELD_SECONDS = 3.0
 _FAILED_SECONDS = 1.0
 _LONGEST_SECONDS = 30.0
 

@@ -1,6 +1,7 @@
 """A factory line with nothing made up: a fleet's own authority, its station, and real agents at ptys."""
 
 import asyncio
+import secrets
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,13 +103,15 @@ async def shop(home: FleetHome, folder: Path) -> AsyncIterator[Shop]:
     files = home.home.station(STATION)
     identity = StationIdentity.load(files.certificate, files.key)
     events: asyncio.Queue[LaneEvent] = asyncio.Queue()
+    # The server outlives the ledgers of these tests, so each has a prefix of its own.
+    ids = IdRule(prefix=f"{secrets.token_hex(4)}-")
     server = AdminSocket(path=home.home.admin_socket, station=STATION)
     with Cable() as cable:
         async with (
             Ledger.opened(folder / "ledger.db", clock=utc_now) as ledger,
             HttpEnroller.opened(server, servers=servers(home)) as enroller,
         ):
-            station = Station(identity=identity, ledger=ledger, enroller=enroller, ids=IdRule(prefix="line-"))
+            station = Station(identity=identity, ledger=ledger, enroller=enroller, ids=ids)
             work = asyncio.ensure_future(station.run([cable.station_port], report=events.put_nowait))
             try:
                 yield Shop(home=home, folder=folder, cable=cable, events=events)
