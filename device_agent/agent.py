@@ -1,7 +1,8 @@
 """The agent of one device: enrolls it, keeps it connected, renews in time. Also for use inside a program.
 
-    async with Agent.opened(Settings(state=Path("/var/lib/device-agent"))) as agent, agent.connected():
-        await agent.publish("telemetry", b"21.5")
+    with Agent.opened(Settings(state=Path("/var/lib/device-agent"))) as agent:
+        async with agent.connected():
+            await agent.publish("telemetry", b"21.5")
 
 It takes the one lock of its state folder, so that no second process uses the same identity. It never
 sends a private key anywhere, and deletes nothing because of a failure.

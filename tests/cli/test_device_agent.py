@@ -1,0 +1,217 @@
+"""What `device-agent` prints, and its exit codes."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from device_agent import control
+from device_agent.arguments import read_code
+from device_agent.cli import main
+from device_agent.core.stored import VERSION, StoredRecord, encode
+from device_agent.errors import AgentError, BadInputError, ExitCode
+from device_agent.store import open_store
+from tests.device import Table
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    made = Table(folder=tmp_path)
+    asyncio.run(made.enroll())
+    return made
+
+
+def run(state: Path, *arguments: str) -> int:
+    try:
+        return main(["--state", str(state), *arguments])
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+
+
+CLAIM = ("--claim", "c.crt,c.key")
+ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error", "hint"),
+    [
+        ((), 2, "the following arguments are required: COMMAND", "device-agent --help"),
+        (("nonsense",), 2, "argument COMMAND: invalid choice: 'nonsense'", "device-agent --help"),
+        (("enroll",), 2, "one of the arguments --serial --mqtt is required", "device-agent enroll --help"),
+        (("enroll", "--mqtt", "h:1"), 2, "enroll --mqtt needs --device", "device-agent enroll --help"),
+        (ENROLL, 2, "enroll --mqtt needs --claim", "device-agent enroll --help"),
+        ((*ENROLL, *CLAIM), 2, "enroll --mqtt needs --trust", "device-agent enroll --help"),
+        (
+            (*ENROLL, "--claim", "c.crt", "--trust", "t"),
+            2,
+            "--claim takes two files",
+            "--claim claim.crt,claim.key",
+        ),
+        (
+            ("enroll", "--mqtt", "h", "--device", "d", *CLAIM, "--trust", "t"),
+            2,
+            "--mqtt takes HOST:PORT",
+            "--mqtt fleet.example:8884",
+        ),
+        (
+            (*ENROLL, "--key", "pkcs11:token=x"),
+            6,
+            "keys in a PKCS#11 token are not in this version",
+            "leave --key out: a 0600 file is used",
+        ),
+        ((*ENROLL, "--key", "tpm"), 6, "--key must be file:", "leave it out for a key in a 0600 file"),
+        (
+            (*ENROLL, *CLAIM, "--trust", "/nowhere"),
+            6,
+            "cannot read /nowhere: no such file or directory",
+            "name a file that is there",
+        ),
+        (("run",), 4, "this device has no certificate yet", "device-agent enroll"),
+        (("renew",), 4, "this device has no certificate yet", "device-agent enroll"),
+        (("reset",), 2, "reset destroys the identity of this device", "say so with --yes"),
+    ],
+)
+def test_a_command_that_cannot_be_done_says_why_and_what_to_do(
+    *,
+    arguments: tuple[str, ...],
+    code: int,
+    error: str,
+    hint: str,
+    state: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert run(state, *arguments) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0].startswith(f"error: {error}")
+    assert lines[1:] == [f"hint: {hint}"]
+
+
+def test_a_trust_file_that_holds_no_roots_is_bad_input(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trust.pem").write_text("no roots")
+    assert run(state, *ENROLL, *CLAIM, "--trust", str(tmp_path / "trust.pem")) == ExitCode.BAD_INPUT
+    assert capsys.readouterr().err.startswith("error: the roots to trust cannot be read")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"a\nb\nc" * 200, b"\xff", b"caf\xc3\xa9"])
+def test_a_file_without_a_code_is_bad_input(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(content)
+    with pytest.raises(BadInputError):
+        read_code(str(tmp_path / "code"))
+
+
+def test_a_code_comes_from_standard_input_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("ABCD-EFGH\nmore\n"))
+    code = read_code("-")
+    assert code.reveal() == "ABCD-EFGH"
+    assert "ABCD" not in repr(code)
+
+
+def test_status_of_a_blank_device_is_data_and_not_an_error(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(state, "status", "--json") == ExitCode.DONE
+    members = json.loads(capsys.readouterr().out)
+    assert (members["enrolled"], members["state"], members["running"]) == (False, "blank", False)
+
+
+def test_status_of_an_enrolled_device_names_it(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(table.state, "status") == ExitCode.DONE
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (lines["enrolled"], lines["domain"], lines["state"]) == ("yes", "prod", "settled")
+
+
+def test_doctor_names_what_is_wrong_with_its_fix(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    key = next((table.state / "keys").iterdir())
+    key.chmod(0o644)
+    assert run(table.state, "doctor", "--json") == ExitCode.NEEDS_ATTENTION
+    findings = {found["name"]: found for found in json.loads(capsys.readouterr().out)}
+    assert findings["key"]["hint"] == f"chmod 600 {key}"
+    assert findings["record"]["ok"]
+    assert not findings["agent"]["ok"]
+
+
+def test_doctor_tells_a_damaged_record(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    (table.state / "record").write_bytes(b"junk")
+    assert run(table.state, "doctor") == ExitCode.NEEDS_ATTENTION
+    assert "BAD record: the record is damaged, the one before it is used" in capsys.readouterr().out
+
+
+def test_reset_with_yes_forgets_the_identity(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(table.state, "reset", "--yes") == ExitCode.DONE
+    assert run(table.state, "status", "--json") == ExitCode.DONE
+    assert json.loads(capsys.readouterr().out)["enrolled"] is False
+
+
+def test_a_record_of_a_newer_agent_is_an_error_and_stays(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state.mkdir(mode=0o700)
+    newer = encode(StoredRecord()).replace(b" 1 ", f" {VERSION + 1} ".encode(), 1)
+    (state / "record").write_bytes(newer)
+    for command in ("status", "run", "renew"):
+        assert run(state, command) == ExitCode.FAILED
+        assert "hint: use the newer agent, nothing was changed" in capsys.readouterr().err
+    assert (state / "record").read_bytes() == newer
+
+
+def test_a_folder_that_another_agent_holds_is_an_error(
+    table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(table.state):
+        assert run(table.state, "run") == ExitCode.FAILED
+    assert capsys.readouterr().err.startswith("error: another agent process works in")
+
+
+async def test_a_running_agent_answers_on_its_socket_and_repeats_errors(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    path = long / "agent.sock"
+
+    async def status() -> dict[str, object]:
+        return {"name": "prod:d1"}
+
+    async def renew() -> dict[str, object]:
+        raise AgentError("it is frozen", hint="wait")
+
+    assert await asyncio.to_thread(control.ask, path, "status") is None
+    async with control.serving(path, {"status": status, "renew": renew}):
+        told = await asyncio.to_thread(control.ask, path, "status")
+        refused = await asyncio.to_thread(control.ask, path, "renew")
+        unknown = await asyncio.to_thread(control.ask, path, "nonsense")
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert told == control.Told(members={"name": "prod:d1"}, exit_code=ExitCode.DONE)
+    assert refused is not None
+    assert (refused.exit_code, refused.error, refused.hint) == (ExitCode.FAILED, "it is frozen", "wait")
+    assert unknown is not None
+    assert unknown.exit_code is ExitCode.USAGE
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b"junk\n", b'{"do":1}\n', b"{" * 100_000 + b"\n", b"[]\n", b"no end"]
+)
+async def test_a_caller_that_talks_nonsense_does_not_stop_the_agent(line: bytes, tmp_path: Path) -> None:
+    async def status() -> dict[str, object]:
+        return {}
+
+    path = tmp_path / "agent.sock"
+    async with control.serving(path, {"status": status}):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(line)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        assert await asyncio.to_thread(control.ask, path, "status") is not None
