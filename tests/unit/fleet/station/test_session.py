@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device_agent.core.station_transfer import Transfer, TransferError
 from device_agent.wire import smp
 from device_agent.wire.factory import Command, LinkState, Rc
 from device_agent.wire.factory_calls import CallId, encode_answer
 from device_agent.wire.factory_replies import Refusal
+from device_agent.wire.factory_requests import Write
 from device_agent.wire.framing import Frame, Framing
+from device_agent.wire.objects import ObjectId
 from device_agent.wire.smp import DEFAULT_GROUP, Header, Op
 from fleet.station import steps
 from fleet.station.clerk import Clerk
@@ -230,3 +233,20 @@ def test_a_late_answer_to_an_earlier_call_is_passed_over() -> None:
     header = Header(op=Op.READ, group=DEFAULT_GROUP, sequence=1, command=Command.HELLO)
     late = encode_answer(header, CallId(session=b"00000000", sequence=1), Refusal(rc=6))
     assert session.received(Frame(message=late, framing=Framing.COBS), after=0.0) is None
+
+
+@pytest.mark.parametrize("rc", [Rc.UNSUPPORTED, Rc.OFFSET])
+async def test_a_device_that_has_no_place_for_the_stations_chain_gets_it_with_install(
+    line: Line, rc: Rc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Transfer.write
+
+    def without_station_chain(transfer: Transfer, request: Write) -> int:
+        if request.object_id is ObjectId.STATION_CHAIN:
+            raise TransferError(rc, "it has three objects only")
+        return write(transfer, request)
+
+    monkeypatch.setattr(Transfer, "write", without_station_chain)
+    monkeypatch.setattr("device_agent.core.station_link.LARGEST_MESSAGE", 384)
+    assert (await line.serve(line.wire(), tries=1)).step is Step.COMMITTED
+    await line.assert_committed_once()
