@@ -5,7 +5,7 @@ never confirm: their first admitted connection does. Keys are not made here: the
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from cryptography import x509
@@ -123,13 +123,14 @@ async def _simpleenroll(call: _Call) -> HttpAnswer:
     """First certificate, by a one-time code over HTTP basic, or by the connection's claim certificate."""
     authorization = call.request.authorization
     if authorization is None and call.request.certificate is None:
-        return _unauthorized(call, "a device id and its one-time code, or a claim certificate, are needed")
+        # No text here: BouncyCastle takes a body that it did not read for a broken connection.
+        return replace(_unauthorized(call, ""), content_type="", body=b"")
     limiter, who = call.context.by_address, f"est {call.request.address}"
-    if not limiter.allow(who, now=call.context.clock()):
+    if not limiter.has_room(who, now=call.context.clock()):
         return text(HTTPStatus.TOO_MANY_REQUESTS, "too many attempts", Retry_After=str(BUSY_SECONDS))
     reply = await answer(call.context, call.asker(), _enrollment(call, authorization))
-    if not isinstance(reply, Problem):
-        limiter.give_back(who)  # only what failed counts as a guess
+    if isinstance(reply, Problem):
+        limiter.allow(who, now=call.context.clock())  # what succeeds is no guess, a whole line behind one NAT
     return _answered(call, reply)
 
 

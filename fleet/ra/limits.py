@@ -34,11 +34,12 @@ class RateLimiter:
         self._buckets[key] = _Bucket(tokens - 1.0, now)
         return True
 
-    def give_back(self, key: str) -> None:
-        """Return what was taken for a request that turned out not to count, such as a right guess."""
-        bucket = self._buckets.get(key)
-        if bucket is not None:
-            self._buckets[key] = _Bucket(min(self._capacity, bucket.tokens + 1.0), bucket.at)
+    def has_room(self, key: str, *, now: datetime) -> bool:
+        """Tell whether `allow` would, and take nothing: for what counts only once it has failed.
+
+        Requests that run at once may so pass the limit together, once.
+        """
+        return self._tokens(key, now) >= 1.0
 
     def _tokens(self, key: str, now: datetime) -> float:
         bucket = self._buckets.get(key)
