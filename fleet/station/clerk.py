@@ -13,9 +13,10 @@ from fleet.errors import FleetError, RefusedError
 from fleet.station import steps
 from fleet.station.enroller import Enroller
 from fleet.station.ids import IdRule
-from fleet.station.ledger import Generation, Ledger, Unit
+from fleet.station.ledger import Ledger
 from fleet.station.life import UnitEvent, UnitState
 from fleet.station.package import IssueOrder, Package, pack
+from fleet.station.units import Generation, Unit
 
 _log = logging.getLogger(__name__)
 

@@ -4,12 +4,10 @@ It keeps and returns; it decides nothing. Each method is one transaction, on the
 """
 
 import asyncio
-import hashlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -19,6 +17,7 @@ import aiosqlite
 from fleet.errors import RefusedError, StorageFullError, StoreError
 from fleet.station.life import LIFE, UnitEvent, UnitState
 from fleet.station.package import Package
+from fleet.station.units import Generation, Unit, csr_hash_of
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -50,48 +49,6 @@ CREATE TABLE numbers (
     last   INTEGER NOT NULL
 );
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """One key of a unit, and what was made for it."""
-
-    number: int
-    state: UnitState
-    csr: bytes
-    csr_hash: str
-    package: Package | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One piece of hardware; `doubt` says why it is in quarantine, or is None."""
-
-    hardware_id: str
-    device_id: str | None
-    model: str
-    doubt: str | None
-    generations: tuple[Generation, ...]
-
-    @property
-    def state(self) -> UnitState:
-        """The state of its newest generation."""
-        return self.generations[-1].state if self.generations else UnitState.RESERVED
-
-    def with_request(self, csr: bytes) -> Generation | None:
-        """Return the generation of a CSR."""
-        wanted = csr_hash_of(csr)
-        return next((one for one in self.generations if one.csr_hash == wanted), None)
-
-    def with_fingerprint(self, fingerprint: bytes) -> Generation | None:
-        """Return the generation whose leaf has this fingerprint."""
-        kept = (one for one in self.generations if one.package and one.package.fingerprint == fingerprint)
-        return next(kept, None)
-
-
-def csr_hash_of(csr: bytes) -> str:
-    """Return the hex SHA-256 of a CSR: with the hardware id, the key of issuance."""
-    return hashlib.sha256(csr).hexdigest()
 
 
 class Ledger:

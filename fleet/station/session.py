@@ -62,7 +62,7 @@ class Session:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Bytes that the unit holds of its objects, and all of them."""
+        """Bytes of its objects that the unit holds, and all of them."""
         return self._outgoing.done, self._outgoing.total
 
     @property
