@@ -165,7 +165,7 @@ class Driver:
             try:
                 waiting.extend(await self._perform(action))
             except AgentError as error:
-                _log.info("%s: %s", action, error)
+                _log.debug("%s: %s", action, error)
                 waiting.extend(self._life.take(Failed()))
                 first = first or error
         return first
