@@ -40,29 +40,35 @@ async def run(state: Path) -> Counts:
     settings = Settings(state=state, first_wait=_FIRST_WAIT)
     with Agent.opened(settings) as agent:
         async with agent.connected(), asyncio.TaskGroup() as group:
-            work = [group.create_task(_answer(agent, counts)), group.create_task(_measure(agent, counts))]
+            work = [
+                group.create_task(_answer(agent, counts, ended)),
+                group.create_task(_measure(agent, counts, ended)),
+            ]
             await ended.wait()
+            # Both look at `ended` as well: a library below may swallow this (python/cpython#86296).
             for task in work:
                 task.cancel()
     return counts
 
 
-async def _measure(agent: Agent, counts: Counts) -> None:
+async def _measure(agent: Agent, counts: Counts, ended: asyncio.Event) -> None:
     await agent.ready()
     print("ready", flush=True)
-    while True:
+    while not ended.is_set():
         number = counts.readings + 1
         await agent.publish("reading", json.dumps({"n": number}).encode())
         counts.readings = number
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _answer(agent: Agent, counts: Counts) -> None:
+async def _answer(agent: Agent, counts: Counts, ended: asyncio.Event) -> None:
     async with agent.messages("ping") as pings:
         async for ping in pings:
             counts.pings += 1
             answer = {"ping": ping.payload.decode("ascii", "replace"), "readings": counts.readings}
             await agent.publish("pong", json.dumps(answer).encode())
+            if ended.is_set():
+                return
 
 
 def main() -> int:

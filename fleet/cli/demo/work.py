@@ -45,11 +45,12 @@ async def rotate_all(scene: Scene) -> str:
     """Renew every certificate while messages go both ways; then count them all."""
     before = {device.name: (await scene.status(device))["serial"] for device in scene.devices}
     pings = {device.name: 0 for device in scene.devices}
+    renewed = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        pinging = [group.create_task(_ping_on(scene, device, pings)) for device in scene.devices]
+        for device in scene.devices:
+            group.create_task(_ping_until(renewed, scene, device, pings))
         await asyncio.gather(*(_renew(scene, device) for device in scene.devices))
-        for task in pinging:
-            task.cancel()
+        renewed.set()
     readings = [await _count(scene, device, pings[device.name]) for device in scene.devices]
     await _require_new(scene, before)
     repeated = sum(scene.seen.of(device.name).repeated for device in scene.devices)
@@ -59,9 +60,13 @@ async def rotate_all(scene: Scene) -> str:
     )
 
 
-async def _ping_on(scene: Scene, device: Actor, pings: dict[str, int]) -> None:
-    """Ping a device again and again, whether it is connected just now or not."""
-    while True:
+async def _ping_until(renewed: asyncio.Event, scene: Scene, device: Actor, pings: dict[str, int]) -> None:
+    """Ping a device again and again, whether it is connected just now or not.
+
+    It is told to end, not cancelled: asyncio.wait_for, which aiomqtt uses, may swallow a cancellation on
+    Python 3.11 (python/cpython#86296).
+    """
+    while not renewed.is_set():
         await scene.seen.ping(device.name, f"p{pings[device.name] + 1}")
         pings[device.name] += 1
         await asyncio.sleep(1 / _PINGS_A_SECOND)
