@@ -48,6 +48,7 @@ from fleet.ra.presence import Presence
 from fleet.ra.revoke import Receipt, revoke
 from fleet.ra.selection import ByDevice
 from fleet.ra.turns import Turns
+from fleet.store.certificates import load_certificate
 from fleet.store.codes import Grant, GrantKind, code_hash
 from fleet.store.devices import DeviceRecord, insert_device, load_device
 from fleet.store.sqlite import open_store
@@ -225,9 +226,24 @@ class Desk:
             actor="operator:test",
         )
 
-    async def happens(self, kind: BrokerEventKind, serial: str, *, stamp: int, name: str = "prod:d1") -> None:
-        """Let the broker tell of a connection, and return when it has been judged."""
-        event = BrokerEvent(kind=kind, stamp=stamp, serial=serial, name=name, client_id=name, at=self.clock())
+    async def happens(self, kind: BrokerEventKind, serial: str, *, stamp: int, issuer: str = "") -> None:
+        """Let the broker tell of a connection, and return when it has been judged.
+
+        As real ones, it has no name for a certificate that is not on its list.
+        """
+        row = await self.context.store.read(load_certificate, serial)
+        assert row is not None
+        listed = self.broker.listed.get(serial)
+        name = listed.name if listed is not None else ""
+        event = BrokerEvent(
+            kind=kind,
+            stamp=stamp,
+            issuer=issuer or row.issuer,
+            serial=serial,
+            name=name,
+            client_id="prod:d1",
+            at=self.clock(),
+        )
         self.broker.happened = [event]
         await observe(self.context, self.broker)
 

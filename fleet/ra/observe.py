@@ -5,8 +5,9 @@ handshakes, clones. Nobody is answered here.
 """
 
 import logging
+from dataclasses import dataclass
 
-from device_agent.wire.identity import parse_name, parse_serial
+from device_agent.wire.identity import parse_serial
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from fleet.core import events, lifecycle
 from fleet.errors import FleetError
@@ -21,56 +22,68 @@ from fleet.store.devices import load_device, mark_seen
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A certificate that reached a broker's guard, and what became of it."""
+
+    issuer: str
+    event: events.Connected | events.Refused
+    circumstances: Circumstances
+
+
 async def observe(context: Context, broker: SupervisedBroker) -> None:
     """Follow one broker's events until cancelled."""
     async for event in broker.events():
         context.presence.note(event)
-        case = _case(event)
-        if case is None:
+        sighting = _sighting(event)
+        if sighting is None:
             continue
         try:
-            if not await context.store.read(matters, case):
-                continue
-            await follow(context, await context.store.write(judge_sighting, case))
+            case = await context.store.read(case_of, sighting)
+            if case is not None:
+                await follow(context, await context.store.write(judge_sighting, case))
         except FleetError as error:
             # Evidence that cannot be kept now is lost; what the brokers admit does not depend on it.
-            _log.warning("an event of %s could not be kept: %s", event.name, error)
+            _log.warning("an event of certificate %s could not be kept: %s", event.serial, error)
 
 
-def _case(event: BrokerEvent) -> Case | None:
-    """Return what the core is to judge, for a device's certificate that reached the guard."""
+def _sighting(event: BrokerEvent) -> Sighting | None:
     try:
-        identity, serial = parse_name(event.name), parse_serial(event.serial)
+        serial = parse_serial(event.serial)
     except MalformedMessageError:
         return None
+    circumstances = Circumstances(at=event.at, actor="server", address=event.address)
     match event.kind:
         case BrokerEventKind.CONNECTED:
-            sighting: events.Event = events.Connected(serial=serial, stamp=event.stamp)
+            seen: events.Connected | events.Refused = events.Connected(serial=serial, stamp=event.stamp)
         case BrokerEventKind.REFUSED:
-            sighting = events.Refused(serial=serial, stamp=event.stamp)
+            seen = events.Refused(serial=serial, stamp=event.stamp)
         case _:
             return None
-    circumstances = Circumstances(at=event.at, actor="server", address=event.address)
-    return Case(identity=identity, event=sighting, circumstances=circumstances)
+    return Sighting(issuer=event.issuer, event=seen, circumstances=circumstances)
 
 
-async def matters(tx: Transaction, case: Case) -> bool:
-    """Tell whether anything would change, so that knocking at a closed door costs no commit."""
-    if not isinstance(case.event, events.Refused):
-        return True
-    device = await load_device(tx, case.identity)
-    return device is not None and lifecycle.decide(device, case.event).device != device
+async def case_of(tx: Transaction, sighting: Sighting) -> Case | None:
+    """Return what the core is to judge; None for what is no device's, or would change nothing.
+
+    Whose certificate it is, its row says: the broker has no name for one that is not on its list, and just
+    these refusals are the evidence. That knocking at a closed door costs no commit is on purpose.
+    """
+    row = await load_certificate(tx, sighting.event.serial)
+    if row is None or row.identity is None or row.issuer != sighting.issuer:
+        return None
+    if isinstance(sighting.event, events.Refused):
+        device = await load_device(tx, row.identity)
+        if device is None or lifecycle.decide(device, sighting.event).device == device:
+            return None
+    return Case(identity=row.identity, event=sighting.event, circumstances=sighting.circumstances)
 
 
 async def judge_sighting(tx: Transaction, case: Case) -> Judged:
-    """Judge a connection or a refusal, if the certificate really is this device's."""
-    event = case.event
-    if not isinstance(event, events.Connected | events.Refused):
-        raise TypeError("a sighting is a connection or a refusal")
-    row = await load_certificate(tx, event.serial)
+    """Judge a connection or a refusal, on the device as it stands."""
     device = await load_device(tx, case.identity)
-    if device is None or row is None or row.identity != case.identity:
+    if device is None:
         return refused(ProblemCode.UNKNOWN_DEVICE, "no device of ours")
-    if isinstance(event, events.Connected):
+    if isinstance(case.event, events.Connected):
         await mark_seen(tx, case.identity, case.circumstances.at)
-    return await settle(tx, device, (event,), case.circumstances)
+    return await settle(tx, device, (case.event,), case.circumstances)

@@ -356,6 +356,20 @@ async def test_a_refusal_stamped_before_done_is_no_evidence(desk: Desk) -> None:
     assert device.alarm is Alarm.NONE
 
 
+async def test_a_refusal_of_another_issuers_certificate_is_no_evidence(desk: Desk) -> None:
+    _, first = await confirmed(desk)
+    _, second = await renewed(desk, first)
+    await answer(desk.context, desk.speaking(second), Confirm(id="c"))
+    desk.broker.stamps = 10
+    await answer(desk.context, desk.speaking(second), Done(id="d"))
+
+    await desk.happens(BrokerEventKind.REFUSED, first.serial, stamp=11, issuer="ab" * 20)
+
+    device = await desk.context.store.read(load_device, D1)
+    assert device is not None
+    assert device.alarm is Alarm.NONE
+
+
 async def proof_of(desk: Desk, unit: Unit, issued: Issued, request: messages.Request) -> dict[str, str]:
     body = body_of(request)
     nonce = desk.context.nonces.issue(now=desk.clock(), randomness=desk.context.randomness(8))
