@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, settings
 
 PACKAGES = {
     "mosquitto": "mosquitto",
-    "mosquitto_pub": "mosquitto-clients",
     "openssl": "openssl",
     "gcc": "gcc mosquitto-dev libmosquitto-dev libssl-dev",
-    "strace": "strace",
-    "tmux": "tmux",
+    "pki": "strongswan-pki",
+    "mvn": "maven",
     "setpriv": "util-linux",
 }
 """Program to the Debian package that brings it."""

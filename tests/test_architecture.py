@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PACKAGES
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fleet", "device_agent", "firmware_scripts")
 TOP_LEVEL = {
@@ -92,3 +94,10 @@ def test_a_command_starts_without_optional_packages(command: str) -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_make_test_installs_what_the_tests_need() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    wanted = {name for packages in PACKAGES.values() for name in packages.split()}
+    part_of_every_system = {"util-linux"}
+    assert [name for name in wanted - part_of_every_system if f":{name}" not in makefile] == []
