@@ -98,7 +98,7 @@ async def judge_renew(tx: Transaction, case: RenewCase) -> Judged:
 def _missing(device: Device, case: RenewCase) -> events.Nothing | None:
     """Return what the request lacks for this kind of client."""
     if device.kind is ClientKind.AGENT and case.event.attempt is None:
-        return events.Nothing(code=ProblemCode.MALFORMED, reason="attempt must be an integer: an agent counts")
+        return events.Nothing(code=ProblemCode.MALFORMED, reason="attempt must be an integer: agents count")
     parent = next((row for row in device.certificates if row.serial == case.event.parent), None)
     is_same = parent is not None and parent.key_hash == case.csr.key_hash
     if is_same and not (device.kind is ClientKind.PLAIN and case.same_key):
