@@ -22,7 +22,7 @@ from fleet.store import claims, codes, waiting
 from fleet.store.certificates import CertificateRecord, load_certificate
 from fleet.store.codes import Grant, GrantKind
 from fleet.store.devices import DeviceRecord, insert_device, load_device, load_record
-from fleet.store.stations import StationRecord, load_station, station_of
+from fleet.store.stations import StationRecord, enrolled_by, load_station, station_of
 
 MAX_WAITING = 1000
 """Devices that wait for approval behind one claim certificate; more are told to come back."""
@@ -170,8 +170,7 @@ async def _by_station(tx: Transaction, applicant: Applicant, proof: StationProof
         return replace(granted, station=station.name)
     if not proof.replaces:
         raise _refusal(ProblemCode.NOT_ALLOWED, f"{identity.name} is enrolled already, with another key")
-    if proof.replaces not in {row.serial for row in device.certificates}:
-        raise _refusal(ProblemCode.NOT_ALLOWED, f"{proof.replaces} is no certificate of {identity.name}")
+    await _require_own_generation(tx, station, device, replaces=proof.replaces)
     code_id = _code_id(identity, applicant.key_hash)
     return Admitted(
         device=device,
@@ -181,6 +180,27 @@ async def _by_station(tx: Transaction, applicant: Applicant, proof: StationProof
         station=station.name,
         grants=(Grant(code_id=code_id, kind=GrantKind.STATION, source=station.name),),
     )
+
+
+async def _require_own_generation(
+    tx: Transaction, station: StationRecord, device: Device, *, replaces: str
+) -> None:
+    """Refuse where a station would end more than a unit that it made itself and that has no other life yet.
+
+    A replacement takes the identity over. So what somebody else enrolled, what was revoked, and what an alarm
+    stands for is an operator's to decide.
+    """
+    name = device.identity.name
+    if device.revoked:
+        raise _refusal(ProblemCode.REVOKED, f"{name} was revoked")
+    if device.alarm or device.code_conflict:
+        raise _refusal(ProblemCode.FROZEN, f"an alarm of {name} stands: an operator must look")
+    if replaces not in {row.serial for row in device.certificates}:
+        raise _refusal(ProblemCode.NOT_ALLOWED, f"{replaces} is no certificate of {name}")
+    newest = max((row.serial for row in device.certificates if row.code_id is not None), default="")
+    for serial in (replaces, newest):
+        if await enrolled_by(tx, serial) != station.name:
+            raise _refusal(ProblemCode.NOT_ALLOWED, f"station {station.name} has not enrolled {serial}")
 
 
 async def require_certificate(

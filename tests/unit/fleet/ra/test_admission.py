@@ -7,17 +7,19 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Confirmed, Issued, Pending, Problem, Reply
-from device_agent.wire.requests import Confirm, Proof, ProofKind
+from device_agent.wire.requests import Confirm, Proof, ProofKind, Renew
 from fleet.model import BrokerEvent, BrokerEventKind, CertificateState
 from fleet.ra.admission import MAX_WAITING, short_code
 from fleet.ra.answer import answer, answer_body, answer_unit_confirm
 from fleet.ra.approvals import approve
 from fleet.ra.batches import BatchOrder, create_batch
-from fleet.ra.claims import revoke_batch
+from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
 from fleet.ra.context import Asker, Listener
 from fleet.ra.shown import ShownCertificate, shown_certificate
+from fleet.ra.stations import add_station
 from fleet.store.certificates import load_certificate
 from fleet.store.claims import load_batch
 from fleet.store.stations import list_units
@@ -233,6 +235,71 @@ async def test_a_station_replaces_a_wiped_unit_that_it_names_by_serial(desk: Des
     assert row.state is CertificateState.REVOKED
     assert set(desk.broker.listed) >= {second.serial}
     assert first.serial not in desk.broker.listed
+
+
+async def replacing(desk: Desk, asker: Asker, device_id: str, serial: str) -> Reply:
+    body = body_of(Unit(device_id=device_id).enroll(STATION))
+    return await answer_body(desk.context, asker, body, replaces=serial)
+
+
+async def test_a_station_replaces_no_unit_that_another_station_made(desk: Desk) -> None:
+    order = BatchOrder(
+        domain="prod", name="shared", uses=5, lifetime=timedelta(days=30), actor="operator:test"
+    )
+    await create_batch(desk.context, order)
+    for name in ("line1", "line2"):
+        await add_station(desk.context, name, domain="prod", batches=("shared",), actor="operator:test")
+    line1, line2 = (Asker(listener=Listener.ADMIN, station=name) for name in ("line1", "line2"))
+    first = await answer(desk.context, line1, Unit(device_id="unit-1").enroll(STATION))
+    assert isinstance(first, Issued), first
+
+    reply = await replacing(desk, line2, "unit-1", first.serial)
+
+    assert code_of(reply) is ProblemCode.NOT_ALLOWED
+    assert first.serial in desk.broker.listed
+
+
+async def test_a_station_replaces_no_device_that_has_a_life_of_its_own_by_now(desk: Desk) -> None:
+    first = await answer(desk.context, LOCAL, Unit(device_id="unit-1").enroll(STATION))
+    assert isinstance(first, Issued), first
+    identity = Identity(domain="prod", device_id="unit-1")
+    order = CodeOrder(
+        identities=(identity,), actor="operator:test", lifetime=timedelta(days=1), replaces=True
+    )
+    (code,) = await create_codes(desk.context, order)
+    unit = Unit(device_id="unit-1")
+    proof = Proof(kind=ProofKind.CODE, code=code.code)
+    second = await answer(desk.context, unit.at_bootstrap(), unit.enroll(proof))
+    assert isinstance(second, Issued), second
+
+    reply = await replacing(desk, LOCAL, "unit-1", first.serial)
+
+    assert code_of(reply) is ProblemCode.NOT_ALLOWED
+    assert second.serial in desk.broker.listed
+
+
+async def test_a_station_does_not_bring_a_revoked_device_back(desk: Desk) -> None:
+    first = await answer(desk.context, LOCAL, Unit(device_id="unit-1").enroll(STATION))
+    assert isinstance(first, Issued), first
+    await desk.revoke("unit-1")
+
+    reply = await replacing(desk, LOCAL, "unit-1", first.serial)
+
+    assert code_of(reply) is ProblemCode.REVOKED
+
+
+async def test_a_station_ends_no_alarm(desk: Desk) -> None:
+    first = await answer(desk.context, LOCAL, Unit(device_id="unit-1").enroll(STATION))
+    assert isinstance(first, Issued), first
+    body = body_of(Confirm(id="1"))
+    assert isinstance(await answer_unit_confirm(desk.context, LOCAL, body, serial=first.serial), Confirmed)
+    for copy in (Unit(device_id="unit-1"), Unit(device_id="unit-1")):
+        request = Renew(id="r", csr=copy.csr, attempt=1)
+        await answer(desk.context, desk.speaking(first, device_id="unit-1"), request)
+
+    reply = await replacing(desk, LOCAL, "unit-1", first.serial)
+
+    assert code_of(reply) is ProblemCode.FROZEN
 
 
 async def test_a_station_does_not_reach_into_another_batch(desk: Desk) -> None:
