@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PACKAGES
+from tests.conftest import PACKAGES as DEBIAN_PACKAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fleet", "device_agent", "firmware_scripts")
@@ -98,6 +98,6 @@ def test_a_command_starts_without_optional_packages(command: str) -> None:
 
 def test_make_test_installs_what_the_tests_need() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    wanted = {name for packages in PACKAGES.values() for name in packages.split()}
+    wanted = {name for packages in DEBIAN_PACKAGES.values() for name in packages.split()}
     part_of_every_system = {"util-linux"}
     assert [name for name in wanted - part_of_every_system if f":{name}" not in makefile] == []
