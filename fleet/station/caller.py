@@ -34,6 +34,8 @@ class Caller:
         self.session = randomness(SESSION_BYTES)
         self.calls = 0
         """Calls that were answered."""
+        self.unreadable = ""
+        """Why the last message that came could not be read."""
         self._group = group
         self._framings = tuple(framings)
         self._sequence = 0
@@ -81,7 +83,8 @@ class Caller:
         """
         try:
             answer = parse_answer(frame.message, group=self._group)
-        except MalformedMessageError:
+        except MalformedMessageError as error:
+            self.unreadable = str(error)
             return None
         if self._pending is None or not answer.answers(self._pending):
             return None

@@ -105,12 +105,13 @@ class Lane:
 
     async def _finish(self, driver: SmpDriver, end: steps.End) -> None:
         if end.step is Step.SILENT:
-            self._wait("waiting for a unit")
+            self._wait(end.detail or "waiting for a unit")
             return
         event = self._event(driver, STAGES[end.step], end.detail)
         match end.step:
             case Step.COMMITTED:
                 self._failures = 0
+                self._tell(event)
                 await self._floor.committed(event)
                 await driver.until_it_leaves()
             case Step.QUARANTINED:

@@ -59,7 +59,6 @@ class Station:
             is_there(port)
 
         async def committed(event: LaneEvent) -> None:
-            report(event)
             self._untold[event.serial] = event
             await self._sync(report)
             if await self._clerk.is_synced(event.hardware_id):

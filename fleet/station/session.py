@@ -53,6 +53,7 @@ class Session:
         self._nonce = randomness(NONCE_BYTES)
         self._incoming = Incoming(length=0, digest=b"")
         self._outgoing = Outgoing(())
+        self._written = 0
         self._carries_chain = True
         self._may_write_chain = True
         self._is_noisy = False
@@ -63,7 +64,7 @@ class Session:
     @property
     def progress(self) -> tuple[int, int]:
         """Bytes of its objects that the unit holds, and all of them."""
-        return self._outgoing.done, self._outgoing.total
+        return self._written + self._outgoing.done, self._written + self._outgoing.total
 
     @property
     def hardware_id(self) -> str:
@@ -113,13 +114,17 @@ class Session:
         """Nothing right came in time: ask again, in smaller pieces where it has pieces."""
         most = _FEW_ATTEMPTS.get(self.step, _MOST_ATTEMPTS)
         if self.caller.fail() >= (_NOISY_ATTEMPTS if self._is_noisy else most):
-            self._detail = "the unit does not answer any more"
-            return self._move(Event.GONE)
+            return self._stop(Event.GONE, self._why_nothing_came())
         if self.step is Step.INSTALL and self._carries_chain and self._may_write_chain:
             return self._move(Event.TOO_LONG)
         if self.step in (Step.READ, Step.WRITE):
             return self._enter(self.step)
         return self.caller.again() or self._enter(self.step)
+
+    def _why_nothing_came(self) -> str:
+        if self.caller.unreadable:
+            return f"what answers cannot be read: {self.caller.unreadable}"
+        return "" if self.step is Step.HELLO else "the unit does not answer any more"
 
     def decided(self, decision: steps.Decision) -> steps.Effect:
         """Take the answer to the question that was asked."""
@@ -165,9 +170,11 @@ class Session:
         """What arrived otherwise than it was sent is moved once more, from its beginning."""
         match (self.step, event):
             case (Step.INSTALL, Event.SPOILT):
+                self._written = 0
                 self._outgoing = Outgoing(self.package.objects.items())
                 self._carries_chain = True
             case (Step.INSTALL, Event.TOO_LONG):
+                self._written = self._outgoing.total
                 self._outgoing = Outgoing([self._chain_object()])
                 self._carries_chain = False
             case (Step.WRITE, Event.SPOILT):

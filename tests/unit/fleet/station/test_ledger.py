@@ -9,7 +9,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from fleet.errors import RefusedError, StoreError
+from fleet.errors import RefusedError, StorageFullError, StoreError
 from fleet.station.ledger import Ledger
 from fleet.station.life import LIFE, UnitEvent, UnitState
 from fleet.station.package import IssueOrder, Package, pack
@@ -200,3 +200,14 @@ async def test_no_open_file_is_left_behind(path: Path) -> None:
     async with Ledger.opened(path, clock=fixed_clock):
         pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_a_full_disk_is_told_and_nothing_is_half_done(ledger: Ledger) -> None:
+    await issued(ledger)
+    before = await ledger.units()
+    await ledger._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageFullError):
+        await ledger.add_request("hw-1", bytes(200_000))
+    assert await ledger.units() == before
+    await ledger._connection.execute("PRAGMA max_page_count = 100000")
+    await ledger.add_request("hw-1", b"small")

@@ -128,6 +128,28 @@ async def test_nobody_on_the_line_is_silence_not_a_failure(line: Line) -> None:
     assert (await line.serve(wire, tries=1)).step is Step.SILENT
 
 
+@pytest.mark.parametrize(
+    "unit",
+    [
+        MemoryUnit(hardware_id="a/b"),
+        MemoryUnit(hardware_id=""),
+        MemoryUnit(hardware_id="h" * 1500),
+        MemoryUnit(hardware_id="+"),
+        MemoryUnit(device_id="a/b"),
+        MemoryUnit(device_id="#"),
+        MemoryUnit(device_id="d\u0435vice"),
+        MemoryUnit(device_id="x\ny"),
+        MemoryUnit(model="evil\x1b[2J"),
+    ],
+)
+async def test_a_unit_with_a_hostile_name_is_told_and_gets_nothing(line: Line, unit: MemoryUnit) -> None:
+    line.unit = unit
+    end = await line.serve(line.wire(), tries=1)
+    assert end.step is Step.SILENT
+    assert "cannot be read" in end.detail
+    assert line.enroller.made == {}
+
+
 async def test_while_the_server_is_away_the_unit_keeps_its_key(line: Line) -> None:
     line.enroller.is_away = True
     assert (await line.serve(line.wire(), tries=1)).step is Step.HELD
