@@ -10,6 +10,7 @@ from fleet.core import events, lifecycle
 from fleet.ra.context import Context
 from fleet.ra.issuing import answer_of, follow, renew_after
 from fleet.ra.judging import Case, Circumstances, judge
+from fleet.ra.refusals import record_judged
 from fleet.ra.speaker import Speaker
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
@@ -60,4 +61,5 @@ async def _tell(context: Context, speaker: Speaker, event: events.Event, *, mess
     case = Case(identity=speaker.identity, event=event, circumstances=circumstances)
     judged = await context.store.write(judge, case)
     await follow(context, judged)
+    await record_judged(context, judged, circumstances)
     return await answer_of(context, judged, message_id=message_id)

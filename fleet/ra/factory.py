@@ -11,6 +11,7 @@ from fleet.ra.admission import StationProof, require_station
 from fleet.ra.context import Asker, Context
 from fleet.ra.issuing import answer_of, follow
 from fleet.ra.judging import Case, Circumstances, Judged, judge
+from fleet.ra.refusals import record_judged
 from fleet.store.certificates import load_certificate
 from fleet.store.stations import StationUnit, enrolled_by, record_unit
 
@@ -35,6 +36,7 @@ async def confirm_unit(context: Context, asker: Asker, request: Confirm, *, seri
     case = UnitCase(proof=proof, serial=serial, circumstances=circumstances)
     judged = await context.store.write(judge_unit, case)
     await follow(context, judged)
+    await record_judged(context, judged, circumstances)
     return await answer_of(context, judged, message_id=request.id)
 
 

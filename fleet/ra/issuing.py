@@ -31,6 +31,7 @@ from fleet.ra.judging import (
     judge,
     refused,
 )
+from fleet.ra.refusals import record_judged
 from fleet.store import audit
 from fleet.store.certificates import CertificateRecord, SignedCertificate, load_certificate
 from fleet.store.devices import load_device, save_device
@@ -61,6 +62,7 @@ async def fulfil(context: Context, judged: Judged, asked: Asked) -> Reply:
         await follow(context, judged)
         if isinstance(judged.verdict, events.Issued) and judged.kind is ClientKind.PLAIN:
             await _note_stamp(context, judged, asked)
+    await record_judged(context, judged, asked.circumstances)
     return await answer_of(context, judged, message_id=asked.message_id, anchors=asked.anchors)
 
 
@@ -191,6 +193,7 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
         notice=decision.notice,
         sequence=sequence,
         device=decision.device,
+        is_on_record=decision.device != before,
     )
 
 

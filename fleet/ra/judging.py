@@ -54,6 +54,8 @@ class Judged:
     sequence: int | None = None
     """Of the change that it made to the allowlist."""
     device: Device | None = None
+    is_on_record: bool = False
+    """It changed the device: the audit trail tells of it in the same commit, be it a refusal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,15 +148,18 @@ async def _save(
         serial=outcome.serial,
         sequence=sequence,
         device=outcome.after,
+        is_on_record=outcome.after != before,
     )
 
 
 def entries(before: Device, outcome: Outcome, circumstances: Circumstances) -> tuple[AuditEntry, ...]:
-    """Return the audit entries of an outcome: what changed, what was refused, what alarms."""
+    """Return the audit entries of an outcome: what changed, and what alarms.
+
+    A refusal that changes nothing is not among them: a device could fill the disk with its own.
+    """
     found: list[AuditEntry] = []
-    verdict = outcome.decision.verdict
-    told = _told(verdict, outcome.serial)
-    if told is not None and (outcome.after != before or isinstance(verdict, events.Nothing)):
+    told = _told(outcome.decision.verdict, outcome.serial)
+    if told is not None and outcome.after != before:
         action, serial, details = told
         found.append(_entry(before, circumstances, action, serial, details))
     if outcome.decision.notice is not None:

@@ -13,6 +13,7 @@ from fleet.core import events
 from fleet.model import AuditEntry, CertificateState, RevocationReason
 from fleet.ports import Transaction
 from fleet.store import audit
+from fleet.store.audit import AuditQuery
 from fleet.store.certificates import CertificateRecord, with_key
 from fleet.store.keys import blocked_because
 
@@ -36,12 +37,26 @@ async def key_refusal(tx: Transaction, use: KeyUse) -> events.Nothing | None:
     rows = await with_key(tx, use.key_hash)
     others = [row for row in rows if row.identity != use.identity]
     if others:
-        await audit.append(tx, _reuse(use, others[0]))
-        _log.error("%s asks with the key of %s: an operator must look", use.identity.name, others[0].name)
+        await _alarm(tx, use, others[0])
         return events.Nothing(code=ProblemCode.KEY_IN_USE, reason="this key is another's")
     if any(_was_compromised(row) for row in rows):
         return events.Nothing(code=ProblemCode.BAD_KEY, reason="this key was compromised")
     return None
+
+
+async def _alarm(tx: Transaction, use: KeyUse, other: CertificateRecord) -> None:
+    """Tell of it once: whoever goes on asking must not fill the disk."""
+    entry = _reuse(use, other)
+    same = AuditQuery(
+        domain=entry.domain,
+        device_id=entry.device_id,
+        serial=entry.serial,
+        action=entry.action,
+        limit=1,
+    )
+    if not await audit.search(tx, same):
+        await audit.append(tx, entry)
+        _log.error("%s asks with the key of %s: an operator must look", use.identity.name, other.name)
 
 
 def _was_compromised(row: CertificateRecord) -> bool:

@@ -18,10 +18,11 @@ from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.proofs import recovery_text
 from device_agent.wire.replies import Problem
 from device_agent.wire.requests import Confirm, Renew, StatusQuery
-from fleet.errors import BadInputError, FleetError, problem_code
+from fleet.errors import BadInputError, FleetError, RefusedError, problem_code
 from fleet.model import Purpose
 from fleet.ra.answer import answer, read
 from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.refusals import record_refusal
 from fleet.ra.shown import ShownCertificate, shown_certificate
 from fleet.store.certificates import load_certificate
 
@@ -66,6 +67,18 @@ async def _judge(context: Context, proof: RecoveryProof, request: Request, addre
         return Problem.of(request.id, ProblemCode.NOT_ALLOWED, "recovery takes renew, confirm and status")
     if not context.nonces.redeem(proof.nonce, now=context.clock()):
         return Problem.of(request.id, ProblemCode.BUSY, "the nonce is not fresh; ask for a new one")
+    asker = Asker(listener=Listener.RECOVERY, address=address, certificate=proof.shown)
+    try:
+        await _require_possession(context, proof)
+    except RefusedError as error:
+        # Somebody shows a certificate without having its key: operators want to know.
+        await record_refusal(context, asker, request, error)
+        return Problem.of(request.id, error.code, str(error))
+    return await answer(context, asker, request)
+
+
+async def _require_possession(context: Context, proof: RecoveryProof) -> None:
+    """Refuse what is no device's certificate of ours, or not signed by its key."""
     row = await context.store.read(load_certificate, proof.shown.serial)
     if (
         row is None
@@ -75,14 +88,10 @@ async def _judge(context: Context, proof: RecoveryProof, request: Request, addre
         # The very bytes that we signed: whatever else is in a certificate cannot have been changed.
         or row.signed.fingerprint != proof.shown.fingerprint
     ):
-        return Problem.of(request.id, ProblemCode.UNKNOWN_DEVICE, "the certificate is none of this fleet's")
+        raise RefusedError("the certificate is none of this fleet's", code=ProblemCode.UNKNOWN_DEVICE)
     text = recovery_text(fleet=context.fleet, domain=row.domain, nonce=proof.nonce, request=proof.request)
     if not is_signed_by(proof.certificate, proof.signature, text):
-        return Problem.of(
-            request.id, ProblemCode.NOT_ALLOWED, "the signature is not by the certificate's key"
-        )
-    asker = Asker(listener=Listener.RECOVERY, address=address, certificate=proof.shown)
-    return await answer(context, asker, request)
+        raise RefusedError("the signature is not by the certificate's key")
 
 
 def is_signed_by(certificate: x509.Certificate, signature: bytes, text: bytes) -> bool:

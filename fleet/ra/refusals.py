@@ -4,22 +4,21 @@ import logging
 
 from device_agent.wire.messages import Request
 from device_agent.wire.requests import Enroll
+from fleet.core import events
 from fleet.errors import FleetError, RefusedError
 from fleet.model import AuditEntry
 from fleet.ra.context import Asker, Context
+from fleet.ra.judging import Circumstances, Judged
 from fleet.store import audit
 
 _log = logging.getLogger(__name__)
 
 
 async def record_refusal(context: Context, asker: Asker, request: Request, error: RefusedError) -> None:
-    """Put a refusal on the audit trail, unless this address, or this listener of MQTT, has had its share."""
-    now = context.clock()
+    """Put a refusal on the audit trail, unless this device, address or MQTT listener has had its share."""
     device_id = request.device_id if isinstance(request, Enroll) else ""
     if asker.identity is not None:
         device_id = asker.identity.device_id
-    if not context.by_address.allow(f"refused {asker.listener} {asker.address}", now=now):
-        return
     details = (
         ("request", request.kind),
         ("listener", asker.listener.value),
@@ -28,7 +27,7 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
         ("address", asker.address),
     )
     entry = AuditEntry(
-        at=now,
+        at=context.clock(),
         action="request.refused",
         actor="unknown" if asker.identity is None else f"device:{asker.identity.name}",
         domain="" if asker.identity is None else asker.identity.domain,
@@ -36,6 +35,34 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
         serial="" if asker.certificate is None else asker.certificate.serial,
         details=tuple((name, value) for name, value in details if value),
     )
+    who = asker.address if asker.identity is None else asker.identity.name
+    await _record(context, entry, who=f"{asker.listener} {who}")
+
+
+async def record_judged(context: Context, judged: Judged, circumstances: Circumstances) -> None:
+    """Put the core's refusal on the audit trail, unless the device has had its share."""
+    if judged.is_on_record or not isinstance(judged.verdict, events.Nothing):
+        return
+    identity, verdict = judged.identity, judged.verdict
+    details = (
+        ("code", verdict.code.value),
+        ("reason", verdict.reason),
+        ("address", circumstances.address),
+    )
+    entry = AuditEntry(
+        at=circumstances.at,
+        action="request.refused",
+        actor=circumstances.actor,
+        domain="" if identity is None else identity.domain,
+        device_id="" if identity is None else identity.device_id,
+        details=tuple((name, value) for name, value in details if value),
+    )
+    await _record(context, entry, who=circumstances.address if identity is None else identity.name)
+
+
+async def _record(context: Context, entry: AuditEntry, *, who: str) -> None:
+    if not context.by_address.allow(f"refused {who}", now=context.clock()):
+        return
     try:
         await context.store.write(audit.append, entry)
     except FleetError as failure:

@@ -12,6 +12,7 @@ from device_agent.wire.requests import Renew
 from fleet.core import events
 from fleet.core.csr import Csr, read_csr
 from fleet.core.serial import SERIAL_RANDOMNESS
+from fleet.errors import RefusedError
 from fleet.model import ClientKind, Device
 from fleet.ports import Transaction
 from fleet.ra.context import Context
@@ -41,6 +42,9 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
     Raises:
         FleetError: the request is not fit, or the store or the broker does not answer.
     """
+    if not context.by_device.allow(f"renew {speaker.identity.name}", now=context.clock()):
+        # Each renewal that nobody confirms leaves a dead certificate on the revocation list.
+        raise RefusedError("too many renewals in a minute", code=ProblemCode.RATE_LIMITED)
     csr = read_csr(request.csr)
     csr.require_identity(speaker.identity, fleet=context.fleet)
     event = events.Renew(

@@ -33,6 +33,8 @@ from fleet.ra.judging import Circumstances
 from fleet.ra.recover import recover
 from fleet.ra.revoke import RevokeCase, judge_revoke, revoke
 from fleet.ra.selection import BySerial, parse_query
+from fleet.store import audit
+from fleet.store.audit import AuditQuery
 from fleet.store.certificates import abandon_intents, load_certificate, with_key
 from fleet.store.devices import load_device
 from fleet.store.revocations import revocation_of
@@ -297,6 +299,47 @@ async def test_a_revoked_device_stays_out_whatever_comes_late(desk: Desk) -> Non
     assert not {first.serial, second.serial} & desk.broker.listed.keys()
 
 
+async def recorded(desk: Desk, action: str) -> int:
+    return len(await desk.context.store.read(audit.search, AuditQuery(action=action, limit=1000)))
+
+
+async def test_a_device_that_is_refused_again_and_again_cannot_fill_the_audit_trail(desk: Desk) -> None:
+    _, first = await confirmed(desk)
+    allowed = desk.context.config.policy.recover_per_minute
+    await desk.revoke("d1")
+
+    for _ in range(allowed + 5):
+        reply = await answer(desk.context, desk.speaking(first), Confirm(id="c"))
+        assert code_of(reply) is ProblemCode.REVOKED
+
+    assert await recorded(desk, "request.refused") == allowed
+
+
+async def test_a_key_of_another_device_is_put_on_record_once(desk: Desk) -> None:
+    unit, _ = await desk.enrolled("d2")
+    _, first = await confirmed(desk)
+
+    for attempt in (1, 2, 3):
+        request = Renew(id="r", csr=Unit(key=unit.key).csr, attempt=attempt)
+        assert code_of(await answer(desk.context, desk.speaking(first), request)) is ProblemCode.KEY_IN_USE
+
+    assert await recorded(desk, "key.reused") == 1
+
+
+async def test_a_device_renews_so_often_in_a_minute_and_then_again_later(desk: Desk) -> None:
+    _, first = await confirmed(desk)
+    allowed = desk.context.config.policy.recover_per_minute
+
+    for attempt in range(1, allowed + 1):
+        await renewed(desk, first, attempt=attempt)
+    one_more = await answer(desk.context, desk.speaking(first), renewal(Unit(device_id="d1"), allowed + 1))
+    desk.clock.forward(timedelta(minutes=1))
+    later = await answer(desk.context, desk.speaking(first), renewal(Unit(device_id="d1"), allowed + 1))
+
+    assert code_of(one_more) is ProblemCode.RATE_LIMITED
+    assert isinstance(later, Issued)
+
+
 async def test_a_suspended_device_is_told_to_come_later(desk: Desk) -> None:
     _, first = await confirmed(desk)
     await suspend(desk.context, D1, actor="operator:test")
@@ -422,6 +465,7 @@ async def test_recovery_refuses_whatever_was_changed(desk: Desk, member: str) ->
     reply = await ask_recovery(desk, proof | {member: changed[member]})
 
     assert isinstance(reply, Problem)
+    assert await recorded(desk, "request.refused") == 1
 
 
 async def test_recovery_is_limited_by_address_before_anything_is_verified(desk: Desk) -> None:
