@@ -48,23 +48,23 @@ class Client:
 
     def get(self, *parts: str, **query: str | int | None) -> Members:
         """Return the object behind a path."""
-        return self._object("GET", _address(parts, query), None)
+        return self._object("GET", address_of(parts, query), None)
 
     def post(self, *parts: str, body: Members) -> Members:
         """Do what a path is for, return what came of it."""
-        return self._object("POST", _address(parts, {}), json.dumps(body).encode())
+        return self._object("POST", address_of(parts, {}), json.dumps(body).encode())
 
     def post_text(self, *parts: str, body: bytes, **query: str | int | None) -> Members:
         """Hand in a file."""
-        return self._object("POST", _address(parts, query), body)
+        return self._object("POST", address_of(parts, query), body)
 
     def post_for_text(self, *parts: str, body: Members) -> str:
         """Do what a path is for, return the document that came of it."""
-        return self._call("POST", _address(parts, {}), json.dumps(body).encode()).decode()
+        return self._call("POST", address_of(parts, {}), json.dumps(body).encode()).decode()
 
     def text(self, *parts: str, **query: str | int | None) -> str:
         """Return a document that is text."""
-        return self._call("GET", _address(parts, query), None).decode()
+        return self._call("GET", address_of(parts, query), None).decode()
 
     def items(self, *parts: str, limit: int | None = None, **query: str | int | None) -> Iterator[Members]:
         """Yield the objects of a list, page after page, at most `limit`."""
@@ -83,7 +83,7 @@ class Client:
 
     def lines(self, *parts: str, **query: str | int | None) -> Iterator[bytes]:
         """Yield the lines of a document that may be long."""
-        connection, response = self._open("GET", _address(parts, query), None)
+        connection, response = self._open("GET", address_of(parts, query), None)
         try:
             yield from response
         finally:
@@ -109,7 +109,7 @@ class Client:
             connection.request(method, address, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             if response.status >= http.client.BAD_REQUEST:
-                raise _error(response.status, response.read())
+                raise error_of(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise UnreachableError(
@@ -153,7 +153,8 @@ async def _within(home: Home, act: Callable[[Client], _Result]) -> _Result:
         return await asyncio.to_thread(act, Client(service.admin_socket))
 
 
-def _address(parts: tuple[str, ...], query: Mapping[str, str | int | None]) -> str:
+def address_of(parts: tuple[str, ...], query: Mapping[str, str | int | None]) -> str:
+    """Return the address of a route; no part can become two."""
     path = "/".join(quote(part, safe="") for part in parts)
     asked = urlencode({name: value for name, value in query.items() if value is not None})
     return f"/api/v1/{path}" + (f"?{asked}" if asked else "")
@@ -169,7 +170,7 @@ _BY_STATUS = {
 """For documents that name no exit code: those of what could not even be read."""
 
 
-def _error(status: int, body: bytes) -> FleetError:
+def error_of(status: int, body: bytes) -> FleetError:
     """Return the error behind a problem document (RFC 9457)."""
     try:
         document = json.loads(body)

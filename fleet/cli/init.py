@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Make a fleet home: authorities, server certificate, store, first operator, broker files.
 
-    Each security domain gets a root and an issuing CA of its own. The root keys are encrypted, and used
-    by `fleet ca` commands only: keep their passphrase off this machine.
+    Each security domain gets a root and an issuing CA of its own. The root keys are encrypted, and needed
+    to change the authorities only: keep their passphrase off this machine.
     """
     from fleet.ra.initialise import Initialised, Plan, initialise  # noqa: PLC0415 - the whole CA, needed here
 
