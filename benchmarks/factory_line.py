@@ -73,7 +73,7 @@ class Row:
 
     @property
     def is_met(self) -> bool:
-        """Whether the row keeps what the issue asks of it; rows beside the goals do."""
+        """Whether the row keeps the goals; one that none is set for does."""
         if self.noise > GOAL_NOISE:
             return True
         is_cheap = all(run.octets <= GOAL_BYTES and run.calls <= GOAL_CALLS for run in self.runs)
