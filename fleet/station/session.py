@@ -113,7 +113,8 @@ class Session:
     def timed_out(self) -> steps.Effect:
         """Nothing right came in time: ask again, in smaller pieces where it has pieces."""
         most = _FEW_ATTEMPTS.get(self.step, _MOST_ATTEMPTS)
-        if self.caller.fail() >= (_NOISY_ATTEMPTS if self._is_noisy else most):
+        # BYE is a courtesy to a unit that may have left: noise is no reason to go on with it.
+        if self.caller.fail() >= (_NOISY_ATTEMPTS if self._is_noisy and self.step is not Step.BYE else most):
             return self._stop(Event.GONE, self._why_nothing_came())
         if self.step is Step.INSTALL and self._carries_chain and self._may_write_chain:
             return self._move(Event.TOO_LONG)
