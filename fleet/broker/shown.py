@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from device_agent.wire.identity import serial_hex
+from fleet.core.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,5 +37,5 @@ def read_shown(der: bytes) -> Shown | None:
             fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
             not_after=leaf.not_valid_after_utc,
         )
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except UNREADABLE:
         return None

@@ -18,6 +18,7 @@ from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.proofs import recovery_text
 from device_agent.wire.replies import Problem
 from device_agent.wire.requests import Confirm, Renew, StatusQuery
+from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, FleetError, RefusedError, problem_code
 from fleet.model import Purpose
 from fleet.ra.answer import answer, read
@@ -114,7 +115,7 @@ def is_signed_by(certificate: x509.Certificate, signature: bytes, text: bytes) -
 
 def _read(body: bytes) -> RecoveryProof:
     fields = parse_object(body)
-    certificate = _certificate(fields.pem("certificate"))
+    certificate = read_certificate(fields.pem("certificate"))
     der = certificate.public_bytes(Encoding.DER)
     return RecoveryProof(
         request=fields.base64("request", longest=MAX_BODY_BYTES),
@@ -125,10 +126,11 @@ def _read(body: bytes) -> RecoveryProof:
     )
 
 
-def _certificate(pem: str) -> x509.Certificate:
+def read_certificate(pem: str) -> x509.Certificate:
+    """Return the certificate of one PEM block; raises `BadInputError` for whatever else the text is."""
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
+    except UNREADABLE as error:
         raise BadInputError("certificate must be one PEM block") from error
     if len(found) != 1:
         raise BadInputError("certificate must be one PEM block")

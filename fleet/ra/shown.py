@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from device_agent.wire.identity import serial_hex
+from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
 
 
@@ -32,7 +33,7 @@ def shown_certificate(der: bytes) -> ShownCertificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         authority = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise BadInputError("the client certificate cannot be read, or names no issuing CA") from error
     if authority.key_identifier is None:
         raise BadInputError("the client certificate names no issuing CA (RFC 5280 4.2.1.1)")
