@@ -6,6 +6,7 @@ It only gathers what the channel and the request prove; admission and the core j
 from dataclasses import dataclass, replace
 
 from device_agent.wire.messages import Reply
+from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Pending
 from device_agent.wire.requests import Enroll, ProofKind
 from fleet.core import events
@@ -53,6 +54,8 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
     Raises:
         FleetError: the request is not fit, or the store did not take it.
     """
+    if asker.listener is Listener.OPERATIONAL:
+        raise RefusedError("whoever has a certificate renews it; another device's code is not for this one")
     csr = read_csr(request.csr)
     if asker.listener is Listener.BOOTSTRAP and asker.client_id != csr.key_hash:
         # Answers go to the topic of this client id: it must be nobody's but the key's owner's.
@@ -79,8 +82,16 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
     case = EnrollCase(
         applicant=applicant, csr=csr, fleet=context.fleet, circumstances=circumstances, kind=asker.kind
     )
+    guess = f"code {asker.address}" if isinstance(proof, CodeProof) and asker.address else ""
+    if guess and not context.by_address.has_room(guess, now=now):
+        raise RefusedError("too many wrong codes from this address", code=ProblemCode.RATE_LIMITED)
     async with context.turns.of(csr.key_hash):
-        return await _decide(context, request, case)
+        try:
+            return await _decide(context, request, case)
+        except RefusedError as error:
+            if guess and error.code is ProblemCode.CODE_INVALID:
+                context.by_address.allow(guess, now=now)
+            raise
 
 
 async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:

@@ -222,6 +222,29 @@ async def test_no_code_stands_on_the_audit_trail(desk: Desk) -> None:
     assert "S3CRET" not in repr(found)
 
 
+async def test_codes_are_not_guessed_without_end_from_one_address(desk: Desk) -> None:
+    proof = await desk.code_for(await desk.register("d1"))
+    unit, wrong = Unit(device_id="d1"), Proof(kind=ProofKind.CODE, code=Secret("nothing"))
+    asker = Asker(listener=Listener.HTTPS, address="192.0.2.9")
+    elsewhere = Asker(listener=Listener.HTTPS, address="192.0.2.10")
+
+    for _ in range(desk.context.config.policy.recover_per_minute):
+        reply = await answer(desk.context, asker, unit.enroll(wrong))
+        assert code_of(reply) is ProblemCode.CODE_INVALID
+
+    assert code_of(await answer(desk.context, asker, unit.enroll(proof))) is ProblemCode.RATE_LIMITED
+    assert isinstance(await answer(desk.context, elsewhere, unit.enroll(proof)), Issued)
+
+
+async def test_a_device_uses_no_code_of_another_over_its_own_connection(desk: Desk) -> None:
+    _, issued = await desk.enrolled("d1")
+    proof = await desk.code_for(await desk.register("d2"))
+
+    reply = await answer(desk.context, desk.speaking(issued), Unit(device_id="d2").enroll(proof))
+
+    assert code_of(reply) is ProblemCode.NOT_ALLOWED
+
+
 @pytest.mark.parametrize("kind", [ProofKind.IDEVID, ProofKind.TPM, ProofKind.STATION])
 async def test_a_proof_that_the_channel_does_not_carry_is_refused(desk: Desk, kind: ProofKind) -> None:
     unit = Unit(device_id="d1")
