@@ -90,6 +90,8 @@ async def body_of(request: web.Request, *, longest: int) -> bytes:
                     raise web.HTTPRequestEntityTooLarge(max_size=longest, actual_size=len(parts))
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error
+    except web.RequestPayloadError as error:  # such as a chunk without its length
+        raise web.HTTPBadRequest from error
     return bytes(parts)
 
 

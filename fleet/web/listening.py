@@ -87,7 +87,8 @@ async def serving(
     app: web.Application, listener: socket.socket, *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[None]:
     """Serve an application on a bound socket; on the way out, let running requests end."""
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS)
+    # Nobody compresses requests to us: a body that says so is not unpacked, however small it looks.
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, auto_decompress=False)
     await runner.setup()
     loop = asyncio.get_running_loop()
     assert runner.server is not None  # noqa: S101 - set up one line above
