@@ -2,6 +2,8 @@
 
 It translates to the same request and the same use case as every channel, and decides nothing. Its clients
 never confirm: their first admitted connection does. Keys are not made here: they stay on the device.
+Answers that are no end of the matter (401 without a login, 202) have no text: BouncyCastle leaves their
+bodies unread, and takes that for a broken connection.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,6 +31,9 @@ from fleet.ra.issuing import profile_of
 from fleet.ra.shown import shown_certificate
 
 BUSY_SECONDS = 60
+APPROVAL_HEADER = "X-Fleet-Approval-Code"
+"""What an operator compares before the device is let in."""
+_UNSTORED = {"Cache-Control": "no-store"}
 
 _STATUS = {
     **HTTP_STATUS,
@@ -123,7 +128,6 @@ async def _simpleenroll(call: _Call) -> HttpAnswer:
     """First certificate, by a one-time code over HTTP basic, or by the connection's claim certificate."""
     authorization = call.request.authorization
     if authorization is None and call.request.certificate is None:
-        # No text here: BouncyCastle takes a body that it did not read for a broken connection.
         return replace(_unauthorized(call, ""), content_type="", body=b"")
     limiter, who = call.context.by_address, f"est {call.request.address}"
     if not limiter.has_room(who, now=call.context.clock()):
@@ -174,8 +178,8 @@ def _answered(call: _Call, reply: Reply) -> HttpAnswer:
             return certs_only([x509.load_pem_x509_certificate(reply.certificate.encode())])
         case Pending():
             # RFC 7030 4.2.3: the same request again, after a while.
-            wait = str(reply.retry_after_seconds)
-            return text(HTTPStatus.ACCEPTED, f"waits for approval, code {reply.code}", Retry_After=wait)
+            headers = {"Retry-After": str(reply.retry_after_seconds), APPROVAL_HEADER: reply.code}
+            return HttpAnswer(status=HTTPStatus.ACCEPTED, headers=headers | _UNSTORED)
         case Problem():
             return _problem(call, reply)
         case _:

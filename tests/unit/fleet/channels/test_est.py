@@ -292,6 +292,8 @@ async def test_a_stranger_with_a_claim_waits_until_it_is_approved(desk: Desk) ->
 
     assert waits.status is HTTPStatus.ACCEPTED
     assert int(waits.headers["Retry-After"]) > 0
+    assert waits.body == b""
+    assert len(waits.headers["X-Fleet-Approval-Code"]) == 9
     assert leaf(taken.body).public_key() == unit.key.public_key()
 
 
