@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_agent.wire.fields import time_text
+from fleet.core.audit import SignedHead
+from fleet.errors import BadInputError
 from fleet.ports import Store
 from fleet.store import audit, verification
 from fleet.store.audit import AuditQuery, StoredEntry
@@ -59,17 +61,21 @@ def line(stored: StoredEntry) -> str:
 
 
 async def verify(store: Store, notary: Notary) -> Verdict:
-    """Check the whole trail: every entry, every signed head, and the head that was kept outside.
-
-    Raises:
-        BadInputError: the file of the head is damaged.
-        StoreError: a signed head in the database is damaged.
-    """
-    kept = read_head(notary.head_file)
+    """Check the whole trail: every entry, every signed head, and the head that was kept outside."""
+    kept, problem = _kept(notary.head_file)
     against = Verification(log=notary.fleet, is_signed=notary.is_signed, kept=kept)
     verdict = await store.read(verification.verify, against)
-    if kept is None and verdict.size:
+    if problem and verdict.size:
         last = verdict.size - 1
-        lost = Finding(first=last, last=last, text=f"perhaps not the last one: {notary.head_file} is missing")
+        lost = Finding(first=last, last=last, text=f"perhaps not the last one: {problem}")
         return replace(verdict, findings=(*verdict.findings, lost))
     return verdict
+
+
+def _kept(file: Path) -> tuple[SignedHead | None, str]:
+    """Return the head that was kept outside, or why there is none: that is for the findings to tell."""
+    try:
+        kept = read_head(file)
+    except BadInputError as error:
+        return None, str(error)
+    return kept, "" if kept is not None else f"{file} is missing"

@@ -40,6 +40,13 @@ class DamagedEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedHead:
+    """A row that is no signed head any more; `size` is what it says of itself."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditQuery:
     """Which entries to find; what is empty does not restrict. `action` may end in `*`.
 
@@ -91,19 +98,44 @@ async def load_frontier(tx: Transaction) -> Frontier:
     return Frontier(size=sum(1 << level for level in levels), peaks=tuple(_hash(peak) for _, peak in rows))
 
 
+async def count_entries(tx: Transaction) -> int:
+    """Return how many entries there are, by the highest number."""
+    row = await tx.fetch_one("SELECT number FROM audit_entries ORDER BY number DESC LIMIT 1")
+    return 0 if row is None else columns.number(row[0]) + 1
+
+
 async def newest_head(tx: Transaction, log: str) -> SignedHead | None:
     """Return the head over most entries; `log` is the name of the fleet, which the signature covers."""
     row = await tx.fetch_one("SELECT size, root, at, signature FROM audit_heads ORDER BY size DESC LIMIT 1")
     return None if row is None else _head(row, log)
 
 
-async def heads_between(tx: Transaction, log: str, first: int, last: int) -> tuple[SignedHead, ...]:
+async def has_head(tx: Transaction, size: int) -> bool:
+    """Say whether there is a head over so many entries, be it damaged."""
+    return await tx.fetch_one("SELECT 1 FROM audit_heads WHERE size = ?", (size,)) is not None
+
+
+async def root_at(tx: Transaction, size: int) -> bytes | None:
+    """Return the root under the head over so many entries, or None where there is no such head."""
+    row = await tx.fetch_one("SELECT root FROM audit_heads WHERE size = ?", (size,))
+    return None if row is None else _hash(row[0])
+
+
+async def heads_between(
+    tx: Transaction, log: str, first: int, last: int
+) -> tuple[SignedHead | DamagedHead, ...]:
     """Return the heads over `first` to `last` entries, both included, smallest first."""
     rows = await tx.fetch_all(
         "SELECT size, root, at, signature FROM audit_heads WHERE size BETWEEN ? AND ? ORDER BY size",
         (first, last),
     )
-    return tuple(_head(row, log) for row in rows)
+    return tuple(_head_or_damage(row, log) for row in rows)
+
+
+async def count_heads(tx: Transaction) -> int:
+    """Return how many rows of heads there are, whatever stands in them."""
+    row = await tx.fetch_one("SELECT COUNT(*) FROM audit_heads")
+    return 0 if row is None else columns.number(row[0])
 
 
 async def save_head(tx: Transaction, signed: SignedHead) -> None:
@@ -263,3 +295,10 @@ def _head(row: Row, log: str) -> SignedHead:
     size, root, at, signature = row
     head = TreeHead(log=log, size=columns.number(size), root=_hash(root), at=times.moment(at))
     return SignedHead(head=head, signature=columns.octets(signature))
+
+
+def _head_or_damage(row: Row, log: str) -> SignedHead | DamagedHead:
+    try:
+        return _head(row, log)
+    except StoreError:
+        return DamagedHead(size=columns.number(row[0]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from device_agent.wire.fields import Fields, parse_object, time_text
 from device_agent.wire.problems import MalformedMessageError
 from fleet.core.audit import SignedHead, TreeHead
-from fleet.errors import BadInputError, StoreError
+from fleet.errors import BadInputError, FleetError, NeedsAttentionError, StoreError
 from fleet.files import write_file
 from fleet.ports import Clock, Transaction
 from fleet.store import audit
@@ -32,17 +32,21 @@ class AuditSeal:
         self._head_file = head_file
         self._signed: SignedHead | None = None
         self._newest: SignedHead | None = None
+        self._problem: str | None = None
+        """Why the head outside must stay as it is; None until it was compared."""
 
     async def sign(self, tx: Transaction) -> None:
         """Sign a head over all entries, if there are more than under the newest one.
 
         Raises:
-            StoreError: the audit key cannot be used.
+            StoreError: the audit key cannot be used, or the tree is damaged.
         """
+        if self._problem is None:
+            self._problem = await self._compare(tx)
+        if await _is_signed_over(tx, await audit.count_entries(tx)):
+            return
         frontier = await audit.load_frontier(tx)
-        newest = await audit.newest_head(tx, self._log)
-        self._signed = newest
-        if frontier.size == (0 if newest is None else newest.head.size):
+        if await _is_signed_over(tx, frontier.size):
             return
         head = TreeHead(log=self._log, size=frontier.size, root=frontier.root(), at=self._clock())
         self._signed = SignedHead(head=head, signature=self._signature(head))
@@ -53,15 +57,43 @@ class AuditSeal:
         self._newest = self._signed
 
     def keep(self) -> None:
-        """Write the newest head to its file, atomically; blocks. Raises `FleetError`."""
-        if self._head_file is not None and self._newest is not None:
-            write_file(self._head_file, head_text(self._newest).encode())
+        """Write the newest head to its file, atomically; blocks.
+
+        Raises:
+            NeedsAttentionError: the trail is not the one of the head that was kept, which is evidence.
+            FleetError: the file cannot be written.
+        """
+        if self._head_file is None or self._newest is None:
+            return
+        if self._problem:
+            raise NeedsAttentionError(self._problem, hint="fleet audit verify")
+        write_file(self._head_file, head_text(self._newest).encode())
+
+    async def _compare(self, tx: Transaction) -> str:
+        """Say why the trail does not carry on from the head outside, or nothing.
+
+        Whoever cut the trail off would otherwise only have to wait until a shorter one is kept.
+        """
+        if self._head_file is None:
+            return ""
+        try:
+            kept = read_head(self._head_file)
+            self._signed = self._newest = await audit.newest_head(tx, self._log)
+            if kept is None or await audit.root_at(tx, kept.head.size) == kept.head.root:
+                return ""
+        except FleetError as error:
+            return str(error)
+        return f"the audit trail is not the one of {self._head_file}"
 
     def _signature(self, head: TreeHead) -> bytes:
         try:
             return self._sign(head.message())
         except Exception as error:
             raise StoreError("the audit key does not sign", hint="fleet doctor") from error
+
+
+async def _is_signed_over(tx: Transaction, size: int) -> bool:
+    return size == 0 or await audit.has_head(tx, size)
 
 
 def head_text(signed: SignedHead) -> str:

@@ -11,7 +11,7 @@ from fleet.core.merkle import Frontier
 from fleet.errors import StoreError
 from fleet.ports import Transaction
 from fleet.store import audit, times
-from fleet.store.audit import DamagedEntry, StoredEntry
+from fleet.store.audit import DamagedEntry, DamagedHead, StoredEntry
 
 _ENDLESS = 2**62
 
@@ -57,11 +57,11 @@ async def verify(tx: Transaction, against: Verification) -> Verdict:
     check = _Check(against)
     while entries := await audit.page_to_check(tx, check.size - 1):
         last = max(entries[-1].number, check.size)
-        heads = await _heads(tx, against, first=check.size + 1, last=last + 1)
+        heads = await _heads(tx, check, first=check.size + 1, last=last + 1)
         for stored in entries:
             check.take(stored)
             check.compare(heads)
-    await _check_end(tx, check, against)
+    await _check_end(tx, check)
     newest = check.newest
     return Verdict(size=check.size, heads=check.heads, newest=newest, findings=tuple(check.findings))
 
@@ -69,15 +69,27 @@ async def verify(tx: Transaction, against: Verification) -> Verdict:
 class _Check:
     """One check on its way through the entries."""
 
-    __slots__ = ("_against", "_frontier", "_is_broken", "_proven", "findings", "heads", "newest", "size")
+    __slots__ = (
+        "_frontier",
+        "_is_broken",
+        "_proven",
+        "against",
+        "findings",
+        "heads",
+        "newest",
+        "rows",
+        "size",
+    )
 
     def __init__(self, against: Verification) -> None:
-        self._against = against
+        self.against = against
         self._frontier = Frontier()
         self._is_broken = False
         self._proven = 0
         self.findings: list[Finding] = []
         self.heads = 0
+        self.rows = 0
+        """Of heads in the database, those that cannot be read among them."""
         self.newest: SignedHead | None = None
         self.size = 0
         """The number that is expected next."""
@@ -114,7 +126,7 @@ class _Check:
     def is_signed(self, signed: SignedHead) -> bool:
         """Check the signature of a head."""
         self.heads += 1
-        if signed.head.log == self._against.log and self._against.is_signed(
+        if signed.head.log == self.against.log and self.against.is_signed(
             signed.signature, signed.head.message()
         ):
             if self.newest is None or self.newest.head.size < signed.head.size:
@@ -138,24 +150,30 @@ class _Check:
 
 
 async def _heads(
-    tx: Transaction, against: Verification, *, first: int, last: int
+    tx: Transaction, check: _Check, *, first: int, last: int
 ) -> Mapping[int, tuple[SignedHead, ...]]:
     """Return the heads over `first` to `last` entries, by size; the one kept outside is among them."""
     found: dict[int, tuple[SignedHead, ...]] = {}
-    for signed in await audit.heads_between(tx, against.log, first, last):
-        found[signed.head.size] = (signed,)
-    kept = against.kept
+    for head in await audit.heads_between(tx, check.against.log, first, last):
+        check.rows += 1
+        if isinstance(head, DamagedHead):
+            check.find(head.size - 1, head.size - 1, "under a signed head that is damaged: it cannot be read")
+        else:
+            found[head.head.size] = (head,)
+    kept = check.against.kept
     if kept is not None and first <= kept.head.size <= last:
         found[kept.head.size] = (*found.get(kept.head.size, ()), kept)
     return found
 
 
-async def _check_end(tx: Transaction, check: _Check, against: Verification) -> None:
+async def _check_end(tx: Transaction, check: _Check) -> None:
     """Check that the trail is as long as the longest head says, and can be continued."""
-    beyond = await _heads(tx, against, first=check.size + 1, last=_ENDLESS)
+    beyond = await _heads(tx, check, first=check.size + 1, last=_ENDLESS)
     longest = max((size for size, heads in beyond.items() if any(map(check.is_signed, heads))), default=0)
     if longest:
         check.find(check.size, longest - 1, "missing: a signed head covers them")
+    if await audit.count_heads(tx) != check.rows:
+        check.find(0, max(0, check.size - 1), "beside a signed head that is damaged: its size is none")
     for number in await audit.details_without_entry(tx, None):
         check.find(number, number, "missing: there are details of it")
     try:

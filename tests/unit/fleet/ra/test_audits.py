@@ -2,15 +2,18 @@
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
 
 import pytest
 
-from fleet.ca.auditkey import load_audit_verifier
-from fleet.errors import BadInputError
+from fleet.ca.auditkey import load_audit_signer, load_audit_verifier
+from fleet.model import AuditEntry
 from fleet.ra.audits import Notary, export, search, tail, verify
+from fleet.store import audit
 from fleet.store.audit import AuditQuery
+from fleet.store.seal import AuditSeal, read_head
 from fleet.store.sqlite import open_store
 from tests.homes import PLAN, FleetHome
 
@@ -71,14 +74,80 @@ async def test_a_head_outside_that_is_gone_is_told(fleet_home: FleetHome, copy: 
     assert "gone.json is missing" in finding.text
 
 
-async def test_a_head_outside_that_is_damaged_is_an_error(
+async def test_a_head_outside_that_is_damaged_is_told(
     fleet_home: FleetHome, copy: Path, tmp_path: Path
 ) -> None:
     head = tmp_path / "head.json"
     head.write_text("{}")
     async with open_store(copy) as store:
-        with pytest.raises(BadInputError, match="the audit head is damaged"):
-            await verify(store, notary(fleet_home, head))
+        verdict = await verify(store, notary(fleet_home, head))
+    (finding,) = verdict.findings
+    assert "the audit head is damaged" in finding.text
+
+
+def sealed(fleet_home: FleetHome, head: Path) -> AuditSeal:
+    sign = load_audit_signer(fleet_home.home.audit_key)
+    return AuditSeal(log=PLAN.fleet, sign=sign, clock=lambda: fleet_home.made_at, head_file=head)
+
+
+LATER = AuditEntry(at=datetime(2030, 1, 1, tzinfo=UTC), action="device.registered", actor="operator:ada")
+CUT = (
+    "DELETE FROM audit_details WHERE number >= 1",
+    "DELETE FROM audit_entries WHERE number >= 1",
+    "DELETE FROM audit_heads WHERE size > 1",
+    "DELETE FROM audit_peaks WHERE level > 0",
+    "DELETE FROM audit_peaks WHERE level = 0",
+    "INSERT INTO audit_peaks SELECT 0, leaf_hash FROM audit_entries",
+)
+
+
+async def test_a_trail_that_was_cut_is_caught_after_the_server_went_on_with_it(
+    fleet_home: FleetHome, copy: Path, tmp_path: Path
+) -> None:
+    head = Path(copyfile(fleet_home.home.audit_head, tmp_path / "head.json"))
+    kept = read_head(head)
+    assert kept is not None
+    for sql in CUT:
+        tamper(copy, sql)
+
+    async with open_store(copy, seal=sealed(fleet_home, head)) as store:
+        for _ in range(kept.head.size + 3):
+            await store.write(audit.append, LATER)
+    async with open_store(copy) as store:
+        verdict = await verify(store, notary(fleet_home, head))
+
+    assert read_head(head) == kept
+    assert any("not those under the head" in each.text for each in verdict.findings)
+
+
+async def test_a_trail_that_carries_on_from_the_head_outside_replaces_it(
+    fleet_home: FleetHome, copy: Path, tmp_path: Path
+) -> None:
+    head = Path(copyfile(fleet_home.home.audit_head, tmp_path / "head.json"))
+    kept = read_head(head)
+    assert kept is not None
+
+    async with open_store(copy, seal=sealed(fleet_home, head)) as store:
+        await store.write(audit.append, LATER)
+
+    newer = read_head(head)
+    assert newer is not None
+    assert newer.head.size == kept.head.size + 1
+
+
+@pytest.mark.parametrize(
+    "damage", ["root = 'x'", "at = 'yesterday'", "signature = 'text'", "size = 'many'", "size = 0"]
+)
+async def test_a_damaged_head_is_found_with_no_server_running(
+    fleet_home: FleetHome, copy: Path, tmp_path: Path, damage: str
+) -> None:
+    head = Path(copyfile(fleet_home.home.audit_head, tmp_path / "head.json"))
+    tamper(copy, f"UPDATE audit_heads SET {damage} WHERE size = (SELECT MAX(size) FROM audit_heads)")
+
+    async with open_store(copy, seal=sealed(fleet_home, head)) as store:
+        verdict = await verify(store, notary(fleet_home, head))
+
+    assert any("damaged" in each.text for each in verdict.findings)
 
 
 async def test_every_entry_is_exported_as_a_line_of_json(fleet_home: FleetHome, copy: Path) -> None:
