@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from device_agent import control
 from device_agent.arguments import build_parser, enrollment, read_trust
 from device_agent.config import Settings, parse_key_place
-from device_agent.errors import EXIT_CODES, AgentError, ExitCode, LockedError, UsageError
+from device_agent.errors import AgentError, ExitCode, LockedError, UsageError, exit_code
 
 _TRIES = 100
 _TRY_SECONDS = 0.1
@@ -229,7 +229,7 @@ def _tell(members: Mapping[str, object], text: str, *, as_json: bool) -> None:
 
 
 def _complain(error: AgentError) -> ExitCode:
-    return _print_error(str(error), error.hint, EXIT_CODES[type(error)])
+    return _print_error(str(error), error.hint, exit_code(error))
 
 
 def _print_error(message: str, hint: str | None, code: ExitCode) -> ExitCode:

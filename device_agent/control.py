@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agent.errors import EXIT_CODES, AgentError, ChannelError, ExitCode, StateError
+from device_agent.errors import AgentError, ChannelError, ExitCode, StateError, exit_code
 from device_agent.wire.fields import parse_object
 from device_agent.wire.problems import MalformedMessageError
 
@@ -94,7 +94,7 @@ async def _answer(line: bytes, acts: Mapping[str, Act]) -> dict[str, object]:
     except MalformedMessageError as error:
         return {"error": str(error), "exit": ExitCode.BAD_INPUT.value}
     except AgentError as error:
-        return {"error": str(error), "hint": error.hint, "exit": EXIT_CODES[type(error)].value}
+        return {"error": str(error), "hint": error.hint, "exit": exit_code(error).value}
 
 
 def _told(line: bytes) -> Told:

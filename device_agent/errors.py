@@ -96,3 +96,8 @@ EXIT_CODES: dict[type[AgentError], ExitCode] = {
     BadInputError: ExitCode.BAD_INPUT,
     UsageError: ExitCode.USAGE,
 }
+
+
+def exit_code(error: AgentError) -> ExitCode:
+    """Return the exit code of a command that ends with an error; an adapter's own counts as its base."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

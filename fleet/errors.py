@@ -3,7 +3,10 @@
 A message says what and which; a hint says what to do now. Neither holds a key or a code.
 """
 
+import logging
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import TypeVar
 
 from device_agent.wire.problems import ProblemCode
 
@@ -98,6 +101,38 @@ PROBLEM_CODES: dict[type[FleetError], ProblemCode] = {
 """`RefusedError` carries its own code."""
 
 
+LOG_LEVELS: dict[type[FleetError], int] = {
+    FleetError: logging.ERROR,
+    RefusedError: logging.INFO,
+    NotFoundError: logging.INFO,
+    UnreachableError: logging.WARNING,
+    SequenceGapError: logging.WARNING,
+    BadInputError: logging.INFO,
+    UsageError: logging.INFO,
+    StoreError: logging.ERROR,
+    StorageFullError: logging.CRITICAL,
+    NeedsAttentionError: logging.WARNING,
+}
+"""What was refused is on the audit trail; a log is for what somebody has to mend."""
+
+_Row = TypeVar("_Row")
+
+
+def exit_code(error: FleetError) -> ExitCode:
+    """Return the exit code of a command that ends with an error."""
+    return _row(EXIT_CODES, error)
+
+
 def problem_code(error: FleetError) -> ProblemCode:
     """Return what a device is told about an error."""
-    return error.code if isinstance(error, RefusedError) else PROBLEM_CODES[type(error)]
+    return error.code if isinstance(error, RefusedError) else _row(PROBLEM_CODES, error)
+
+
+def log_level(error: FleetError) -> int:
+    """Return the level, as `logging` counts them, at which an error is logged."""
+    return _row(LOG_LEVELS, error)
+
+
+def _row(table: Mapping[type[FleetError], _Row], error: FleetError) -> _Row:
+    """An adapter's own error counts as the nearest of its bases that has a row."""
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)

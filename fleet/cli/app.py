@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from fleet.cli import output
-from fleet.errors import EXIT_CODES, ExitCode, FleetError
+from fleet.errors import ExitCode, FleetError, exit_code
 
 _NOUNS = {
     "init": "Make a fleet: its authorities, server certificate, store and first operator.",
@@ -94,7 +94,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except FleetError as error:
-        return _told(str(error), hint=error.hint, code=EXIT_CODES[type(error)])
+        return _told(str(error), hint=error.hint, code=exit_code(error))
     except Exception as error:  # noqa: BLE001 - the outermost edge: a person is told, without a traceback
         return _unexpected(error)
     return code if isinstance(code, int) else ExitCode.DONE
@@ -110,7 +110,7 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, ExceptionGroup) and isinstance(error.exceptions[0], Exception):
         inner = error.exceptions[0]
         if isinstance(inner, FleetError):
-            return _told(str(inner), hint=inner.hint, code=EXIT_CODES[type(inner)])
+            return _told(str(inner), hint=inner.hint, code=exit_code(inner))
         return _unexpected(inner)
     if "FLEET_DEBUG" in os.environ:
         raise error

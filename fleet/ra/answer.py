@@ -12,7 +12,7 @@ from device_agent.wire.messages import Reply, Request, UnsupportedTypeError, Uns
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.replies import Problem
 from device_agent.wire.requests import Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
-from fleet.errors import FleetError, RefusedError, problem_code
+from fleet.errors import FleetError, RefusedError, log_level, problem_code
 from fleet.ra import confirm as confirming
 from fleet.ra.context import Asker, Context
 from fleet.ra.enroll import enroll
@@ -70,7 +70,7 @@ async def _guarded(context: Context, asker: Asker, request: Request, doing: Awai
         await record_refusal(context, asker, request, error)
         return Problem.of(request.id, error.code, str(error))
     except FleetError as error:
-        _log.warning("%s %s: %s", request.kind, request.id, error)
+        _log.log(log_level(error), "%s %s: %s", request.kind, request.id, error)
         return Problem.of(request.id, problem_code(error), "the server cannot do this now")
     except Exception:  # noqa: BLE001 - the outermost edge of one request; others must not suffer from it
         _log.exception("%s %s failed", request.kind, request.id)

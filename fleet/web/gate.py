@@ -14,7 +14,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
-from fleet.errors import EXIT_CODES, FleetError, problem_code
+from fleet.errors import FleetError, exit_code, problem_code
 from fleet.exchange import HTTP_STATUS
 from fleet.ra.shown import ShownCertificate, shown_certificate
 
@@ -43,7 +43,7 @@ def error_response(error: FleetError) -> web.Response:
         "detail": str(error),
         "code": code.value,
         "hint": error.hint,
-        "exit": EXIT_CODES[type(error)].value,
+        "exit": exit_code(error).value,
     }
     return web.json_response(document, status=status, content_type=PROBLEM_TYPE)
 
