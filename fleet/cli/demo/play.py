@@ -82,7 +82,7 @@ async def play(wishes: Wishes) -> int:
             )
             return ExitCode.FAILED
     if wishes.form is Form.TABLE:
-        write_text("\n".join(_last_words(time.monotonic() - began, wishes.keep)))
+        write_text("\n".join(last_words(time.monotonic() - began, wishes.keep)))
     return ExitCode.DONE
 
 
@@ -154,10 +154,10 @@ def _kept(folder: Path, keep: Path | None) -> Path:
     return Path(shutil.move(folder / "logs", tempfile.mkdtemp(prefix="fleet-demo-logs-")))
 
 
-def _last_words(seconds: float, keep: Path | None) -> list[str]:
+def last_words(seconds: float, keep: Path | None) -> list[str]:
     """Return how to go on: three commands make a fleet that stays."""
     fleet, agent = _as_typed("fleet"), _as_typed("device-agent")
-    claim = "~/.fleet/trust/prod/public-claim"
+    claim = "$HOME/.fleet/trust/prod/public-claim"
     options = (
         f"--mqtt localhost:8884 --device d1 --code-file - --claim {claim}.crt,{claim}.key"
         " --trust ~/.fleet/trust/server.pem"

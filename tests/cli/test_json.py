@@ -1,0 +1,228 @@
+"""`--json` of every command that prints data: its members and their types, for scripts to rely on."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.cli.conftest import copy_home, enroll, environment, served
+
+Shape: TypeAlias = "str | list[Shape] | dict[str, Shape]"
+
+CUT_OFF: Shape = {"broker": "str", "name": "str", "serial": "str", "cut_off_ms": "float"}
+CERTIFICATE: dict[str, Shape] = {
+    **dict.fromkeys(
+        ("serial", "purpose", "name", "domain", "device_id", "state", "key_hash", "issuer"), "str"
+    ),
+    **dict.fromkeys(("created_at", "changed_at"), "str"),
+    **dict.fromkeys(("batch", "parent", "fingerprint", "profile", "not_before", "not_after"), "str?"),
+    "attempt": "int",
+}
+SUMMARY: dict[str, Shape] = {
+    **dict.fromkeys(("domain", "device_id", "kind", "standing", "alarm", "registered_at"), "str"),
+    **dict.fromkeys(("batch", "serial", "not_after", "last_seen_at"), "str?"),
+}
+CODE: Shape = {
+    **dict.fromkeys(("domain", "device_id", "code_id", "kind", "source", "created_at"), "str"),
+    **dict.fromkeys(("expires", "closed_at"), "str?"),
+    "bound": "bool",
+}
+WAITING: Shape = dict.fromkeys(
+    ("domain", "device_id", "key_hash", "short_code", "address", "asked_at"), "str"
+)
+ENTRY: Shape = {
+    "number": "int",
+    **dict.fromkeys(("at", "action", "actor", "domain", "device_id", "serial"), "str"),
+    "details": "object",
+}
+DEVICE: Shape = {
+    **SUMMARY,
+    **dict.fromkeys(("hardware", "note"), "str"),
+    "retired_at": "str?",
+    "code_conflict": "bool",
+    "certificates": [CERTIFICATE],
+    "codes": [CODE],
+    "waiting": [WAITING],
+}
+OUTCOME: Shape = {"domain": "str", "device_id": "str", "action": "str", "sessions": [CUT_OFF]}
+PLACE: Shape = {"host": "str", "port": "int"}
+STATION: dict[str, Shape] = {
+    "station": "str",
+    "domain": "str",
+    "batches": ["str"],
+    "added_at": "str",
+    "closed_at": "str?",
+}
+BROKER: Shape = {
+    **dict.fromkeys(("driver", "host"), "str"),
+    **dict.fromkeys(("mqtt_port", "mqtt_bootstrap_port", "sequence", "entries", "sessions"), "int"),
+    "running": "bool",
+    "age_seconds": "float",
+}
+
+# In this order, on one served fleet in which alpha has enrolled.
+COMMANDS: dict[str, Shape] = {
+    "status": {
+        **dict.fromkeys(("fleet", "at"), "str"),
+        "domains": ["str"],
+        "serving": "bool",
+        "endpoints": dict.fromkeys(("mqtt", "mqtt_bootstrap", "https", "http"), PLACE),
+        "broker": {"driver": "str", "sessions": "int", "list_age_seconds": "float"},
+        "devices": "object",
+        **dict.fromkeys(("waiting", "admitted", "ending_soon", "audit_entries"), "int"),
+        "crls_until": "str?",
+    },
+    "doctor": [{"check": "str", "ok": "bool", "text": "str", "fix": "str?"}],
+    "device list": [SUMMARY],
+    "device list --waiting": [WAITING],
+    "device show prod:alpha": DEVICE,
+    "device register lab:beta": DEVICE,
+    "device explain prod:alpha": {
+        **dict.fromkeys(("domain", "device_id", "verdict"), "str"),
+        **dict.fromkeys(("standing", "advice"), "str?"),
+        "story": [ENTRY],
+        "waiting": [WAITING],
+    },
+    "device suspend prod:alpha": OUTCOME,
+    "device resume prod:alpha": OUTCOME,
+    "device retire lab:beta": OUTCOME,
+    "device import --domain prod /dev/stdin": {"listed": "int", "registered": "int"},
+    "cert list": [CERTIFICATE],
+    "cert show {serial}": {**CERTIFICATE, "revoked_at": "str?", "reason": "str?"},
+    "cert verify {leaf}": {
+        "good": "bool",
+        **dict.fromkeys(("why", "at", "serial"), "str"),
+        "certificate": CERTIFICATE,
+    },
+    "claim create --domain prod --device one": [
+        dict.fromkeys(("domain", "device_id", "code_id", "code", "expires"), "str")
+    ],
+    "claim create --domain prod --batch b1 --count 2 --certificate": [
+        {
+            **dict.fromkeys(("domain", "batch", "created_at", "serial", "certificate", "key"), "str"),
+            **dict.fromkeys(("uses", "uses_allowed"), "int"),
+            **dict.fromkeys(("expires", "closed_at"), "str?"),
+        }
+    ],
+    "claim list": [CODE],
+    "claim list --batches": [
+        {
+            **dict.fromkeys(("domain", "batch", "created_at"), "str"),
+            "uses": "int",
+            "uses_allowed": "int?",
+            **dict.fromkeys(("expires", "closed_at"), "str?"),
+        }
+    ],
+    "claim revoke --domain prod --batch b1": {
+        "domain": "str",
+        "batch": "str",
+        "certificates": ["str"],
+        "sessions": [CUT_OFF],
+    },
+    "station add line1 --domain prod --batch b2": {
+        **STATION,
+        **dict.fromkeys(("serial", "certificate", "key"), "str"),
+    },
+    "station list": [STATION],
+    "audit tail": [ENTRY],
+    "audit search --domain prod": [ENTRY],
+    "audit verify": {
+        "whole": "bool",
+        "size": "int",
+        "heads": "int",
+        "root": "str",
+        "signed_at": "str",
+        "findings": [{"first": "int", "last": "int", "text": "str"}],
+    },
+    "broker show": BROKER,
+    "broker apply": BROKER,
+    "broker sessions": [
+        dict.fromkeys(("broker", "name", "client_id", "issuer", "serial", "address", "connected_at"), "str")
+    ],
+    "broker kick prod:alpha": [CUT_OFF],
+    "cert revoke --device prod:alpha --reason keyCompromise": {
+        "revoked": ["str"],
+        "names": ["str"],
+        "sessions": [CUT_OFF],
+        "verified": "bool",
+        "problem": "str?",
+    },
+}
+ENDS_WITH = {"doctor": 7}
+NAMES = {"str": str, "int": int, "bool": bool, "float": (int, float), "object": dict}
+
+
+def faults(value: object, shape: Shape, path: str = "$") -> Iterator[str]:
+    """Yield where a value is not of the shape."""
+    match shape:
+        case dict():
+            if not isinstance(value, dict) or set(value) != set(shape):
+                seen = sorted(value) if isinstance(value, dict) else value
+                yield f"{path}: {seen!r} is not {sorted(shape)}"
+                return
+            for name, below in shape.items():
+                yield from faults(value[name], below, f"{path}.{name}")
+        case list():
+            if not isinstance(value, list):
+                yield f"{path}: {value!r} is no list"
+                return
+            for place, item in enumerate(value):
+                yield from faults(item, shape[0], f"{path}[{place}]")
+        case str():
+            fits = isinstance(value, NAMES[shape.removesuffix("?")])
+            if isinstance(value, bool) != (shape == "bool") or not (
+                fits or (value is None and shape.endswith("?"))
+            ):
+                yield f"{path}: {value!r} is not {shape}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("json")
+    copy_home(made_home, folder)
+    with served(folder):
+        enroll(folder, "alpha")
+        yield folder
+
+
+def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    leaf = folder / "alpha/current/cert.pem"
+    serial = leaf.resolve().parent.name.removeprefix("gen-")
+    words = command.format(serial=serial, leaf=leaf).split()
+    return subprocess.run(
+        ["fleet", *words],
+        cwd=folder,
+        env=environment(folder),
+        input="device_id\ngamma\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_the_json_of_a_command_has_its_members(command: str, folder: Path) -> None:
+    done = run(folder, f"{command} --json")
+    assert done.returncode == ENDS_WITH.get(command, 0), done.stderr
+    assert list(faults(json.loads(done.stdout), COMMANDS[command])) == []
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", [name for name, shape in COMMANDS.items() if isinstance(shape, list)])
+def test_a_list_comes_as_json_lines_as_well(command: str, folder: Path) -> None:
+    if "create" in command:
+        return  # it makes something, and not twice
+    lines = run(folder, f"{command} --jsonl").stdout.splitlines()
+    assert [fault for line in lines for fault in faults([json.loads(line)], COMMANDS[command])] == []
+
+
+def test_a_shape_that_is_not_so_is_seen() -> None:
+    assert list(faults({"a": 1}, {"a": "int"})) == []
+    assert list(faults({"a": True}, {"a": "int"}))
+    assert list(faults({"a": 1, "b": 2}, {"a": "int"}))
+    assert list(faults([1, "x"], ["int"]))
+    assert list(faults(None, "str"))
+    assert list(faults(None, "str?")) == []

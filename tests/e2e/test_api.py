@@ -1,0 +1,212 @@
+"""The operators' API over its socket: who may ask, what a bad request gets, and that the service goes on."""
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleet.model import Role
+from fleet.web import api
+from fleet.web.api import audit, broker, certificates, claims, devices, health, routes, stations
+from fleet.web.api.who import Operator
+from fleet.web.gate import PROBLEM_TYPE, problems
+from fleet.web.listening import bind, bind_unix, serving
+from tests.desk import Desk, at_desk
+from tests.homes import FleetHome, make_home
+
+ROUTES = [
+    route
+    for noun in (audit, broker, certificates, claims, devices, health, stations)
+    for route in noun.routes()
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=12), below, max_size=3),
+    max_leaves=6,
+)
+MEMBERS = [
+    "domain",
+    "device_id",
+    "devices",
+    "batch",
+    "days",
+    "key_hash",
+    "replace",
+    "reason",
+    "html",
+    "name",
+    "batches",
+    "certificate",
+    "at",
+    "serial",
+    "lineage",
+    "query",
+    "uses",
+    "code_id",
+    "kind",
+    "hardware",
+    "note",
+]
+BODIES = st.dictionaries(st.sampled_from(MEMBERS) | st.text(max_size=12), JSON, max_size=5)
+
+
+@pytest.fixture(scope="session")
+def fleet_home(tmp_path_factory: pytest.TempPathFactory) -> FleetHome:
+    return make_home(tmp_path_factory.mktemp("homes") / "home")
+
+
+class Asking:
+    """A client on the socket."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self._session = session
+        self._base = base
+
+    async def __call__(
+        self, method: str, path: str, body: bytes | None = None
+    ) -> tuple[int, str, dict[str, object]]:
+        async with self._session.request(method, f"{self._base}/api/v1/{path}", data=body) as response:
+            text = await response.text()
+            found = (
+                json.loads(text)
+                if "json" in response.content_type and "jsonl" not in response.content_type
+                else {}
+            )
+            return response.status, response.content_type, found
+
+
+@pytest.fixture
+async def opened(fleet_home: FleetHome, tmp_path: Path) -> AsyncIterator[tuple[Asking, Asking, Desk]]:
+    """The API on a socket in the file system and on TCP, a client of each."""
+    async with AsyncExitStack() as stack:
+        desk = await stack.enter_async_context(at_desk(fleet_home, tmp_path))
+        app = web.Application(middlewares=[problems])
+        api.mount(app, desk.context)
+        path = tmp_path / "admin.sock"
+        await stack.enter_async_context(serving(app, bind_unix(path)))
+        others = web.Application(middlewares=[problems])
+        api.mount(others, desk.context)
+        tcp: socket.socket = bind("127.0.0.1", 0, key="http_port")
+        port = tcp.getsockname()[1]
+        await stack.enter_async_context(serving(others, tcp))
+        local = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)))
+        )
+        remote = await stack.enter_async_context(aiohttp.ClientSession())
+        yield Asking(local, "http://fleet"), Asking(remote, f"http://127.0.0.1:{port}"), desk
+
+
+@pytest.fixture
+def ask(opened: tuple[Asking, Asking, Desk]) -> Asking:
+    return opened[0]
+
+
+async def test_nobody_is_an_operator_but_through_the_home_s_socket(
+    opened: tuple[Asking, Asking, Desk],
+) -> None:
+    _, remote, _ = opened
+    for route in ROUTES:
+        path = route.path.format(domain="prod", device_id="d1", serial="0" * 32)
+        status, _, _ = await remote(route.method, path, None if route.method == "GET" else b"{}")
+        assert status == HTTPStatus.UNAUTHORIZED, path
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_a_role_that_is_too_low_is_refused(
+    route: routes.Route, ask: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = {Role.OPERATOR: Role.VIEWER, Role.SECURITY: Role.OPERATOR}
+    if route.role is Role.VIEWER:
+        return
+    monkeypatch.setattr(routes, "operator_of", lambda _: Operator(name="eve", role=below[route.role]))
+    path = route.path.format(domain="prod", device_id="d1", serial="0" * 32)
+    status, kind, found = await ask(route.method, path, b"{}")
+    assert (status, kind, found["exit"]) == (HTTPStatus.FORBIDDEN, PROBLEM_TYPE, 3)
+
+
+def test_nothing_is_changed_by_get_and_who_acts_is_no_viewer() -> None:
+    reads = {"certificates/verify"}
+    for route in ROUTES:
+        if route.method == "GET" or route.path in reads:
+            assert route.role is Role.VIEWER
+        else:
+            assert route.role is not Role.VIEWER, route.path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "devices", b"", 400, 6),
+        ("POST", "devices", b"[]", 400, 6),
+        ("POST", "devices", b'{"domain":"prod"}', 400, 6),
+        ("POST", "devices", b'{"domain":"prod","device_id":"a/b"}', 400, 6),
+        ("POST", "devices", b'{"domain":"prod","device_id":"d1","extra":1}', 400, 6),
+        ("POST", "devices", b'{"domain":"prod","device_id":"d1","device_id":"d2"}', 400, 6),
+        ("POST", "devices", b'{"domain":"moon","device_id":"d1"}', 404, 4),
+        ("POST", "devices", b"x" * 70_000, 413, 6),
+        ("GET", "devices?limit=0", None, 400, 6),
+        ("GET", "devices?limit=99999", None, 400, 6),
+        ("GET", "devices?lmit=5", None, 400, 6),
+        ("GET", "devices?limit=5&limit=6", None, 400, 6),
+        ("GET", "devices?after=nonsense", None, 400, 6),
+        ("GET", "devices/prod/a%2Fb", None, 400, 6),
+        ("GET", "devices/prod/nobody", None, 404, 4),
+        ("GET", "certificates/xyz", None, 400, 6),
+        ("GET", "claims/codes?after=a", None, 400, 6),
+        ("POST", "revocations", b'{"reason":"unspecified"}', 400, 6),
+        ("POST", "revocations", b'{"reason":"unspecified","serial":"x","lineage":"y"}', 400, 6),
+        ("POST", "revocations", b'{"reason":"boredom","query":"domain=prod"}', 400, 6),
+    ],
+)
+async def test_a_bad_request_gets_one_clear_problem(
+    ask: Asking, *, method: str, path: str, body: bytes | None, status: int, code: int
+) -> None:
+    seen, kind, found = await ask(method, path, body)
+    assert (seen, kind) == (status, PROBLEM_TYPE), found
+    assert found["detail"]
+    assert found.get("exit", {400: 6, 404: 4, 413: 6}[seen]) == code
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(body=BODIES | JSON)
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.method == "POST"], ids=lambda route: route.path
+)
+async def test_whatever_is_posted_the_service_goes_on(route: routes.Route, ask: Asking, body: object) -> None:
+    path = route.path.format(domain="prod", device_id="d1")
+    status, _, _ = await ask("POST", path, json.dumps(body).encode("utf-8", "surrogatepass"))
+    assert status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+async def test_a_list_is_read_page_by_page(opened: tuple[Asking, Asking, Desk]) -> None:
+    ask, _, desk = opened
+    for number in range(5):
+        await desk.register(f"d{number}")
+    seen: list[object] = []
+    following: object = ""
+    while following is not None:
+        _, _, page = await ask("GET", f"devices?limit=2&after={following}")
+        items = page["items"]
+        assert isinstance(items, list)
+        seen += [item["device_id"] for item in items]
+        following = page["next"]
+    assert seen == ["d0", "d1", "d2", "d3", "d4"]
+
+
+async def test_an_act_is_on_the_audit_trail_with_who_did_it(opened: tuple[Asking, Asking, Desk]) -> None:
+    ask, _, desk = opened
+    await desk.register("d1")
+    await ask("POST", "devices/prod/d1/suspend", b'{"reason":"lost"}')
+    _, _, found = await ask("GET", "audit/tail?count=1")
+    items = found["items"]
+    assert isinstance(items, list)
+    assert (items[0]["action"], items[0]["actor"]) == ("device.suspended", "operator:local")
+    assert items[0]["details"] == {"reason": "lost"}

@@ -1,0 +1,113 @@
+"""The demo as everybody runs it, and the three commands that it ends with."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from asyncio import create_subprocess_exec
+from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
+
+from fleet.cli.demo.play import STEPS, last_words
+from fleet.station.cable import Cable
+
+BIN = Path(sys.executable).parent
+WITHOUT_AGENT = """
+from fleet.cli.demo import factory
+from fleet.cli.demo.programs import command
+factory.command = lambda name: "/bin/false" if name == "device-agent" else command(name)
+from fleet.cli import main
+main()
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if name not in {"FLEET_HOME", "DEVICE_AGENT_STATE"}
+    }
+    return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder), "TMPDIR": str(folder)}
+
+
+async def test_every_step_is_proved_with_a_real_device_among_them(tmp_path: Path) -> None:
+    folder = tmp_path / "d"  # short: a socket's path has at most 107 bytes
+    with Cable() as cable:
+        device = await create_subprocess_exec(
+            *(BIN / "device-agent", "--state", tmp_path / "real", "enroll", "--serial", cable.device_port),
+            *("--device", "real-1", "--hardware-id", "real-1"),
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+        )
+        demo = await create_subprocess_exec(
+            *(BIN / "fleet", "demo", "--keep", folder, "--port", cable.station_port, "--json"),
+            env=environment(tmp_path),
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        output, errors = await demo.communicate()
+        if device.returncode is None and demo.returncode != 0:
+            device.kill()
+        await device.wait()
+    rows = json.loads(output)
+    assert demo.returncode == 0, f"{rows[-1]}\n{errors.decode()}"
+    assert [row["step"] for row in rows] == [step.title for step in STEPS]
+    assert {row["result"] for row in rows} == {"ok"}
+    assert "real-1 on /dev/" in rows[2]["proved"]
+    assert (folder / "home/fleet.toml").exists()
+    assert not (folder / "home/run/endpoints.json").exists()
+
+
+def test_a_step_that_fails_makes_the_demo_fail_and_says_where_the_logs_are(tmp_path: Path) -> None:
+    """The agents end at once here, with exit code 1."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_AGENT, "demo"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"^error: factory line over serial: ", done.stderr, re.MULTILINE)
+    (logs,) = re.findall(r"^hint: the logs are in (.*)$", done.stderr, re.MULTILINE)
+    assert (Path(logs) / "station.log").exists()
+
+
+def test_a_port_that_is_none_is_refused_before_anything_begins(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [BIN / "fleet", "demo", "--port", tmp_path / "nothing"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (6, "")
+
+
+def test_the_three_commands_make_a_fleet_that_stays(tmp_path: Path) -> None:
+    """As they are printed, but for the ports: the default ones may be in use here."""
+    init, serve, enroll = (line.strip() for line in last_words(0.0, None)[-3:])
+    where = {**environment(tmp_path), "HOME": str(tmp_path)}
+    run(init, tmp_path, where)
+    config = tmp_path / ".fleet/fleet.toml"
+    config.write_text(
+        re.sub(r"_port = \d+", "_port = 0", config.read_text()).replace("server = false", "server = true")
+    )
+    server = subprocess.Popen(
+        shlex.split(serve), env=where, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert server.stdout is not None
+    with server.stdout:
+        try:
+            assert server.stdout.readline() == "ready\n"
+            places = json.loads((tmp_path / ".fleet/run/endpoints.json").read_text())
+            output = run(enroll.replace("8884", str(places["mqtt_bootstrap"]["port"])), tmp_path, where)
+            assert output.startswith("enrolled prod:d1, serial ")
+            assert "d1" in run("fleet device list --standing active", tmp_path, where)
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0
+
+
+def run(command: str, folder: Path, where: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=folder, env=where, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"$ {command}\n{done.stderr}"
+    return done.stdout
