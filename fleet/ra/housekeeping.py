@@ -5,7 +5,7 @@ Each is an event for the core, judged on the state at its commit; being late or 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from fleet.core import events
@@ -18,7 +18,7 @@ from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.publishing import make_public, press_of, publish
 from fleet.store import allowlist
 from fleet.store.codes import GrantKind
-from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed
+from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed, unstamped
 
 TICK_SECONDS = 10
 _KEPT_CHANGES = 10_000
@@ -28,12 +28,34 @@ _log = logging.getLogger(__name__)
 
 async def keep_house(context: Context) -> None:
     """Do all that is due, again and again, until cancelled."""
+    works: Callable[[Context], Awaitable[None]] = begin
     while True:
         try:
-            await tick(context)
+            await works(context)
+            works = tick
         except FleetError as error:
             _log.warning("housekeeping: %s", error)
         await asyncio.sleep(TICK_SECONDS)
+
+
+async def begin(context: Context) -> None:
+    """Do what a stop may have left undone, and all that is due now."""
+    await stamp_unused(context)
+    await tick(context)
+
+
+async def stamp_unused(context: Context) -> None:
+    """Put what plain clients have not used yet in the broker's order, where a stop came in between."""
+    now, told = context.clock(), set[str]()
+    while fresh := [
+        due for due in await context.store.read(unstamped, DueQuery(before=now)) if due.serial not in told
+    ]:
+        told |= {due.serial for due in fresh}
+        # Read after the certificates were found: later than their issue, never earlier (PROTOCOL.md 5).
+        stamp = await context.broker.stamp()
+        for due in fresh:
+            event = events.IssueStamped(serial=due.serial, stamp=stamp)
+            await _judge_due(context, due, event)
 
 
 async def tick(context: Context) -> None:
@@ -68,9 +90,13 @@ async def _tell_due(
         for due in fresh:
             if (event := event_of(due)) is None:
                 continue
-            circumstances = Circumstances(at=context.clock(), actor="server")
-            case = Case(identity=due.identity, event=event, circumstances=circumstances)
-            await follow(context, await context.store.write(judge, case))
+            await _judge_due(context, due, event)
+
+
+async def _judge_due(context: Context, due: Due, event: events.Event) -> None:
+    circumstances = Circumstances(at=context.clock(), actor="server")
+    case = Case(identity=due.identity, event=event, circumstances=circumstances)
+    await follow(context, await context.store.write(judge, case))
 
 
 async def refresh_lists(context: Context) -> None:

@@ -18,7 +18,7 @@ from fleet.core import access, events, lifecycle
 from fleet.core.csr import Csr
 from fleet.core.profile import Profile, device_applicant, device_profile
 from fleet.errors import FleetError, NotFoundError
-from fleet.model import ClientKind, Purpose
+from fleet.model import CertificateState, ClientKind, Purpose
 from fleet.ports import Transaction
 from fleet.ra.context import Context
 from fleet.ra.judging import (
@@ -60,8 +60,8 @@ async def fulfil(context: Context, judged: Judged, asked: Asked) -> Reply:
     if isinstance(judged.verdict, events.Issue) and judged.identity is not None:
         judged = await _issue(context, judged, judged.identity, asked)
         await follow(context, judged)
-        if isinstance(judged.verdict, events.Issued) and judged.kind is ClientKind.PLAIN:
-            await _note_stamp(context, judged, asked)
+    if judged.kind is ClientKind.PLAIN:
+        await _note_stamp(context, judged, asked)
     await record_judged(context, judged, asked.circumstances)
     return await answer_of(context, judged, message_id=asked.message_id, anchors=asked.anchors)
 
@@ -198,10 +198,17 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
 
 
 async def _note_stamp(context: Context, judged: Judged, asked: Asked) -> None:
-    """Put the issue of a plain client's certificate in the broker's order (PROTOCOL.md 5)."""
-    if isinstance(judged.verdict, events.Issued) and judged.identity is not None:
-        stamped = events.IssueStamped(serial=judged.verdict.serial, stamp=await context.broker.stamp())
-        case = Case(identity=judged.identity, event=stamped, circumstances=asked.circumstances)
+    """Put the issue of a plain client's certificate in the broker's order (PROTOCOL.md 5).
+
+    A repeated request makes up for a stamp that could not be read the first time.
+    """
+    if not isinstance(judged.verdict, events.Issued | events.Replay) or judged.device is None:
+        return
+    serial = judged.verdict.serial
+    unused = [one for one in judged.device.certificates if one.state is CertificateState.ISSUED]
+    if any(one.serial == serial and one.issued_stamp is None for one in unused):
+        stamped = events.IssueStamped(serial=serial, stamp=await context.broker.stamp())
+        case = Case(identity=judged.device.identity, event=stamped, circumstances=asked.circumstances)
         await follow(context, await context.store.write(judge, case))
 
 

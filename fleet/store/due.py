@@ -43,6 +43,20 @@ async def unconfirmed(tx: Transaction, query: DueQuery) -> tuple[Due, ...]:
     return _due(rows)
 
 
+async def unstamped(tx: Transaction, query: DueQuery) -> tuple[Due, ...]:
+    """Return plain clients' unused certificates whose place in the broker's order was never read."""
+    rows = await tx.fetch_all(
+        "SELECT c.domain, c.device_id, c.serial, COALESCE(k.kind, '') FROM certificates c"
+        " JOIN devices d ON d.domain = c.domain AND d.device_id = c.device_id"
+        " LEFT JOIN codes k ON k.code_id = c.code_id"
+        " WHERE c.state = 'issued' AND c.purpose = 'device' AND d.kind = 'plain'"
+        " AND c.issued_stamp IS NULL AND c.changed_at < ?"
+        " ORDER BY c.changed_at, c.serial LIMIT ?",
+        (times.text(query.before), query.limit),
+    )
+    return _due(rows)
+
+
 async def past_end(tx: Transaction, query: DueQuery) -> tuple[Due, ...]:
     """Return devices' certificates that are admitted and have ended, oldest first."""
     rows = await tx.fetch_all(

@@ -21,6 +21,7 @@ from fleet.ra.answer import answer
 from fleet.ra.approvals import approve
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import suspend
+from fleet.ra.housekeeping import stamp_unused
 from fleet.store.devices import load_device
 from tests.desk import Desk, at_desk
 from tests.est import CERTS_ONLY, EstUnit, basic, certificates, leaf
@@ -411,3 +412,35 @@ async def test_the_store_being_away_is_503_with_a_time_to_come_back(desk: Desk) 
 
     assert found.status is HTTPStatus.SERVICE_UNAVAILABLE
     assert int(found.headers["Retry-After"]) > 0
+
+
+async def stamps(desk: Desk) -> list[int | None]:
+    device = await desk.context.store.read(load_device, Identity(domain="prod", device_id="d1"))
+    assert device is not None
+    return [one.issued_stamp for one in device.certificates]
+
+
+async def test_a_repeated_request_makes_up_for_a_stamp_that_the_broker_did_not_tell(desk: Desk) -> None:
+    request = enrollment(EstUnit(device_id="d1"), await code_for(desk, "d1"))
+    desk.broker.fails, desk.broker.stamps = True, 7
+
+    first = await ask(desk, request)
+    before = await stamps(desk)
+    desk.broker.fails = False
+    again = await ask(desk, request)
+
+    assert first.status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert again.status is HTTPStatus.OK
+    assert (before, await stamps(desk)) == ([None], [7])
+
+
+async def test_a_stamp_that_a_stop_has_cost_is_read_at_the_next_start(desk: Desk) -> None:
+    request = enrollment(EstUnit(device_id="d1"), await code_for(desk, "d1"))
+    desk.broker.fails, desk.broker.stamps = True, 7
+    await ask(desk, request)
+    desk.broker.fails = False
+    desk.clock.forward(timedelta(minutes=1))
+
+    await stamp_unused(desk.context)
+
+    assert await stamps(desk) == [7]

@@ -104,6 +104,7 @@ QUERIES: dict[str, Query] = {
     "ids of a batch": find_in_batch,
     "a code by its hash": lambda tx: codes.find_code(tx, "ab"),
     "unconfirmed": lambda tx: due.unconfirmed(tx, DueQuery(before=NOW)),
+    "unstamped": lambda tx: due.unstamped(tx, DueQuery(before=NOW)),
     "ended": lambda tx: due.past_end(tx, DueQuery(before=NOW)),
     "past grace": lambda tx: due.past_grace(tx, DueQuery(before=NOW)),
     "revocation by serial": lambda tx: revocations.revocation_of(tx, "40"),
