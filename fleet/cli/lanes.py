@@ -93,8 +93,8 @@ def _screen(tally: Tally) -> Iterator[Report]:
 
 
 def _table(tally: Tally, *, now: float) -> "Table":
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
+    from rich.text import Text  # noqa: PLC0415 - as above
 
     table = Table(
         box=None, pad_edge=False, header_style="bold", caption=_caption(tally), caption_justify="left"

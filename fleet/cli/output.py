@@ -160,7 +160,7 @@ def _print_table(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> No
         _print_plain([[column.title for column in columns], *rows])
         return
     from rich.table import Table  # noqa: PLC0415 - see console()
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - as above
 
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:

@@ -21,7 +21,7 @@ def command(home: Path, *, verbose: bool) -> None:
     enforcing, unless fleet.toml says otherwise.
     """
     from fleet.ra.context import Endpoints  # noqa: PLC0415 - the whole server, needed here only
-    from fleet.service import serve  # noqa: PLC0415
+    from fleet.service import serve  # noqa: PLC0415 - as above
 
     _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
 

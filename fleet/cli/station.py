@@ -107,8 +107,8 @@ def run(
     A device that was interrupted goes on where it stood, and none is done twice.
     """
     from fleet.cli.lanes import shown  # noqa: PLC0415 - the station's parts, needed here only
-    from fleet.cli.line import Line, run_line  # noqa: PLC0415
-    from fleet.station.ids import IdRule  # noqa: PLC0415
+    from fleet.cli.line import Line, run_line  # noqa: PLC0415 - as above
+    from fleet.station.ids import IdRule  # noqa: PLC0415 - as above
 
     place = open_home(home)
     line = Line(
