@@ -89,6 +89,18 @@ class MqttClient:
         assert kind == 0x20
         return body[1]
 
+    async def connect_5(self, client_id: str, *, session_expiry_s: int, keepalive_s: int = 10) -> int:
+        """Send a clean CONNECT of MQTT 5 (3.1) and return the reason code of CONNACK; 0 is accepted."""
+        properties = bytes([0x11]) + session_expiry_s.to_bytes(4, "big")
+        head = _text("MQTT") + bytes([5, 0x02]) + keepalive_s.to_bytes(2, "big")
+        self._send(0x10, head + _length(len(properties)) + properties + _text(client_id))
+        try:
+            kind, body = await self._packet()
+        except ClosedError as error:
+            raise NotLetInError(str(error)) from error
+        assert kind == 0x20
+        return body[1]
+
     async def subscribe(self, *filters: str, qos: int = 1) -> list[int]:
         """Return the codes of SUBACK; 0x80 is refused."""
         wanted = b"".join(_text(one) + bytes([qos]) for one in filters)

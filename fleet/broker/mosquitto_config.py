@@ -14,6 +14,9 @@ from fleet.errors import BadInputError
 LARGEST_MESSAGE = 1024 * 1024
 """Bytes; a whole change of the allowlist fits, a device's body (64 KiB) all the more."""
 
+MOST_QUEUED_BYTES = 64 * 1024 * 1024
+"""For each client that is slow or away; 100,000 events of the guard fit."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
@@ -94,6 +97,8 @@ def _general(paths: Paths, *, alarm_after_s: int, guard: Path) -> list[str]:
         "set_tcp_nodelay true",
         # The default of 1000 drops a burst that was acknowledged to its senders.
         "max_queued_messages 100000",
+        # And none may fill our memory by not reading what it sends to itself.
+        f"max_queued_bytes {MOST_QUEUED_BYTES}",
         "max_inflight_messages 256",
         f"max_packet_size {LARGEST_MESSAGE + 4096}",
         f"plugin {_one(guard)}",

@@ -19,7 +19,7 @@ from fleet.broker.settings import CanaryFiles, Listeners, Mode
 from fleet.errors import FleetError, NeedsAttentionError, UnreachableError
 from fleet.model import AllowlistChange, BrokerEventKind
 from tests.broker_home import BrokerHome
-from tests.broker_world import World, mosquitto, mosquitto_of, now, put_guard
+from tests.broker_world import KEY_HASH, World, mosquitto, mosquitto_of, now, put_guard
 from tests.mqtt import NotLetInError
 from tests.pki import Pki, entry_of
 
@@ -343,6 +343,15 @@ async def test_a_reload_drops_a_kept_session_of_nobody(world: World) -> None:
     back = await world.let_in(world.device, "prod:d1", clean=False)
 
     assert (await back.receive()).body == b"kept"
+
+
+async def test_a_claim_that_speaks_mqtt_5_leaves_no_session_behind_either(world: World) -> None:
+    """There, a clean start says nothing of the end: the session may expire when it likes (MQTT 5 3.1.2.11)."""
+    lasting = await world.open(world.claim, bootstrap=True)
+    device = await world.open(world.device)
+
+    assert await lasting.connect_5(KEY_HASH, session_expiry_s=3600) != 0
+    assert await device.connect_5("prod:d1", session_expiry_s=3600) == 0
 
 
 async def test_a_broker_that_lets_the_canary_in_is_noticed(world: World) -> None:

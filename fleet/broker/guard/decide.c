@@ -35,6 +35,13 @@ static struct who who_of(enum purpose purpose, const char *name, const char *ser
                         .client = span_of(client)};
 }
 
+/* In MQTT 5 a clean start says nothing of the end: such a session may live for ever (MQTT 5 3.1.2.11.2), and
+ * the broker does not tell us. So it takes MQTT 3.1.1, where clean is clean. */
+static bool leaves_nothing(const struct mosquitto *client)
+{
+    return mosquitto_client_clean_session(client) && mosquitto_client_protocol_version(client) < 5;
+}
+
 const char *decide_manner(const struct guard *guard, const struct entry *entry,
                           const struct mosquitto *client)
 {
@@ -55,7 +62,7 @@ const char *decide_manner(const struct guard *guard, const struct entry *entry,
         (keepalive < 1 || (uint64_t)keepalive > rule->longest_keepalive_s)) {
         return "keepalive";
     }
-    if (rule->clean_session_only && !mosquitto_client_clean_session(client)) {
+    if (rule->clean_session_only && !leaves_nothing(client)) {
         return "session";
     }
     /* A client id that a shared certificate does not prove must not evict whoever uses it. */

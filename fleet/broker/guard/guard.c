@@ -24,15 +24,17 @@ static int refuse(struct guard *guard, const struct mosquitto *client, struct se
     return MOSQ_ERR_AUTH;
 }
 
-static bool read_identity(const struct mosquitto *client, struct identity *identity)
+enum shown { SHOWN_NOTHING, SHOWN_GARBAGE, SHOWN_CERTIFICATE };
+
+static enum shown read_identity(const struct mosquitto *client, struct identity *identity)
 {
     X509 *certificate = mosquitto_client_certificate(client);
     if (certificate == NULL) {
-        return false;
+        return SHOWN_NOTHING;
     }
     bool good = identity_of(certificate, identity);
     X509_free(certificate);
-    return good;
+    return good ? SHOWN_CERTIFICATE : SHOWN_GARBAGE;
 }
 
 static bool set_name(struct mosquitto *client, const char *name)
@@ -110,6 +112,11 @@ static int judge(struct guard *guard, struct mosquitto *client, struct session *
     return reason == NULL ? admit(guard, client, seen, entry) : refuse(guard, client, seen, reason);
 }
 
+static bool is_same(const struct session *known, const struct identity *identity)
+{
+    return memcmp(known->identity.fingerprint, identity->fingerprint, FINGERPRINT_SIZE) == 0;
+}
+
 static int on_connect(int event, void *data, void *user)
 {
     (void)event;
@@ -117,12 +124,16 @@ static int on_connect(int event, void *data, void *user)
     struct guard *guard = user;
     struct session seen = {0};
     struct session *known = sessions_find(&guard->sessions, connect->client);
-    if (known != NULL && guard->reloading) {
-        return recheck(known, decide_stays(guard, known, (int64_t)time(NULL)));
+    enum shown shown = read_identity(connect->client, &seen.identity);
+    if (shown == SHOWN_NOTHING && is_kept_session(guard)) {
+        return MOSQ_ERR_SUCCESS;
     }
-    if (!read_identity(connect->client, &seen.identity)) {
-        return is_kept_session(guard) ? MOSQ_ERR_SUCCESS
-                                      : refuse(guard, connect->client, &seen, "no-certificate");
+    if (shown != SHOWN_CERTIFICATE) {
+        return refuse(guard, connect->client, &seen, "no-certificate");
+    }
+    /* The same client at the same place with the same certificate: no new connection can look like that. */
+    if (known != NULL && guard->reloading && is_same(known, &seen.identity)) {
+        return recheck(known, decide_stays(guard, known, (int64_t)time(NULL)));
     }
     return judge(guard, connect->client, &seen);
 }
