@@ -346,7 +346,7 @@ async def test_a_reload_drops_a_kept_session_of_nobody(world: World) -> None:
 
 
 async def test_a_claim_that_speaks_mqtt_5_leaves_no_session_behind_either(world: World) -> None:
-    """There, a clean start says nothing of the end: the session may expire when it likes (MQTT 5 3.1.2.11)."""
+    """There, a clean start says nothing of the end: the session expires when it likes (MQTT 5 3.1.2.11)."""
     lasting = await world.open(world.claim, bootstrap=True)
     device = await world.open(world.device)
 
