@@ -129,13 +129,8 @@ async def _simpleenroll(call: _Call) -> HttpAnswer:
     authorization = call.request.authorization
     if authorization is None and call.request.certificate is None:
         return replace(_unauthorized(call, ""), content_type="", body=b"")
-    limiter, who = call.context.by_address, f"est {call.request.address}"
-    if not limiter.has_room(who, now=call.context.clock()):
-        return text(HTTPStatus.TOO_MANY_REQUESTS, "too many attempts", Retry_After=str(BUSY_SECONDS))
-    reply = await answer(call.context, call.asker(), _enrollment(call, authorization))
-    if isinstance(reply, Problem):
-        limiter.allow(who, now=call.context.clock())  # what succeeds is no guess, a whole line behind one NAT
-    return _answered(call, reply)
+    enrollment = _enrollment(call, authorization)
+    return _answered(call, await answer(call.context, call.asker(), enrollment))
 
 
 def _enrollment(call: _Call, authorization: Secret | None) -> Enroll:
