@@ -104,7 +104,7 @@ class SupervisedBroker(BrokerEnforcer, Protocol):
     """A broker whose list the service keeps right, whatever happens to either of them."""
 
     async def doubtful(self) -> str:
-        """Return the reason, each time that the broker's list is in doubt (start, restart, digest mismatch)."""
+        """Return why, each time that the broker's list is in doubt (start, restart, digest mismatch)."""
         ...
 
     async def stamp(self) -> int:
