@@ -83,10 +83,13 @@ def shown(form: Form, *, live: bool) -> Iterator[tuple[Report, Tally]]:
 
 @contextmanager
 def _screen(tally: Tally) -> Iterator[Report]:
+    from rich.console import Group  # noqa: PLC0415 - as above
     from rich.live import Live  # noqa: PLC0415 - only a terminal needs it
+    from rich.text import Text  # noqa: PLC0415 - as above
 
-    def draw() -> "Table":
-        return _table(tally, now=time.monotonic())
+    def draw() -> Group:
+        # The last line stands beside the table: as its caption it would be as narrow as the table.
+        return Group(_table(tally, now=time.monotonic()), Text(_last_line(tally)))
 
     with Live(get_renderable=draw, console=console(), refresh_per_second=_SCREENS_A_SECOND):
         yield lambda event: tally.take(event, now=time.monotonic())
@@ -96,9 +99,7 @@ def _table(tally: Tally, *, now: float) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", caption=_caption(tally), caption_justify="left"
-    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("PORT", "STATE", "DEVICE", "STEP", "TIME", "PASS", "FAIL"):
         table.add_column(title, no_wrap=True, overflow="ellipsis")
     for port, line in sorted(tally.lines.items()):
@@ -117,7 +118,7 @@ def _table(tally: Tally, *, now: float) -> "Table":
     return table
 
 
-def _caption(tally: Tally) -> str:
+def _last_line(tally: Tally) -> str:
     return (
         f"{tally.passed} passed, {tally.failed} failed. Plug a device in, it is served at once. Ctrl-C ends."
     )

@@ -58,6 +58,16 @@ async def test_every_step_is_proved_with_a_real_device_among_them(tmp_path: Path
     assert not (folder / "home/run/endpoints.json").exists()
 
 
+def test_where_no_guard_can_be_built_the_embedded_broker_plays_and_is_named(tmp_path: Path) -> None:
+    env = {**environment(tmp_path), "PATH": str(BIN)}  # no compiler: no guard, and no Mosquitto without it
+    done = subprocess.run(
+        [BIN / "fleet", "demo", "--json"], env=env, capture_output=True, text=True, check=False
+    )
+    rows = json.loads(done.stdout)
+    assert done.returncode == 0, f"{rows[-1]}\n{done.stderr}"
+    assert rows[1]["proved"].startswith("the embedded broker")
+
+
 def test_a_step_that_fails_makes_the_demo_fail_and_says_where_the_logs_are(tmp_path: Path) -> None:
     """The agents end at once here, with exit code 1."""
     done = subprocess.run(

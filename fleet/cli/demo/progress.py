@@ -42,8 +42,8 @@ class Progress:
         if not self._console.is_terminal:
             say(f"     {row['result']}, {row['seconds']} s: {row['proved']}")
             return
-        self._console.print(f"{row['result']!s:<6}", style="bold red" if failed else "green", end=" ")
-        self._console.print(f"{row['step']}: {visible(str(row['proved']))}")
+        line = f"{row['result']!s:<6} {row['step']!s:<28} {row['seconds']} s"
+        self._console.print(line, style="bold red" if failed else "green")
 
 
 def _plain(text: str) -> str:
