@@ -197,6 +197,11 @@ class Home:
     def endpoints(self) -> Path:
         return self.run / "endpoints.json"
 
+    @property
+    def answers_key(self) -> Path:
+        """What seals the answers that are kept for a day; without it they cannot be given again."""
+        return self.run / "answers.key"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the home for one process; the kernel lets go of it when the process ends.

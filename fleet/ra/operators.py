@@ -16,6 +16,9 @@ from fleet.ra.stations import end_own
 from fleet.store import audit, operators
 from fleet.store.operators import OperatorRecord
 
+LOCAL = "local"
+"""How the audit trail calls the owner of the home; no operator may have this name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOperator:
@@ -50,6 +53,10 @@ async def add_operator(context: Context, name: str, *, role: Role, actor: str) -
         record = OperatorRecord(name=parse_domain(name), role=role, added_at=context.clock())
     except MalformedMessageError as error:
         raise BadInputError(f"operator {error}", hint="such as ada") from error
+    if name == LOCAL:
+        raise RefusedError(
+            f"{LOCAL} is what the audit trail calls the owner of the home", hint="choose another name"
+        )
     await context.store.write(_add, _Addition(operator=record, actor=actor))
     request = OwnRequest(purpose=Purpose.OPERATOR, name=name, actor=actor)
     own = await issue_own(surroundings(context), request, now=record.added_at)

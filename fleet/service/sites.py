@@ -29,6 +29,7 @@ def device_app(context: Context) -> web.Application:
     devices.mount(app, context, listener=Listener.HTTPS)
     est.mount(app, est_channel.answerer(context))
     health.mount(app, context)
+    api.mount(app, context)
     return app
 
 

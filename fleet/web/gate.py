@@ -14,7 +14,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
-from fleet.errors import FleetError, exit_code, problem_code
+from fleet.errors import ExitCode, FleetError, exit_code, problem_code
 from fleet.exchange import HTTP_STATUS
 from fleet.ra.shown import ShownCertificate, shown_certificate
 
@@ -31,6 +31,23 @@ def problem_response(code: ProblemCode, detail: str, *, status: HTTPStatus | Non
     status = status or HTTP_STATUS[code]
     document = {"title": status.phrase, "status": status.value, "detail": detail, "code": code.value}
     return web.json_response(document, status=status, content_type=PROBLEM_TYPE)
+
+
+def unauthorized_response() -> web.Response:
+    """Return what somebody is told who showed no certificate where an operator's is needed."""
+    document = {
+        "title": HTTPStatus.UNAUTHORIZED.phrase,
+        "status": HTTPStatus.UNAUTHORIZED.value,
+        "detail": "this is for operators, and the connection showed no client certificate",
+        "code": ProblemCode.NOT_ALLOWED.value,
+        "hint": "connect with an operator's certificate: fleet --operator-cert PEM --operator-key PEM",
+        "exit": ExitCode.REFUSED.value,
+    }
+    # RFC 9110 15.5.2 asks for a challenge; none is registered for certificates, which TLS asks for.
+    headers = {"WWW-Authenticate": 'ClientCertificate realm="fleet"'}
+    return web.json_response(
+        document, status=HTTPStatus.UNAUTHORIZED, content_type=PROBLEM_TYPE, headers=headers
+    )
 
 
 def error_response(error: FleetError) -> web.Response:

@@ -3,10 +3,17 @@
 from aiohttp import web
 
 from fleet.ra.context import Context
-from fleet.web.api import audit, broker, certificates, claims, devices, health, routes, stations
+from fleet.web.api import audit, broker, certificates, claims, devices, health, people, routes, stations
+from fleet.web.api.routes import Route
+
+_NOUNS = (devices, certificates, claims, stations, people, audit, broker, health)
+
+
+def table() -> tuple[Route, ...]:
+    """Return every route, with who may call it."""
+    return tuple(route for noun in _NOUNS for route in noun.routes())
 
 
 def mount(app: web.Application, context: Context) -> None:
     """Add the API to an application whose middleware turns errors into problem documents."""
-    nouns = (devices, certificates, claims, stations, audit, broker, health)
-    routes.add(app, context, routes=[route for noun in nouns for route in noun.routes()])
+    routes.add(app, context, routes=table())

@@ -9,7 +9,7 @@ from fleet.ra import audits
 from fleet.ra.health import notary_of
 from fleet.store.audit import AuditQuery, StoredEntry
 from fleet.web.api.asked import MAX_PAGE, Asked
-from fleet.web.api.routes import Members, Route, listed
+from fleet.web.api.routes import Document, Members, One, Page, Route, listed
 
 _LINES_AT_ONCE = 200
 
@@ -17,20 +17,50 @@ _LINES_AT_ONCE = 200
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        Route(method="GET", path="audit", role=Role.VIEWER, handler=_search),
-        Route(method="GET", path="audit/tail", role=Role.VIEWER, handler=_tail),
-        Route(method="GET", path="audit/verify", role=Role.VIEWER, handler=_verify),
-        Route(method="GET", path="audit/export", role=Role.VIEWER, handler=_export),
+        Route(
+            method="GET",
+            path="audit",
+            role=Role.VIEWER,
+            handler=_search,
+            about="Entries of the audit trail, oldest first.",
+            query=("domain", "device_id", "serial", "actor", "action"),
+            answer=Page("Entry"),
+        ),
+        Route(
+            method="GET",
+            path="audit/tail",
+            role=Role.VIEWER,
+            handler=_tail,
+            about="The newest entries, the last one last.",
+            query=("count",),
+            answer=One("Entries"),
+        ),
+        Route(
+            method="GET",
+            path="audit/verify",
+            role=Role.VIEWER,
+            handler=_verify,
+            about="Check every entry against the signed heads.",
+            answer=One("AuditVerdict"),
+        ),
+        Route(
+            method="GET",
+            path="audit/export",
+            role=Role.SECURITY,
+            handler=_export,
+            about="The whole trail as JSON lines, each entry with its hash.",
+            answer=Document("application/jsonl"),
+        ),
     )
 
 
 async def _tail(asked: Asked) -> Members:
-    count = asked.query("count").number("count", default=20, lowest=1, highest=MAX_PAGE)
+    count = asked.query().number("count", default=20, lowest=1, highest=MAX_PAGE)
     return listed([entry_members(entry) for entry in await audits.tail(asked.context.store, count)])
 
 
 async def _search(asked: Asked) -> Members:
-    query = asked.query("domain", "device_id", "serial", "actor", "action", "after", "limit")
+    query = asked.query()
     serial = query.text("serial")
     wanted = AuditQuery(
         domain=query.domain("domain"),

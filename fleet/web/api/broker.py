@@ -6,9 +6,9 @@ from fleet.model import Role, Session
 from fleet.ra.context import Context
 from fleet.ra.publishing import publish
 from fleet.store import allowlist
-from fleet.web.api.asked import Asked
+from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.certificates import cut_off
-from fleet.web.api.routes import Members, Route, listed
+from fleet.web.api.routes import Members, One, Page, Route, listed
 
 _LONGEST_NAME = 100
 
@@ -16,10 +16,40 @@ _LONGEST_NAME = 100
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        Route(method="GET", path="broker", role=Role.VIEWER, handler=_show),
-        Route(method="POST", path="broker/apply", role=Role.OPERATOR, handler=_apply),
-        Route(method="GET", path="broker/sessions", role=Role.VIEWER, handler=_sessions),
-        Route(method="POST", path="broker/kick", role=Role.OPERATOR, handler=_kick),
+        Route(
+            method="GET",
+            path="broker",
+            role=Role.VIEWER,
+            handler=_show,
+            about="The broker, its listeners, and how fresh its list is.",
+            answer=One("Broker"),
+        ),
+        Route(
+            method="POST",
+            path="broker/apply",
+            role=Role.OPERATOR,
+            handler=_apply,
+            about="Give the broker the whole list again, and its CRLs.",
+            answer=One("Broker"),
+        ),
+        Route(
+            method="GET",
+            path="broker/sessions",
+            role=Role.VIEWER,
+            handler=_sessions,
+            about="Live sessions, by name.",
+            answer=Page("Session"),
+        ),
+        Route(
+            method="POST",
+            path="broker/kick",
+            role=Role.OPERATOR,
+            handler=_kick,
+            about="End the live sessions of a broker name; they may come back.",
+            body=("name",),
+            needs=frozenset({"name"}),
+            answer=Page("CutOff"),
+        ),
     )
 
 
@@ -29,7 +59,7 @@ async def _show(asked: Asked) -> Members:
 
 
 async def _apply(asked: Asked) -> Members:
-    await asked.body()
+    asked.body()
     _require_broker(asked.context)
     await asked.context.broker.synchronise()
     await publish(asked.context)
@@ -37,13 +67,16 @@ async def _apply(asked: Asked) -> Members:
 
 
 async def _sessions(asked: Asked) -> Members:
-    asked.query()
     _require_broker(asked.context)
-    return listed([_session(session) for session in await asked.context.broker.sessions()])
+    everybody = await asked.context.broker.sessions()
+    found, following = page_of(
+        everybody, asked.query(), key=lambda one: f"{one.name}/{one.broker}/{one.client_id}"
+    )
+    return listed([_session(session) for session in found], following)
 
 
 async def _kick(asked: Asked) -> Members:
-    body = await asked.body("name")
+    body = asked.body()
     _require_broker(asked.context)
     found = await asked.context.broker.kick(body.text("name", longest=_LONGEST_NAME))
     return listed([cut_off(session) for session in found])

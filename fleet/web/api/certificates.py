@@ -12,7 +12,7 @@ from fleet.ra.selection import ByDevice, ByQuery, BySerial, Selection, parse_que
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.inventory import DeviceQuery
 from fleet.web.api.asked import Asked
-from fleet.web.api.routes import Members, Route, listed, time_or_none
+from fleet.web.api.routes import Document, Members, One, Page, Route, listed, time_or_none
 
 _PEM_TYPE = "application/pem-certificate-chain"
 _LONGEST_QUERY = 1024
@@ -22,18 +22,56 @@ _SELECTIONS = ("device_id", "serial", "lineage", "batch", "query")
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        Route(method="GET", path="certificates", role=Role.VIEWER, handler=_list),
-        Route(method="POST", path="certificates/verify", role=Role.VIEWER, handler=_verify),
-        Route(method="GET", path="certificates/{serial}", role=Role.VIEWER, handler=_show),
-        Route(method="GET", path="certificates/{serial}/pem", role=Role.VIEWER, handler=_export),
-        Route(method="POST", path="revocations", role=Role.SECURITY, handler=_revoke),
+        Route(
+            method="GET",
+            path="certificates",
+            role=Role.VIEWER,
+            handler=_list,
+            about="Certificates, by serial.",
+            query=("domain", "device_id", "purpose", "state", "batch", "name", "ends_before"),
+            answer=Page("Certificate"),
+        ),
+        Route(
+            method="POST",
+            path="certificates/verify",
+            role=Role.VIEWER,
+            handler=_verify,
+            about="Say whether a certificate is good for this fleet. Changes nothing.",
+            body=("certificate", "at"),
+            needs=frozenset({"certificate"}),
+            answer=One("Verdict"),
+        ),
+        Route(
+            method="GET",
+            path="certificates/{serial}",
+            role=Role.VIEWER,
+            handler=_show,
+            about="What is on record about a certificate.",
+            answer=One("CertificateFile"),
+        ),
+        Route(
+            method="GET",
+            path="certificates/{serial}/pem",
+            role=Role.VIEWER,
+            handler=_export,
+            about="A certificate with its chain, PEM.",
+            answer=Document(_PEM_TYPE),
+        ),
+        Route(
+            method="POST",
+            path="revocations",
+            role=Role.SECURITY,
+            handler=_revoke,
+            about="Take certificates back and end their sessions. Name them in exactly one way.",
+            body=("domain", "reason", *_SELECTIONS),
+            needs=frozenset({"reason"}),
+            answer=One("Receipt"),
+        ),
     )
 
 
 async def _list(asked: Asked) -> Members:
-    query = asked.query(
-        "domain", "device_id", "purpose", "state", "batch", "name", "ends_before", "after", "limit"
-    )
+    query = asked.query()
     wanted = CertificateQuery(
         domain=query.domain("domain"),
         device_id=query.text("device_id"),
@@ -65,7 +103,7 @@ async def _export(asked: Asked) -> web.Response:
 
 
 async def _verify(asked: Asked) -> Members:
-    body = await asked.body("certificate", "at")
+    body = asked.body()
     at = body.time("at") if "at" in body else None
     verdict = await certificates.verify(asked.context, body.pem("certificate"), at=at)
     return {
@@ -78,7 +116,7 @@ async def _verify(asked: Asked) -> Members:
 
 
 async def _revoke(asked: Asked) -> Members:
-    body = await asked.body("domain", "reason", *_SELECTIONS)
+    body = asked.body()
     receipt = await revoke(
         asked.context,
         _selection(asked, body),

@@ -18,31 +18,93 @@ from fleet.ra.claims import CodeOrder, NewCode
 from fleet.store.claims import Batch
 from fleet.store.codes import CodeQuery, CodeRecord
 from fleet.store.inventory import DeviceQuery
-from fleet.web.api.asked import MAX_PAGE, Asked
+from fleet.web.api.asked import MAX_PAGE, Asked, page_of
 from fleet.web.api.certificates import cut_off
-from fleet.web.api.routes import Members, Route, listed, time_or_none
+from fleet.web.api.routes import Document, Members, One, Page, Route, listed, require, time_or_none
 
 _MAX_DAYS = 3650
 _MAX_USES = 1_000_000
 _LONGEST_REASON = 200
 _ORDER = ("domain", "devices", "batch", "days", "key_hash", "replace", "reason")
+_NEEDED = frozenset({"domain"})
 
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        Route(method="GET", path="claims/codes", role=Role.VIEWER, handler=_codes),
-        Route(method="GET", path="claims/batches", role=Role.VIEWER, handler=_batches),
-        Route(method="POST", path="claims/codes", role=Role.OPERATOR, handler=_create_codes),
-        Route(method="POST", path="claims/sheet", role=Role.OPERATOR, handler=_sheet),
-        Route(method="POST", path="claims/batches", role=Role.SECURITY, handler=_create_batch),
-        Route(method="POST", path="claims/codes/revoke", role=Role.OPERATOR, handler=_revoke_code),
-        Route(method="POST", path="claims/batches/revoke", role=Role.OPERATOR, handler=_revoke_batch),
+        Route(
+            method="GET",
+            path="claims/codes",
+            role=Role.VIEWER,
+            handler=_codes,
+            about="One-time codes and other grants; the codes themselves are known to nobody.",
+            query=("domain", "device_id"),
+            answer=Page("Grant"),
+        ),
+        Route(
+            method="GET",
+            path="claims/batches",
+            role=Role.VIEWER,
+            handler=_batches,
+            about="Batches, and how often their claim certificates were used.",
+            query=("domain",),
+            answer=Page("Batch"),
+        ),
+        Route(
+            method="POST",
+            path="claims/codes",
+            role=Role.OPERATOR,
+            handler=_create_codes,
+            about="Make one-time codes for devices; `replace`, which revokes, needs the role security.",
+            body=_ORDER,
+            needs=_NEEDED,
+            answer=Page("NewCode"),
+        ),
+        Route(
+            method="POST",
+            path="claims/sheet",
+            role=Role.OPERATOR,
+            handler=_sheet,
+            about="Make one-time codes, and return them as a sheet for people.",
+            body=(*_ORDER, "html"),
+            needs=_NEEDED,
+            answer=Document("text/plain"),
+        ),
+        Route(
+            method="POST",
+            path="claims/batches",
+            role=Role.SECURITY,
+            handler=_create_batch,
+            about="Make a claim certificate for a batch; its key is in the answer, and nowhere else.",
+            body=("domain", "batch", "uses", "days"),
+            needs=frozenset({"domain", "batch", "uses"}),
+            answer=One("NewBatch"),
+        ),
+        Route(
+            method="POST",
+            path="claims/codes/revoke",
+            role=Role.OPERATOR,
+            handler=_revoke_code,
+            about="Close a code; what it has admitted stays.",
+            body=("code_id", "reason"),
+            needs=frozenset({"code_id"}),
+            answer=One("Grant"),
+        ),
+        Route(
+            method="POST",
+            path="claims/batches/revoke",
+            role=Role.SECURITY,
+            handler=_revoke_batch,
+            about="Close a batch: its claim certificates are revoked.",
+            body=("domain", "batch", "reason"),
+            needs=frozenset({"domain", "batch"}),
+            answer=One("ClosedBatch"),
+        ),
     )
 
 
 async def _codes(asked: Asked) -> Members:
-    query = asked.query("domain", "device_id", "after", "limit")
+    query = asked.query()
     wanted = CodeQuery(
         domain=query.domain("domain"),
         device_id=query.text("device_id"),
@@ -55,18 +117,20 @@ async def _codes(asked: Asked) -> Members:
 
 
 async def _batches(asked: Asked) -> Members:
-    wanted = CodeQuery(domain=asked.query("domain").domain("domain"), limit=1)
-    found = await claims.list_claims(asked.context, wanted)
-    return listed([_batch(batch) for batch in found.batches])
+    query = asked.query()
+    wanted = CodeQuery(domain=query.domain("domain"), limit=1)
+    everything = (await claims.list_claims(asked.context, wanted)).batches
+    found, following = page_of(everything, query, key=lambda batch: f"{batch.domain}/{batch.name}")
+    return listed([_batch(batch) for batch in found], following)
 
 
 async def _create_codes(asked: Asked) -> Members:
-    made = await _made(asked, await asked.body(*_ORDER))
+    made = await _made(asked, asked.body())
     return listed([_new_code(new) for new in made])
 
 
 async def _sheet(asked: Asked) -> web.Response:
-    body = await asked.body(*_ORDER, "html")
+    body = asked.body()
     made = await _made(asked, body)
     fleet = asked.context.fleet
     headers = {"Cache-Control": "no-store"}
@@ -78,12 +142,15 @@ async def _sheet(asked: Asked) -> web.Response:
 
 async def _made(asked: Asked, body: Fields) -> tuple[NewCode, ...]:
     domain = asked.domain(body.text("domain", longest=32))
+    replaces = "replace" in body and body.flag("replace")
+    if replaces:
+        require(asked.operator, Role.SECURITY)  # it revokes all that the devices have
     order = CodeOrder(
         identities=await _identities(asked, body, domain),
         actor=asked.actor,
         lifetime=_lifetime(asked, body),
         key_hash=body.sha256("key_hash") if "key_hash" in body else None,
-        replaces="replace" in body and body.flag("replace"),
+        replaces=replaces,
         reason=_reason(body),
     )
     return await claims.create_codes(asked.context, order)
@@ -111,7 +178,7 @@ async def _identities(asked: Asked, body: Fields, domain: str) -> tuple[Identity
 
 
 async def _create_batch(asked: Asked) -> Members:
-    body = await asked.body("domain", "batch", "uses", "days")
+    body = asked.body()
     order = BatchOrder(
         domain=asked.domain(body.text("domain", longest=32)),
         name=body.text("batch", longest=32),
@@ -129,7 +196,7 @@ async def _create_batch(asked: Asked) -> Members:
 
 
 async def _revoke_code(asked: Asked) -> Members:
-    body = await asked.body("code_id", "reason")
+    body = asked.body()
     code_id = body.hex("code_id", lowest=16, highest=16).hex()
     return code_members(
         await claims.revoke_code(asked.context, code_id, actor=asked.actor, reason=_reason(body))
@@ -137,7 +204,7 @@ async def _revoke_code(asked: Asked) -> Members:
 
 
 async def _revoke_batch(asked: Asked) -> Members:
-    body = await asked.body("domain", "batch", "reason")
+    body = asked.body()
     domain = asked.domain(body.text("domain", longest=32))
     name = body.text("batch", longest=32)
     closed = await claims.revoke_batch(asked.context, domain, name, actor=asked.actor, reason=_reason(body))

@@ -12,34 +12,110 @@ from fleet.ra.devices import DeviceView, Outcome, Registration
 from fleet.ra.roster import ImportFormat, Roster
 from fleet.store.inventory import DeviceQuery, DeviceSummary, Standing
 from fleet.store.waiting import Waiting
-from fleet.web.api.asked import MAX_PAGE, Asked
+from fleet.web.api.asked import MAX_FILE_BYTES, Asked, page_of
 from fleet.web.api.audit import entry_members
 from fleet.web.api.certificates import certificate_members, cut_off
 from fleet.web.api.claims import code_members
-from fleet.web.api.routes import Handler, Members, Route, listed, time_or_none
+from fleet.web.api.routes import Handler, Members, One, Page, Route, listed, time_or_none
 
 _DEVICE = "devices/{domain}/{device_id}"
 _LONGEST_REASON = 200
+_MOST_WAITING = 100_000
 
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        Route(method="GET", path="devices", role=Role.VIEWER, handler=_list),
-        Route(method="POST", path="devices", role=Role.OPERATOR, handler=_register),
-        Route(method="POST", path="devices/import", role=Role.OPERATOR, handler=_import),
-        Route(method="GET", path="waiting", role=Role.VIEWER, handler=_list_waiting),
-        Route(method="GET", path=_DEVICE, role=Role.VIEWER, handler=_show),
-        Route(method="GET", path=f"{_DEVICE}/explain", role=Role.VIEWER, handler=_explain),
-        Route(method="POST", path=f"{_DEVICE}/approve", role=Role.OPERATOR, handler=_approve),
-        Route(method="POST", path=f"{_DEVICE}/suspend", role=Role.OPERATOR, handler=_act(devices.suspend)),
-        Route(method="POST", path=f"{_DEVICE}/resume", role=Role.SECURITY, handler=_act(devices.resume)),
-        Route(method="POST", path=f"{_DEVICE}/retire", role=Role.SECURITY, handler=_act(devices.retire)),
+        Route(
+            method="GET",
+            path="devices",
+            role=Role.VIEWER,
+            handler=_list,
+            about="Devices, by domain and id.",
+            query=("domain", "standing", "batch", "prefix"),
+            answer=Page("Device"),
+        ),
+        Route(
+            method="POST",
+            path="devices",
+            role=Role.OPERATOR,
+            handler=_register,
+            about="Register a device, so that it may enroll.",
+            body=("domain", "device_id", "kind", "batch", "hardware", "note"),
+            needs=frozenset({"domain", "device_id"}),
+            answer=One("DeviceFile"),
+        ),
+        Route(
+            method="POST",
+            path="devices/import",
+            role=Role.OPERATOR,
+            handler=_import,
+            about="Register the devices of a list, all or none.",
+            query=("domain", "format"),
+            needs=frozenset({"domain"}),
+            file="text/csv",
+            longest=MAX_FILE_BYTES,
+            answer=One("Imported"),
+        ),
+        Route(
+            method="GET",
+            path="waiting",
+            role=Role.VIEWER,
+            handler=_list_waiting,
+            about="Requests that wait for approval, the longest waiting first.",
+            answer=Page("Waiting"),
+        ),
+        Route(
+            method="GET",
+            path=_DEVICE,
+            role=Role.VIEWER,
+            handler=_show,
+            about="All that is on file about a device.",
+            answer=One("DeviceFile"),
+        ),
+        Route(
+            method="GET",
+            path=f"{_DEVICE}/explain",
+            role=Role.VIEWER,
+            handler=_explain,
+            about="Why a device stands where it stands, and what to do.",
+            answer=One("Story"),
+        ),
+        Route(
+            method="POST",
+            path=f"{_DEVICE}/approve",
+            role=Role.SECURITY,
+            handler=_approve,
+            about="Let a device in that waits.",
+            body=("reason", "key_hash"),
+            answer=One("Outcome"),
+        ),
+        *(
+            Route(
+                method="POST",
+                path=f"{_DEVICE}/{verb}",
+                role=role,
+                handler=_act(deed),
+                about=about,
+                body=("reason",),
+                answer=One("Outcome"),
+            )
+            for verb, role, deed, about in (
+                ("suspend", Role.OPERATOR, devices.suspend, "Keep a device out until it is resumed."),
+                (
+                    "resume",
+                    Role.SECURITY,
+                    devices.resume,
+                    "End a suspension or an alarm: the device goes on.",
+                ),
+                ("retire", Role.SECURITY, devices.retire, "End a device for good, and revoke what it has."),
+            )
+        ),
     )
 
 
 async def _list(asked: Asked) -> Members:
-    query = asked.query("domain", "standing", "batch", "prefix", "after", "limit")
+    query = asked.query()
     wanted = DeviceQuery(
         domain=query.domain("domain"),
         standing=query.word("standing", of=Standing),
@@ -54,12 +130,13 @@ async def _list(asked: Asked) -> Members:
 
 
 async def _list_waiting(asked: Asked) -> Members:
-    asked.query()
-    return listed([_waiting(request) for request in await approvals.list_waiting(asked.context, MAX_PAGE)])
+    everybody = await approvals.list_waiting(asked.context, _MOST_WAITING)
+    found, following = page_of(everybody, asked.query(), key=_queued)
+    return listed([_waiting(request) for request in found], following)
 
 
 async def _register(asked: Asked) -> Members:
-    body = await asked.body("domain", "device_id", "kind", "batch", "hardware", "note")
+    body = asked.body()
     identity = Identity(domain=body.text("domain", longest=32), device_id=body.device_id("device_id"))
     registration = Registration(
         identity=asked.known(identity),
@@ -73,10 +150,10 @@ async def _register(asked: Asked) -> Members:
 
 
 async def _import(asked: Asked) -> Members:
-    query = asked.query("domain", "format")
+    query = asked.query()
     domain = asked.domain(query.domain("domain"))
     form = query.word("format", of=ImportFormat) or ImportFormat.CSV
-    handed_in = Roster(text=await asked.file(), format=form, domain=domain)
+    handed_in = Roster(text=asked.file(), format=form, domain=domain)
     imported = await roster.import_devices(asked.context, handed_in, actor=asked.actor)
     return {"listed": imported.listed, "registered": imported.registered}
 
@@ -100,7 +177,7 @@ async def _explain(asked: Asked) -> Members:
 
 async def _approve(asked: Asked) -> Members:
     identity = asked.identity()
-    body = await asked.body("reason", "key_hash")
+    body = asked.body()
     key_hash = body.sha256("key_hash") if "key_hash" in body else None
     outcome = await approvals.approve(
         asked.context, identity, actor=asked.actor, reason=_words(body, "reason"), key_hash=key_hash
@@ -117,7 +194,7 @@ class _Deed(Protocol):
 def _act(deed: _Deed) -> Handler:
     async def handle(asked: Asked) -> Members:
         identity = asked.identity()
-        body = await asked.body("reason")
+        body = asked.body()
         return _outcome(await deed(asked.context, identity, actor=asked.actor, reason=_words(body, "reason")))
 
     return handle
@@ -171,6 +248,12 @@ def _waiting(request: Waiting) -> Members:
         "address": request.address,
         "asked_at": time_text(request.asked_at),
     }
+
+
+def _queued(request: Waiting) -> str:
+    """Return a request's place in the queue; `/` is in none of the parts."""
+    identity = request.identity
+    return f"{time_text(request.asked_at)}/{identity.domain}/{identity.device_id}/{request.key_hash}"
 
 
 def _outcome(outcome: Outcome) -> Members:

@@ -4,16 +4,37 @@ from device_agent.wire.fields import time_text
 from fleet.model import Role
 from fleet.ra import health
 from fleet.ra.context import Context
-from fleet.web.api.asked import Asked
-from fleet.web.api.routes import Members, Route, listed, time_or_none
+from fleet.web.api.asked import Asked, page_of
+from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
 
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        Route(method="GET", path="status", role=Role.VIEWER, handler=_status),
-        Route(method="GET", path="doctor", role=Role.VIEWER, handler=_doctor),
-        Route(method="GET", path="authorities", role=Role.VIEWER, handler=_authorities),
+        Route(
+            method="GET",
+            path="status",
+            role=Role.VIEWER,
+            handler=_status,
+            about="The fleet's health on one screen.",
+            answer=One("Status"),
+        ),
+        Route(
+            method="GET",
+            path="doctor",
+            role=Role.VIEWER,
+            handler=_doctor,
+            about="Every check, each problem with its fix.",
+            answer=One("Findings"),
+        ),
+        Route(
+            method="GET",
+            path="authorities",
+            role=Role.VIEWER,
+            handler=_authorities,
+            about="Roots and issuing CAs.",
+            answer=Page("Authority"),
+        ),
     )
 
 
@@ -53,7 +74,6 @@ async def _doctor(asked: Asked) -> Members:
 
 
 async def _authorities(asked: Asked) -> Members:
-    asked.query()
     authority, crls = asked.context.authority, asked.context.crls
     roots: list[Members] = [
         {
@@ -83,7 +103,8 @@ async def _authorities(asked: Asked) -> Members:
                 "crl_until": None if crl is None else time_text(crl.next_update),
             }
         )
-    return listed([*roots, *issuing])
+    found, following = page_of([*roots, *issuing], asked.query(), key=lambda one: str(one["issuer"]))
+    return listed(found, following)
 
 
 def _endpoints(context: Context) -> Members:

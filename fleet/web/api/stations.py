@@ -1,31 +1,47 @@
-"""Operators' routes of factory stations, and the list of operators."""
+"""Operators' routes of factory stations."""
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
-from fleet.ra import operators, stations
-from fleet.store.operators import OperatorRecord
+from fleet.ra import stations
 from fleet.store.stations import StationRecord
-from fleet.web.api.asked import Asked
-from fleet.web.api.routes import Members, Route, listed, time_or_none
+from fleet.web.api.asked import Asked, page_of
+from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
 
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        Route(method="GET", path="stations", role=Role.VIEWER, handler=_list),
-        Route(method="POST", path="stations", role=Role.SECURITY, handler=_add),
-        Route(method="GET", path="operators", role=Role.VIEWER, handler=_operators),
+        Route(
+            method="GET",
+            path="stations",
+            role=Role.VIEWER,
+            handler=_list,
+            about="Factory stations, by name.",
+            query=("domain",),
+            answer=Page("Station"),
+        ),
+        Route(
+            method="POST",
+            path="stations",
+            role=Role.SECURITY,
+            handler=_add,
+            about="Add a station; its key is in the answer, and nowhere else.",
+            body=("name", "domain", "batches"),
+            needs=frozenset({"name", "domain", "batches"}),
+            answer=One("NewStation"),
+        ),
     )
 
 
 async def _list(asked: Asked) -> Members:
-    domain = asked.query("domain").domain("domain")
-    found = await stations.list_stations(asked.context, domain)
-    return listed([_station(station) for station in found])
+    query = asked.query()
+    everything = await stations.list_stations(asked.context, query.domain("domain"))
+    found, following = page_of(everything, query, key=lambda station: station.name)
+    return listed([_station(station) for station in found], following)
 
 
 async def _add(asked: Asked) -> Members:
-    body = await asked.body("name", "domain", "batches")
+    body = asked.body()
     new = await stations.add_station(
         asked.context,
         body.text("name", longest=32),
@@ -41,11 +57,6 @@ async def _add(asked: Asked) -> Members:
     }
 
 
-async def _operators(asked: Asked) -> Members:
-    asked.query()
-    return listed([_operator(each) for each in await operators.list_operators(asked.context)])
-
-
 def _station(station: StationRecord) -> Members:
     return {
         "station": station.name,
@@ -53,13 +64,4 @@ def _station(station: StationRecord) -> Members:
         "batches": station.batches,
         "added_at": time_text(station.added_at),
         "closed_at": time_or_none(station.closed_at),
-    }
-
-
-def _operator(operator: OperatorRecord) -> Members:
-    return {
-        "operator": operator.name,
-        "role": operator.role.value,
-        "added_at": time_text(operator.added_at),
-        "removed_at": time_or_none(operator.removed_at),
     }
