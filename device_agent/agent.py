@@ -28,7 +28,7 @@ from device_agent.core.record import Anchor
 from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
 from device_agent.driver import Driver
 from device_agent.errors import BadInputError
-from device_agent.keys.software import FileKeyStore
+from device_agent.keys.place import forget, open_keys, settle
 from device_agent.life import Life
 from device_agent.ports import KeyStore, Ways
 from device_agent.presence import Presence
@@ -108,11 +108,14 @@ class Agent:
         Raises:
             LockedError: another process holds the state folder.
             StateError: the record cannot be read, or is a newer agent's.
+            BadInputError: `Settings.key_place` is no place, or keys are in use elsewhere.
         """
         with open_store(settings.state) as store:
+            if settings.key_place:
+                settle(settings.state, settings.key_place, in_use=store.keys_in_use())
             life = Life(
                 store,
-                keys or FileKeyStore(settings.keys),
+                keys or open_keys(settings.state),
                 clock=clock,
                 new_key_name=lambda: f"k-{secrets.token_hex(8)}",
             )
@@ -219,6 +222,7 @@ class Agent:
     def reset(self) -> None:
         """Factory reset: forget the identity and destroy its keys. The server is not told."""
         self._life.erase()
+        forget(self._settings.state)
 
     async def _renew_for_caller(self) -> dict[str, object]:
         return (await self.renew()).members()

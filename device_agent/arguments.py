@@ -131,7 +131,12 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     enroll.add_argument(
         "--trust", metavar="PEM", type=Path, help="roots by which servers and stations are trusted"
     )
-    enroll.add_argument("--key", metavar="PLACE", default="file:", help="where keys live; default file:")
+    enroll.add_argument(
+        "--key",
+        metavar="PLACE",
+        default="",
+        help="where keys live: file:, or a token by its pkcs11: URI; default where they are, else file:",
+    )
     enroll.add_argument(
         "--hardware-id", metavar="ID", default="", help="how stations know this unit; default its machine id"
     )

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from device_agent import control
 from device_agent.arguments import build_parser, enrollment, read_trust
-from device_agent.config import Settings, parse_key_place
+from device_agent.config import Settings
 from device_agent.errors import AgentError, ExitCode, LockedError, UsageError, exit_code
 
 _TRIES = 100
@@ -46,8 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _enroll(options: Namespace) -> int:
-    parse_key_place(options.key)
-    settings = Settings(state=options.state, hardware_id=options.hardware_id, model=options.model)
+    from device_agent.keys.place import parse_place  # noqa: PLC0415 - `status` starts without it
+
+    if options.key:
+        parse_place(options.key)
+    settings = Settings(
+        state=options.state, hardware_id=options.hardware_id, model=options.model, key_place=options.key
+    )
     if options.serial is not None:
         return asyncio.run(_enroll_serial(settings, options))
     return asyncio.run(_enroll_mqtt(settings, options))
@@ -194,10 +199,10 @@ async def _examine(settings: Settings) -> list[dict[str, object]]:
     from dataclasses import asdict  # noqa: PLC0415 - as above
 
     from device_agent.doctor import examine  # noqa: PLC0415 - as above
-    from device_agent.keys.software import FileKeyStore  # noqa: PLC0415 - as above
+    from device_agent.keys.place import open_keys  # noqa: PLC0415 - as above
 
     running = await asyncio.to_thread(control.ask, settings.socket, "status") is not None
-    keys = FileKeyStore(settings.keys)
+    keys = open_keys(settings.state)
     findings = examine(settings, keys, now=datetime.now(UTC), running=running)
     return [asdict(found) async for found in findings]
 

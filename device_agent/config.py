@@ -23,15 +23,13 @@ class Settings:
     hardware_id: str = ""
     """How a station knows this unit; empty takes the machine's own id."""
     model: str = "device-agent"
+    key_place: str = ""
+    """Where keys are to live, `file:` or a PKCS#11 URI (RFC 7512); empty leaves it as it is."""
     mqtt: MqttOptions = field(default_factory=MqttOptions)
     patience: timedelta = timedelta(seconds=60)
     """How long `enroll` tries again where that can help."""
     first_wait: timedelta = timedelta(seconds=5)
     """The most that is waited after a first failure; it doubles with each more."""
-
-    @property
-    def keys(self) -> Path:
-        return self.state / "keys"
 
     @property
     def socket(self) -> Path:
@@ -58,18 +56,3 @@ def hardware_id(settings: Settings) -> str:
 def model(settings: Settings) -> str:
     """Return the model as the factory link may carry it."""
     return _NOT_PRINTABLE.sub("?", settings.model)[:_LONGEST_MODEL]
-
-
-def parse_key_place(text: str) -> None:
-    """Check where keys are to live; this version has files alone.
-
-    Raises:
-        BadInputError: it is any other place.
-    """
-    if text in ("file", "file:"):
-        return
-    if text.startswith("pkcs11:"):
-        raise BadInputError(
-            "keys in a PKCS#11 token are not in this version", hint="leave --key out: a 0600 file is used"
-        )
-    raise BadInputError("--key must be file:", hint="leave it out for a key in a 0600 file")

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from device_agent.config import Settings
 from device_agent.core.certificates import load, public_key_der, read_bundle
@@ -48,6 +49,7 @@ async def examine(
     active = loaded.record.life.active
     yield _record(damaged=loaded.damaged)
     yield _key(keys, active)
+    yield _tls(keys, active)
     yield _dates(active, now)
     yield _current(settings, active)
     yield _agent(running=running)
@@ -87,6 +89,19 @@ def _key(keys: KeyStore, active: Credential) -> Finding:
         hint = "device-agent reset, then enroll with a new code"
         return _bad("key", f"the key {active.key} is not the certificate's", hint)
     return _good("key", f"the key {active.key} fits the certificate")
+
+
+def _tls(keys: KeyStore, active: Credential) -> Finding:
+    """Say which way TLS takes to the key."""
+    if isinstance(keys.reference(active.key), Path):
+        return _good("tls", "TLS signs with the key in its file")
+    from device_agent.keys.openssl_library import library  # noqa: PLC0415 - keys in files do without it
+
+    try:
+        version = library().version
+    except AgentError as error:
+        return _bad("tls", str(error), error.hint)
+    return _good("tls", f"TLS signs in the token, by the agent's own provider in {version}")
 
 
 def _dates(active: Credential, now: datetime) -> Finding:

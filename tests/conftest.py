@@ -12,6 +12,7 @@ PACKAGES = {
     "gcc": "gcc mosquitto-dev libmosquitto-dev libssl-dev",
     "pki": "strongswan-pki",
     "mvn": "maven",
+    "softhsm2-util": "softhsm2",
     "setpriv": "util-linux",
 }
 """Program to the Debian package that brings it."""

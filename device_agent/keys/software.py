@@ -3,12 +3,8 @@
 A private key never leaves this module but into OpenSSL, and never stands in an error or a log.
 """
 
-import os
 import re
 import ssl
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -23,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from device_agent.errors import KeyStoreError, StateError
 from device_agent.files import is_private, make_folder, read_file, remove_file, temporary_of, write_file
+from device_agent.keys.chains import readable
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _SUFFIX = ".pem"
@@ -54,7 +51,7 @@ class FileSigner:
 
     def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
         try:
-            with _readable(chain_pem) as chain:
+            with readable(chain_pem) as chain:
                 context.load_cert_chain(chain, self._path)
         except (OSError, ssl.SSLError) as error:
             raise KeyStoreError(
@@ -128,20 +125,3 @@ class FileKeyStore:
         if not is_private(path):
             raise KeyStoreError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
         return content
-
-
-@contextmanager
-def _readable(chain_pem: str) -> Iterator[str]:
-    """Put a chain where OpenSSL can read it: it takes certificates from a path alone."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("chain")
-        try:
-            os.write(descriptor, chain_pem.encode())
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-    else:
-        with tempfile.NamedTemporaryFile(mode="w", suffix=".pem") as file:
-            file.write(chain_pem)
-            file.flush()
-            yield file.name

@@ -35,6 +35,9 @@ def run(state: Path, *arguments: str) -> int:
         return int(stopped.code or 0)
 
 
+TOKEN_EXAMPLE = (
+    "pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/device-agent/pin"
+)
 CLAIM = ("--claim", "c.crt,c.key")
 ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
 
@@ -63,10 +66,15 @@ ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
         (
             (*ENROLL, "--key", "pkcs11:token=x"),
             6,
-            "keys in a PKCS#11 token are not in this version",
-            "leave --key out: a 0600 file is used",
+            "this is no URI of a token: it names the token's library, by module-path= and a path from /",
+            f"--key '{TOKEN_EXAMPLE}'",
         ),
-        ((*ENROLL, "--key", "tpm"), 6, "--key must be file:", "leave it out for a key in a 0600 file"),
+        (
+            (*ENROLL, "--key", "tpm"),
+            6,
+            "--key must be file: or the pkcs11: URI of a token",
+            "leave it out for a key in a 0600 file",
+        ),
         (
             (*ENROLL, *CLAIM, "--trust", "/nowhere"),
             6,

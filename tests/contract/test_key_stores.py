@@ -1,7 +1,8 @@
 """What every key store must do; run on each adapter."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,33 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import KeyStoreError
+from device_agent.keys.pkcs11 import TokenKeyStore
 from device_agent.keys.software import FileKeyStore
+from device_agent.keys.uri import parse_token_uri
 from device_agent.ports import KeyStore, Signer
 from device_agent.wire.identity import Identity
 from tests.pki import Pki, pem_of
 from tests.provisioner import leaf_for
+from tests.tokens import SoftHsm
 
 PKI = Pki()
 Opened = Callable[[], KeyStore]
 
 
-@pytest.fixture(params=["files"])
+@pytest.fixture(scope="module")
+def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
+    with SoftHsm.at(tmp_path_factory.mktemp("softhsm")) as made:
+        yield made
+
+
+@pytest.fixture(params=["files", pytest.param("token", marks=pytest.mark.needs("softhsm2-util"))])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     """Open the same keys again, as a restarted agent does."""
-    adapters: dict[str, Opened] = {"files": lambda: FileKeyStore(tmp_path / "keys")}
-    return adapters[request.param]
+    if request.param == "files":
+        return lambda: FileKeyStore(tmp_path / "keys")
+    hsm: SoftHsm = request.getfixturevalue("hsm")
+    uri = replace(parse_token_uri(hsm.token().uri), object="device-agent-1")
+    return lambda: TokenKeyStore(uri, refused_pins=tmp_path / "pin-refused")
 
 
 def chain_of(signer: Signer) -> str:
@@ -90,4 +103,4 @@ def test_another_keys_chain_does_not_arm_a_context(opened: Opened) -> None:
 
 
 def test_a_signer_shows_its_name_and_no_more(opened: Opened) -> None:
-    assert repr(opened().create("k-1")) == "FileSigner('k-1')"
+    assert repr(opened().create("k-1")) in ("FileSigner('k-1')", "TokenSigner('k-1')")

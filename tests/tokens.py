@@ -1,0 +1,91 @@
+"""SoftHSM tokens for tests: one folder a test session, since the module reads its place once a start."""
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.pki import key_pem
+
+MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+PIN = "123456"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftToken:
+    """One token, with a file that holds its PIN."""
+
+    label: str
+    pin_file: Path
+    folder: Path
+    """Where the token is."""
+
+    @property
+    def uri(self) -> str:
+        return f"pkcs11:token={self.label}?module-path={MODULE}&pin-source=file:{self.pin_file}"
+
+    def import_key(self, key: ec.EllipticCurvePrivateKey, *, label: str, key_id: bytes) -> None:
+        """Put a key into the token that was made elsewhere."""
+        file = self.pin_file.with_suffix(".key")
+        file.write_bytes(key_pem(key))
+        names = ("--token", self.label, "--label", label, "--id", key_id.hex())
+        command = ["softhsm2-util", "--import", str(file), *names, "--pin", PIN]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def pull(self) -> None:
+        self.folder.rename(self._pulled)
+
+    def put_back(self) -> None:
+        self._pulled.rename(self.folder)
+
+    @property
+    def _pulled(self) -> Path:
+        return self.folder.parents[1] / f"pulled-{self.folder.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftHsm:
+    """A folder of tokens."""
+
+    folder: Path
+
+    @classmethod
+    @contextmanager
+    def at(cls, folder: Path) -> Iterator["SoftHsm"]:
+        """Make the folder, and let this process and its children find it."""
+        (folder / "tokens").mkdir(parents=True)
+        config = folder / "softhsm2.conf"
+        config.write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SOFTHSM2_CONF", str(config))
+            yield cls(folder=folder)
+
+    def token(self, *, label: str = "") -> SoftToken:
+        """Make a token with a name of its own, unless told otherwise."""
+        label = label or f"t-{uuid.uuid4().hex[:12]}"
+        before = set(self._folders())
+        command = [
+            "softhsm2-util",
+            "--init-token",
+            "--free",
+            "--label",
+            label,
+            "--pin",
+            PIN,
+            "--so-pin",
+            "12345678",
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+        (folder,) = set(self._folders()) - before
+        pin_file = self.folder / f"{label}.pin"
+        pin_file.touch(mode=0o600)
+        pin_file.write_text(f"{PIN}\n")
+        return SoftToken(label=label, pin_file=pin_file, folder=folder)
+
+    def _folders(self) -> Iterator[Path]:
+        return (self.folder / "tokens").iterdir()

@@ -1,0 +1,59 @@
+"""Where a device's keys live is said once."""
+
+from pathlib import Path
+
+import pytest
+
+from device_agent.errors import BadInputError, StateError
+from device_agent.keys.pkcs11 import TokenKeyStore
+from device_agent.keys.place import PLACE, forget, open_keys, settle
+from device_agent.keys.software import FileKeyStore
+
+TOKEN = "pkcs11:token=a?module-path=/m.so&pin-source=file:/pin"
+NONE: frozenset[str] = frozenset()
+SOME = frozenset({"k-1"})
+
+
+def test_keys_live_in_files_unless_told_otherwise(tmp_path: Path) -> None:
+    assert isinstance(open_keys(tmp_path), FileKeyStore)
+    settle(tmp_path, "file:", in_use=SOME)
+    assert isinstance(open_keys(tmp_path), FileKeyStore)
+
+
+def test_a_token_is_kept_with_a_prefix_of_this_device_alone(tmp_path: Path) -> None:
+    references = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        settle(tmp_path / name, TOKEN, in_use=NONE)
+        settle(tmp_path / name, TOKEN, in_use=SOME)
+        keys = open_keys(tmp_path / name)
+        assert isinstance(keys, TokenKeyStore)
+        references.add(keys.reference("k-1"))
+    assert len(references) == 2
+
+
+@pytest.mark.parametrize(("held", "wanted"), [("file:", TOKEN), (TOKEN, "file:"), (TOKEN, f"{TOKEN}x")])
+def test_keys_in_use_stay_where_they_are(tmp_path: Path, held: str, wanted: str) -> None:
+    settle(tmp_path, held, in_use=NONE)
+    with pytest.raises(BadInputError, match="already"):
+        settle(tmp_path, wanted, in_use=SOME)
+    settle(tmp_path, wanted, in_use=NONE)
+    settle(tmp_path, wanted, in_use=SOME)
+
+
+@pytest.mark.parametrize("wanted", ["tpm", "", "pkcs11:object=k;token=a?module-path=/m.so", "pkcs11:"])
+def test_another_place_is_refused(tmp_path: Path, wanted: str) -> None:
+    with pytest.raises(BadInputError):
+        settle(tmp_path, wanted, in_use=NONE)
+
+
+def test_a_damaged_place_is_not_taken_for_files(tmp_path: Path) -> None:
+    (tmp_path / PLACE).write_bytes(b"")
+    with pytest.raises(StateError, match="does not say where the keys are"):
+        open_keys(tmp_path)
+
+
+def test_a_reset_device_begins_with_files_again(tmp_path: Path) -> None:
+    settle(tmp_path, TOKEN, in_use=NONE)
+    forget(tmp_path)
+    assert isinstance(open_keys(tmp_path), FileKeyStore)
