@@ -22,7 +22,7 @@ from device_agent.wire.requests import Confirm, Done, Proof, Renew
 from device_agent.wire.topics import EnrollTopics, OperationalTopics
 from fleet.home import Home
 from tests.desk import Unit
-from tests.live import ask
+from tests.live import LiveFleet, ask
 from tests.mqtt import ClosedError, MqttClient, NotLetInError, client_context
 
 STEPS = 10
@@ -194,3 +194,16 @@ class Member:
         certificate.write_text(issued.certificate + issued.chain)
         key.write_bytes(unit.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return client_context(trust=self.home.server_trust, certificate=certificate, key=key)
+
+
+async def joining(fleet: LiveFleet, device_id: str) -> Member:
+    """Register a device, give out a code for it, and return it."""
+    device, proof = await fleet.proof_for(device_id)
+    return Member(
+        home=fleet.home.home,
+        folder=fleet.folder,
+        identity=device.identity,
+        proof=proof,
+        first=device.unit,
+        second=Unit(device_id=device_id),
+    )

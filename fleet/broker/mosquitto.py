@@ -256,12 +256,20 @@ class MosquittoBroker:
             raise
         except UnreachableError:
             self._doubt.arise("a change may not have arrived")
-            await asyncio.to_thread(self._launch.lists.append, text)
+            await self._keep(text)
             raise
-        await asyncio.to_thread(self._launch.lists.append, text)
+        await self._keep(text)
         if self._launch.lists.journaled > _LONGEST_JOURNAL:
             self._doubt.arise("the journal of changes is long")
         return replies, took_ms
+
+    async def _keep(self, text: bytes) -> None:
+        try:
+            await asyncio.to_thread(self._launch.lists.append, text)
+        except FleetError:
+            # The guard follows it, but a broker that starts alone would not: the whole list must be written.
+            self._doubt.arise("a change is not on the disk")
+            raise
 
     async def _watch(self, link: GuardLink) -> None:
         """Prove the list again and again, and bring back what fell."""

@@ -13,10 +13,11 @@ import pytest
 from fleet.broker import mosquitto_launch, second_layer
 from fleet.broker.guard import build
 from fleet.broker.guard_link import GuardLink, GuardRefusedError
+from fleet.broker.list_files import ListFiles
 from fleet.broker.mosquitto import MosquittoBroker, is_running, mosquitto_available
 from fleet.broker.mosquitto_process import find_program
 from fleet.broker.settings import CanaryFiles, Listeners, Mode
-from fleet.errors import FleetError, NeedsAttentionError, UnreachableError
+from fleet.errors import FleetError, NeedsAttentionError, StorageFullError, UnreachableError
 from fleet.model import AllowlistChange, BrokerEventKind
 from tests.broker_home import BrokerHome
 from tests.broker_world import KEY_HASH, World, mosquitto, mosquitto_of, now, put_guard
@@ -278,6 +279,25 @@ async def test_a_torn_journal_ends_at_its_last_whole_change(home: BrokerHome) ->
         assert await world.is_refused(world.device, "prod:d1")
         await world.let_in(world.neighbour, "prod:d2")
         await world.close()
+
+
+async def test_a_revocation_that_the_disk_did_not_take_is_in_force_and_asks_for_the_whole_list(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_files: ListFiles, _text: bytes) -> None:
+        raise StorageFullError("the disk is full")
+
+    device = await world.let_in(world.device, "prod:d1")
+    with monkeypatch.context() as patch:
+        patch.setattr(ListFiles, "append", full)
+        with pytest.raises(StorageFullError):
+            await world.broker.change(AllowlistChange(sequence=2, removed=(world.entry,)))
+    await device.wait_closed()
+
+    async with asyncio.timeout(10):
+        reason = await world.broker.doubtful()
+
+    assert "disk" in reason
 
 
 async def test_a_service_with_a_renewed_certificate_gets_back_in(home: BrokerHome) -> None:

@@ -33,9 +33,8 @@ from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
 from fleet.store.revocations import revocation_of
 from fleet.store.sqlite import open_store
-from tests.desk import Unit
 from tests.homes import FleetHome
-from tests.killable import STEPS, Fuse, KillableServer, Member, TurnedAwayError
+from tests.killable import STEPS, Fuse, KillableServer, Member, TurnedAwayError, joining
 from tests.live import LiveFleet, live, make_live_home
 
 pytestmark = pytest.mark.needs("mosquitto", "gcc")
@@ -80,18 +79,6 @@ async def test_a_server_killed_in_a_burst_keeps_its_word(home: FleetHome, tmp_pa
         await check_life(fleet, members)
     done = sum(len(member.answers) for member in members)
     print(f"\nkilled {KILLS} times (seed {SEED}): {done} certificates, {intents} intents were cut off")
-
-
-async def joining(fleet: LiveFleet, device_id: str) -> Member:
-    device, proof = await fleet.proof_for(device_id)
-    return Member(
-        home=fleet.home.home,
-        folder=fleet.folder,
-        identity=device.identity,
-        proof=proof,
-        first=device.unit,
-        second=Unit(device_id=device_id),
-    )
 
 
 async def killed(home: Home, burst: Sequence[Member], choose: random.Random) -> None:
