@@ -22,6 +22,16 @@ from fleet.cli import main
 main()
 """
 
+WITH_A_CRASH = """
+from fleet.cli.demo import founding, play
+async def crash(scene):
+    await scene.programs.running[-2].kill()
+    raise OSError("the server was killed")
+play.STEPS = (*play.STEPS[:2], play.Step(title="crash", act=crash))
+from fleet.cli import main
+main()
+"""
+
 
 def environment(folder: Path) -> dict[str, str]:
     kept = {
@@ -81,6 +91,29 @@ def test_a_step_that_fails_makes_the_demo_fail_and_says_where_the_logs_are(tmp_p
     assert re.search(r"^error: factory line over serial: ", done.stderr, re.MULTILINE)
     (logs,) = re.findall(r"^hint: the logs are in (.*)$", done.stderr, re.MULTILINE)
     assert (Path(logs) / "station.log").exists()
+
+
+def test_nothing_is_left_running_when_the_server_crashes(tmp_path: Path) -> None:
+    """A managed Mosquitto outlives its server on purpose; in the demo it must not."""
+    folder = tmp_path / "d"
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_A_CRASH, "demo", "--keep", folder],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "error: crash: the server was killed" in done.stderr
+    assert done.returncode == 1
+    commands = [read_command(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert [command for command in commands if str(folder) in command] == []
+
+
+def read_command(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:  # it has ended meanwhile
+        return ""
 
 
 def test_a_port_that_is_none_is_refused_before_anything_begins(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 import re
 
+from fleet.broker.mosquitto_config import Paths
+from fleet.broker.mosquitto_process import MosquittoProcess
 from fleet.cli.demo.programs import command
 from fleet.cli.demo.scene import DOMAIN, OTHER_DOMAIN, Scene, require
 from fleet.cli.demo.witness import watching
+from fleet.home import Home
 
 _ANY_PORT = re.compile(r"^(\w+_port) = \d+", re.MULTILINE)
 
@@ -19,6 +22,14 @@ async def make_home(scene: Scene) -> str:
     require(isinstance(found, list) and len(found) >= 2, "init made no authorities")
     count = len(found) if isinstance(found, list) else 0
     return f"domains {DOMAIN} and {OTHER_DOMAIN}, {count} roots and issuing CAs, all keys encrypted"
+
+
+async def end_broker(home: Home) -> None:
+    """End a Mosquitto that the server has left behind: it does so when it is killed, and on purpose."""
+    process = MosquittoProcess(Paths(folder=home.broker))
+    left = process.find()
+    if left is not None:
+        await process.stop(left)
 
 
 async def start_server(scene: Scene) -> str:

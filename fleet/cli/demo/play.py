@@ -93,8 +93,9 @@ async def _play_all(folder: Path, port: str | None) -> list[Members]:
     logs = folder / "logs"
     logs.mkdir()
     (folder / "devices").mkdir()
-    async with programs(logs) as started, AsyncExitStack() as stack:
+    async with AsyncExitStack() as last, programs(logs) as started, AsyncExitStack() as stack:
         scene = Scene(folder=folder, programs=started, stack=stack, tell=progress.tell, port=port)
+        last.push_async_callback(founding.end_broker, scene.home)
         for step in STEPS:
             with progress.step(step.title):
                 row = await _play(step, scene)
