@@ -64,8 +64,16 @@ async def tick(context: Context) -> None:
     await _tell_due(context, past_end, now, lambda due: events.Expired(serial=due.serial))
     await _tell_due(context, past_grace, now - policy.grace, lambda due: events.GraceOver(serial=due.serial))
     await _tell_due(context, unconfirmed, now - policy.pending, _unconfirmed)
-    await refresh_lists(context)
+    try:
+        await refresh_lists(context)
+    finally:
+        await catch_up(context)
+
+
+async def catch_up(context: Context) -> None:
+    """Bring the brokers to the newest commit: whoever made it may have given up waiting for them."""
     sequence = await context.store.read(allowlist.sequence, None)
+    await context.broker.reach(sequence)
     if sequence > _KEPT_CHANGES:
         await context.store.write(allowlist.prune_changes, sequence - _KEPT_CHANGES)
 

@@ -1,6 +1,14 @@
 """The brokers' lists follow the store: changes in order, the whole set after any doubt."""
 
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from fleet.model import AllowlistChange, CutOff
+from fleet.ra import issuing
 from fleet.ra.allowlist import BrokerLink
+from fleet.ra.housekeeping import tick
 from fleet.store.allowlist import prune_changes, sequence, snapshot
 from tests.desk import Desk
 
@@ -38,6 +46,24 @@ async def test_what_is_reached_already_is_not_sent_again(desk: Desk) -> None:
     await desk.context.broker.reach(now)
 
     assert not desk.broker.listed
+
+
+async def test_what_a_slow_broker_did_not_take_in_time_reaches_it_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_change: AllowlistChange) -> Sequence[CutOff]:
+        await asyncio.Event().wait()
+        return ()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(issuing, "_REACH_SECONDS", 0)
+        patch.setattr(desk.broker, "change", hang)
+        _, issued = await desk.enrolled("d1")
+    assert issued.serial not in desk.broker.listed
+
+    await tick(desk.context)
+
+    assert desk.broker.listed.keys() == await listed(desk)
 
 
 async def test_a_snapshot_tells_whom_it_cut_off(desk: Desk) -> None:
