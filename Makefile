@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(
 
 # What the full suite needs beside Python; `program` or `path` that proves it, then the Debian package.
 PROGRAMS := \
-  mosquitto:mosquitto openssl:openssl cc:gcc pki:strongswan-pki mvn:maven javac:default-jdk-headless \
+  mosquitto:mosquitto openssl:openssl cc:gcc pki:strongswan-pki mvn:maven java:default-jdk-headless curl:curl \
   softhsm2-util:softhsm2 \
   /usr/include/mosquitto_plugin.h:mosquitto-dev /usr/include/mosquitto.h:libmosquitto-dev \
   /usr/include/openssl/ssl.h:libssl-dev
