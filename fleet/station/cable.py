@@ -80,7 +80,7 @@ class Noise:
     def __init__(self, probability: float, *, seed: int) -> None:
         self._probability = probability
         # Not for secrets: the same seed must give the same noise.
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)  # noqa: S311 - noise on a line, and the same each time
         self._clean_bits = self._gap()
 
     def spoil(self, octets: bytes) -> bytes:

@@ -122,7 +122,7 @@ async def connect_reader(place: Place) -> aiosqlite.Connection:
 async def hop(connection: aiosqlite.Connection, act: Callable[[sqlite3.Connection], _Result]) -> _Result:
     """Run an act in the connection's thread, after all that was asked of it before."""
     # aiosqlite's public calls are one hop a statement; its own way to hop is the only one for many.
-    result: _Result = await connection._execute(act, connection._conn)  # type: ignore[no-untyped-call]
+    result: _Result = await connection._execute(act, connection._conn)  # type: ignore[no-untyped-call]  # aiosqlite types its outside only
     return result
 
 

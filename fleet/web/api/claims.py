@@ -31,6 +31,10 @@ _NEEDED = frozenset({"domain"})
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
+    return *_routes_of_codes(), *_routes_of_batches()
+
+
+def _routes_of_codes() -> tuple[Route, ...]:
     return (
         Route(
             method="GET",
@@ -40,15 +44,6 @@ def routes() -> tuple[Route, ...]:
             about="One-time codes and other grants; the codes themselves are known to nobody.",
             query=("domain", "device_id"),
             answer=Page("Grant"),
-        ),
-        Route(
-            method="GET",
-            path="claims/batches",
-            role=Role.VIEWER,
-            handler=_batches,
-            about="Batches, and how often their claim certificates were used.",
-            query=("domain",),
-            answer=Page("Batch"),
         ),
         Route(
             method="POST",
@@ -72,16 +67,6 @@ def routes() -> tuple[Route, ...]:
         ),
         Route(
             method="POST",
-            path="claims/batches",
-            role=Role.SECURITY,
-            handler=_create_batch,
-            about="Make a claim certificate for a batch; its key is in the answer, and nowhere else.",
-            body=("domain", "batch", "uses", "days"),
-            needs=frozenset({"domain", "batch", "uses"}),
-            answer=One("NewBatch"),
-        ),
-        Route(
-            method="POST",
             path="claims/codes/revoke",
             role=Role.OPERATOR,
             handler=_revoke_code,
@@ -89,6 +74,30 @@ def routes() -> tuple[Route, ...]:
             body=("code_id", "reason"),
             needs=frozenset({"code_id"}),
             answer=One("Grant"),
+        ),
+    )
+
+
+def _routes_of_batches() -> tuple[Route, ...]:
+    return (
+        Route(
+            method="GET",
+            path="claims/batches",
+            role=Role.VIEWER,
+            handler=_batches,
+            about="Batches, and how often their claim certificates were used.",
+            query=("domain",),
+            answer=Page("Batch"),
+        ),
+        Route(
+            method="POST",
+            path="claims/batches",
+            role=Role.SECURITY,
+            handler=_create_batch,
+            about="Make a claim certificate for a batch; its key is in the answer, and nowhere else.",
+            body=("domain", "batch", "uses", "days"),
+            needs=frozenset({"domain", "batch", "uses"}),
+            answer=One("NewBatch"),
         ),
         Route(
             method="POST",

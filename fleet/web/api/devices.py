@@ -25,6 +25,10 @@ _MOST_WAITING = 100_000
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
+    return *_routes_of_many(), *_routes_of_one()
+
+
+def _routes_of_many() -> tuple[Route, ...]:
     return (
         Route(
             method="GET",
@@ -65,6 +69,11 @@ def routes() -> tuple[Route, ...]:
             about="Requests that wait for approval, the longest waiting first.",
             answer=Page("Waiting"),
         ),
+    )
+
+
+def _routes_of_one() -> tuple[Route, ...]:
+    return (
         Route(
             method="GET",
             path=_DEVICE,
