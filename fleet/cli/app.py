@@ -10,9 +10,11 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from fleet.cli import output
-from fleet.errors import ExitCode, FleetError, exit_code
+from fleet.cli.remote import Remote
+from fleet.errors import ExitCode, FleetError, UsageError, exit_code
 
 _NOUNS = {
     "init": "Make a fleet: its authorities, server certificate, store and first operator.",
@@ -24,6 +26,7 @@ _NOUNS = {
     "cert": "Certificates: list, show, revoke, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",
     "station": "Factory stations: add, list, run.",
+    "operator": "Operators: add, list, remove.",
     "audit": "Who did what and when: tail, search, verify, export.",
     "broker": "The broker: show, apply, sessions, kick.",
 }
@@ -72,12 +75,64 @@ class _Nouns(click.Group):
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
 )
 @click.version_option(package_name="fleet-provisioning", prog_name="fleet", message="%(prog)s %(version)s")
-def command(home: Path | None) -> None:
+@click.option("--server", envvar="FLEET_SERVER", metavar="URL", help="Ask a server elsewhere [FLEET_SERVER].")
+@click.option(
+    "--operator-cert",
+    type=click.Path(path_type=Path),
+    envvar="FLEET_OPERATOR_CERT",
+    metavar="PEM",
+    help="Your certificate there [FLEET_OPERATOR_CERT].",
+)
+@click.option(
+    "--operator-key",
+    type=click.Path(path_type=Path),
+    envvar="FLEET_OPERATOR_KEY",
+    metavar="PEM",
+    help="Its key [FLEET_OPERATOR_KEY].",
+)
+@click.option(
+    "--trust",
+    type=click.Path(path_type=Path),
+    envvar="FLEET_TRUST",
+    metavar="PEM",
+    help="What that server is believed by: its home's trust/server.pem [FLEET_TRUST].",
+)
+@click.pass_context
+def command(
+    context: click.Context,
+    home: Path | None,
+    *,
+    server: str | None,
+    operator_cert: Path | None,
+    operator_key: Path | None,
+    trust: Path | None,
+) -> None:
     """Give devices their certificates, from the factory line to retirement.
 
     A fleet lives in one folder, its home. `fleet init` makes it, `fleet serve` runs it, the other
-    commands ask the server that runs, or do their work by themselves when none does.
+    commands ask the server that runs, or do their work by themselves when none does. With --server they ask a
+    server on another machine, as the operator whose certificate it is shown.
     """
+    context.obj = _remote(context, server, (operator_cert, operator_key), trust)
+
+
+def _remote(
+    context: click.Context, server: str | None, pair: tuple[Path | None, Path | None], trust: Path | None
+) -> Remote | None:
+    """Return the server that was named, unless a home was named more plainly."""
+    if server is None:
+        return None
+    sources = {name: context.get_parameter_source(name) for name in ("home", "server")}
+    if sources["home"] is ParameterSource.COMMANDLINE:
+        if sources["server"] is ParameterSource.COMMANDLINE:
+            raise UsageError("--home and --server name two servers", hint="leave one of them out")
+        return None
+    certificate, key = pair
+    if certificate is None or key is None:
+        raise UsageError(
+            "a server elsewhere wants to know who asks", hint="--operator-cert PEM --operator-key PEM"
+        )
+    return Remote(server=server, certificate=certificate, key=key, trust=trust)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,12 +1,12 @@
 """`fleet audit ...`: who did what, when and why, and the proof that nobody has changed it since."""
 
 import sys
-from pathlib import Path
 
 import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, items_of, say, show_list, write_json, write_text
 from fleet.errors import ExitCode
 
@@ -28,7 +28,7 @@ def command() -> None:
 @command.command()
 @options.listing
 @click.option("-n", "--number", "count", type=click.IntRange(1, 1000), default=20, help="How many [20].")
-def tail(home: Path, form: Form, *, count: int) -> None:
+def tail(home: Place, form: Form, *, count: int) -> None:
     """Show the newest entries, the last one last."""
 
     def act(client: Client) -> None:
@@ -46,7 +46,7 @@ def tail(home: Path, form: Form, *, count: int) -> None:
 @click.option("--actor", metavar="WHO", help="Only by somebody, such as operator:local.")
 @click.option("--action", metavar="WHAT", help="Only one kind, such as certificate.revoked, or device.*")
 def search(
-    home: Path,
+    home: Place,
     form: Form,
     *,
     domain: str | None,
@@ -80,7 +80,7 @@ def search(
 @command.command()
 @options.record
 @click.pass_context
-def verify(context: click.Context, home: Path, form: Form) -> None:
+def verify(context: click.Context, home: Place, form: Form) -> None:
     """Check every entry against the signed heads. Exit code 0: whole; 7: something was changed."""
     found = with_client(home, lambda client: client.get("audit", "verify"))
     findings = items_of(found["findings"])
@@ -97,8 +97,8 @@ def verify(context: click.Context, home: Path, form: Form) -> None:
 
 
 @command.command()
-@options.home
-def export(home: Path) -> None:
+@options.place
+def export(home: Place) -> None:
     """Print the whole trail as JSON lines, each entry with its hash."""
 
     def act(client: Client) -> None:

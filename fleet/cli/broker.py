@@ -1,11 +1,10 @@
 """`fleet broker ...`: what enforces the fleet's decisions, and who is connected."""
 
-from pathlib import Path
-
 import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, items_of, show_list, show_record
 
 _NAMES = {
@@ -40,14 +39,14 @@ def command() -> None:
 
 @command.command()
 @options.record
-def show(home: Path, form: Form) -> None:
+def show(home: Place, form: Form) -> None:
     """Show the broker, its listeners, and how fresh its list is."""
     show_record(with_client(home, lambda client: client.get("broker")), form, names=_NAMES)
 
 
 @command.command()
 @options.record
-def apply(home: Path, form: Form) -> None:
+def apply(home: Place, form: Form) -> None:
     """Give the broker the whole list again, and its CRLs."""
     found = with_client(home, lambda client: client.post("broker", "apply", body={}))
     show_record(found, form, names=_NAMES)
@@ -55,11 +54,11 @@ def apply(home: Path, form: Form) -> None:
 
 @command.command()
 @options.listing
-def sessions(home: Path, form: Form) -> None:
+def sessions(home: Place, form: Form) -> None:
     """List the live sessions."""
 
     def act(client: Client) -> None:
-        found = items_of(client.get("broker", "sessions")["items"])
+        found = client.items("broker", "sessions")
         show_list(found, form, columns=_SESSIONS, empty="nobody is connected")
 
     with_client(home, act)
@@ -69,7 +68,7 @@ def sessions(home: Path, form: Form) -> None:
 @options.listing
 @options.domain
 @options.device
-def kick(home: Path, form: Form, *, domain: str | None, device: str) -> None:
+def kick(home: Place, form: Form, *, domain: str | None, device: str) -> None:
     """End the live sessions of a device. It may come back: fleet device suspend keeps it out."""
     name = ":".join(options.identity_of(home, device, domain))
 

@@ -6,6 +6,7 @@ import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.options import Place
 from fleet.cli.output import (
     Column,
     Form,
@@ -79,7 +80,7 @@ def command() -> None:
     "--ends-before", metavar="TIME", help="Only those that end before, such as 2026-12-31T00:00:00Z."
 )
 def list_certificates(
-    home: Path,
+    home: Place,
     form: Form,
     *,
     domain: str | None,
@@ -114,17 +115,17 @@ def list_certificates(
 @command.command()
 @options.record
 @_serial
-def show(home: Path, form: Form, *, serial: str) -> None:
+def show(home: Place, form: Form, *, serial: str) -> None:
     """Show one certificate's record."""
     number = options.serial(serial)
     show_record(with_client(home, lambda client: client.get("certificates", number)), form, names=_NAMES)
 
 
 @command.command()
-@options.home
+@options.place
 @_serial
 @click.option("--leaf", is_flag=True, help="The certificate alone, without its issuing CA.")
-def export(home: Path, *, serial: str, leaf: bool) -> None:
+def export(home: Place, *, serial: str, leaf: bool) -> None:
     """Print a certificate and its issuing CA as PEM."""
     number = options.serial(serial)
     chain = with_client(home, lambda client: client.text("certificates", number, "pem"))
@@ -137,7 +138,7 @@ def export(home: Path, *, serial: str, leaf: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--at", metavar="TIME", help="As it stood then, such as 2026-01-31T08:00:00Z; else now.")
 @click.pass_context
-def verify(context: click.Context, home: Path, form: Form, *, file: Path, at: str | None) -> None:
+def verify(context: click.Context, home: Place, form: Form, *, file: Path, at: str | None) -> None:
     """Say whether a certificate is good, and why. Exit code 0: it is; 3: it is not."""
     body: Members = {"certificate": _read_pem(file), **({} if at is None else {"at": at})}
     found = with_client(home, lambda client: client.post("certificates", "verify", body=body))
@@ -162,7 +163,7 @@ def verify(context: click.Context, home: Path, form: Form, *, file: Path, at: st
 @click.pass_context
 def revoke(
     context: click.Context,
-    home: Path,
+    home: Place,
     form: Form,
     *,
     domain: str | None,
@@ -184,7 +185,7 @@ def revoke(
     context.exit(ExitCode.DONE if receipt["verified"] else ExitCode.NEEDS_ATTENTION)
 
 
-def _selection(home: Path, domain: str | None, given: dict[str, str | None]) -> Members:
+def _selection(home: Place, domain: str | None, given: dict[str, str | None]) -> Members:
     named = [(name, value) for name, value in given.items() if value is not None]
     match named:
         case [("device", device)]:

@@ -7,6 +7,7 @@ import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.options import Place
 from fleet.cli.output import (
     Column,
     Form,
@@ -21,7 +22,6 @@ from fleet.cli.output import (
 )
 from fleet.errors import UsageError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
-from fleet.home import open_home
 
 _CODES_AT_ONCE = 50
 _NEW = (
@@ -76,7 +76,7 @@ def command() -> None:
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to write it [HOME/claims]."
 )
 def create(
-    home: Path,
+    home: Place,
     form: Form,
     *,
     domain: str | None,
@@ -119,7 +119,7 @@ def create(
 @click.option("--device", metavar="DEVICE", help="Only codes of a device.")
 @click.option("--batches", is_flag=True, help="Batches with their claim certificates, instead of codes.")
 def list_claims(
-    home: Path, form: Form, *, domain: str | None, limit: int | None, device: str | None, batches: bool
+    home: Place, form: Form, *, domain: str | None, limit: int | None, device: str | None, batches: bool
 ) -> None:
     """List codes and other grants, or batches."""
     device_id = None
@@ -143,7 +143,7 @@ def list_claims(
 @click.option("--code", metavar="ID", help="Close a code, by its id from fleet claim list.")
 @click.option("--batch", metavar="NAME", help="Close a batch: its claim certificate is revoked at once.")
 def revoke(
-    home: Path, form: Form, *, domain: str | None, reason: str, code: str | None, batch: str | None
+    home: Place, form: Form, *, domain: str | None, reason: str, code: str | None, batch: str | None
 ) -> None:
     """Close a code or a whole batch. Devices that have enrolled stay: fleet cert revoke ends them."""
     if code is not None and batch is None:
@@ -160,14 +160,14 @@ def revoke(
 
 
 @command.command()
-@options.home
+@options.place
 @options.domain
 @_devices
 @_days
 @click.option("--batch", metavar="NAME", help="All devices that are registered for a batch.")
 @click.option("--html", is_flag=True, help="A page to print and cut, instead of text.")
 def sheet(
-    home: Path,
+    home: Place,
     *,
     domain: str | None,
     devices: tuple[str, ...],
@@ -183,7 +183,7 @@ def sheet(
     write_text(with_client(home, lambda client: client.post_for_text("claims", "sheet", body=body)))
 
 
-def _create_codes(home: Path, form: Form, order: Members, ids: tuple[str, ...], *, code_only: bool) -> None:
+def _create_codes(home: Place, form: Form, order: Members, ids: tuple[str, ...], *, code_only: bool) -> None:
     def made(client: Client) -> Iterator[Members]:
         for start in range(0, len(ids), _CODES_AT_ONCE):
             part = {**order, "devices": ids[start : start + _CODES_AT_ONCE]}
@@ -199,8 +199,8 @@ def _create_codes(home: Path, form: Form, order: Members, ids: tuple[str, ...], 
     with_client(home, act)
 
 
-def _create_batch(home: Path, form: Form, order: Members, out: Path | None) -> None:
-    folder = out or open_home(home).root / "claims" / str(order["domain"])
+def _create_batch(home: Place, form: Form, order: Members, out: Path | None) -> None:
+    folder = options.folder_of(home, out, "claims", str(order["domain"]))
     make_folder(folder)
     made = with_client(home, lambda client: client.post("claims", "batches", body=order))
     certificate, key = folder / f"{made['batch']}.crt", folder / f"{made['batch']}.key"

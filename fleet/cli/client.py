@@ -14,6 +14,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from fleet.cli.output import Json, Members
+from fleet.cli.remote import Remote
 from fleet.errors import EXIT_CODES, ExitCode, FleetError, UnreachableError
 from fleet.home import Home, open_home
 
@@ -43,8 +44,8 @@ class _SocketConnection(http.client.HTTPConnection):
 class Client:
     """The routes of the API; each call is one request."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Path | Remote) -> None:
+        self._place = place
 
     def get(self, *parts: str, **query: str | int | None) -> Members:
         """Return the object behind a path."""
@@ -104,7 +105,7 @@ class Client:
     def _open(
         self, method: str, address: str, body: bytes | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        connection = _SocketConnection(self._path)
+        connection = self._connection()
         try:
             connection.request(method, address, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
@@ -112,20 +113,32 @@ class Client:
                 raise error_of(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise UnreachableError(
-                f"the server of this home does not answer: {str(error).lower() or 'no answer'}",
-                hint="see the log of fleet serve",
-            ) from error
+            raise self._explained(error) from error
         return connection, response
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if isinstance(self._place, Remote):
+            return self._place.connection(ANSWER_SECONDS)
+        return _SocketConnection(self._place)
 
-def with_client(home: Path, act: Callable[[Client], _Result]) -> _Result:
-    """Do something with the home's server, or with one that lives as long as that.
+    def _explained(self, error: Exception) -> FleetError:
+        if isinstance(self._place, Remote):
+            return self._place.explain(error)
+        return UnreachableError(
+            f"the server of this home does not answer: {str(error).lower() or 'no answer'}",
+            hint="see the log of fleet serve",
+        )
+
+
+def with_client(home: Path | Remote, act: Callable[[Client], _Result]) -> _Result:
+    """Do something with a server elsewhere, with the home's, or with one that lives as long as that.
 
     Raises:
         NotFoundError: there is no home.
         FleetError: what the server said.
     """
+    if isinstance(home, Remote):
+        return act(Client(home))
     place = open_home(home)
     if _answers(place.admin_socket):
         return act(Client(place.admin_socket))
@@ -166,6 +179,7 @@ _BY_STATUS = {
     403: ExitCode.REFUSED,
     404: ExitCode.NOT_FOUND,
     413: ExitCode.BAD_INPUT,
+    422: ExitCode.BAD_INPUT,
 }
 """For documents that name no exit code: those of what could not even be read."""
 

@@ -7,6 +7,7 @@ import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Json, Members, items_of, say, show_list, show_record, write_text
 from fleet.errors import BadInputError
 
@@ -80,7 +81,7 @@ def command() -> None:
 @click.option("--prefix", metavar="TEXT", help="Only ids that start so.")
 @click.option("--waiting", is_flag=True, help="Requests that wait for approval, instead.")
 def list_devices(
-    home: Path,
+    home: Place,
     form: Form,
     *,
     domain: str | None,
@@ -108,7 +109,7 @@ def list_devices(
 @options.record
 @options.domain
 @options.device
-def show(home: Path, form: Form, *, domain: str | None, device: str) -> None:
+def show(home: Place, form: Form, *, domain: str | None, device: str) -> None:
     """Show all that is on file about a device."""
     where = options.identity_of(home, device, domain)
     found = with_client(home, lambda client: client.get("devices", *where))
@@ -123,7 +124,7 @@ def show(home: Path, form: Form, *, domain: str | None, device: str) -> None:
 @options.record
 @options.domain
 @options.device
-def explain(home: Path, form: Form, *, domain: str | None, device: str) -> None:
+def explain(home: Place, form: Form, *, domain: str | None, device: str) -> None:
     """Tell how a device came to stand where it does, and what to do about it."""
     where = options.identity_of(home, device, domain)
     found = with_client(home, lambda client: client.get("devices", *where, "explain"))
@@ -148,7 +149,7 @@ def explain(home: Path, form: Form, *, domain: str | None, device: str) -> None:
 @click.option("--hardware", metavar="TEXT", help="What it is, such as a model or a serial number.")
 @click.option("--note", metavar="TEXT", help="Whatever helps the next person.")
 def register(
-    home: Path,
+    home: Place,
     form: Form,
     *,
     domain: str | None,
@@ -176,7 +177,7 @@ def register(
 @options.domain
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="Else by the file's name.")
-def import_devices(home: Path, form: Form, *, domain: str | None, file: Path, kind: str | None) -> None:
+def import_devices(home: Place, form: Form, *, domain: str | None, file: Path, kind: str | None) -> None:
     """Register the devices of a list, CSV or JSON lines; - is standard input.
 
     The columns are device_id, and any of domain, kind, batch, hardware, note. All of the list is taken or
@@ -197,7 +198,9 @@ def import_devices(home: Path, form: Form, *, domain: str | None, file: Path, ki
 @options.device
 @options.reason
 @click.option("--key", metavar="SHA256", help="Which key, where several ask in this name (see device show).")
-def approve(home: Path, form: Form, *, domain: str | None, device: str, reason: str, key: str | None) -> None:
+def approve(
+    home: Place, form: Form, *, domain: str | None, device: str, reason: str, key: str | None
+) -> None:
     """Let a device in that waits for approval; compare its short code first."""
     _act(
         home, form, options.identity_of(home, device, domain), "approve", {"reason": reason, "key_hash": key}
@@ -209,7 +212,7 @@ def approve(home: Path, form: Form, *, domain: str | None, device: str, reason: 
 @options.domain
 @options.device
 @options.reason
-def suspend(home: Path, form: Form, *, domain: str | None, device: str, reason: str) -> None:
+def suspend(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Keep a device out for now; its sessions end, nothing is revoked."""
     _act(home, form, options.identity_of(home, device, domain), "suspend", {"reason": reason})
 
@@ -219,7 +222,7 @@ def suspend(home: Path, form: Form, *, domain: str | None, device: str, reason: 
 @options.domain
 @options.device
 @options.reason
-def resume(home: Path, form: Form, *, domain: str | None, device: str, reason: str) -> None:
+def resume(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Let a device go on after a suspension, or after an alarm that was none."""
     _act(home, form, options.identity_of(home, device, domain), "resume", {"reason": reason})
 
@@ -229,12 +232,12 @@ def resume(home: Path, form: Form, *, domain: str | None, device: str, reason: s
 @options.domain
 @options.device
 @options.reason
-def retire(home: Path, form: Form, *, domain: str | None, device: str, reason: str) -> None:
+def retire(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Take a device out of service for good: all that it has is revoked."""
     _act(home, form, options.identity_of(home, device, domain), "retire", {"reason": reason})
 
 
-def _act(home: Path, form: Form, where: tuple[str, str], verb: str, body: Members) -> None:
+def _act(home: Place, form: Form, where: tuple[str, str], verb: str, body: Members) -> None:
     given = {name: value for name, value in body.items() if value}
     found = with_client(home, lambda client: client.post("devices", *where, verb, body=given))
     show_record(found, form, names={"device_id": "device", "action": "done", "sessions": "sessions ended"})

@@ -1,11 +1,10 @@
 """`fleet doctor`: every check that there is, each problem with its fix."""
 
-from pathlib import Path
-
 import click
 
 from fleet.cli import options
 from fleet.cli.client import with_client
+from fleet.cli.options import Place
 from fleet.cli.output import Form, items_of, say, show_list, write_text
 from fleet.errors import ExitCode
 
@@ -13,7 +12,7 @@ from fleet.errors import ExitCode
 @click.command()
 @options.listing
 @click.pass_context
-def command(context: click.Context, home: Path, form: Form) -> None:
+def command(context: click.Context, home: Place, form: Form) -> None:
     """Check everything; name each problem with its fix. Exit code 0: all is well; 7: something is not."""
     findings = items_of(with_client(home, lambda client: client.get("doctor"))["items"])
     if form is not Form.TABLE:

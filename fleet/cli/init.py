@@ -17,7 +17,8 @@ from fleet.files import read_secret
 
 
 @click.command()
-@options.record
+@options.home
+@options.as_json
 @click.option("--name", default="fleet", metavar="N", help="What the fleet is called: a-z 0-9 - [fleet].")
 @click.option(
     "--domain", "domains", multiple=True, metavar="D", help="A security domain; may be repeated [prod]."

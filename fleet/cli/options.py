@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import click
 
 from device_agent.wire.identity import parse_device_id, parse_domain, parse_serial
 from device_agent.wire.problems import MalformedMessageError
+from fleet.cli.client import Client
 from fleet.cli.output import Form, visible
+from fleet.cli.remote import Remote
 from fleet.config import load
 from fleet.errors import BadInputError, UsageError
 from fleet.home import open_home
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
+
+Place: TypeAlias = Path | Remote
+"""Where the server is that a command asks: the home's own, or one elsewhere."""
 
 
 def default_home() -> Path:
@@ -21,8 +26,19 @@ def default_home() -> Path:
     return Path.home() / ".fleet"
 
 
-def _home(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path:
-    above = context.find_root().params.get("home")
+def _home(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
+    place = _place(context, parameter, value)
+    if isinstance(place, Path):
+        return place
+    raise UsageError("this works in a home on this machine", hint="leave --server out, or name the --home")
+
+
+def _place(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Place:
+    """Return the nearest thing that was named: a home at the command, then a server, then a home."""
+    root = context.find_root()
+    above = root.params.get("home")
+    if value is None and isinstance(root.obj, Remote):
+        return root.obj
     return value or (above if isinstance(above, Path) else default_home())
 
 
@@ -38,6 +54,15 @@ home = click.option(
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
 )
 
+place = click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    callback=_place,
+    help="The fleet home [FLEET_HOME, else ~/.fleet].",
+)
+"""For commands that ask a server, wherever it is."""
+
 domain = click.option(
     "--domain", metavar="D", help="The security domain; needed where the fleet has several."
 )
@@ -47,12 +72,16 @@ device = click.argument("device", metavar="DEVICE")
 reason = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit trail.")
 
 
+def as_json(function: _Function) -> _Function:
+    """Give a command that prints one object its --json."""
+    return click.option(
+        "--json", "form", flag_value="json", default="table", callback=_form, help="Print JSON."
+    )(function)
+
+
 def record(function: _Function) -> _Function:
     """Give a command that prints one object its options: --home, --json."""
-    as_json = click.option(
-        "--json", "form", flag_value="json", default="table", callback=_form, help="Print JSON."
-    )
-    return home(as_json(function))
+    return place(as_json(function))
 
 
 def listing(function: _Function) -> _Function:
@@ -69,7 +98,24 @@ def limit(default: int | None) -> Callable[[_Function], _Function]:
     )
 
 
-def domain_of(place: Path, given: str | None) -> str:
+def out(folder: str) -> Callable[[_Function], _Function]:
+    """Give a command that writes files its --out."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help=f"Where to write them [HOME/{folder}; the working folder with --server].",
+    )
+
+
+def folder_of(place: Place, named: Path | None, *below: str) -> Path:
+    """Return the folder for what a command writes: the one that was named, or one of the home."""
+    if named is not None:
+        return named
+    return open_home(place).root.joinpath(*below) if isinstance(place, Path) else Path.cwd()
+
+
+def domain_of(place: Place, given: str | None) -> str:
     """Return the domain that a command is about: the one that was named, or the only one.
 
     Raises:
@@ -84,7 +130,7 @@ def domain_of(place: Path, given: str | None) -> str:
     raise UsageError(what, hint=f"--domain {' or --domain '.join(names)}")
 
 
-def identity_of(place: Path, text: str, given: str | None) -> tuple[str, str]:
+def identity_of(place: Place, text: str, given: str | None) -> tuple[str, str]:
     """Return domain and id of the device that an argument names, `ID` or `DOMAIN:ID`.
 
     Ids may hold a colon themselves: with --domain the argument is an id, and nothing but an id.
@@ -100,7 +146,10 @@ def identity_of(place: Path, text: str, given: str | None) -> tuple[str, str]:
     return domain_of(place, given), device_id(text)
 
 
-def _domains(place: Path) -> list[str]:
+def _domains(place: Place) -> list[str]:
+    if isinstance(place, Remote):
+        found = Client(place).get("whoami")["domains"]
+        return [str(name) for name in found] if isinstance(found, list) else []
     return [each.name for each in load(open_home(place).config).domains]
 
 

@@ -8,10 +8,11 @@ import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
 from fleet.errors import NotFoundError, UsageError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
-from fleet.home import Home, open_home
+from fleet.home import Home, KeyPairFiles, open_home
 
 _COLUMNS = (
     Column(title="STATION", member="station", whole=True),
@@ -48,18 +49,22 @@ def command() -> None:
     metavar="NAME",
     help="A batch that it may enroll; may be repeated.",
 )
-def add(home: Path, form: Form, *, domain: str | None, name: str, batches: tuple[str, ...]) -> None:
+@options.out("stations")
+def add(
+    home: Place, form: Form, *, domain: str | None, name: str, batches: tuple[str, ...], out: Path | None
+) -> None:
     """Add a station, and make its certificate and key."""
     body = {"name": name, "domain": options.domain_of(home, domain), "batches": list(batches)}
     made = with_client(home, lambda client: client.post("stations", body=body))
-    files = open_home(home).station(str(made["station"]))
-    make_folder(files.key.parent)
+    folder = options.folder_of(home, out, "stations")
+    files = KeyPairFiles(certificate=folder / f"{made['station']}.crt", key=folder / f"{made['station']}.key")
+    make_folder(folder)
     write_file(files.key, str(made["key"]).encode())
     write_file(files.certificate, str(made["certificate"]).encode(), mode=PUBLIC_MODE)
     found: Members = {**made, "certificate": str(files.certificate), "key": str(files.key)}
     if form is Form.TABLE:
         show_record(found, form, names=_NAMES)
-        say(f"next: fleet station run {name} --port /dev/ttyUSB0")
+        say(f"next: fleet station run --station {name} --port /dev/ttyUSB0")
     else:
         write_json(found)
 
@@ -67,7 +72,7 @@ def add(home: Path, form: Form, *, domain: str | None, name: str, batches: tuple
 @command.command("list")
 @options.listing
 @options.domain
-def list_stations(home: Path, form: Form, *, domain: str | None) -> None:
+def list_stations(home: Place, form: Form, *, domain: str | None) -> None:
     """List the stations."""
 
     def act(client: Client) -> None:

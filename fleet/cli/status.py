@@ -1,17 +1,16 @@
 """`fleet status`: how the fleet is, on one screen."""
 
-from pathlib import Path
-
 import click
 
 from fleet.cli import options
 from fleet.cli.client import with_client
+from fleet.cli.options import Place
 from fleet.cli.output import Form, Json, Members, cell, show_record, write_json
 
 
 @click.command()
 @options.record
-def command(home: Path, form: Form) -> None:
+def command(home: Place, form: Form) -> None:
     """Show the fleet's health on one screen."""
     found = with_client(home, lambda client: client.get("status"))
     if form is Form.TABLE:
