@@ -172,21 +172,23 @@ def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
         f'name = "{fleet}"',
         "",
         "[server]",
-        f'bind = "{server.bind}"       # address to listen on; loopback until told otherwise',
-        f'host = "{host}"       # the name devices are told, as in the server certificate',
-        f"mqtt_port = {server.mqtt_port}          # 0 picks a free port",
+        _explained(f'bind = "{server.bind}"', "address to listen on; loopback until told otherwise"),
+        _explained(f'host = "{host}"', "the name devices are told, as in the server certificate"),
+        _explained(f"mqtt_port = {server.mqtt_port}", "0 picks a free port"),
         f"mqtt_bootstrap_port = {server.mqtt_bootstrap_port}",
         f"https_port = {server.https_port}",
-        f"http_port = {server.http_port}          # certificate status: OCSP, CRL",
+        _explained(f"http_port = {server.http_port}", "certificate status: OCSP, CRL"),
         "",
         "[broker]",
-        f'driver = "{broker.driver}"           # auto, mosquitto, embedded',
-        f'mode = "{broker.mode}"          # managed, external',
-        "stop_with_server = false   # a managed Mosquitto goes on enforcing while the server is down",
+        _explained(f'driver = "{broker.driver}"', "auto, mosquitto, embedded"),
+        _explained(f'mode = "{broker.mode}"', "managed, external"),
+        _explained(
+            "stop_with_server = false", "a managed Mosquitto goes on enforcing while the server is down"
+        ),
         "",
         "[policy]",
-        f"grace_days = {policy.grace_days}            # an expired certificate may still renew so long",
-        f"pending_minutes = {policy.pending_minutes}       # a new certificate waits for confirmation",
+        _explained(f"grace_days = {policy.grace_days}", "an expired certificate may still renew so long"),
+        _explained(f"pending_minutes = {policy.pending_minutes}", "a new certificate waits for confirmation"),
         f"code_lifetime_days = {policy.code_lifetime_days}",
         f"crl_hours = {policy.crl_hours}",
         f"recover_per_minute = {policy.recover_per_minute}",
@@ -197,10 +199,14 @@ def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
             "",
             f"[domains.{name}]",
             f"lifetime_days = {domain.lifetime_days}",
-            f"backdate_minutes = {domain.backdate_minutes}      # for devices whose clocks are slow",
-            "same_key = false           # renewal makes a new key, unless a device cannot",
+            _explained(f"backdate_minutes = {domain.backdate_minutes}", "for devices whose clocks are slow"),
+            _explained("same_key = false", "renewal makes a new key, unless a device cannot"),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _explained(setting: str, why: str) -> str:
+    return f"{setting:<28}  # {why}"
 
 
 def _fleet_name(section: Section) -> str:
