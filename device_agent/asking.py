@@ -270,7 +270,7 @@ def _claim_context(record: StoredRecord, bootstrap: Bootstrap) -> ssl.SSLContext
     except (OSError, ssl.SSLError) as error:
         raise BadInputError(
             f"the claim certificate {bootstrap.claim_certificate} and its key cannot be used",
-            hint="give both files: --claim CERT,KEY",
+            hint="give both files: --claim CERT,KEY; the shell leaves a ~ after the comma as it is",
         ) from error
     return context
 

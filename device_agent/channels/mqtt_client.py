@@ -74,7 +74,9 @@ class Connection:
         except _ClosedError as error:
             # A certificate that expired, or is on the broker's CRL, ends in TLS, with no CONNACK.
             _drop(self.client)
-            raise NotAdmittedError(f"{self._peer} closed the connection before it was accepted") from error
+            raise NotAdmittedError(
+                f"{self._peer} closed the connection: another port, or a certificate that it does not admit"
+            ) from error
         except MqttConnectError as error:
             _drop(self.client)
             if error.rc is not None and number_of(error.rc) in _NOT_AUTHORIZED:

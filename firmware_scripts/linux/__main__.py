@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _write_private(arguments.output, archive(entries(batch_of(arguments))))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"error: {told}", file=sys.stderr)
         return _EXIT_BAD_INPUT
     print(f"wrote {arguments.output}: unpack it at the root of the image", file=sys.stderr)
     return 0
