@@ -65,25 +65,35 @@ async def revoke(context: Context, selection: Selection, *, reason: RevocationRe
     Raises:
         NotFoundError: it names nothing.
         RefusedError: it names a certificate that the fleet itself runs on.
-        StoreError: the commit failed; nothing, or a part of it, is revoked: run it again.
+        StoreError: a commit failed; nothing, or a part of it, is revoked and cut off: run it again.
     """
     targets = await context.store.read(find_targets, selection)
     if not targets.identities and not targets.serials:
         raise NotFoundError("nothing fits the selection", hint="fleet cert list shows what there is")
     circumstances = Circumstances(at=context.clock(), actor=actor, reason=reason)
-    done = await _commit(context, targets, circumstances)
-    return await _enforce(context, done)
+    done, failure = await _commit(context, targets, circumstances)
+    receipt = await _enforce(context, done)
+    if failure is not None:
+        raise failure
+    return receipt
 
 
-async def _commit(context: Context, targets: Targets, circumstances: Circumstances) -> tuple[Revoked, ...]:
+async def _commit(
+    context: Context, targets: Targets, circumstances: Circumstances
+) -> tuple[Sequence[Revoked], BaseException | None]:
+    """Return what was revoked, and what ended it early: what stands in the store must be enforced."""
     cases = [RevokeCase(identity=one, circumstances=circumstances) for one in targets.identities]
     cases += [RevokeCase(serial=one, circumstances=circumstances) for one in targets.serials]
     done: list[Revoked] = []
     for start in range(0, len(cases), _AT_ONCE):
         # Handed in together, they share a commit.
-        batch = cases[start : start + _AT_ONCE]
-        done += await asyncio.gather(*(context.store.write(judge_revoke, case) for case in batch))
-    return tuple(done)
+        writes = (context.store.write(judge_revoke, case) for case in cases[start : start + _AT_ONCE])
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        done += [outcome for outcome in outcomes if isinstance(outcome, Revoked)]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            return done, failures[0]
+    return done, None
 
 
 async def _enforce(context: Context, done: Sequence[Revoked]) -> Receipt:

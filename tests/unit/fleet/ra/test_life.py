@@ -24,8 +24,9 @@ from device_agent.wire.replies import (
     Status,
 )
 from device_agent.wire.requests import Confirm, Done, Renew, StatusQuery
-from fleet.errors import NotFoundError, RefusedError
+from fleet.errors import NotFoundError, RefusedError, StorageFullError
 from fleet.model import Alarm, BrokerEventKind, CertificateState, RevocationReason
+from fleet.ports import Work
 from fleet.ra.answer import answer
 from fleet.ra.devices import suspend
 from fleet.ra.housekeeping import tick
@@ -265,6 +266,35 @@ async def test_revoking_a_query_takes_all_that_fit(desk: Desk) -> None:
 
     assert set(receipt.names) == {"prod:line3-1", "prod:line3-2"}
     assert len(receipt.revoked) == 2
+
+
+async def test_what_was_revoked_before_the_disk_was_full_is_cut_off_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = await desk.enrolled("d1")
+    _, second = await desk.enrolled("d2")
+    desk.broker.connect(first.serial)
+    desk.broker.connect(second.serial)
+    write = desk.context.store.write
+
+    async def fill_up(work: Work[RevokeCase, object], case: RevokeCase) -> object:
+        if work is judge_revoke and case.identity != D1:
+            raise StorageFullError("the disk is full")
+        return await write(work, case)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.context.store, "write", fill_up)
+        with pytest.raises(StorageFullError):
+            await revoke(
+                desk.context,
+                parse_query("domain=prod prefix=d"),
+                reason=RevocationReason.KEY_COMPROMISE,
+                actor="operator:test",
+            )
+
+    assert [session.name for session in desk.broker.live] == ["prod:d2"]
+    assert first.serial not in desk.broker.listed
+    assert second.serial in desk.broker.listed
 
 
 async def test_revoking_nothing_is_an_error(desk: Desk) -> None:
