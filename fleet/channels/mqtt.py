@@ -1,8 +1,8 @@
-"""Takes devices' requests from the broker and brings the answers back, at least once each.
+"""Takes devices' requests from the broker and brings the answers back.
 
-A request is acknowledged only after its answer is durable and was handed to the broker on the same
-connection, so a crash makes the broker deliver it again; the use cases are idempotent. It never reads an
-answer topic from a request: topics are derived from who asks. Everything of paho stays in this file.
+What came with quality of service 1 is acknowledged only after its answer is durable and was handed to the
+broker on the same connection, so a crash makes the broker deliver it again; the use cases are idempotent. It
+never reads an answer topic from a request: topics are derived from who asks. Everything of paho stays here.
 """
 
 import asyncio
@@ -51,7 +51,8 @@ class BrokerLogin:
     port: int
     client_id: str
     tls: ssl.SSLContext
-    topics: tuple[str, ...]
+    topics: tuple[tuple[str, int], ...]
+    """Each with its quality of service."""
 
 
 class Consumer:
@@ -172,7 +173,7 @@ class Consumer:
         if reason.is_failure:
             self._lose(f"refused, {reason}")
         else:
-            self._client.subscribe([(topic, 1) for topic in self._login.topics])
+            self._client.subscribe(list(self._login.topics))
 
     def _on_subscribe(
         self,

@@ -13,7 +13,11 @@ from fleet.channels.mqtt import Answer, Answerer
 from fleet.ra.answer import answer_body
 from fleet.ra.context import Asker, Context, Listener
 
-REQUEST_TOPICS = (topics.ENROLL_REQUESTS, topics.OPERATIONAL_REQUESTS)
+REQUEST_TOPICS = (
+    # At most once: an enrollment may hold a code, and what a broker keeps for us it may write to its disk.
+    (topics.ENROLL_REQUESTS, 0),
+    (topics.OPERATIONAL_REQUESTS, 1),
+)
 
 _log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import pytest
 from device_agent.wire import messages
 from device_agent.wire.replies import Status
 from device_agent.wire.requests import StatusQuery
+from device_agent.wire.topics import EnrollTopics
 from fleet.broker.mosquitto_config import Paths
 from fleet.broker.mosquitto_process import MosquittoProcess
 from fleet.errors import BadInputError, FleetError, RefusedError, UnreachableError
@@ -268,3 +269,24 @@ async def test_a_request_that_was_not_answered_before_a_crash_is_answered_after_
 
     assert isinstance(reply, Status)
     assert reply.id == "once"
+
+
+@pytest.mark.needs("mosquitto", "gcc")
+async def test_a_code_that_came_while_the_server_was_away_lies_in_no_file_of_the_broker(
+    managed: FleetHome, tmp_path: Path
+) -> None:
+    async with live(managed, tmp_path) as fleet:
+        device, proof = await fleet.proof_for("early")
+    assert proof.code is not None
+
+    async with fleet.bootstrap("prod", device.unit.key_hash) as client:
+        topics = EnrollTopics(client=device.unit.key_hash)
+        await client.publish(topics.request, messages.encode(device.unit.enroll(proof)))
+    process = MosquittoProcess(Paths(folder=managed.home.broker))
+    running_one = process.find()
+    assert running_one is not None
+    await process.stop(running_one)  # it writes down what it keeps
+
+    files = [path for path in managed.home.broker.rglob("*") if path.is_file()]
+    assert any(path.name == "mosquitto.db" for path in files)
+    assert not [path for path in files if proof.code.reveal().encode() in path.read_bytes()]
