@@ -76,7 +76,7 @@ class MqttClient:
         flags = (0x02 if clean else 0) | (0x80 if username is not None else 0)
         payload = _text(client_id)
         if will is not None:
-            flags |= 0x04
+            flags |= 0x04 | (0x20 if will.retained else 0)
             payload += _text(will.topic) + len(will.body).to_bytes(2, "big") + will.body
         if username is not None:
             payload += _text(username)

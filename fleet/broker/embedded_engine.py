@@ -159,6 +159,18 @@ class Engine(Broker):  # type: ignore[misc]  # amqtt ships no types
                 delivery = handler.mqtt_publish(waiting.topic, waiting.data, waiting.qos, retain=False)
                 self._tasks_queue.append(asyncio.ensure_future(delivery))
 
+    async def retain_message(
+        self,
+        source_session: "AmqttSession",
+        topic_name: str,
+        data: bytes,
+        qos: int | None = None,
+    ) -> None:
+        """Keep a message for those who subscribe later, but none of who must leave nothing behind."""
+        whos = self._table.who_is(source_session.client_id or "", name=source_session.username or "")
+        if whos and not any(access.leaves_nothing(who) for who in whos):
+            await super().retain_message(source_session, topic_name, data, qos)
+
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: "AmqttSession"
     ) -> None:

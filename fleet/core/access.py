@@ -43,8 +43,8 @@ class Action(StrEnum):
 class ConnectRule:
     """How certificates of one purpose connect.
 
-    `only_clean` refuses sessions that outlive their connection. `alone` refuses a second live
-    connection with the same client id, instead of letting it take over.
+    `only_clean` refuses sessions that outlive their connection, and retained messages. `alone` refuses a
+    second live connection with the same client id, instead of letting it take over.
     """
 
     purpose: Purpose
@@ -154,6 +154,12 @@ def why_not(who: Who, *, keepalive_s: int, clean_session: bool) -> str | None:
     if longest is not None and not 1 <= keepalive_s <= longest.total_seconds():
         return "keepalive"
     return "session" if rule.only_clean and not clean_session else None
+
+
+def leaves_nothing(who: Who) -> bool:
+    """Say whether a connection must leave neither a session nor a retained message behind."""
+    rule = _CONNECT.get(who.purpose)
+    return rule is None or rule.only_clean
 
 
 def may_publish(who: Who, topic: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:

@@ -598,6 +598,24 @@ async def test_a_live_claim_cannot_be_evicted_by_another_with_its_client_id(worl
     assert (await victim.receive()).body == b"certificate"
 
 
+async def test_a_claim_leaves_no_retained_message(world: World) -> None:
+    """Whoever has the public claim could fill the broker, and a request may hold a code."""
+    client = await world.let_in(world.claim, KEY_HASH, bootstrap=True)
+    await client.publish(f"fleet/v1/enroll/{KEY_HASH}/request", b"for ever", retain=True)
+    will = Message(topic=f"fleet/v1/enroll/{OTHER_KEY_HASH}/request", body=b"for ever", retained=True)
+    dying = await world.open(world.claim, bootstrap=True)
+    assert await dying.connect(OTHER_KEY_HASH, will=will) == 0
+    await dying.close()
+    events = world.broker.events()
+    await world.next_event(events, of=OTHER_KEY_HASH)
+    await world.next_event(events, of=OTHER_KEY_HASH)
+
+    server = await world.server()
+    await server.subscribe("fleet/v1/enroll/+/request")
+
+    assert await server.received() == []
+
+
 async def test_a_claim_that_left_frees_its_client_id_and_leaves_nothing(world: World) -> None:
     first = await world.let_in(world.claim, KEY_HASH, bootstrap=True)
     await first.subscribe(f"fleet/v1/enroll/{KEY_HASH}/response")

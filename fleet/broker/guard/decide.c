@@ -70,15 +70,18 @@ const char *decide_manner(const struct guard *guard, const struct entry *entry,
     return alone && sessions_other(&guard->sessions, client_id, client) != NULL ? "client-id-taken" : NULL;
 }
 
-static bool topic_allowed(const struct rules *rules, const struct who *who, int access, const char *topic)
+static bool topic_allowed(const struct rules *rules, const struct who *who,
+                          const struct mosquitto_evt_acl_check *check)
 {
-    switch (access) {
+    switch (check->access) {
     case MOSQ_ACL_WRITE:
-        return rules_publish(rules, who, topic);
+        /* Who must leave no session behind leaves no retained message either. */
+        return !(check->retain && rules->connect[who->purpose].clean_session_only) &&
+               rules_publish(rules, who, check->topic);
     case MOSQ_ACL_READ:
-        return rules_receive(rules, who, topic);
+        return rules_receive(rules, who, check->topic);
     case MOSQ_ACL_SUBSCRIBE:
-        return rules_subscribe(rules, who, topic);
+        return rules_subscribe(rules, who, check->topic);
     default:
         return false;
     }
@@ -86,12 +89,11 @@ static bool topic_allowed(const struct rules *rules, const struct who *who, int 
 
 /* A session between two connections, or a retained message of one that is gone: judged by the name alone,
  * as long as the allowlist holds a certificate of it. Nobody subscribes without a connection. */
-static bool allowed_by_name(const struct guard *guard, const struct mosquitto *client, int access,
-                            const char *topic)
+static bool allowed_by_name(const struct guard *guard, const struct mosquitto_evt_acl_check *check)
 {
-    const char *name = mosquitto_client_username(client);
-    const char *client_id = mosquitto_client_id(client);
-    if (guard->list == NULL || name == NULL || client_id == NULL || access == MOSQ_ACL_SUBSCRIBE) {
+    const char *name = mosquitto_client_username(check->client);
+    const char *client_id = mosquitto_client_id(check->client);
+    if (guard->list == NULL || name == NULL || client_id == NULL || check->access == MOSQ_ACL_SUBSCRIBE) {
         return false;
     }
     const struct entry *entry = NULL;
@@ -99,24 +101,24 @@ static bool allowed_by_name(const struct guard *guard, const struct mosquitto *c
         char serial[2 * SERIAL_SIZE + 1];
         write_hex(entry->key.serial, SERIAL_SIZE, serial);
         struct who who = who_of(entry->purpose, entry->name, serial, client_id);
-        if (rules_client(&guard->rules, &who) && topic_allowed(&guard->rules, &who, access, topic)) {
+        if (rules_client(&guard->rules, &who) && topic_allowed(&guard->rules, &who, check)) {
             return true;
         }
     }
     return false;
 }
 
-bool decide_topic(const struct guard *guard, const struct mosquitto *client, int access, const char *topic)
+bool decide_topic(const struct guard *guard, const struct mosquitto_evt_acl_check *check)
 {
-    if (access == MOSQ_ACL_UNSUBSCRIBE) {
+    if (check->access == MOSQ_ACL_UNSUBSCRIBE) {
         return true;
     }
-    const struct session *session = sessions_find(&guard->sessions, client);
+    const struct session *session = sessions_find(&guard->sessions, check->client);
     if (session == NULL) {
-        return allowed_by_name(guard, client, access, topic);
+        return allowed_by_name(guard, check);
     }
     struct who who = who_of(session->purpose, session->name, session->identity.serial, session->client_id);
-    return !session->ended && topic_allowed(&guard->rules, &who, access, topic);
+    return !session->ended && topic_allowed(&guard->rules, &who, check);
 }
 
 bool decide_stays(const struct guard *guard, const struct session *session, int64_t now)

@@ -141,9 +141,7 @@ static int on_connect(int event, void *data, void *user)
 static int on_topic(int event, void *data, void *user)
 {
     (void)event;
-    const struct mosquitto_evt_acl_check *check = data;
-    return decide_topic(user, check->client, check->access, check->topic) ? MOSQ_ERR_SUCCESS
-                                                                          : MOSQ_ERR_ACL_DENIED;
+    return decide_topic(user, data) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
 }
 
 static int on_disconnect(int event, void *data, void *user)

@@ -40,7 +40,7 @@ const char *decide_connect(const struct guard *guard, const struct identity *ide
                            const struct entry **entry);
 const char *decide_manner(const struct guard *guard, const struct entry *entry,
                           const struct mosquitto *client);
-bool decide_topic(const struct guard *guard, const struct mosquitto *client, int access, const char *topic);
+bool decide_topic(const struct guard *guard, const struct mosquitto_evt_acl_check *check);
 bool decide_stays(const struct guard *guard, const struct session *session, int64_t now);
 
 /* lists.c: the list in force. */
