@@ -58,7 +58,7 @@ class Reader:
             self.environment[name] = value.replace("$PWD", str(self.folder))
             return ""
         if step.command.endswith("&") or step.command.endswith(" serve"):
-            return self._start(step.command.removesuffix("&").split(), ready=step.expected)
+            return self._start(step.command.removesuffix("&").split())
         command = step.command.replace("localhost:8884", self._bootstrap())
         result = subprocess.run(
             ["sh", "-c", command],
@@ -86,13 +86,17 @@ class Reader:
         found = json.loads(endpoints.read_text())["mqtt_bootstrap"]
         return f"{found['host']}:{found['port']}"
 
-    def _start(self, command: list[str], *, ready: list[str]) -> str:
+    def _listens(self, command: list[str]) -> bool:
+        """A reader types slower than an agent starts."""
+        return (self.folder / command[command.index("--state") + 1] / "agent.sock").exists()
+
+    def _start(self, command: list[str]) -> str:
         out = self.folder / f"terminal-{len(self.others)}"
         with out.open("wb") as file:
             process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=file)
         self.others.append(process)
         deadline = time.monotonic() + 60
-        while ready and "ready" not in out.read_text():
+        while not (self._listens(command) if command[0] == "device-agent" else "ready" in out.read_text()):
             assert process.poll() is None, "it ended before it was ready"
             assert time.monotonic() < deadline, "it never said ready"
         return out.read_text()
