@@ -123,8 +123,9 @@ def test_a_port_that_is_none_is_refused_before_anything_begins(tmp_path: Path) -
     assert (done.returncode, done.stdout) == (6, "")
 
 
-def test_the_three_commands_make_a_fleet_that_stays(tmp_path: Path) -> None:
-    """As they are printed, but for the ports: the default ones may be in use here."""
+def test_the_three_commands_make_a_fleet_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are printed where they are run, but for the ports: the default ones may be in use here."""
+    monkeypatch.chdir(tmp_path)
     init, serve, enroll = (line.strip() for line in last_words(0.0, None)[-3:])
     where = {**environment(tmp_path), "HOME": str(tmp_path)}
     run(init, tmp_path, where)
