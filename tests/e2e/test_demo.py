@@ -10,6 +10,8 @@ from asyncio import create_subprocess_exec
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
+import pytest
+
 from fleet.cli.demo.play import STEPS, last_words
 from fleet.station.cable import Cable
 
