@@ -13,6 +13,14 @@ PACKAGES = {
     "pki": "strongswan-pki",
     "mvn": "maven",
     "softhsm2-util": "softhsm2",
+    "certtool": "gnutls-bin",
+    "certutil": "libnss3-tools",
+    "nginx": "nginx-light",
+    "faketime": "faketime",
+    "swtpm": "swtpm swtpm-tools",
+    "tpm2_createek": "tpm2-tools",
+    "tpm2_ptool": "libtpm2-pkcs11-tools",
+    "pkcs11-tool": "opensc",
     "setpriv": "util-linux",
 }
 """Program to the Debian package that brings it."""

@@ -1,0 +1,1 @@
+-- Roots and issuing CAs, and where each stands in its life.

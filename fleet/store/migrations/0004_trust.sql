@@ -1,0 +1,1 @@
+-- Trust bundles, and which device holds which.

@@ -1,0 +1,1 @@
+-- The fleet's own certificates, and fleets that were adopted.

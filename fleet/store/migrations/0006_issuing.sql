@@ -1,0 +1,1 @@
+-- Profiles, and requests kept for a dry run.

@@ -1,0 +1,1 @@
+-- What devices proved of themselves, and who was told to ask first.

@@ -1,0 +1,1 @@
+-- Certificates that wait for their thing to be registered.
