@@ -76,6 +76,30 @@ class Purpose(StrEnum):
     """Roots and issuing CAs."""
 
 
+class Assurance(IntEnum):
+    """How well it was proved who a device is, from the least to the most; a profile says the least it takes.
+
+    Told and stored by its `word`.
+    """
+
+    NONE = 0
+    """Nothing but its own word."""
+    CLAIM = 1
+    """A certificate that a whole batch shares."""
+    CODE = 2
+    """A one-time code made for this device."""
+    APPROVED = 3
+    """Somebody, or a factory station, had it in hand."""
+    MANUFACTURER = 4
+    """Its maker's list or certificate names it and its key."""
+    HARDWARE = 5
+    """Hardware attested that the key is inside it and cannot leave."""
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
 class Role(StrEnum):
     """What an operator may do."""
 
