@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
 
 from device_agent.wire.secret import Secret
-from fleet.ca.signers import PrivateKey
+from fleet.ca.signers import ClassicPrivateKey
 
 PASSWORD_RANDOMNESS = 20
 """Octets of randomness in a password: 160 bits."""
@@ -29,7 +29,7 @@ def new_password(randomness: bytes) -> Secret:
 
 def make_pkcs12(
     name: str,
-    key: PrivateKey,
+    key: ClassicPrivateKey,
     *,
     certificate: x509.Certificate,
     chain: Sequence[x509.Certificate],

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, padding
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import (
@@ -22,14 +22,15 @@ from cryptography.hazmat.primitives.serialization import (
 
 from device_agent.wire.secret import Secret
 from fleet.ca import der
-from fleet.core.goodkey import CertifiedKey
+from fleet.core.goodkey import CertifiedKey, KeyType
 from fleet.errors import BadInputError, FleetError, NotFoundError
 from fleet.files import read_secret, read_secret_bytes
 
 CREDENTIAL = "fleet-issuing-passphrase"
 """Name of the systemd credential (systemd.exec(5), LoadCredential=) that opens the issuing keys."""
 
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+ClassicPrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+PrivateKey: TypeAlias = ClassicPrivateKey | mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey
 
 # Where systemd lets the service's user in by an access control list, the mask of that list shows as the
 # group's right to read (acl(5)); the folder is of systemd's making, and closed to all others.
@@ -41,6 +42,7 @@ _AES_256_CBC = bytes.fromhex("060960864801650304012a")  # RFC 8018 B.2.5
 _SCRYPT_R = 8
 _SCRYPT_P = 1
 _SALT_BYTES = 16
+_AUTHORITY_RSA_BITS = 3072
 
 
 class Signer(Protocol):
@@ -57,6 +59,10 @@ class Signer(Protocol):
         Raises:
             FleetError: the key cannot be used.
         """
+        ...
+
+    def unlock(self) -> None:
+        """Make sure that the key can be used. Raises `FleetError`."""
         ...
 
 
@@ -77,6 +83,9 @@ class FileSigner:
 
     def sign(self, message: bytes) -> bytes:
         return sign_message(self.private_key(), message)
+
+    def unlock(self) -> None:
+        self.private_key()
 
     def private_key(self) -> PrivateKey:
         """Return the key, for builders that ask for one.
@@ -110,10 +119,30 @@ class KeySigner:
     def sign(self, message: bytes) -> bytes:
         return sign_message(self._key, message)
 
+    def unlock(self) -> None:
+        """It is open."""
+
 
 def make_key() -> ec.EllipticCurvePrivateKey:
     """Make a P-256 key, as every key of ours is by default."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def make_authority_key(key_type: KeyType) -> PrivateKey:
+    """Make a key for an authority, of the type that its domain is set to."""
+    match key_type:
+        case KeyType.P256:
+            return make_key()
+        case KeyType.P384:
+            return ec.generate_private_key(ec.SECP384R1())
+        case KeyType.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+        case KeyType.RSA:
+            return rsa.generate_private_key(public_exponent=65537, key_size=_AUTHORITY_RSA_BITS)
+        case KeyType.ML_DSA_44:
+            return mldsa.MLDSA44PrivateKey.generate()
+        case KeyType.ML_DSA_65:
+            return mldsa.MLDSA65PrivateKey.generate()
 
 
 def rehearsal_key(public_key: CertifiedKey) -> PrivateKey:
@@ -123,6 +152,10 @@ def rehearsal_key(public_key: CertifiedKey) -> PrivateKey:
             return ec.generate_private_key(public_key.curve)
         case ed25519.Ed25519PublicKey():
             return ed25519.Ed25519PrivateKey.generate()
+        case mldsa.MLDSA44PublicKey():
+            return mldsa.MLDSA44PrivateKey.generate()
+        case mldsa.MLDSA65PublicKey():
+            return mldsa.MLDSA65PrivateKey.generate()
         case _:
             return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -130,7 +163,8 @@ def rehearsal_key(public_key: CertifiedKey) -> PrivateKey:
 def hash_of(public_key: CertifiedKey) -> hashes.SHA256 | hashes.SHA384 | None:
     """Return the hash that signatures of a key take: as strong as its curve (NIST SP 800-57-1 5.6.1)."""
     match public_key:
-        case ed25519.Ed25519PublicKey():
+        # RFC 8032 and FIPS 204 take the message whole.
+        case ed25519.Ed25519PublicKey() | mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey():
             return None
         case ec.EllipticCurvePublicKey() if public_key.key_size > 256:
             return hashes.SHA384()
@@ -141,7 +175,7 @@ def hash_of(public_key: CertifiedKey) -> hashes.SHA256 | hashes.SHA384 | None:
 def sign_message(key: PrivateKey, message: bytes) -> bytes:
     """Return the signature that X.509 wants of this key."""
     match key:
-        case ed25519.Ed25519PrivateKey():
+        case ed25519.Ed25519PrivateKey() | mldsa.MLDSA44PrivateKey() | mldsa.MLDSA65PrivateKey():
             return key.sign(message)
         case ec.EllipticCurvePrivateKey():
             return key.sign(message, ec.ECDSA(hash_of(key.public_key()) or hashes.SHA256()))
@@ -153,7 +187,7 @@ def is_signed(public_key: CertifiedKey, signature: bytes, message: bytes) -> boo
     """Tell whether a signature as `sign_message` makes it is of this key."""
     try:
         match public_key:
-            case ed25519.Ed25519PublicKey():
+            case ed25519.Ed25519PublicKey() | mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey():
                 public_key.verify(signature, message)
             case ec.EllipticCurvePublicKey():
                 public_key.verify(signature, message, ec.ECDSA(hash_of(public_key) or hashes.SHA256()))
@@ -219,7 +253,7 @@ def load_key(path: Path, *, passphrase: Secret | None) -> PrivateKey:
             f"{path} cannot be opened: wrong passphrase, or not a private key",
             hint="give the passphrase that was set when the fleet home was made",
         ) from error
-    if isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
+    if isinstance(key, PrivateKey):
         return key
     raise BadInputError(f"{path} holds a key of a type that is not used here", hint="use a P-256 key")
 

@@ -9,15 +9,18 @@ from enum import StrEnum
 from math import gcd, isqrt, prod
 from typing import TypeAlias, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.wire.problems import ProblemCode
+from fleet.core.known_keys import PUBLISHED
 from fleet.errors import RefusedError
 
-CertifiedKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+PostQuantumKey: TypeAlias = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey
+CertifiedKey: TypeAlias = (
+    ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey | PostQuantumKey
+)
 """A public key of a type that we certify."""
-
 
 _Key = TypeVar("_Key")
 
@@ -30,9 +33,14 @@ class KeyType(StrEnum):
     ED25519 = "ed25519"
     RSA = "rsa"
     """2048 to 4096 bits."""
+    ML_DSA_44 = "ml-dsa-44"
+    """FIPS 204, experimental."""
+    ML_DSA_65 = "ml-dsa-65"
 
 
 ALL_KEY_TYPES = frozenset(KeyType)
+POST_QUANTUM = frozenset({KeyType.ML_DSA_44, KeyType.ML_DSA_65})
+CLASSIC = ALL_KEY_TYPES - POST_QUANTUM
 
 
 def key_hash(public_key: CertifiedKey) -> str:
@@ -53,6 +61,8 @@ def check_key(public_key: object, *, allowed: frozenset[KeyType] = ALL_KEY_TYPES
         raise _refusal(f"key type {key_type} is not allowed here", hint=f"make a key of type {names}")
     if fault is not None:
         raise _refusal(fault)
+    if (where := PUBLISHED.get(key_hash(certified_key(public_key)))) is not None:
+        raise _refusal(f"everybody has the private key: {where}")
     return key_type
 
 
@@ -62,7 +72,7 @@ def certified_key(public_key: object) -> CertifiedKey:
     Raises:
         RefusedError: `bad-key`.
     """
-    if isinstance(public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey):
+    if isinstance(public_key, CertifiedKey):
         return public_key
     raise _refusal("this type of key is not certified here", hint="make a key of type p256")
 
@@ -73,6 +83,11 @@ def _judge(public_key: object) -> tuple[KeyType, str | None]:
             return _ec_type(key), _first_fault(key, _EC_RULES)
         case ed25519.Ed25519PublicKey() as key:
             return KeyType.ED25519, _first_fault(key, _ED25519_RULES)
+        # FIPS 204 7.2: octets of the right length are a key, whatever they are.
+        case mldsa.MLDSA44PublicKey():
+            return KeyType.ML_DSA_44, None
+        case mldsa.MLDSA65PublicKey():
+            return KeyType.ML_DSA_65, None
         case key:
             return KeyType.RSA, _first_fault(key, _RSA_RULES)
 

@@ -11,7 +11,7 @@ from cryptography import x509
 
 from fleet.ca.hierarchy import Authority
 from fleet.ca.issuer import IssuedCertificate
-from fleet.ca.signers import PrivateKey, make_key, plain_pem
+from fleet.ca.signers import ClassicPrivateKey, make_key, plain_pem
 from fleet.core.goodkey import key_hash
 from fleet.core.profile import DEFAULT_PROFILES, Applicant, own_applicant, server_applicant
 from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
@@ -58,7 +58,7 @@ class OwnCertificate:
     issued: IssuedCertificate
     chain_pem: str
     """The issuing CA's certificate."""
-    key: PrivateKey
+    key: ClassicPrivateKey
     sequence: int | None
     """The allowlist's new sequence number, where it changed: brokers must reach it."""
 
