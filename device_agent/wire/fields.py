@@ -170,6 +170,15 @@ class Fields:
         except ValueError as error:
             raise MalformedMessageError(f"{name} must be one of {', '.join(of)}") from error
 
+    def objects(self, name: str, *, most: int) -> "tuple[Fields, ...]":
+        """Return the members of each object of a list of at most `most`."""
+        value = self._members.get(name)
+        items = value if isinstance(value, list) and len(value) <= most else [None]
+        found = tuple(Fields(item) for item in items if isinstance(item, dict))
+        if len(found) == len(items):
+            return found
+        raise MalformedMessageError(f"{name} must be a list of at most {most} objects")
+
     def object(self, name: str) -> "Fields":
         """Return the members of an object inside this one."""
         value = self._members.get(name)

@@ -11,6 +11,7 @@ from device_agent.wire.fields import Fields, parse_object
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import (
     BrokerAddress,
+    Challenge,
     Confirmed,
     Dead,
     DoneAck,
@@ -25,6 +26,7 @@ from device_agent.wire.replies import (
 )
 from device_agent.wire.requests import (
     MAX_ATTEMPT,
+    Attest,
     Confirm,
     Done,
     Enroll,
@@ -41,7 +43,9 @@ __all__ = [
     "REPLY_TYPES",
     "REQUEST_TYPES",
     "VERSION",
+    "Attest",
     "BrokerAddress",
+    "Challenge",
     "Confirm",
     "Confirmed",
     "Dead",
@@ -84,10 +88,10 @@ class UnsupportedTypeError(MalformedMessageError):
 
 
 REQUEST_TYPES: dict[str, type[Request]] = {
-    kind.kind: kind for kind in (Enroll, Renew, Confirm, Done, StatusQuery, TimeQuery)
+    kind.kind: kind for kind in (Attest, Enroll, Renew, Confirm, Done, StatusQuery, TimeQuery)
 }
 REPLY_TYPES: dict[str, type[Reply]] = {
-    kind.kind: kind for kind in (Issued, Confirmed, DoneAck, Dead, Status, Time, Pending, Problem)
+    kind.kind: kind for kind in (Challenge, Issued, Confirmed, DoneAck, Dead, Status, Time, Pending, Problem)
 }
 
 

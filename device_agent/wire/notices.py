@@ -1,6 +1,7 @@
 """What is retained on a device's topics: the server's notice to it, and the state that it tells.
 
-Both are hints: nobody is let in, and nothing is deleted, because of one.
+Both are hints: nobody is let in, and nothing is deleted, because of one. The trust bundles in a notice are
+believed for their signatures, never for who published them.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Self
 
 from device_agent.wire.fields import parse_object, time_text
 from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.trust import TrustBundle, TrustVersions, bundle_members, read_bundles, read_versions
 
 VERSION = 1
 _NOTICE = "notice"
@@ -19,47 +21,62 @@ _LONGEST_WORD = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """When the server wants the certificate of this serial renewed; in the past means now.
+    """When the server wants the certificate of this serial renewed, in the past means now; and whom to trust.
 
     It names the serial, so that a notice that stays retained does not speak of the next certificate.
     """
 
     serial: str
     renew_after: datetime
+    bundles: tuple[TrustBundle, ...] = ()
+    """The newest of each realm that was ever rolled."""
 
     def encode(self) -> bytes:
         """Return the JSON body."""
-        renew_after = time_text(self.renew_after)
-        return _encode({"type": _NOTICE, "serial": self.serial, "renew_after": renew_after})
+        members: dict[str, object] = {
+            "type": _NOTICE,
+            "serial": self.serial,
+            "renew_after": time_text(self.renew_after),
+        }
+        if self.bundles:
+            members["bundles"] = bundle_members(self.bundles)
+        return _encode(members)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
         """Read a body; raises `MalformedMessageError`."""
         fields = parse_object(body)
         _require(fields.integer("v", lowest=0, highest=255), fields.text("type", longest=32), _NOTICE)
-        return cls(serial=fields.serial("serial"), renew_after=fields.time("renew_after"))
+        return cls(
+            serial=fields.serial("serial"),
+            renew_after=fields.time("renew_after"),
+            bundles=read_bundles(fields, "bundles"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateReport:
-    """What a device tells of itself: agent version, serial in use, anchors held, and its last problem."""
+    """What a device tells of itself: agent version, serial in use, trust held, and its last problem."""
 
     agent: str
     serial: str
     anchors: tuple[str, ...] = ()
+    """Of its domain, SHA-256 of their DER."""
+    trust: TrustVersions = ()
     problem: str | None = None
 
     def encode(self) -> bytes:
         """Return the JSON body."""
-        return _encode(
-            {
-                "type": _STATE,
-                "agent": self.agent,
-                "serial": self.serial,
-                "anchors": list(self.anchors),
-                "problem": self.problem,
-            }
-        )
+        members: dict[str, object] = {
+            "type": _STATE,
+            "agent": self.agent,
+            "serial": self.serial,
+            "anchors": list(self.anchors),
+            "problem": self.problem,
+        }
+        if self.trust:
+            members["trust"] = dict(self.trust)
+        return _encode(members)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -70,6 +87,7 @@ class StateReport:
             agent=fields.text("agent", longest=_LONGEST_WORD),
             serial=fields.serial("serial"),
             anchors=fields.sha256s("anchors"),
+            trust=read_versions(fields, "trust"),
             problem=fields.text("problem", longest=_LONGEST_WORD) if "problem" in fields else None,
         )
 

@@ -6,9 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Self, TypeAlias
 
+from device_agent.wire.evidence import nonce_of
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
 from device_agent.wire.requests import MAX_ATTEMPT
+from device_agent.wire.trust import TrustBundle, bundle_members, read_bundles
 
 _LONGEST_NAME = 97
 _LONGEST_DETAIL = 1024
@@ -16,6 +18,8 @@ _LONGEST_TOPIC = 256
 _LONGEST_HOST = 253
 _LONGEST_CODE = 128
 _LONGEST_SIGNATURE = 1024
+_LONGEST_LABEL = 32
+_LONGEST_BLOB = 1024
 
 
 class ReportedState(StrEnum):
@@ -75,9 +79,10 @@ class HttpsAddress:
 class Issued:
     """The answer to `enroll` and `renew`. It holds no secret: whoever reads it lacks the key.
 
-    `chain` is leaf to issuing CA, without the leaf; `trust` the domain's trust anchors; `link` a
-    certificate of the new anchor signed by one that the device says it holds; `recovery` the way back
-    when the certificate no longer works, where the server has one.
+    `chain` is leaf to issuing CA, without the leaf; `trust` the domain's trust anchors; `link` the
+    certificates, one after another, by which an anchor that the device says it holds vouches for the new
+    one; `recovery` the way back when the certificate no longer works, where the server has one; `bundles`
+    the trust bundles in force, of the domain and of the servers' realm, where there are any.
     """
 
     kind: ClassVar[str] = "issued"
@@ -91,6 +96,7 @@ class Issued:
     renew_after: datetime
     broker: BrokerAddress
     recovery: HttpsAddress | None = None
+    bundles: tuple[TrustBundle, ...] = ()
 
     def members(self) -> dict[str, object]:
         found: dict[str, object] = {
@@ -105,6 +111,8 @@ class Issued:
         }
         if self.recovery is not None:
             found["recovery"] = self.recovery.members()
+        if self.bundles:
+            found["bundles"] = bundle_members(self.bundles)
         return found
 
     @classmethod
@@ -120,6 +128,7 @@ class Issued:
             renew_after=fields.time("renew_after"),
             broker=BrokerAddress.read(fields.object("broker")),
             recovery=HttpsAddress.read(fields.object("recovery")) if "recovery" in fields else None,
+            bundles=read_bundles(fields, "bundles"),
         )
 
 
@@ -247,6 +256,49 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """What a fresh proof must answer, and what its text names: the fleet and the domain that ask.
+
+    `credential` and `secret` are there for a TPM: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, which
+    TPM2_ActivateCredential opens in the very TPM that was named, and in no other.
+    """
+
+    kind: ClassVar[str] = "challenge"
+    id: str
+    nonce: str
+    fleet: str
+    domain: str
+    expires_in_seconds: int
+    credential: bytes | None = None
+    secret: bytes | None = None
+
+    def members(self) -> dict[str, object]:
+        found: dict[str, object] = {
+            "nonce": self.nonce,
+            "fleet": self.fleet,
+            "domain": self.domain,
+            "expires_in": self.expires_in_seconds,
+        }
+        if self.credential is not None and self.secret is not None:
+            found["credential"] = base64.b64encode(self.credential).decode()
+            found["secret"] = base64.b64encode(self.secret).decode()
+        return found
+
+    @classmethod
+    def read(cls, message_id: str, fields: Fields) -> Self:
+        has_blob = "credential" in fields
+        return cls(
+            id=message_id,
+            nonce=nonce_of(fields),
+            fleet=fields.text("fleet", longest=_LONGEST_LABEL),
+            domain=fields.text("domain", longest=_LONGEST_LABEL),
+            expires_in_seconds=fields.seconds("expires_in"),
+            credential=fields.base64("credential", longest=_LONGEST_BLOB) if has_blob else None,
+            secret=fields.base64("secret", longest=_LONGEST_BLOB) if has_blob else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """The request was not done. A device deletes nothing because of it."""
 
@@ -283,4 +335,4 @@ class Problem:
         )
 
 
-Reply: TypeAlias = Issued | Confirmed | DoneAck | Dead | Status | Time | Pending | Problem
+Reply: TypeAlias = Challenge | Issued | Confirmed | DoneAck | Dead | Status | Time | Pending | Problem

@@ -1,11 +1,15 @@
 """What a device asks. Each request reads its own members, and writes them back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar, Self, TypeAlias
 
+from device_agent.wire.evidence import IdevidEvidence, TpmEvidence, TpmIdentity
 from device_agent.wire.fields import Fields
 from device_agent.wire.secret import Secret
+from device_agent.wire.trust import TrustVersions, read_versions
 
 MAX_ATTEMPT = 2**31 - 1
 
@@ -20,28 +24,47 @@ class ProofKind(StrEnum):
     IDEVID = "idevid"
     TPM = "tpm"
     STATION = "station"
+    MANIFEST = "manifest"
+    """The key of the request itself: its maker has listed it."""
+
+
+Evidence: TypeAlias = IdevidEvidence | TpmEvidence
+
+_EVIDENCE: Mapping[ProofKind, type[Evidence]] = MappingProxyType(
+    {ProofKind.IDEVID: IdevidEvidence, ProofKind.TPM: TpmEvidence}
+)
+CHALLENGED = frozenset(_EVIDENCE)
+"""The kinds whose evidence answers a challenge: it is asked for by `attest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The proof of an `enroll`; `code` is there for the kind `code` alone."""
+    """The proof of an `enroll`.
+
+    `code` is there for the kind `code`, and may stand beside `tpm` to say which device the TPM is in.
+    `evidence` is there for `idevid` and `tpm`, but where TLS itself has shown the maker's certificate.
+    """
 
     kind: ProofKind
     code: Secret | None = None
+    evidence: Evidence | None = None
 
     def members(self) -> dict[str, object]:
         """Return the JSON members, the code in clear: for the wire only."""
         found: dict[str, object] = {"kind": self.kind.value}
         if self.code is not None:
             found["code"] = self.code.reveal()
-        return found
+        return found if self.evidence is None else found | self.evidence.members()
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
         """Read the proof; raises `MalformedMessageError`."""
         kind = fields.word("kind", of=ProofKind)
-        code = Secret(fields.text("code", longest=_LONGEST_CODE)) if kind is ProofKind.CODE else None
-        return cls(kind=kind, code=code)
+        has_code = kind is ProofKind.CODE or (kind is ProofKind.TPM and "code" in fields)
+        code = Secret(fields.text("code", longest=_LONGEST_CODE)) if has_code else None
+        shape = _EVIDENCE.get(kind)
+        evidence = shape.read(fields) if shape is not None and "nonce" in fields else None
+        return cls(kind=kind, code=code, evidence=evidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +98,41 @@ class Enroll:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attest:
+    """What am I to prove? Asked before an `enroll` whose proof has to be fresh.
+
+    `key_hash` is the SHA-256 of the SubjectPublicKeyInfo that the `enroll` will ask a certificate for;
+    `tpm` is there for the kind `tpm` alone.
+    """
+
+    kind: ClassVar[str] = "attest"
+    id: str
+    device_id: str
+    key_hash: str
+    proof: ProofKind
+    tpm: TpmIdentity | None = None
+
+    def members(self) -> dict[str, object]:
+        found: dict[str, object] = {
+            "device_id": self.device_id,
+            "key_hash": self.key_hash,
+            "proof": self.proof.value,
+        }
+        return found if self.tpm is None else found | {"tpm": self.tpm.members()}
+
+    @classmethod
+    def read(cls, message_id: str, fields: Fields) -> Self:
+        proof = fields.word("proof", of=ProofKind)
+        return cls(
+            id=message_id,
+            device_id=fields.device_id("device_id"),
+            key_hash=fields.sha256("key_hash"),
+            proof=proof,
+            tpm=TpmIdentity.read(fields.object("tpm")) if proof is ProofKind.TPM else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renew:
     """Next certificate; its parent is the certificate of the connection, never a claim in the body.
 
@@ -86,9 +144,12 @@ class Renew:
     csr: str
     attempt: int | None = None
     anchors: tuple[str, ...] = ()
+    trust: TrustVersions = ()
 
     def members(self) -> dict[str, object]:
         found: dict[str, object] = {"csr": self.csr, "anchors": list(self.anchors)}
+        if self.trust:
+            found["trust"] = dict(self.trust)
         if self.attempt is not None:
             found["attempt"] = self.attempt
         return found
@@ -96,7 +157,13 @@ class Renew:
     @classmethod
     def read(cls, message_id: str, fields: Fields) -> Self:
         attempt = fields.integer("attempt", lowest=1, highest=MAX_ATTEMPT) if "attempt" in fields else None
-        return cls(id=message_id, csr=fields.pem("csr"), attempt=attempt, anchors=fields.sha256s("anchors"))
+        return cls(
+            id=message_id,
+            csr=fields.pem("csr"),
+            attempt=attempt,
+            anchors=fields.sha256s("anchors"),
+            trust=read_versions(fields, "trust"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +183,24 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The certificate of this connection is the only one I hold."""
+    """The certificate of this connection is the only one I hold; and this is whom I trust."""
 
     kind: ClassVar[str] = "done"
     id: str
+    anchors: tuple[str, ...] = ()
+    trust: TrustVersions = ()
 
     def members(self) -> dict[str, object]:
-        return {}
+        found: dict[str, object] = {}
+        if self.anchors:
+            found["anchors"] = list(self.anchors)
+        if self.trust:
+            found["trust"] = dict(self.trust)
+        return found
 
     @classmethod
-    def read(cls, message_id: str, _fields: Fields) -> Self:
-        return cls(id=message_id)
+    def read(cls, message_id: str, fields: Fields) -> Self:
+        return cls(id=message_id, anchors=fields.sha256s("anchors"), trust=read_versions(fields, "trust"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,4 +234,4 @@ class TimeQuery:
         return cls(id=message_id, nonce=fields.hex("nonce", lowest=16, highest=32))
 
 
-Request: TypeAlias = Enroll | Renew | Confirm | Done | StatusQuery | TimeQuery
+Request: TypeAlias = Attest | Enroll | Renew | Confirm | Done | StatusQuery | TimeQuery
