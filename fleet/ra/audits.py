@@ -34,6 +34,16 @@ async def search(store: Store, query: AuditQuery) -> tuple[StoredEntry, ...]:
     return await store.read(audit.search, query)
 
 
+async def search_on(store: Store, query: AuditQuery) -> tuple[tuple[StoredEntry, ...], int]:
+    """Return such a page, and the number of the entry after which the next one begins."""
+    return await store.read(audit.search_on, query)
+
+
+async def newest(store: Store) -> int:
+    """Return the number of the newest entry; -1 where there is none."""
+    return max((stored.number for stored in await tail(store, 1)), default=-1)
+
+
 async def export(store: Store) -> AsyncIterator[str]:
     """Yield every entry as one line of JSON, in order."""
     after = -1

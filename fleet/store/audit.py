@@ -181,6 +181,14 @@ async def search(tx: Transaction, query: AuditQuery) -> tuple[StoredEntry, ...]:
     return await _with_details(tx, await _found(tx, query, "ASC"))
 
 
+async def search_on(tx: Transaction, query: AuditQuery) -> tuple[tuple[StoredEntry, ...], int]:
+    """Return as `search`, and the number of the last entry that was looked at: where to go on."""
+    found = await search(tx, query)
+    if len(found) == min(query.limit, MAX_PAGE):
+        return found, found[-1].number
+    return found, max(query.after, await count_entries(tx) - 1)
+
+
 async def search_newest(tx: Transaction, query: AuditQuery) -> tuple[StoredEntry, ...]:
     """Return the last entries that a query asks for, oldest of them first."""
     rows = await _found(tx, query, "DESC")

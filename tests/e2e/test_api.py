@@ -1,13 +1,10 @@
 """The operators' API over its socket: who may ask, what a bad request gets, and that the service goes on."""
 
 import json
-import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
 
-import aiohttp
 import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +15,8 @@ from fleet.ra.context import Context
 from fleet.web import api
 from fleet.web.api import routes
 from fleet.web.api.who import Operator
-from fleet.web.gate import PROBLEM_TYPE, problems
-from fleet.web.listening import bind, bind_unix, serving
-from tests.desk import Desk, at_desk
+from fleet.web.gate import PROBLEM_TYPE
+from tests.api import Asking, OpenApi, open_api
 from tests.homes import FleetHome, make_home
 
 ROUTES = api.table()
@@ -60,61 +56,25 @@ def fleet_home(tmp_path_factory: pytest.TempPathFactory) -> FleetHome:
     return make_home(tmp_path_factory.mktemp("homes") / "home")
 
 
-class Asking:
-    """A client on the socket."""
-
-    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
-        self._session = session
-        self._base = base
-
-    async def __call__(
-        self, method: str, path: str, body: bytes | None = None
-    ) -> tuple[int, str, dict[str, object]]:
-        async with self._session.request(method, f"{self._base}/api/v1/{path}", data=body) as response:
-            text = await response.text()
-            found = (
-                json.loads(text)
-                if "json" in response.content_type and "jsonl" not in response.content_type
-                else {}
-            )
-            return response.status, response.content_type, found
+@pytest.fixture
+async def opened(fleet_home: FleetHome, tmp_path: Path) -> AsyncIterator[OpenApi]:
+    async with open_api(fleet_home, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture
-async def opened(fleet_home: FleetHome, tmp_path: Path) -> AsyncIterator[tuple[Asking, Asking, Desk]]:
-    """The API on a socket in the file system and on TCP, a client of each."""
-    async with AsyncExitStack() as stack:
-        desk = await stack.enter_async_context(at_desk(fleet_home, tmp_path))
-        app = web.Application(middlewares=[problems])
-        api.mount(app, desk.context)
-        path = tmp_path / "admin.sock"
-        await stack.enter_async_context(serving(app, bind_unix(path)))
-        others = web.Application(middlewares=[problems])
-        api.mount(others, desk.context)
-        tcp: socket.socket = bind("127.0.0.1", 0, key="http_port")
-        port = tcp.getsockname()[1]
-        await stack.enter_async_context(serving(others, tcp))
-        local = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)))
-        )
-        remote = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Asking(local, "http://fleet"), Asking(remote, f"http://127.0.0.1:{port}"), desk
-
-
-@pytest.fixture
-def ask(opened: tuple[Asking, Asking, Desk]) -> Asking:
-    return opened[0]
+def ask(opened: OpenApi) -> Asking:
+    return opened.local
 
 
 async def test_nobody_is_an_operator_but_through_the_home_s_socket(
-    opened: tuple[Asking, Asking, Desk],
+    opened: OpenApi,
 ) -> None:
-    _, remote, _ = opened
     for route in ROUTES:
         if route.role is None:
             continue
         path = route.path.format(domain="prod", device_id="d1", serial="0" * 32, name="ada")
-        status, _, _ = await remote(route.method, path, None if route.method == "GET" else b"{}")
+        status, _, _ = await opened.remote(route.method, path, None if route.method == "GET" else b"{}")
         assert status == HTTPStatus.UNAUTHORIZED, path
 
 
@@ -190,8 +150,8 @@ async def test_whatever_is_posted_the_service_goes_on(route: routes.Route, ask: 
     assert status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
-async def test_a_list_is_read_page_by_page(opened: tuple[Asking, Asking, Desk]) -> None:
-    ask, _, desk = opened
+async def test_a_list_is_read_page_by_page(opened: OpenApi) -> None:
+    ask, desk = opened.local, opened.desk
     for number in range(5):
         await desk.register(f"d{number}")
     seen: list[object] = []
@@ -205,8 +165,8 @@ async def test_a_list_is_read_page_by_page(opened: tuple[Asking, Asking, Desk]) 
     assert seen == ["d0", "d1", "d2", "d3", "d4"]
 
 
-async def test_an_act_is_on_the_audit_trail_with_who_did_it(opened: tuple[Asking, Asking, Desk]) -> None:
-    ask, _, desk = opened
+async def test_an_act_is_on_the_audit_trail_with_who_did_it(opened: OpenApi) -> None:
+    ask, desk = opened.local, opened.desk
     await desk.register("d1")
     await ask("POST", "devices/prod/d1/suspend", b'{"reason":"lost"}')
     _, _, found = await ask("GET", "audit/tail?count=1")

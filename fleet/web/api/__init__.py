@@ -3,17 +3,30 @@
 from aiohttp import web
 
 from fleet.ra.context import Context
-from fleet.web.api import audit, broker, certificates, claims, devices, health, people, routes, stations
+from fleet.web.api import (
+    audit,
+    broker,
+    certificates,
+    claims,
+    devices,
+    events,
+    health,
+    openapi,
+    people,
+    routes,
+    stations,
+)
 from fleet.web.api.routes import Route
 
-_NOUNS = (devices, certificates, claims, stations, people, audit, broker, health)
+_NOUNS = (devices, certificates, claims, stations, people, audit, events, broker, health)
 
 
 def table() -> tuple[Route, ...]:
     """Return every route, with who may call it."""
-    return tuple(route for noun in _NOUNS for route in noun.routes())
+    return (*(route for noun in _NOUNS for route in noun.routes()), *openapi.routes(table))
 
 
 def mount(app: web.Application, context: Context) -> None:
     """Add the API to an application whose middleware turns errors into problem documents."""
+    events.prepare(app)
     routes.add(app, context, routes=table())

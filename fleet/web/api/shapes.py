@@ -1,0 +1,236 @@
+"""What answers hold: one schema for each shape that the table of routes names.
+
+Members may be added in later versions: a client passes over what it does not know.
+"""
+
+from collections.abc import Mapping
+
+from fleet.model import Purpose, Role
+from fleet.web.api.terms import (
+    COUNT,
+    DEVICE_ID,
+    DOMAIN,
+    EXIT,
+    FLAG,
+    NUMBER,
+    PEM,
+    SERIAL,
+    SHA256,
+    TEXT,
+    TIME,
+    Schema,
+    each,
+    list_of,
+    maybe,
+    record,
+    word,
+)
+
+
+def ref(shape: str) -> Schema:
+    """Return a reference to a shape of this module."""
+    return {"$ref": f"#/components/schemas/{shape}"}
+
+
+_PLACE = record({"host": TEXT, "port": COUNT})
+_BROKER = record(each("driver", TEXT), each("sessions", COUNT), each("list_age_seconds", maybe(NUMBER)))
+_SUMMARY = {
+    **each("domain", DOMAIN),
+    **each("device_id", DEVICE_ID),
+    **each("kind standing alarm", TEXT),
+    **each("batch", maybe(TEXT)),
+    **each("serial", maybe(SERIAL)),
+    **each("registered_at", TIME),
+    **each("not_after last_seen_at", maybe(TIME)),
+}
+_CERTIFICATE = {
+    **each("serial", {**TEXT, "description": "Hex; of ours always 32 digits."}),
+    **each("purpose name domain device_id state issuer", TEXT),
+    **each("batch parent profile", maybe(TEXT)),
+    **each("attempt", COUNT),
+    **each("key_hash", SHA256),
+    **each("fingerprint", maybe(SHA256)),
+    **each("created_at changed_at", TIME),
+    **each("not_before not_after", maybe(TIME)),
+}
+_GRANT = {
+    **each("domain", DOMAIN),
+    **each("device_id", DEVICE_ID),
+    **each("code_id kind source", TEXT),
+    **each("bound", FLAG),
+    **each("created_at", TIME),
+    **each("expires closed_at", maybe(TIME)),
+}
+_BATCH = {
+    **each("domain", DOMAIN),
+    **each("batch", TEXT),
+    **each("uses", COUNT),
+    **each("uses_allowed", maybe(COUNT)),
+    **each("created_at", TIME),
+    **each("expires closed_at", maybe(TIME)),
+}
+_STATION = {
+    **each("station", TEXT),
+    **each("domain", DOMAIN),
+    **each("batches", list_of(TEXT)),
+    **each("added_at", TIME),
+    **each("closed_at", maybe(TIME)),
+}
+_OPERATOR = {
+    **each("operator", TEXT),
+    **each("role", word(tuple(Role))),
+    **each("added_at", TIME),
+    **each("removed_at", maybe(TIME)),
+}
+_CREDENTIAL = {"serial": SERIAL, "certificate": PEM, "key": {**PEM, "description": "Told once, here."}}
+
+_OF_DEVICES: Mapping[str, Schema] = {
+    "Device": record(_SUMMARY),
+    "DeviceFile": record(
+        _SUMMARY,
+        each("hardware note", TEXT),
+        each("code_conflict", FLAG),
+        each("retired_at", maybe(TIME)),
+        {"certificates": list_of(ref("Certificate")), "codes": list_of(ref("Grant"))},
+        {"waiting": list_of(ref("Waiting"))},
+    ),
+    "Waiting": record(
+        each("domain", DOMAIN),
+        each("device_id", DEVICE_ID),
+        each("key_hash", SHA256),
+        each("short_code", {**TEXT, "description": "Shown on the device, too."}),
+        each("address", TEXT),
+        each("asked_at", TIME),
+    ),
+    "Imported": record(each("listed registered", COUNT)),
+    "Outcome": record(
+        each("domain", DOMAIN),
+        each("device_id", DEVICE_ID),
+        each("action", TEXT),
+        {"sessions": list_of(ref("CutOff"))},
+    ),
+    "Story": record(
+        each("domain", DOMAIN),
+        each("device_id", DEVICE_ID),
+        each("standing advice", maybe(TEXT)),
+        each("verdict", TEXT),
+        {"story": list_of(ref("Entry")), "waiting": list_of(ref("Waiting"))},
+    ),
+}
+_OF_CERTIFICATES: Mapping[str, Schema] = {
+    "Certificate": record(_CERTIFICATE),
+    "CertificateFile": record(_CERTIFICATE, each("revoked_at", maybe(TIME)), each("reason", maybe(TEXT))),
+    "Verdict": record(
+        each("good", FLAG),
+        each("why", TEXT),
+        each("at", TIME),
+        each("serial", TEXT),
+        {"certificate": maybe(ref("Certificate"))},
+    ),
+    "CutOff": record(each("broker name serial", TEXT), each("cut_off_ms", NUMBER)),
+    "Receipt": record(
+        each("revoked names", list_of(TEXT)),
+        {"sessions": list_of(ref("CutOff"))},
+        each("verified", FLAG),
+        each("problem", maybe(TEXT)),
+    ),
+}
+_OF_CLAIMS: Mapping[str, Schema] = {
+    "Grant": record(_GRANT),
+    "NewCode": record(
+        each("domain", DOMAIN),
+        each("device_id", DEVICE_ID),
+        each("code_id", TEXT),
+        each("code", {**TEXT, "description": "Told once, here."}),
+        each("expires", TIME),
+    ),
+    "Batch": record(_BATCH),
+    "NewBatch": record(_BATCH, _CREDENTIAL),
+    "ClosedBatch": record(
+        each("domain", DOMAIN),
+        each("batch", TEXT),
+        each("certificates", list_of(TEXT)),
+        {"sessions": list_of(ref("CutOff"))},
+    ),
+}
+_OF_PEOPLE: Mapping[str, Schema] = {
+    "Self": record(
+        each("operator fleet", TEXT), each("role", word(tuple(Role))), each("domains", list_of(DOMAIN))
+    ),
+    "Operator": record(_OPERATOR),
+    "NewOperator": record(_OPERATOR, _CREDENTIAL),
+    "RemovedOperator": record(each("operator", TEXT), each("revoked", list_of(SERIAL))),
+    "Station": record(_STATION),
+    "NewStation": record(_STATION, _CREDENTIAL),
+}
+_OF_THE_AUDIT: Mapping[str, Schema] = {
+    "Entry": record(
+        each("number", COUNT),
+        each("at", TIME),
+        each("action actor domain device_id serial", TEXT),
+        each("details", {"type": "object", "additionalProperties": TEXT}),
+    ),
+    "Entries": record({"items": list_of(ref("Entry")), "next": {"type": "null"}}),
+    "AuditVerdict": record(
+        each("whole", FLAG),
+        each("size heads", COUNT),
+        each("root", maybe(SHA256)),
+        each("signed_at", maybe(TIME)),
+        each("findings", list_of(record(each("first last", COUNT), each("text", TEXT)))),
+    ),
+}
+_OF_HEALTH: Mapping[str, Schema] = {
+    "Status": record(
+        each("fleet", TEXT),
+        each("domains", list_of(DOMAIN)),
+        each("at", TIME),
+        each("serving", FLAG),
+        {"endpoints": maybe(record(each("mqtt mqtt_bootstrap https http", _PLACE)))},
+        {
+            "broker": record(
+                each("driver", TEXT), each("sessions", COUNT), each("list_age_seconds", maybe(NUMBER))
+            )
+        },
+        each("devices", {"type": "object", "additionalProperties": COUNT}),
+        each("waiting admitted ending_soon audit_entries", COUNT),
+        each("crls_until", maybe(TIME)),
+    ),
+    "Findings": record(
+        {"items": list_of(record(each("check text", TEXT), each("ok", FLAG), each("fix", maybe(TEXT))))},
+        {"next": {"type": "null"}},
+    ),
+    "Authority": record(
+        each("kind", word(("root", "issuing"))),
+        each("realm domain", maybe(TEXT)),
+        each("purpose", maybe(word(tuple(Purpose)))),
+        each("issuer", TEXT),
+        each("anchor", SHA256),
+        each("not_after", TIME),
+        each("crl_until", maybe(TIME)),
+    ),
+    "Broker": record(
+        each("driver host", TEXT),
+        each("running", FLAG),
+        each("mqtt_port mqtt_bootstrap_port sequence entries", COUNT),
+        each("age_seconds", maybe(NUMBER)),
+        each("sessions", maybe(COUNT)),
+    ),
+    "Session": record(each("broker name client_id issuer serial address", TEXT), each("connected_at", TIME)),
+}
+PROBLEM: Schema = {
+    **record(each("title", TEXT), each("status", COUNT), each("detail", TEXT)),
+    "description": "RFC 9457. `hint` says what to do now.",
+    "properties": {**each("title detail code", TEXT), "status": COUNT, "hint": maybe(TEXT), "exit": EXIT},
+}
+
+SHAPES: Mapping[str, Schema] = {
+    **_OF_DEVICES,
+    **_OF_CERTIFICATES,
+    **_OF_CLAIMS,
+    **_OF_PEOPLE,
+    **_OF_THE_AUDIT,
+    **_OF_HEALTH,
+    "OpenApi": {"type": "object", "description": "OpenAPI 3.1."},
+    "Problem": PROBLEM,
+}
+"""Every shape, by its name."""

@@ -1,0 +1,108 @@
+"""What the members of paths, queries and bodies mean: a name means the same wherever it stands.
+
+JSON Schema (2020-12) as OpenAPI 3.1 has it. It describes; what a request must be is checked by who reads it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from fleet.errors import ExitCode
+from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role
+from fleet.ra.roster import ImportFormat
+from fleet.store.inventory import Standing
+from fleet.web.api.routes import Json
+
+Schema: TypeAlias = Mapping[str, Json]
+
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "number"}
+TIME: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339, in UTC, with Z."}
+PEM: Schema = {"type": "string", "description": "PEM (RFC 7468)."}
+DOMAIN: Schema = {"type": "string", "pattern": "^[a-z0-9-]{1,32}$", "description": "A security domain."}
+DEVICE_ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_:-]{0,63}$"}
+SERIAL: Schema = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{32}$",
+    "description": "A certificate's serial number.",
+}
+SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256, hex."}
+
+
+def word(of: Sequence[str]) -> Schema:
+    """Return one of the words of an enumeration."""
+    return {"type": "string", "enum": [str(one) for one in of]}
+
+
+def maybe(schema: Schema) -> Schema:
+    """Return a schema that null is good for, too."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def list_of(schema: Schema) -> Schema:
+    """Return a list of such."""
+    return {"type": "array", "items": schema}
+
+
+def record(*groups: Mapping[str, Schema]) -> Schema:
+    """Return an object that has all the members of some groups; more may be added in later versions."""
+    members = {name: schema for group in groups for name, schema in group.items()}
+    return {"type": "object", "properties": members, "required": list(members)}
+
+
+def each(names: str, schema: Schema) -> Mapping[str, Schema]:
+    """Return members of one kind; the names are set apart by spaces."""
+    return dict.fromkeys(names.split(), schema)
+
+
+EXIT: Schema = {
+    "type": "integer",
+    "enum": [code.value for code in ExitCode],
+    "description": "What a command of ours ends with because of it.",
+}
+
+TERMS: Mapping[str, Schema] = {
+    "action": {**TEXT, "description": "An audit entry's `<noun>.<verb>`."},
+    "actor": {
+        **TEXT,
+        "description": "`operator:<name>`, `device:<domain>:<id>`, `station:<name>`, `server`",
+    },
+    "after": {**TEXT, "description": "The `next` of the page before."},
+    "at": TIME,
+    "batch": {**TEXT, "description": "A batch of devices."},
+    "batches": {**list_of(TEXT), "description": "The batches that a station may enroll."},
+    "certificate": PEM,
+    "code_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "Which code, not the code."},
+    "count": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "days": {"type": "integer", "minimum": 1, "maximum": 3650},
+    "device_id": DEVICE_ID,
+    "devices": list_of(DEVICE_ID),
+    "domain": DOMAIN,
+    "ends_before": TIME,
+    "format": word(tuple(ImportFormat)),
+    "hardware": {**TEXT, "maxLength": 200, "description": "A hardware id, for people to compare."},
+    "html": {**FLAG, "description": "As a page to print, rather than as text."},
+    "key_hash": {**SHA256, "description": "SHA-256 of the SubjectPublicKeyInfo: no other key is admitted."},
+    "kind": word(tuple(ClientKind)),
+    "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    "lineage": {
+        **SERIAL,
+        "description": "A certificate, all that it came from and all that followed.",
+    },
+    "name": {**TEXT, "maxLength": 100},
+    "note": {**TEXT, "maxLength": 200},
+    "prefix": {**TEXT, "description": "What the device ids begin with."},
+    "purpose": word(tuple(Purpose)),
+    "query": {**TEXT, "maxLength": 1024, "description": "Devices by terms: `domain=prod prefix=line3-`."},
+    "reason": {**TEXT, "maxLength": 200, "description": "Why, for the audit trail."},
+    "replace": {**FLAG, "description": "Revoke what the devices have when the code is used."},
+    "role": word(tuple(Role)),
+    "serial": SERIAL,
+    "standing": word(tuple(Standing)),
+    "state": word(tuple(CertificateState)),
+    "uses": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+}
+"""Every member that a request may have."""
+
+REVOCATION_REASON: Schema = {**word(tuple(RevocationReason)), "description": "RFC 5280 5.3.1."}

@@ -1,0 +1,157 @@
+"""What devices and stations may ask over HTTPS, as the OpenAPI document tells it: the wire's own bodies.
+
+It describes `fleet.web.devices` and decides nothing.
+"""
+
+from collections.abc import Mapping
+
+from device_agent.wire.requests import MAX_ATTEMPT, ProofKind
+from fleet.web.api.routes import Json, Members
+from fleet.web.api.shapes import ref
+from fleet.web.api.terms import (
+    COUNT,
+    DEVICE_ID,
+    PEM,
+    SERIAL,
+    SHA256,
+    TEXT,
+    TIME,
+    Schema,
+    list_of,
+    maybe,
+    word,
+)
+from fleet.web.gate import PROBLEM_TYPE
+
+_ABOUT: Mapping[str, str] = {
+    "enroll": "First certificate, with a claim certificate's or a station's connection, or a code.",
+    "renew": "Next certificate; the connection's own is the one that it follows.",
+    "confirm": "The certificate of this connection works: it becomes the current one.",
+    "done": "The certificate of this connection is the only one that the device holds.",
+    "status": "What the certificate of this connection is to the server.",
+    "time": "Signed time, for the nonce that was asked with.",
+}
+_OWN: Mapping[str, Mapping[str, Schema]] = {
+    "enroll": {
+        "device_id": DEVICE_ID,
+        "csr": {**PEM, "description": "PKCS#10 (RFC 2986)."},
+        "anchors": list_of(SHA256),
+        "proof": {
+            "type": "object",
+            "properties": {"kind": word(tuple(ProofKind)), "code": TEXT},
+            "required": ["kind"],
+        },
+    },
+    "renew": {
+        "csr": PEM,
+        "attempt": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPT},
+        "anchors": list_of(SHA256),
+    },
+    "time": {"nonce": {"type": "string", "pattern": "^[0-9a-f]{32,64}$"}},
+}
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "enroll": ("device_id", "csr", "proof"),
+    "renew": ("csr",),
+    "time": ("nonce",),
+}
+_IN_QUERY: Mapping[str, tuple[str, str]] = {
+    "enroll": ("replaces", "By a station: the unit's certificate that this one replaces."),
+    "confirm": ("serial", "By a station: the unit's certificate that works."),
+}
+_RECOVERY: Schema = {
+    "type": "object",
+    "properties": {
+        "request": {**TEXT, "description": "Base64 of the exact JSON of a renew, confirm or status."},
+        "certificate": PEM,
+        "nonce": TEXT,
+        "signature": {**TEXT, "description": "Base64, by the certificate's key."},
+    },
+    "required": ["request", "certificate", "nonce", "signature"],
+}
+
+WIRE_SCHEMAS: Mapping[str, Schema] = {
+    "WireReply": {
+        "type": "object",
+        "description": "An answer of the wire; `type` says which members it has.",
+        "properties": {
+            "v": {"const": 1},
+            "id": TEXT,
+            "type": word(("issued", "confirmed", "done-ack", "dead", "status", "time", "pending", "problem")),
+            **dict.fromkeys(("serial", "key_hash", "state", "code", "detail", "nonce", "signature"), TEXT),
+            **dict.fromkeys(("certificate", "chain", "trust"), PEM),
+            "link": maybe(PEM),
+            "renew_after": TIME,
+            "now": TIME,
+            "attempt_floor": COUNT,
+            "retry": word(("now", "later", "never")),
+            "retry_after": COUNT,
+            "broker": {"type": "object"},
+            "recovery": {"type": "object"},
+        },
+        "required": ["v", "id", "type"],
+    },
+    "Nonce": {
+        "type": "object",
+        "properties": {"nonce": TEXT, "expires_in": COUNT},
+        "required": ["nonce", "expires_in"],
+    },
+}
+
+
+def wire_paths() -> Mapping[str, Members]:
+    """Return the operations of the devices' own routes, by path and method."""
+    found: dict[str, Members] = {f"/api/v1/{kind}": {"post": _operation(kind)} for kind in _ABOUT}
+    found["/api/v1/recover"] = {
+        "post": {
+            "operationId": "post_recover",
+            "summary": "A request of a device whose certificate no longer opens a connection.",
+            "tags": ["devices' own"],
+            "requestBody": _body(_RECOVERY),
+            "responses": _responses("WireReply"),
+        }
+    }
+    found["/api/v1/nonce"] = {
+        "get": {
+            "operationId": "get_nonce",
+            "summary": "A fresh nonce for a recovery proof.",
+            "tags": ["devices' own"],
+            "responses": _responses("Nonce"),
+        }
+    }
+    return found
+
+
+def _operation(kind: str) -> Members:
+    found: dict[str, Json] = {
+        "operationId": f"post_{kind}",
+        "summary": _ABOUT[kind],
+        "tags": ["devices' own"],
+        "requestBody": _body(_request(kind)),
+        "responses": _responses("WireReply"),
+    }
+    if kind in _IN_QUERY:
+        name, about = _IN_QUERY[kind]
+        found["parameters"] = [{"name": name, "in": "query", "schema": {**SERIAL, "description": about}}]
+    return found
+
+
+def _request(kind: str) -> Schema:
+    return {
+        "type": "object",
+        "properties": {"v": {"const": 1}, "id": TEXT, "type": {"const": kind}, **_OWN.get(kind, {})},
+        "required": ["v", "id", "type", *_NEEDED.get(kind, ())],
+    }
+
+
+def _body(schema: Schema) -> Members:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _responses(shape: str) -> Members:
+    return {
+        "200": {"description": "Answered.", "content": {"application/json": {"schema": ref(shape)}}},
+        "default": {
+            "description": "Refused, with the same members as a reply or as a problem document.",
+            "content": {PROBLEM_TYPE: {"schema": ref("Problem")}},
+        },
+    }

@@ -1,0 +1,118 @@
+"""The API says of itself what it does: a valid OpenAPI document, and answers that are what it promises."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from fleet.web import api
+from fleet.web.api import reference
+from fleet.web.api.openapi import document
+from fleet.web.api.routes import Document, Json
+from fleet.web.api.terms import TERMS
+from tests.api import OpenApi, open_api
+from tests.homes import FleetHome, make_home
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = json.loads(json.dumps(document(api.table())))
+LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
+    ("POST", "devices", {"domain": "prod", "device_id": "d1", "hardware": "mac 1"}),
+    ("POST", "claims/codes", {"domain": "prod", "devices": ["d1", "d2"], "days": 3}),
+    ("POST", "claims/batches", {"domain": "prod", "batch": "b1", "uses": 4}),
+    ("POST", "stations", {"name": "line1", "domain": "prod", "batches": ["b1"]}),
+    ("POST", "operators", {"name": "ada", "role": "viewer"}),
+    ("POST", "devices/prod/d1/suspend", {"reason": "lost"}),
+    ("POST", "devices/prod/d1/resume", {}),
+    ("POST", "operators/ada/remove", {"reason": "left"}),
+    ("POST", "claims/batches/revoke", {"domain": "prod", "batch": "b1"}),
+    ("POST", "revocations", {"domain": "prod", "device_id": "d1", "reason": "keyCompromise"}),
+    ("POST", "devices/prod/d2/retire", {}),
+    ("POST", "devices", {"domain": "moon", "device_id": "d1"}),
+)
+"""Enough of a life that every list has something in it; the last one is refused."""
+
+
+@pytest.fixture(scope="session")
+def fleet_home(tmp_path_factory: pytest.TempPathFactory) -> FleetHome:
+    return make_home(tmp_path_factory.mktemp("homes") / "home")
+
+
+@pytest.fixture
+async def opened(fleet_home: FleetHome, tmp_path: Path) -> AsyncIterator[OpenApi]:
+    async with open_api(fleet_home, tmp_path) as found:
+        yield found
+
+
+def strictly(schema: object) -> object:
+    """Return a schema in which no object has a member that is not promised."""
+    match schema:
+        case {"properties": dict() as members}:
+            closed = {name: strictly(member) for name, member in members.items()}
+            return {**schema, "properties": closed, "additionalProperties": False}
+        case dict():
+            return {name: strictly(member) for name, member in schema.items()}
+        case list():
+            return [strictly(item) for item in schema]
+        case _:
+            return schema
+
+
+def check(method: str, template: str, status: int, answered: object) -> None:
+    """Hold an answer against what the document says of it."""
+    promised = DOCUMENT["paths"][f"/api/v1/{template}"][method.lower()]["responses"]
+    told = promised.get(str(status), promised["default"])
+    ((_, content),) = told["content"].items()
+    closed = strictly({**content["schema"], "components": DOCUMENT["components"]})
+    assert isinstance(closed, dict)
+    assert [str(error) for error in Draft202012Validator(closed).iter_errors(answered)] == []
+
+
+def test_the_document_is_openapi() -> None:
+    validate(DOCUMENT)
+
+
+def test_every_route_is_described_and_every_name_is_used() -> None:
+    described = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    for route in api.table():
+        assert (f"/api/v1/{route.path}", route.method.lower()) in described
+    said = json.dumps(DOCUMENT["paths"])
+    assert [name for name in TERMS if f'"{name}"' not in said] == []
+    everything = json.dumps(DOCUMENT)
+    shapes = DOCUMENT["components"]["schemas"]
+    assert [name for name in shapes if f'schemas/{name}"' not in everything] == []
+
+
+def test_the_reference_is_what_the_table_says() -> None:
+    assert (ROOT / "docs/reference/http-api.md").read_text() == reference.text()
+
+
+async def test_everybody_may_read_it(opened: OpenApi) -> None:
+    status, kind, found = await opened.remote("GET", "openapi.json")
+    assert (status, kind, found) == (200, "application/json", DOCUMENT)
+
+
+def template_of(path: str) -> str:
+    """Return the path of the table that a POST's path is of."""
+    for route in api.table():
+        pattern = re.sub(r"\{[a-z_]+\}", "[^/]+", route.path)
+        if route.method == "POST" and re.fullmatch(pattern, path):
+            return route.path
+    raise AssertionError(path)
+
+
+async def test_answers_are_what_it_promises(opened: OpenApi) -> None:
+    for method, path, body in LIFE:
+        status, _, answered = await opened.local(method, path, json.dumps(body).encode())
+        assert status < 400 or body.get("domain") == "moon", answered
+        check(method, template_of(path), status, answered)
+    certificates = (await opened.local("GET", "certificates"))[2]["items"]
+    assert isinstance(certificates, list)
+    names = {"domain": "prod", "device_id": "d1", "serial": certificates[0]["serial"], "name": "line1"}
+    for route in api.table():
+        if route.method == "GET" and not isinstance(route.answer, Document):
+            status, _, answered = await opened.local("GET", route.path.format(**names))
+            check("GET", route.path, status, answered)
