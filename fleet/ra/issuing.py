@@ -20,11 +20,11 @@ from fleet.core.profile import Profile, device_applicant, device_profile
 from fleet.errors import FleetError, NotFoundError
 from fleet.model import CertificateState, ClientKind, Purpose
 from fleet.ports import Transaction
+from fleet.ra.choice import IssuerName, may_issue
 from fleet.ra.context import Context
 from fleet.ra.judging import (
     Case,
     Circumstances,
-    IssuerName,
     Judged,
     Outcome,
     entries,
@@ -115,14 +115,15 @@ def profile_of(context: Context, domain: str) -> Profile:
     )
 
 
-def issuers_of(context: Context) -> dict[str, IssuerName]:
-    """Return who signs for the devices of each domain now."""
-    active = {
-        domain.name: context.authority.issuer(Purpose.DEVICE, domain.name)
-        for domain in context.config.domains
-    }
+def issuers_of(context: Context) -> dict[str, tuple[IssuerName, ...]]:
+    """Return who may sign for the devices of each domain now, in the order in which they are taken."""
+    authority = context.authority
     return {
-        name: IssuerName(issuer=issuer.issuer_id, anchor=issuer.anchor) for name, issuer in active.items()
+        domain.name: tuple(
+            IssuerName(issuer=issuer.issuer_id, anchor=issuer.anchor)
+            for issuer in authority.active(Purpose.DEVICE, domain.name)
+        )
+        for domain in context.config.domains
     }
 
 
@@ -143,7 +144,7 @@ class _Result:
 
 
 async def _issue(context: Context, judged: Judged, identity: Identity, asked: Asked) -> Judged:
-    issuer = context.authority.issuer(Purpose.DEVICE, identity.domain)
+    issuer = context.authority.issuer_by_id(judged.issuer)
     leaf = _sign(context, issuer, identity, asked.csr, judged.serial)
     signed = SignedCertificate(
         serial=leaf.serial,
@@ -173,6 +174,8 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
     before = await load_device(tx, result.identity)
     if before is None:
         return refused(ProblemCode.UNKNOWN_DEVICE, f"{result.identity.name} is gone")
+    if not await may_issue(tx, result.signed.issuer):
+        return refused(ProblemCode.UNAVAILABLE, "the issuing CA was stopped while it signed; ask again")
     decision = lifecycle.signed(before, result.asked.event, serial=result.serial)
     issued = isinstance(decision.verdict, events.Issued)
     sequence = None
@@ -184,7 +187,12 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
             at=result.asked.circumstances.at,
             signed=result.signed if issued else None,
         )
-    outcome = Outcome(after=decision.device, decision=decision, serial=result.serial)
+    outcome = Outcome(
+        after=decision.device,
+        decision=decision,
+        serial=result.serial,
+        signed=result.signed if issued else None,
+    )
     await audit.append_many(tx, entries(before, outcome, result.asked.circumstances))
     return Judged(
         verdict=decision.verdict,

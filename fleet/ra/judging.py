@@ -5,26 +5,20 @@ conflict comes with one. Everything in here runs inside a unit of work, and awai
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
-from fleet.core import events, lifecycle
+from fleet.core import events, lifecycle, trace
 from fleet.core.serial import new_serial
-from fleet.model import AuditEntry, ClientKind, Device, RevocationReason
+from fleet.model import AuditEntry, CertificateState, ClientKind, Device, RevocationReason
 from fleet.ports import Transaction
-from fleet.store import audit
+from fleet.ra.choice import IssuerName, choose_issuer
+from fleet.store import audit, times
+from fleet.store.certificates import SignedCertificate
 from fleet.store.codes import Grant
 from fleet.store.devices import load_device, save_device
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssuerName:
-    """Who would sign: the issuing CA by its hex subject key identifier, and the anchor above it."""
-
-    issuer: str
-    anchor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +30,8 @@ class Circumstances:
     address: str = ""
     randomness: bytes = b""
     """For a serial number, should the verdict be to issue."""
-    issuers: Mapping[str, IssuerName] = field(default_factory=dict)
-    """By domain, for the same case."""
+    issuers: Mapping[str, Sequence[IssuerName]] = field(default_factory=dict)
+    """Who may sign, by domain, in the order in which they are taken; for the same case."""
     reason: RevocationReason = RevocationReason.UNSPECIFIED
 
 
@@ -51,6 +45,8 @@ class Judged:
     notice: events.Notice | None = None
     serial: str = ""
     """Of the intent, when the verdict is to issue."""
+    issuer: str = ""
+    """Who signs it."""
     sequence: int | None = None
     """Of the change that it made to the allowlist."""
     device: Device | None = None
@@ -96,18 +92,22 @@ async def settle(
             break
     if decision is None:
         raise ValueError("there is nothing to judge")
-    serial = ""
+    serial, issuer = "", None
     if isinstance(decision.verdict, events.Issue):
+        candidates = circumstances.issuers.get(before.identity.domain, ())
+        issuer = await choose_issuer(tx, candidates, now=circumstances.at)
+        if issuer is None:
+            return refused(ProblemCode.UNAVAILABLE, "no issuing CA of this domain is active")
         serial = new_serial(
             now=circumstances.at,
             randomness=circumstances.randomness,
             above=lifecycle.highest_serial(after),
         )
-        issuer = circumstances.issuers[before.identity.domain]
         after = lifecycle.intend(after, decision.verdict, serial=serial, anchor=issuer.anchor)
-    return await _save(
-        tx, before, Outcome(after=after, decision=decision, serial=serial), circumstances, grants
+    outcome = Outcome(
+        after=after, decision=decision, serial=serial, issuer="" if issuer is None else issuer.issuer
     )
+    return await _save(tx, before, outcome, circumstances, grants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +117,12 @@ class Outcome:
     after: Device
     decision: events.Decision
     serial: str = ""
+    issuer: str = ""
+    issuer: str = ""
+    """Of a new intent."""
+    signed: SignedCertificate | None = None
+    """What signing has made of an intent."""
+    grants: Sequence[Grant] = ()
 
 
 async def _save(
@@ -127,15 +133,14 @@ async def _save(
     grants: Sequence[Grant],
 ) -> Judged:
     sequence = None
-    domain = before.identity.domain
-    issuer = circumstances.issuers[domain].issuer if outcome.serial else ""
+    outcome = replace(outcome, issuer=issuer, grants=grants)
     if outcome.after != before:
         sequence = await save_device(
             tx,
             before,
             after=outcome.after,
             at=circumstances.at,
-            issuer=issuer,
+            issuer=outcome.issuer,
             reason=circumstances.reason,
             grants=grants,
         )
@@ -146,6 +151,7 @@ async def _save(
         kind=before.kind,
         notice=outcome.decision.notice,
         serial=outcome.serial,
+        issuer=outcome.issuer,
         sequence=sequence,
         device=outcome.after,
         is_on_record=outcome.after != before,
@@ -155,12 +161,13 @@ async def _save(
 def entries(before: Device, outcome: Outcome, circumstances: Circumstances) -> tuple[AuditEntry, ...]:
     """Return the audit entries of an outcome: what changed, and what alarms.
 
-    A refusal that changes nothing is not among them: a device could fill the disk with its own.
+    A refusal that changes nothing is not among them: a device could fill the disk with its own. The first one
+    holds all that the commit changed of the device, so that the trail can bring an older database up to date.
     """
     found: list[AuditEntry] = []
-    told = _told(outcome.decision.verdict, outcome.serial)
-    if told is not None and outcome.after != before:
-        action, serial, details = told
+    if outcome.after != before:
+        action, serial, details = _told(outcome) or ("device.changed", "", ())
+        details = (*details, *_became(before, outcome, circumstances))
         found.append(_entry(before, circumstances, action, serial, details))
     if outcome.decision.notice is not None:
         evidence = (("evidence", outcome.decision.notice.value),)
@@ -171,13 +178,29 @@ def entries(before: Device, outcome: Outcome, circumstances: Circumstances) -> t
 _Details = tuple[tuple[str, str], ...]
 
 
-def _told(verdict: events.Verdict, serial: str) -> tuple[str, str, _Details] | None:
-    match verdict:
+def _became(before: Device, outcome: Outcome, circumstances: Circumstances) -> _Details:
+    """Return all that changed, and why, if that was a revocation."""
+    origins = {
+        grant.code_id: trace.GrantOrigin(kind=grant.kind.value, source=grant.source)
+        for grant in outcome.grants
+    }
+    became = (trace.DETAIL, trace.changes(before, outcome.after, origins=origins))
+    ended = {one.serial for one in before.certificates if one.state is CertificateState.REVOKED}
+    revoked = {one.serial for one in outcome.after.certificates if one.state is CertificateState.REVOKED}
+    return (("reason", circumstances.reason.value), became) if revoked - ended else (became,)
+
+
+def _told(outcome: Outcome) -> tuple[str, str, _Details] | None:
+    match outcome.decision.verdict:
         case events.Issue(key_hash=key_hash, parent=parent):
-            details = (("key_hash", key_hash), ("parent", parent or ""))
-            return "certificate.intended", serial, details
+            details = (("key_hash", key_hash), ("parent", parent or ""), ("issuer", outcome.issuer))
+            return "certificate.intended", outcome.serial, details
         case events.Issued(serial=issued):
-            return "certificate.issued", issued, ()
+            return (
+                "certificate.issued",
+                issued,
+                () if outcome.signed is None else signed_details(outcome.signed),
+            )
         case events.Confirmed(serial=confirmed):
             return "certificate.confirmed", confirmed, ()
         case events.DoneAck(serial=kept):
@@ -202,4 +225,17 @@ def _entry(
         device_id=device.identity.device_id,
         serial=serial,
         details=tuple((name, value) for name, value in (*details, *where) if value),
+    )
+
+
+def signed_details(signed: SignedCertificate | None) -> tuple[tuple[str, str], ...]:
+    """Return what the trail tells of a signed certificate: all of its record but the certificate itself."""
+    if signed is None:
+        return ()
+    return (
+        ("fingerprint", signed.fingerprint),
+        ("issuer", signed.issuer),
+        ("not_before", times.text(signed.not_before)),
+        ("not_after", times.text(signed.not_after)),
+        ("profile", signed.profile),
     )
