@@ -237,11 +237,11 @@ def _heard(reply: replies.Reply) -> Event | replies.Issued:
             return Dead(key_hash=reply.key_hash, attempt_floor=reply.attempt_floor)
         case replies.Status():
             return Reported(serial=reply.serial, state=reply.state)
-        case replies.Problem() | replies.Pending() | replies.Time():
+        case replies.Problem() | replies.Pending() | replies.Time() | replies.Challenge():
             raise _error(reply)
 
 
-def _error(reply: replies.Problem | replies.Pending | replies.Time) -> AgentError:
+def _error(reply: replies.Problem | replies.Pending | replies.Time | replies.Challenge) -> AgentError:
     match reply:
         case replies.Problem():
             return RefusedError(
@@ -259,8 +259,8 @@ def _error(reply: replies.Problem | replies.Pending | replies.Time) -> AgentErro
                 retry_after_seconds=reply.retry_after_seconds,
                 hint="compare the code with the operator's",
             )
-        case replies.Time():
-            return ChannelError("the server answered with the time to a question that was none")
+        case replies.Time() | replies.Challenge():
+            return ChannelError(f"the server answered with {reply.kind} to another question")
 
 
 def _claim_context(record: StoredRecord, bootstrap: Bootstrap) -> ssl.SSLContext:

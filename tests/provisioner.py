@@ -77,8 +77,8 @@ class Provisioner:
         match request:
             case wire.StatusQuery():
                 return self._status(heard, request)
-            case wire.TimeQuery():
-                return replies.Problem.of(request.id, ProblemCode.UNSUPPORTED_TYPE, "no time here")
+            case wire.TimeQuery() | wire.Attest():
+                return replies.Problem.of(request.id, ProblemCode.UNSUPPORTED_TYPE, "not here")
             case wire.Enroll():
                 if request.proof.code is None or request.proof.code.reveal() != CODE:
                     return replies.Problem.of(request.id, ProblemCode.CODE_INVALID, "no such code")

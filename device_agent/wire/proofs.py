@@ -3,9 +3,8 @@
 Each text starts with a word of its own, so that a signature for one purpose never serves another.
 """
 
-from collections.abc import Sequence
-
 import hashlib
+from collections.abc import Sequence
 
 _RECOVER = b"fleet-recover-v1"
 _TIME = b"fleet-time-v1"
