@@ -13,6 +13,7 @@ from fleet.store.migrate import Migration, known_migrations
 _TABLE = re.compile(r"CREATE TABLE (\w+) \(")
 _VIEW = re.compile(r"CREATE VIEW (\w+) AS")
 _INDEX = re.compile(r"CREATE INDEX (\w+) ON (\w+) \((.+?)\)(?:\s+WHERE (.+))?$")
+_ALTER = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (.+)")
 _KEYWORDS = re.compile(r"PRIMARY KEY|FOREIGN KEY|REFERENCES")
 _COLUMN = re.compile(r"([a-z_]+) (TEXT|BIGINT|BLOB)(.*)")
 
@@ -65,14 +66,16 @@ class _Table:
 
 def reference(migrations: Iterable[Migration]) -> str:
     """Return the page, as Markdown."""
-    tables = [table for migration in migrations for table in _tables(migration.script)]
-    return (_HEAD + "\n".join(_section(table) for table in tables)).rstrip() + "\n"
+    tables: dict[str, _Table] = {}
+    for migration in migrations:
+        _read(migration.script, tables)
+    return (_HEAD + "\n".join(_section(table) for table in tables.values())).rstrip() + "\n"
 
 
-def _tables(script: str) -> Iterator[_Table]:
+def _read(script: str, found: dict[str, _Table]) -> None:
+    """Add what a script says to the tables of those before it."""
     table: _Table | None = None
     comment: list[str] = []
-    found: dict[str, _Table] = {}
     for line in _joined(script):
         text = line.strip().rstrip(",;")
         if text.startswith("--"):
@@ -86,10 +89,11 @@ def _tables(script: str) -> Iterator[_Table]:
         elif match := _INDEX.match(text):
             where = f" where {match[4]}" if match[4] else ""
             found[match[2]].keys.append(f"index `{match[1]}` on {match[3]}{where}")
+        elif match := _ALTER.match(text):
+            _take(found[match[1]], match[2], " ".join(comment))
         elif table is not None:
             _take(table, line, " ".join(comment))
         comment = []
-    yield from found.values()
 
 
 def _joined(script: str) -> Iterator[str]:

@@ -1,0 +1,31 @@
+"""What else is known of a device: names and values that a template, a webhook or an operator gave."""
+
+from collections.abc import Mapping
+
+from device_agent.wire.identity import Identity
+from fleet.ports import Transaction
+from fleet.store import columns
+
+
+async def put_attributes(
+    tx: Transaction, identity: Identity, attributes: Mapping[str, str], *, source: str
+) -> None:
+    """Set attributes of a registered device; those that it has under other names stay."""
+    await tx.execute_many(
+        "INSERT INTO device_attributes (domain, device_id, name, value, source) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (domain, device_id, name) DO UPDATE SET value = excluded.value,"
+        " source = excluded.source",
+        [
+            (identity.domain, identity.device_id, name, value, source)
+            for name, value in sorted(attributes.items())
+        ],
+    )
+
+
+async def attributes_of(tx: Transaction, identity: Identity) -> dict[str, str]:
+    """Return the attributes of a device, by name."""
+    rows = await tx.fetch_all(
+        "SELECT name, value FROM device_attributes WHERE domain = ? AND device_id = ? ORDER BY name",
+        (identity.domain, identity.device_id),
+    )
+    return {columns.text(name): columns.text(value) for name, value in rows}
