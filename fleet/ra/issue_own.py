@@ -1,6 +1,7 @@
-"""Certificates for ourselves: servers, services, operators, stations, claim batches. The key is made here.
+"""Certificates for ourselves: servers, services, operators, stations, signers, claim batches.
 
-Intent first, then the signature, then the result, as for a device. Who may have one is decided by the caller.
+Intent first, then the signature, then the result, as for a device. Who may have one is decided by the caller;
+the key is made here, or by whoever sent the public half of it.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from fleet.ca.hierarchy import Authority
-from fleet.ca.issuer import IssuedCertificate
+from fleet.ca.issuer import IssuedCertificate, Issuer
 from fleet.ca.signers import ClassicPrivateKey, make_key, plain_pem
-from fleet.core.goodkey import key_hash
-from fleet.core.profile import DEFAULT_PROFILES, Applicant, own_applicant, server_applicant
+from fleet.core.goodkey import CertifiedKey, key_hash
+from fleet.core.profile import DEFAULT_PROFILES, Applicant, Profile, own_applicant, server_applicant
 from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import KeyPairFiles
@@ -43,6 +44,8 @@ class OwnRequest:
     hosts: tuple[str, ...] = ()
     lifetime: timedelta | None = None
     """At most the profile's, which it is by default."""
+    parent: str | None = None
+    """The serial of the certificate that it is to take the place of."""
     revoked_at_birth: bool = False
     """A canary: never admitted, and on the CRL from its first moment."""
 
@@ -52,13 +55,12 @@ class OwnRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnCertificate:
-    """What was issued, with the key that was made for it."""
+class CertifiedOwn:
+    """What was issued for a key of somebody's own."""
 
     issued: IssuedCertificate
     chain_pem: str
     """The issuing CA's certificate."""
-    key: ClassicPrivateKey
     sequence: int | None
     """The allowlist's new sequence number, where it changed: brokers must reach it."""
 
@@ -70,6 +72,13 @@ class OwnCertificate:
     def certificate_pem(self) -> str:
         """The certificate, then its chain, as TLS sends them."""
         return self.issued.pem + self.chain_pem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCertificate(CertifiedOwn):
+    """What was issued, with the key that was made for it."""
+
+    key: ClassicPrivateKey
 
     @property
     def key_pem(self) -> bytes:
@@ -89,6 +98,17 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Who signs what, for whom."""
+
+    request: OwnRequest
+    issuer: Issuer
+    profile: Profile
+    applicant: Applicant
+    public_key: CertifiedKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
     request: OwnRequest
     signed: SignedCertificate
@@ -102,25 +122,62 @@ async def issue_own(surroundings: Surroundings, request: OwnRequest, *, now: dat
         NotFoundError: there is no issuing CA for that purpose.
         FleetError: the lint, the signer or the store failed; an intent without a result stays behind.
     """
-    authority = surroundings.authority
-    issuer = authority.issuer(request.purpose, request.domain if request.purpose is Purpose.DEVICE else "")
     key = make_key()
-    profile = DEFAULT_PROFILES[request.purpose]
-    template = profile.template(
-        _applicant(request, authority.fleet),
-        key.public_key(),
+    found = await certify_own(surroundings, request, key.public_key(), now=now)
+    return with_key(found, key)
+
+
+async def certify_own(
+    surroundings: Surroundings, request: OwnRequest, public_key: CertifiedKey, *, now: datetime
+) -> CertifiedOwn:
+    """Issue a certificate for a key that stays where it is; raises as `issue_own`."""
+    authority = surroundings.authority
+    order = Order(
+        request=request,
+        issuer=authority.issuer(request.purpose, request.domain if request.purpose is Purpose.DEVICE else ""),
+        profile=DEFAULT_PROFILES[request.purpose],
+        applicant=_applicant(request, authority.fleet),
+        public_key=public_key,
+    )
+    return await carry_out(surroundings, order, now=now)
+
+
+async def carry_out(surroundings: Surroundings, order: Order, *, now: datetime) -> CertifiedOwn:
+    """Record the intent, sign, and record the result; raises as `issue_own`."""
+    request, issuer = order.request, order.issuer
+    template = order.profile.template(
+        order.applicant,
+        order.public_key,
         now=now,
         issuer=issuer.facts(surroundings.status_url),
         lifetime=request.lifetime,
     )
-    serial = new_serial(now=now, randomness=surroundings.randomness(SERIAL_RANDOMNESS))
-    intent = CertificateRecord(
-        life=Certificate(
-            serial=serial,
-            key_hash=key_hash(key.public_key()),
-            state=CertificateState.VOID,
-            anchor=issuer.anchor,
+    intent = _intent_of(surroundings, order, now=now)
+    await surroundings.store.write(_record_intent, _Intent(record=intent, actor=request.actor))
+    issued = issuer.issue(template, serial=intent.serial)
+    result = _Result(request=request, signed=signed_record(issued, profile=order.profile.name), at=now)
+    sequence = await surroundings.store.write(_record_result, result)
+    return CertifiedOwn(issued=issued, chain_pem=issuer.chain_pem, sequence=sequence)
+
+
+def with_key(found: CertifiedOwn, key: ClassicPrivateKey) -> OwnCertificate:
+    """Return what was issued together with its key."""
+    return OwnCertificate(issued=found.issued, chain_pem=found.chain_pem, sequence=found.sequence, key=key)
+
+
+def _intent_of(surroundings: Surroundings, order: Order, *, now: datetime) -> CertificateRecord:
+    request, issuer = order.request, order.issuer
+    life = Certificate(
+        serial=new_serial(
+            now=now, randomness=surroundings.randomness(SERIAL_RANDOMNESS), above=request.parent
         ),
+        key_hash=key_hash(order.public_key),
+        state=CertificateState.VOID,
+        anchor=issuer.anchor,
+        parent=request.parent,
+    )
+    return CertificateRecord(
+        life=life,
         purpose=request.purpose,
         name=request.name,
         domain=request.domain,
@@ -129,11 +186,6 @@ async def issue_own(surroundings: Surroundings, request: OwnRequest, *, now: dat
         created_at=now,
         changed_at=now,
     )
-    await surroundings.store.write(_record_intent, _Intent(record=intent, actor=request.actor))
-    issued = issuer.issue(template, serial=serial)
-    result = _Result(request=request, signed=signed_record(issued, profile=profile.name), at=now)
-    sequence = await surroundings.store.write(_record_result, result)
-    return OwnCertificate(issued=issued, chain_pem=issuer.chain_pem, key=key, sequence=sequence)
 
 
 def write_pair(files: KeyPairFiles, own: OwnCertificate) -> None:

@@ -1,0 +1,66 @@
+"""TLS that is replaced while connections stay: a server's door, and a client that expects one name.
+
+It judges nothing; whoever makes the contexts decides what they trust.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable
+
+
+class Door:
+    """A server's TLS. Each new connection gets the newest context; those that stand keep theirs."""
+
+    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+        """Take what makes a context from the files as they are then; raises what that raises."""
+        self._make = make
+        self._newest = make()
+        # Of the outer one counts how far a client certificate is asked for (SSL_set_SSL_CTX(3)): the same.
+        self.context = make()
+        # Called for every hello, also for one that names no server.
+        self.context.sni_callback = self._take_newest
+
+    def reload(self) -> None:
+        """Make the context anew; where that fails, the earlier one stays."""
+        self._newest = self._make()
+
+    async def reload_tls(self) -> None:
+        """Do as `reload`, for those who wait for it."""
+        self.reload()
+
+    def _take_newest(
+        self, tls: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _outer: ssl.SSLContext
+    ) -> None:
+        tls.context = self._newest
+
+
+class NamedContext(ssl.SSLContext):
+    """A client's context that checks the server's certificate against one name, whatever address it calls."""
+
+    expected = ""
+
+    def wrap_socket(  # noqa: PLR0917 - the signature is that of ssl.SSLContext
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLSocket:
+        return super().wrap_socket(
+            sock,
+            server_side,
+            do_handshake_on_connect,
+            suppress_ragged_eofs,
+            server_hostname=self.expected,
+            session=session,
+        )
+
+
+def client_of(host: str) -> NamedContext:
+    """Return a client's context for a server that must prove this name, without trust or certificate yet."""
+    context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.expected = host
+    return context
