@@ -101,6 +101,10 @@ class Home:
         """An issuing CA below that root, `<purpose>-<number>`."""
         return AuthorityFiles(folder=self.ca / realm / name)
 
+    def authority_files(self, folder: str) -> AuthorityFiles:
+        """A root or issuing CA by its folder below `ca/`, as its record names it."""
+        return AuthorityFiles(folder=self.ca / folder)
+
     @property
     def root_passphrase(self) -> Path:
         """There only while nobody has moved it off the machine."""

@@ -40,6 +40,7 @@ from fleet.ra.allowlist import BrokerLink
 from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Context, Endpoints, Listener
 from fleet.ra.crls import CrlBook
+from fleet.ra.in_force import InForce
 from fleet.ra.judging import Circumstances, settle
 from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
@@ -281,9 +282,8 @@ async def at_desk(fleet_home: FleetHome, folder: Path, *, toml: str | None = Non
     async with open_store(database) as store:
         context = Context(
             fleet=settings.fleet,
-            config=settings,
+            in_force=InForce(fleet_home.authority, settings),
             store=store,
-            authority=fleet_home.authority,
             clock=clock,
             randomness=os.urandom,
             home=home,

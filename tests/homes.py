@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fleet.ca.hierarchy import Authority, load_authority
+from fleet.ca.hierarchy import Authority
+from fleet.ca.loading import load_authority, records_of_files
 from fleet.ca.signers import issuing_passphrase
 from fleet.home import Home
 from fleet.ra.initialise import Plan, initialise
@@ -48,4 +49,5 @@ def make_home(
 def authority_of(home: Home, fleet: str = PLAN.fleet) -> Authority:
     """Return the authorities of a home."""
     passphrase = issuing_passphrase(home.issuing_passphrase, environment={})
-    return load_authority(home, fleet=fleet, passphrase=passphrase)
+    records = records_of_files(home, at=utc_now())
+    return load_authority(home, fleet=fleet, passphrase=passphrase, records=records)

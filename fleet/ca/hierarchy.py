@@ -1,23 +1,18 @@
-"""The authorities of one fleet as they stand in its home: roots, issuing CAs, and who speaks for them.
+"""The authorities of one fleet: roots, issuing CAs, and who speaks for them, each with where it stands.
 
-Reads certificates at once and private keys at their first use. A root's key is never opened here.
+A value: what changes, changes by another one in its place. A root's key is never opened here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography import x509
 
-from device_agent.wire.secret import Secret
 from fleet.ca.issuer import Issuer, fingerprint_of, issuer_id_of, pem_bundle
 from fleet.ca.ocsp import Question, Responder
-from fleet.ca.signers import FileSigner, rehearsal_key
-from fleet.core.goodkey import CertifiedKey, certified_key
-from fleet.core.unreadable import UNREADABLE
-from fleet.errors import BadInputError, NotFoundError, RefusedError
-from fleet.files import telling
-from fleet.home import AuthorityFiles, Home, KeyPairFiles
+from fleet.ca.signers import Signer
+from fleet.core.authority import ADMITTED, ISSUES, LISTED, AuthorityRecord, AuthorityState
+from fleet.errors import NotFoundError
 from fleet.model import Purpose
 
 FLEET_REALM = "fleet"
@@ -28,17 +23,23 @@ _OWN_REALMS = frozenset({FLEET_REALM, BOOTSTRAP_REALM})
 RESERVED_DOMAINS = frozenset({*_OWN_REALMS, *(purpose.value for purpose in Purpose)})
 """No domain has these names: realms of our own, and `<label>.<purpose>.<fleet>` is no device's dNSName."""
 
-_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, RefusedError)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """A trust anchor. Its key stays in its file; its CRL was made when the key was last at hand."""
+    """A trust anchor. Its key stays where it is; its CRL was made when the key was last at hand."""
 
-    realm: str
+    record: AuthorityRecord
     certificate: x509.Certificate
-    crl: bytes
-    """DER."""
+    crl: bytes | None
+    """DER; None where somebody else's root has given none yet."""
+
+    @property
+    def realm(self) -> str:
+        return self.record.realm
+
+    @property
+    def state(self) -> AuthorityState:
+        return self.record.state
 
     @property
     def anchor(self) -> str:
@@ -60,7 +61,7 @@ class TimeSigner:
 
     certificate_pem: str
     """Its certificate, then the issuing CA's."""
-    signer: FileSigner
+    signer: Signer
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature (ECDSA with SHA-256, DER). Raises `FleetError`."""
@@ -69,28 +70,50 @@ class TimeSigner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """All roots and issuing CAs of a fleet."""
+    """All roots and issuing CAs of a fleet, retired ones too; what waits for its certificate is not there."""
 
     fleet: str
+    records: tuple[AuthorityRecord, ...]
     roots: tuple[Root, ...]
     issuers: tuple[Issuer, ...]
-    """Issuing CAs; of several for one purpose and domain, the last is the active one."""
     responders: tuple[Responder, ...]
     time_signers: tuple[tuple[str, TimeSigner], ...]
 
     def issuer(self, purpose: Purpose, domain: str = "") -> Issuer:
-        """Return the active issuing CA; only device CAs are of a domain.
+        """Return the active issuing CA, of several the first; only device CAs are of a domain.
 
         Raises:
             NotFoundError: there is none.
         """
-        found = [one for one in self.issuers if (one.purpose, one.domain) == (purpose, domain)]
-        if not found:
-            where = f" in domain {domain}" if domain else ""
-            raise NotFoundError(
-                f"there is no issuing CA for {purpose} certificates{where}", hint="fleet ca list"
-            )
-        return found[-1]
+        if found := self.active(purpose, domain):
+            return found[0]
+        where = f" in domain {domain}" if domain else ""
+        raise NotFoundError(
+            f"no issuing CA for {purpose} certificates{where} is active", hint="fleet ca list"
+        )
+
+    def active(self, purpose: Purpose, domain: str = "") -> tuple[Issuer, ...]:
+        """Return the issuing CAs that sign for a purpose now, in their order."""
+        return tuple(
+            one
+            for one in self.issuers
+            if one.state in ISSUES and (one.purpose, one.domain) == (purpose, domain)
+        )
+
+    @property
+    def admitted(self) -> tuple[Issuer, ...]:
+        """The issuing CAs whose leaves are let in."""
+        return tuple(one for one in self.issuers if one.state in ADMITTED)
+
+    @property
+    def listed(self) -> tuple[Issuer, ...]:
+        """The issuing CAs that have a revocation list."""
+        return tuple(one for one in self.issuers if one.state in LISTED)
+
+    @property
+    def anchors(self) -> tuple[Root, ...]:
+        """The roots that are trusted."""
+        return tuple(root for root in self.roots if root.state in ADMITTED)
 
     def issuer_by_id(self, issuer_id: str) -> Issuer:
         """Return an issuing CA by its hex subject key identifier.
@@ -104,28 +127,29 @@ class Authority:
         raise NotFoundError("there is no such issuing CA", hint="fleet ca list")
 
     def root(self, realm: str) -> Root:
-        """Return the root of a domain, of `bootstrap` or of `fleet`.
+        """Return the active root of a domain, of `bootstrap` or of `fleet`; of several the first.
 
         Raises:
             NotFoundError: there is none.
         """
         for root in self.roots:
-            if root.realm == realm:
+            if root.realm == realm and root.state in ISSUES:
                 return root
         raise NotFoundError(f"there is no domain {realm}", hint="fleet domain list")
 
     @property
     def domains(self) -> tuple[str, ...]:
-        return tuple(root.realm for root in self.roots if root.realm not in _OWN_REALMS)
+        return tuple(dict.fromkeys(root.realm for root in self.anchors if root.realm not in _OWN_REALMS))
 
-    def trust_pem(self, domain: str) -> str:
-        """Return the domain's trust anchors. Raises `NotFoundError`."""
-        return self.root(domain).pem
+    def trust_pem(self, realm: str) -> str:
+        """Return the trust anchors of a domain, or of a realm of our own. Raises `NotFoundError`."""
+        self.root(realm)
+        return pem_bundle([root.certificate for root in self.anchors if root.realm == realm])
 
     @property
     def server_trust_pem(self) -> str:
         """What servers, operators, stations and services are trusted by."""
-        return self.root(FLEET_REALM).pem
+        return self.trust_pem(FLEET_REALM)
 
     def link(self, domain: str, held: Sequence[str]) -> str | None:
         """Return a certificate of the domain's anchor signed by one of those `held`, if one is needed.
@@ -155,125 +179,15 @@ class Authority:
         raise NotFoundError(f"domain {domain} has no time key", hint="fleet domain list")
 
     def unlock(self) -> None:
-        """Open every issuing key, so that a wrong passphrase shows before the first request.
+        """Open every key that is at work, so that a wrong passphrase shows before the first request.
 
         Raises:
             NotFoundError, BadInputError: a key cannot be opened.
         """
-        signers = [issuer.signer for issuer in self.issuers]
-        signers += [responder.signer for responder in self.responders]
+        needed = self.admitted
+        certificates = {issuer.certificate for issuer in needed}
+        signers = [issuer.signer for issuer in needed]
+        signers += [one.signer for one in self.responders if one.issuer in certificates]
         signers += [time.signer for _, time in self.time_signers]
         for signer in signers:
-            if isinstance(signer, FileSigner):
-                signer.private_key()
-
-
-def load_authority(home: Home, *, fleet: str, passphrase: Secret) -> Authority:
-    """Read the authorities of a home; `passphrase` opens the issuing keys when they are needed.
-
-    Raises:
-        NotFoundError, BadInputError: a certificate is missing or damaged.
-    """
-    roots: list[Root] = []
-    issuers: list[Issuer] = []
-    responders: list[Responder] = []
-    time_signers: list[tuple[str, TimeSigner]] = []
-    for realm in _folders(home.ca):
-        root = _load_root(home.authority(realm.name), realm.name)
-        roots.append(root)
-        for folder in _folders(realm):
-            files = AuthorityFiles(folder=folder)
-            issuer = _load_issuer(files, root, fleet, passphrase)
-            issuers.append(issuer)
-            responders.append(_load_responder(files, issuer, passphrase))
-            if files.time.certificate.exists():
-                time_signers.append((issuer.domain, _load_time_signer(files, issuer, passphrase)))
-    return Authority(
-        fleet=fleet,
-        roots=tuple(roots),
-        issuers=tuple(issuers),
-        responders=tuple(responders),
-        time_signers=tuple(time_signers),
-    )
-
-
-def load_certificate(path: Path) -> x509.Certificate:
-    """Read the first certificate of a PEM file.
-
-    Raises:
-        BadInputError: it cannot be read.
-    """
-    with telling(path):
-        content = path.read_bytes()
-    try:
-        return x509.load_pem_x509_certificate(content)
-    except UNREADABLE as error:
-        raise BadInputError(f"{path} holds no certificate", hint="restore it from the backup") from error
-
-
-def _folders(path: Path) -> Iterator[Path]:
-    with telling(path):
-        folders = [one for one in path.iterdir() if one.is_dir()]
-    yield from sorted(folders, key=_in_order)
-
-
-def _in_order(folder: Path) -> tuple[str, int]:
-    purpose, _, number = folder.name.rpartition("-")
-    return (purpose, int(number)) if number.isdecimal() else (folder.name, 0)
-
-
-def _load_root(files: AuthorityFiles, realm: str) -> Root:
-    with telling(files.crl):
-        crl = files.crl.read_bytes()
-    return Root(realm=realm, certificate=load_certificate(files.ca.certificate), crl=crl)
-
-
-def _load_issuer(files: AuthorityFiles, root: Root, fleet: str, passphrase: Secret) -> Issuer:
-    certificate = load_certificate(files.ca.certificate)
-    purpose = _purpose(files.folder)
-    signer = _signer(files.ca, certificate, passphrase)
-    return Issuer(
-        certificate=certificate,
-        signer=signer,
-        purpose=purpose,
-        fleet=fleet,
-        domain=root.realm if purpose is Purpose.DEVICE else "",
-        anchor=root.anchor,
-        rehearsal=rehearsal_key(signer.public_key),
-    )
-
-
-def _load_responder(files: AuthorityFiles, issuer: Issuer, passphrase: Secret) -> Responder:
-    certificate = load_certificate(files.ocsp.certificate)
-    signer = _signer(files.ocsp, certificate, passphrase)
-    return Responder(issuer=issuer.certificate, certificate=certificate, signer=signer)
-
-
-def _load_time_signer(files: AuthorityFiles, issuer: Issuer, passphrase: Secret) -> TimeSigner:
-    certificate = load_certificate(files.time.certificate)
-    return TimeSigner(
-        certificate_pem=pem_bundle([certificate, issuer.certificate]),
-        signer=_signer(files.time, certificate, passphrase),
-    )
-
-
-def _signer(files: KeyPairFiles, certificate: x509.Certificate, passphrase: Secret) -> FileSigner:
-    return FileSigner(
-        files.key, passphrase=passphrase, public_key=_public_key(certificate, files.certificate)
-    )
-
-
-def _public_key(certificate: x509.Certificate, path: Path) -> CertifiedKey:
-    try:
-        return certified_key(certificate.public_key())
-    except _UNREADABLE as error:
-        raise BadInputError(f"{path} has a key that is not used here", hint="restore it") from error
-
-
-def _purpose(folder: Path) -> Purpose:
-    try:
-        return Purpose(folder.name.rpartition("-")[0])
-    except ValueError as error:
-        raise BadInputError(
-            f"{folder} is not named after a purpose and a number", hint="such as device-1"
-        ) from error
+            signer.unlock()

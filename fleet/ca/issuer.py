@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fleet.ca import der, lint
 from fleet.ca.building import builder_of, key_identifier
 from fleet.ca.signers import PrivateKey, Signer, hash_of, rehearsal_key, sign_instead
+from fleet.core.authority import AuthorityState
 from fleet.core.goodkey import CertifiedKey, certified_key, key_hash
 from fleet.core.profile import IssuerFacts, Template
 from fleet.errors import FleetError
@@ -52,6 +53,9 @@ class Issuer:
     domain: str = ""
     anchor: str
     """Hex SHA-256 of the root's DER."""
+    chain: tuple[x509.Certificate, ...] = ()
+    """The CAs between it and the root, the nearest first: those of a company above ours."""
+    state: AuthorityState = AuthorityState.ACTIVE
     rehearsal: PrivateKey
     """Signs what the lint looks at; worth nothing, and never leaves this process."""
 
@@ -72,7 +76,7 @@ class Issuer:
     @property
     def chain_pem(self) -> str:
         """From the leaf's issuer up, without the root."""
-        return pem_of(self.certificate.public_bytes(Encoding.DER))
+        return pem_bundle([self.certificate, *self.chain])
 
     def facts(self, status_url: str) -> IssuerFacts:
         """Return what a template must know; `status_url` is plain http, host and port."""

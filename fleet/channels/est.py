@@ -112,7 +112,7 @@ async def _guarded(operation: _Operation, call: _Call) -> HttpAnswer:
 async def _cacerts(call: _Call) -> HttpAnswer:
     """The domain's CAs, and the root by which devices trust the fleet's servers (RFC 7030 4.1.3)."""
     authority = call.context.authority
-    issuers = [one for one in authority.issuers if (one.purpose, one.domain) == (Purpose.DEVICE, call.domain)]
+    issuers = [one for one in authority.admitted if (one.purpose, one.domain) == (Purpose.DEVICE, call.domain)]
     # RFC 7030 4.1.1: clients trust EST servers by this answer from now on, and ours stand below that root.
     roots = (authority.trust_pem(call.domain) + authority.server_trust_pem).encode()
     found = [one.certificate for one in issuers] + x509.load_pem_x509_certificates(roots)

@@ -15,6 +15,7 @@ from fleet.model import ClientKind
 from fleet.ports import Clock, Store
 from fleet.ra.allowlist import BrokerLink
 from fleet.ra.crls import CrlBook
+from fleet.ra.in_force import InForce
 from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
 from fleet.ra.presence import Presence
@@ -78,9 +79,8 @@ class Context:
     """All that a use case may touch."""
 
     fleet: str
-    config: Config
+    in_force: InForce
     store: Store
-    authority: Authority
     clock: Clock
     randomness: Callable[[int], bytes]
     home: Home
@@ -96,3 +96,13 @@ class Context:
     turns: Turns
     by_address: RateLimiter
     by_device: RateLimiter
+
+    @property
+    def authority(self) -> Authority:
+        """The authorities as they stand now."""
+        return self.in_force.authority
+
+    @property
+    def config(self) -> Config:
+        """What `fleet.toml` says now."""
+        return self.in_force.config

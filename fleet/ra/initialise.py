@@ -17,8 +17,9 @@ from device_agent.wire.secret import Secret
 from fleet import config
 from fleet.ca.auditkey import load_audit_signer, make_audit_key
 from fleet.ca.founding import Founded, Founder
-from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_DOMAINS, load_authority
-from fleet.ca.issuer import Issuer, pem_bundle
+from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_DOMAINS
+from fleet.ca.issuer import Issuer
+from fleet.ca.loading import load_authority, records_of_files
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import Home, OperatorFiles
@@ -26,6 +27,8 @@ from fleet.model import Purpose
 from fleet.new_home import new_home
 from fleet.ra.beginning import Beginning, FoundedRoot, Founding
 from fleet.ra.issue_own import Surroundings
+from fleet.ra.trust_files import write_trust
+from fleet.store.authorities import insert_authorities
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import create_store
 
@@ -86,7 +89,6 @@ async def initialise(
     with new_home(root) as home:
         _write_passphrases(home, founder, keep_root=plan.root_passphrase is None)
         founding = _found(home, founder, plan.domains)
-        _write_trust(home, founding, plan.domains)
         make_folder(home.audit)
         make_audit_key(home.audit_key, public_file=home.audit_public_key)
         certificates = await _fill_store(home, plan, founder, founding)
@@ -182,32 +184,15 @@ def _realms(domains: tuple[str, ...]) -> Iterator[tuple[str, tuple[Purpose, ...]
         yield domain, (Purpose.DEVICE,)
 
 
-def _write_trust(home: Home, founding: Founding, domains: tuple[str, ...]) -> None:
-    roots = {root.realm: root.issuer.certificate for root in founding.roots}
-    devices = {one.domain: one.certificate for one in founding.issuers if one.purpose is Purpose.DEVICE}
-    others = {one.purpose: one.certificate for one in founding.issuers if not one.domain}
-    bundles = {
-        home.server_trust: [roots[FLEET_REALM]],
-        home.broker_operational_roots: [roots[FLEET_REALM], *(roots[domain] for domain in domains)],
-        home.broker_operational_issuers: [others[Purpose.SERVICE], *devices.values()],
-        home.broker_bootstrap_roots: [roots[BOOTSTRAP_REALM]],
-        home.broker_bootstrap_issuers: [others[Purpose.CLAIM]],
-    }
-    for domain in domains:
-        bundles[home.trust_root(domain)] = [roots[domain]]
-        bundles[home.trust_chain(domain)] = [devices[domain]]
-    for path, certificates in bundles.items():
-        make_folder(path.parent)
-        write_file(path, pem_bundle(certificates).encode(), mode=PUBLIC_MODE)
-
-
 # --- records --------------------------------------------------------------------------------------
 
 
 async def _fill_store(home: Home, plan: Plan, founder: Founder, founding: Founding) -> int:
-    authority = load_authority(home, fleet=plan.fleet, passphrase=founder.issuing_passphrase)
+    records = records_of_files(home, at=founder.now)
+    authority = load_authority(home, fleet=plan.fleet, passphrase=founder.issuing_passphrase, records=records)
     # What was just written is read back and opened, so that a home that cannot start is never made.
     authority.unlock()
+    write_trust(home, authority)
     seal = AuditSeal(
         log=plan.fleet,
         sign=load_audit_signer(home.audit_key),
@@ -215,6 +200,7 @@ async def _fill_store(home: Home, plan: Plan, founder: Founder, founding: Foundi
         head_file=home.audit_head,
     )
     async with create_store(home.database, seal=seal) as store:
+        await store.write(insert_authorities, records)
         beginning = Beginning(
             home=home,
             surroundings=Surroundings(

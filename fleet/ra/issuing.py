@@ -178,6 +178,7 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
         return refused(ProblemCode.UNAVAILABLE, "the issuing CA was stopped while it signed; ask again")
     decision = lifecycle.signed(before, result.asked.event, serial=result.serial)
     issued = isinstance(decision.verdict, events.Issued)
+    signed = result.signed if issued else None
     sequence = None
     if decision.device != before or issued:
         sequence = await save_device(
@@ -185,14 +186,9 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
             before,
             after=decision.device,
             at=result.asked.circumstances.at,
-            signed=result.signed if issued else None,
+            signed=signed,
         )
-    outcome = Outcome(
-        after=decision.device,
-        decision=decision,
-        serial=result.serial,
-        signed=result.signed if issued else None,
-    )
+    outcome = Outcome(after=decision.device, decision=decision, serial=result.serial, signed=signed)
     await audit.append_many(tx, entries(before, outcome, result.asked.circumstances))
     return Judged(
         verdict=decision.verdict,

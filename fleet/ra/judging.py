@@ -118,7 +118,6 @@ class Outcome:
     decision: events.Decision
     serial: str = ""
     issuer: str = ""
-    issuer: str = ""
     """Of a new intent."""
     signed: SignedCertificate | None = None
     """What signing has made of an intent."""
@@ -133,7 +132,7 @@ async def _save(
     grants: Sequence[Grant],
 ) -> Judged:
     sequence = None
-    outcome = replace(outcome, issuer=issuer, grants=grants)
+    outcome = replace(outcome, grants=grants)
     if outcome.after != before:
         sequence = await save_device(
             tx,
@@ -196,11 +195,7 @@ def _told(outcome: Outcome) -> tuple[str, str, _Details] | None:
             details = (("key_hash", key_hash), ("parent", parent or ""), ("issuer", outcome.issuer))
             return "certificate.intended", outcome.serial, details
         case events.Issued(serial=issued):
-            return (
-                "certificate.issued",
-                issued,
-                () if outcome.signed is None else signed_details(outcome.signed),
-            )
+            return "certificate.issued", issued, signed_details(outcome.signed)
         case events.Confirmed(serial=confirmed):
             return "certificate.confirmed", confirmed, ()
         case events.DoneAck(serial=kept):

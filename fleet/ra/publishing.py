@@ -69,7 +69,7 @@ async def make_public(press: Press, book: CrlBook, *, now: datetime) -> tuple[Pu
     """Make the public list of every issuing CA, keep it in the store, and put it in force."""
     made = []
     book.begin(Missing.PUBLIC)
-    for issuer in press.authority.issuers:
+    for issuer in press.authority.listed:
         crl = await _make(press, issuer, CrlQuery(issuer=issuer.issuer_id, now=now))
         stored = StoredCrl(
             issuer=crl.issuer,
@@ -91,7 +91,7 @@ async def make_for_brokers(press: Press, *, now: datetime) -> Sequence[bytes]:
     inside TLS would not (PROTOCOL.md 7).
     """
     made = []
-    for issuer in press.authority.issuers:
+    for issuer in press.authority.admitted:
         if issuer.purpose not in _AT_BROKERS:
             continue
         query = CrlQuery(issuer=issuer.issuer_id, now=now, for_cause_only=True)

@@ -40,7 +40,7 @@ async def recognise(context: Context, shown: ShownCertificate) -> OperatorRecord
 
 
 def _operators_issuers(authority: Authority) -> set[str]:
-    return {issuer.issuer_id for issuer in authority.issuers if issuer.purpose is Purpose.OPERATOR}
+    return {issuer.issuer_id for issuer in authority.admitted if issuer.purpose is Purpose.OPERATOR}
 
 
 async def _find(tx: Transaction, shown: ShownCertificate) -> _Found | None:

@@ -31,9 +31,8 @@ def context_of(
     broker, policy = surroundings.broker, parts.config.policy
     return Context(
         fleet=parts.config.fleet,
-        config=parts.config,
+        in_force=parts.in_force,
         store=parts.store,
-        authority=parts.authority,
         clock=parts.clock,
         randomness=secrets.token_bytes,
         home=parts.home,

@@ -5,13 +5,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from fleet.ca.auditkey import load_audit_signer
-from fleet.ca.hierarchy import Authority, load_authority
+from fleet.ca.hierarchy import Authority
+from fleet.ca.loading import load_authority
 from fleet.ca.signers import issuing_passphrase
 from fleet.config import Config
 from fleet.home import Home
-from fleet.model import Purpose
 from fleet.ports import Clock, Store
+from fleet.ra.authority_records import known_authorities
+from fleet.ra.in_force import InForce
 from fleet.ra.publishing import Press
+from fleet.ra.trust_files import write_trust
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
 
@@ -21,10 +24,17 @@ class Parts:
     """What every kind of service stands on."""
 
     home: Home
-    config: Config
+    in_force: InForce
     store: Store
-    authority: Authority
     clock: Clock
+
+    @property
+    def config(self) -> Config:
+        return self.in_force.config
+
+    @property
+    def authority(self) -> Authority:
+        return self.in_force.authority
 
     @property
     def press(self) -> Press:
@@ -33,11 +43,13 @@ class Parts:
 
 async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock: Clock) -> Parts:
     passphrase = issuing_passphrase(home.issuing_passphrase, environment=os.environ)
-    authority = load_authority(home, fleet=settings.fleet, passphrase=passphrase)
-    for domain in settings.domains:
-        authority.issuer(Purpose.DEVICE, domain.name)
-    authority.unlock()  # a wrong passphrase shows now, not with the first device
     sign = load_audit_signer(home.audit_key)
     seal = AuditSeal(log=settings.fleet, sign=sign, clock=clock, head_file=home.audit_head)
     store = await stack.enter_async_context(open_store(home.database, seal=seal))
-    return Parts(home=home, config=settings, store=store, authority=authority, clock=clock)
+    records = await known_authorities(store, home, now=clock())
+    authority = load_authority(home, fleet=settings.fleet, passphrase=passphrase, records=records)
+    for domain in settings.domains:
+        authority.root(domain.name)
+    authority.unlock()  # a wrong passphrase shows now, not with the first device
+    write_trust(home, authority)
+    return Parts(home=home, in_force=InForce(authority, settings), store=store, clock=clock)

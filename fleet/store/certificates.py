@@ -10,7 +10,7 @@ from datetime import datetime
 from device_agent.wire.identity import Identity
 from fleet.model import Certificate, CertificateState, Purpose, RevocationReason
 from fleet.ports import Row, Transaction, Value
-from fleet.store import allowlist, columns, revocations, times
+from fleet.store import allowlist, authorities, columns, revocations, times
 
 _COLUMNS = (
     "serial, purpose, name, domain, device_id, batch, key_hash, state, attempt, parent, code_id, anchor,"
@@ -134,6 +134,7 @@ async def store_signed(tx: Transaction, signed: SignedCertificate) -> None:
             signed.serial,
         ),
     )
+    await authorities.count_leaf(tx, signed.issuer, not_after=signed.not_after)
 
 
 async def load_certificate(tx: Transaction, serial: str) -> CertificateRecord | None:

@@ -1,6 +1,7 @@
 """The authorities of a home: who signs what, and what is told when a file is not there or not right."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,27 @@ from cryptography import x509
 
 from device_agent.wire.secret import Secret
 from fleet.ca.crl import read_crl
-from fleet.ca.hierarchy import load_authority
+from fleet.ca.hierarchy import Authority
+from fleet.ca.loading import load_authority, records_of_files
+from fleet.ca.signers import issuing_passphrase
+from fleet.core.authority import AuthorityState
 from fleet.errors import BadInputError, FleetError, NotFoundError
 from fleet.home import Home
 from fleet.model import Purpose
-from tests.homes import FleetHome, authority_of
+from tests.homes import FleetHome, authority_of, utc_now
 
 FLEET_PURPOSES = (Purpose.SERVER, Purpose.SERVICE, Purpose.OPERATOR, Purpose.STATION)
+
+
+def with_state(fleet_home: FleetHome, folder: str, state: AuthorityState) -> Authority:
+    """Return the authorities of a home, with one of them in another state."""
+    home = fleet_home.home
+    passphrase = issuing_passphrase(home.issuing_passphrase, environment={})
+    records = tuple(
+        replace(record, state=state) if record.folder == folder else record
+        for record in fleet_home.authority.records
+    )
+    return load_authority(home, fleet="acme", passphrase=passphrase, records=records)
 
 
 @pytest.fixture
@@ -49,6 +64,7 @@ def test_each_issuing_ca_is_signed_by_its_root_and_can_make_no_other_ca(fleet_ho
 
 def test_each_root_has_a_list_that_revokes_nothing(fleet_home: FleetHome) -> None:
     for root in fleet_home.authority.roots:
+        assert root.crl is not None
         assert read_crl(root.crl, root.certificate).serials == frozenset()
 
 
@@ -101,17 +117,59 @@ def test_all_keys_open_under_the_issuing_passphrase_and_no_root_does(fleet_home:
 
 
 def test_a_wrong_issuing_passphrase_shows_when_the_keys_are_unlocked(fleet_home: FleetHome) -> None:
-    authority = load_authority(fleet_home.home, fleet="acme", passphrase=Secret("wrong"))
+    authority = load_authority(
+        fleet_home.home,
+        fleet="acme",
+        passphrase=Secret("wrong"),
+        records=fleet_home.authority.records,
+    )
     with pytest.raises(BadInputError, match="wrong passphrase"):
         authority.unlock()
 
 
-def test_a_newer_issuing_ca_is_the_active_one(copied: Home) -> None:
-    shutil.copytree(copied.ca / "prod" / "device-1", copied.ca / "prod" / "device-10")
-    shutil.copytree(copied.ca / "lab" / "device-1", copied.ca / "prod" / "device-9", dirs_exist_ok=True)
-    found = [one for one in authority_of(copied).issuers if one.domain == "prod"]
-    assert len(found) == 3
-    assert found[0].issuer_id == found[2].issuer_id != found[1].issuer_id
+def test_several_issuing_cas_of_a_domain_sign_in_the_order_of_their_numbers(copied: Home) -> None:
+    for number in (10, 2):
+        shutil.copytree(copied.ca / "prod" / "device-1", copied.ca / "prod" / f"device-{number}")
+    folders = [record.folder for record in records_of_files(copied, at=utc_now())]
+    assert folders[-4:] == ["prod", "prod/device-1", "prod/device-2", "prod/device-10"]
+    assert len(authority_of(copied).active(Purpose.DEVICE, "prod")) == 3
+
+
+@pytest.mark.parametrize(
+    ("state", "signs", "admitted", "listed"),
+    [
+        (AuthorityState.STANDBY, False, False, False),
+        (AuthorityState.ACTIVE, True, True, True),
+        (AuthorityState.RETIRING, False, True, True),
+        (AuthorityState.RETIRED, False, False, True),
+        (AuthorityState.COMPROMISED, False, False, True),
+    ],
+)
+def test_what_an_issuing_ca_does_follows_from_its_state(
+    fleet_home: FleetHome, *, state: AuthorityState, signs: bool, admitted: bool, listed: bool
+) -> None:
+    authority = with_state(fleet_home, "prod/device-1", state)
+    (one,) = [issuer for issuer in authority.issuers if issuer.domain == "prod"]
+    assert one in authority.issuers
+    assert (one in authority.active(Purpose.DEVICE, "prod")) is signs
+    assert (one in authority.admitted) is admitted
+    assert (one in authority.listed) is listed
+    assert authority.issuer_by_id(one.issuer_id) is one
+
+
+def test_a_root_that_was_given_up_is_trusted_by_nobody(fleet_home: FleetHome) -> None:
+    authority = with_state(fleet_home, "prod", AuthorityState.RETIRED)
+    assert authority.domains == ("lab",)
+    assert [root.realm for root in authority.anchors] == ["bootstrap", "fleet", "lab"]
+    with pytest.raises(NotFoundError):
+        authority.trust_pem("prod")
+
+
+def test_a_ca_that_waits_for_its_certificate_is_not_read(copied: Home) -> None:
+    fleet_home = FleetHome(home=copied, authority=authority_of(copied), made_at=utc_now())
+    (copied.ca / "prod" / "device-1" / "ca.crt").unlink()
+    authority = with_state(fleet_home, "prod/device-1", AuthorityState.REQUESTED)
+    assert [issuer.domain for issuer in authority.issuers if issuer.domain] == ["lab"]
 
 
 @pytest.mark.parametrize(

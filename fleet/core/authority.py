@@ -1,0 +1,130 @@
+"""The life of a root or an issuing CA: one table, and what each state means for those who rely on it.
+
+It knows no key and no file. A CA that was given up is never taken back; one that only stopped may go on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from fleet.errors import RefusedError
+from fleet.model import Purpose
+
+
+class AuthorityState(StrEnum):
+    """Where a CA stands; stored by name."""
+
+    REQUESTED = "requested"
+    """Its key is made and its request written; another CA has not signed it yet."""
+    STANDBY = "standby"
+    """Whole and unused: for a rollover, or for the day on which the main one is lost."""
+    ACTIVE = "active"
+    """It signs."""
+    RETIRING = "retiring"
+    """It signs nothing new; what it signed is good until its end."""
+    RETIRED = "retired"
+    """Nobody needs it any more; its lists go on, for those who verify what it signed."""
+    COMPROMISED = "compromised"
+    """Its key may be in other hands: nothing that it signed is believed."""
+
+
+class AuthorityEvent(StrEnum):
+    """What happens to a CA."""
+
+    CERTIFIED = "certified"
+    """The certificate that was asked for has come."""
+    ACTIVATED = "activated"
+    STOPPED = "stopped"
+    RETIRED = "retired"
+    COMPROMISED = "compromised"
+
+
+class KeyKind(StrEnum):
+    """Where the key of a CA is."""
+
+    FILE = "file"
+    """In its folder, encrypted."""
+    TOKEN = "token"  # noqa: S105 - a device that holds keys, no secret
+    """In a PKCS#11 token or HSM, never out of it."""
+    ELSEWHERE = "elsewhere"
+    """With somebody else, such as the company's own root."""
+
+
+_State, _Event = AuthorityState, AuthorityEvent
+
+TRANSITIONS: Mapping[tuple[AuthorityState, AuthorityEvent], AuthorityState] = {
+    (_State.REQUESTED, _Event.CERTIFIED): _State.STANDBY,
+    (_State.REQUESTED, _Event.RETIRED): _State.RETIRED,
+    (_State.STANDBY, _Event.ACTIVATED): _State.ACTIVE,
+    (_State.STANDBY, _Event.RETIRED): _State.RETIRED,
+    (_State.STANDBY, _Event.COMPROMISED): _State.COMPROMISED,
+    (_State.ACTIVE, _Event.ACTIVATED): _State.ACTIVE,
+    (_State.ACTIVE, _Event.STOPPED): _State.RETIRING,
+    (_State.ACTIVE, _Event.COMPROMISED): _State.COMPROMISED,
+    (_State.RETIRING, _Event.ACTIVATED): _State.ACTIVE,
+    (_State.RETIRING, _Event.STOPPED): _State.RETIRING,
+    (_State.RETIRING, _Event.RETIRED): _State.RETIRED,
+    (_State.RETIRING, _Event.COMPROMISED): _State.COMPROMISED,
+    (_State.RETIRED, _Event.RETIRED): _State.RETIRED,
+    (_State.RETIRED, _Event.COMPROMISED): _State.COMPROMISED,
+    (_State.COMPROMISED, _Event.COMPROMISED): _State.COMPROMISED,
+}
+"""What is not in the table is refused; an order that is given twice changes nothing the second time."""
+
+ISSUES = frozenset({_State.ACTIVE})
+"""Who may sign a new leaf."""
+ADMITTED = frozenset({_State.ACTIVE, _State.RETIRING})
+"""Whose leaves connect; as a root: what lies under it is believed."""
+LISTED = frozenset({_State.ACTIVE, _State.RETIRING, _State.RETIRED, _State.COMPROMISED})
+"""Who has a revocation list of its own: whoever has ever signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityRecord:
+    """What the store knows of a root or an issuing CA; its certificate and key stand in its folder."""
+
+    folder: str
+    """Below the home's `ca/`: `<realm>` for its first root, `<realm>/<purpose>-<number>` for others."""
+    issuer: str
+    """Hex subject key identifier; of a request the one that its key would have."""
+    realm: str
+    """A domain, `bootstrap` or `fleet`."""
+    purpose: Purpose
+    """Of its leaves; `authority` for a root."""
+    state: AuthorityState
+    key: KeyKind
+    room: int | None = None
+    """How many leaves at most it should have at a time; None: as many as there are."""
+    added_at: datetime
+    changed_at: datetime
+
+    @property
+    def is_root(self) -> bool:
+        return self.purpose is Purpose.AUTHORITY
+
+    @property
+    def domain(self) -> str:
+        """The domain whose devices it signs for; empty for all others."""
+        return self.realm if self.purpose is Purpose.DEVICE else ""
+
+
+def after(record: AuthorityRecord, event: AuthorityEvent) -> AuthorityState:
+    """Return where a CA stands after an event.
+
+    Raises:
+        RefusedError: that cannot happen to it now.
+    """
+    found = TRANSITIONS.get((record.state, event))
+    if found is None:
+        raise RefusedError(
+            f"the CA {record.folder} is {record.state}, and cannot be {event}", hint="fleet ca list"
+        )
+    return found
+
+
+def in_order(record: AuthorityRecord) -> tuple[str, str, int]:
+    """Return where a CA stands in lists: by realm, the root first, then by purpose and number."""
+    name = record.folder.partition("/")[2]
+    kind, _, number = name.rpartition("-")
+    return (record.realm, kind, int(number) if number.isdecimal() else 0)

@@ -1,0 +1,49 @@
+"""Chooses who signs for a device: an issuing CA of its domain that is active now, and has room.
+
+Asked inside the unit of work that records the intent, so that a CA that stopped signs nothing from that
+commit on. The same records give the same choice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleet.core.authority import ISSUES
+from fleet.ports import Transaction
+from fleet.store.authorities import LeavesQuery, leaves_of, state_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerName:
+    """Who would sign: the issuing CA by its hex subject key identifier, and the anchor above it."""
+
+    issuer: str
+    anchor: str
+
+
+async def choose_issuer(
+    tx: Transaction, candidates: Sequence[IssuerName], *, now: datetime
+) -> IssuerName | None:
+    """Return the first active candidate with room; where all are full, the one least beyond its room.
+
+    A full CA is no reason to turn a device away: room keeps lists short, and the doctor tells of it.
+    """
+    fullest: list[tuple[float, IssuerName]] = []
+    for candidate in candidates:
+        found = await state_of(tx, candidate.issuer)
+        if found is None or found[0] not in ISSUES:
+            continue
+        room = found[1]
+        if room is None:
+            return candidate
+        leaves = await leaves_of(tx, LeavesQuery(issuer=candidate.issuer, now=now))
+        if leaves < room:
+            return candidate
+        fullest.append((leaves / room, candidate))
+    return min(fullest, key=lambda one: one[0])[1] if fullest else None
+
+
+async def may_issue(tx: Transaction, issuer: str) -> bool:
+    """Return whether what a CA has just signed may still be handed out."""
+    found = await state_of(tx, issuer)
+    return found is not None and found[0] in ISSUES
