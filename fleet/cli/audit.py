@@ -1,14 +1,16 @@
 """`fleet audit ...`: who did what, when and why, and the proof that nobody has changed it since."""
 
 import sys
+from itertools import chain
 
 import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.following import events, require_served, show_events
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, items_of, say, show_list, write_json, write_text
-from fleet.errors import ExitCode
+from fleet.cli.output import Column, Form, Members, items_of, say, show_list, write_json, write_text
+from fleet.errors import ExitCode, UsageError
 
 _COLUMNS = (
     Column(title="NUMBER", member="number"),
@@ -28,13 +30,28 @@ def command() -> None:
 @command.command()
 @options.listing
 @click.option("-n", "--number", "count", type=click.IntRange(1, 1000), default=20, help="How many [20].")
-def tail(home: Place, form: Form, *, count: int) -> None:
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+def tail(home: Place, form: Form, *, count: int, follow: bool) -> None:
     """Show the newest entries, the last one last."""
+    if follow and form is Form.JSON:
+        raise UsageError("a list without an end is no JSON array", hint="--follow --jsonl")
 
     def act(client: Client) -> None:
-        show_list(items_of(client.get("audit", "tail", count=count)["items"]), form, columns=_COLUMNS)
+        newest = items_of(client.get("audit", "tail", count=count)["items"])
+        if follow:
+            show_events(chain(newest, events(client, after=_number(newest))), form)
+        else:
+            show_list(newest, form, columns=_COLUMNS)
 
+    if follow:
+        require_served(home)
     with_client(home, act)
+
+
+def _number(entries: list[Members]) -> int:
+    number = entries[-1]["number"] if entries else -1
+    assert isinstance(number, int)  # noqa: S101 - our own server's answer
+    return number
 
 
 @command.command()

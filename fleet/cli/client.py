@@ -8,10 +8,12 @@ import asyncio
 import http.client
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 from fleet.cli.output import Json, Members
 from fleet.cli.remote import Remote
@@ -22,6 +24,23 @@ _Result = TypeVar("_Result")
 
 ANSWER_SECONDS = 120.0
 """A bulk revocation waits for every broker; everything else answers at once."""
+
+_KEY_HEADER = "Idempotency-Key"
+_PAUSES = (0.2, 1.0, 3.0)
+"""Seconds before an act whose answer was lost on the way is asked for again, under the same key."""
+
+
+class _UnderwayError(http.client.HTTPException):
+    """The server is still at work on this act, which it was asked for on a connection that broke."""
+
+
+_LOST = (
+    http.client.RemoteDisconnected,
+    http.client.IncompleteRead,
+    ConnectionResetError,
+    BrokenPipeError,
+    _UnderwayError,
+)
 
 _ERRORS = {code: kind for kind, code in reversed(EXIT_CODES.items()) if code is not ExitCode.FAILED} | {
     ExitCode.FAILED: FleetError
@@ -87,6 +106,8 @@ class Client:
         connection, response = self._open("GET", address_of(parts, query), None)
         try:
             yield from response
+        except (OSError, http.client.HTTPException) as error:
+            raise self._explained(error) from error
         finally:
             connection.close()
 
@@ -96,19 +117,37 @@ class Client:
         return found
 
     def _call(self, method: str, address: str, body: bytes | None) -> bytes:
-        connection, response = self._open(method, address, body)
+        """Return what is answered; over a network, an answer that was lost is asked for again."""
+        key = uuid4().hex if method == "POST" and isinstance(self._place, Remote) else None
+        pauses = iter(() if key is None else _PAUSES)
+        while True:
+            try:
+                return self._read(method, address, body, key)
+            except FleetError as error:
+                pause = next(pauses, None)
+                if pause is None or not isinstance(error.__cause__, _LOST):
+                    raise
+                time.sleep(pause)
+
+    def _read(self, method: str, address: str, body: bytes | None, key: str | None) -> bytes:
+        connection, response = self._open(method, address, body, key)
         try:
             return response.read()
+        except http.client.IncompleteRead as error:
+            raise self._explained(error) from error
         finally:
             connection.close()
 
     def _open(
-        self, method: str, address: str, body: bytes | None
+        self, method: str, address: str, body: bytes | None, key: str | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = self._connection()
+        headers = {"Content-Type": "application/json"} | ({} if key is None else {_KEY_HEADER: key})
         try:
-            connection.request(method, address, body, {"Content-Type": "application/json"})
+            connection.request(method, address, body, headers)
             response = connection.getresponse()
+            if response.status == http.client.CONFLICT and "Retry-After" in response.headers:
+                raise _UnderwayError("it is at work on this")
             if response.status >= http.client.BAD_REQUEST:
                 raise error_of(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:

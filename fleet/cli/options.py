@@ -86,7 +86,14 @@ def record(function: _Function) -> _Function:
 
 def listing(function: _Function) -> _Function:
     """Give a command that prints a list its options: --home, --json, --jsonl."""
-    as_lines = click.option("--jsonl", "form", flag_value="jsonl", help="Print one JSON object a line.")
+    as_lines = click.option(
+        "--jsonl",
+        "form",
+        flag_value="jsonl",
+        default="table",
+        callback=_form,
+        help="Print one JSON object a line.",
+    )
     return record(as_lines(function))
 
 
