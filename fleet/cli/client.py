@@ -149,7 +149,9 @@ class Client:
             if response.status == http.client.CONFLICT and "Retry-After" in response.headers:
                 raise _UnderwayError("it is at work on this")
             if response.status >= http.client.BAD_REQUEST:
-                raise error_of(response.status, response.read())
+                refusal = response.read()
+                connection.close()
+                raise error_of(response.status, refusal)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._explained(error) from error
