@@ -8,6 +8,7 @@ It takes the one lock of its state folder, so that no second process uses the sa
 sends a private key anywhere, and deletes nothing because of a failure.
 """
 
+import asyncio
 import random
 import secrets
 import uuid
@@ -26,21 +27,25 @@ from device_agent.core.certificates import read_bundle
 from device_agent.core.events import ProofGiven
 from device_agent.core.record import Anchor
 from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
+from device_agent.core.trust import HeldTrust, Source
 from device_agent.driver import Driver
 from device_agent.errors import BadInputError
 from device_agent.keys.place import forget, open_keys, settle
 from device_agent.life import Life
 from device_agent.ports import KeyStore, Ways
 from device_agent.presence import Presence
-from device_agent.signals import Signals
-from device_agent.status import Status, status_of
+from device_agent.signals import Brought, Signals
+from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
 from device_agent.store import open_store
 from device_agent.traffic import Message, Traffic
+from device_agent.trusting import Trusting
 from device_agent.ways import NetworkWays
+from device_agent.wire.fields import Fields
 from device_agent.wire.identity import parse_device_id
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
+from device_agent.wire.trust import FLEET_REALM, TrustBundle
 
 if TYPE_CHECKING:
     # The factory link is for a factory: an agent in the field does without its memory.
@@ -83,9 +88,11 @@ class Agent:
         self._signals = Signals()
         presence = Presence(life, self._traffic, signals=self._signals)
         asking = self._asking = Asking(life, ways, host=presence, new_id=lambda: str(uuid.uuid4()))
+        self._trusting = Trusting(life, asking, signals=self._signals, clock=clock)
         self._driver = Driver(
             life,
             asking,
+            self._trusting,
             signals=self._signals,
             clock=clock,
             jitter=random.random,
@@ -184,7 +191,11 @@ class Agent:
     async def run(self) -> None:
         """Stay connected and renew in time, until cancelled; raises `NotEnrolledError`."""
         self._running = True
-        acts = {"renew": self._renew_for_caller, "status": self._status_for_caller}
+        acts = {
+            "renew": self._renew_for_caller,
+            "status": self._status_for_caller,
+            "trust": self._trust_for_caller,
+        }
         try:
             async with serving(self._settings.socket, acts):
                 await self._driver.run()
@@ -203,6 +214,31 @@ class Agent:
         """Have the running agent renew now; raises `AgentError` where that fails, and the old one goes on."""
         await self._driver.want_renewal()
         return self.status()
+
+    def trust(self) -> tuple[ShownTrust, ...]:
+        """Return what this device trusts, and since when."""
+        return trust_of(self._life.record)
+
+    async def bring(self, bundle: TrustBundle) -> tuple[ShownTrust, ...]:
+        """Have the running agent judge a trust bundle, and hold it; raises as `take_bundle`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._signals.brought.append(Brought(bundle=bundle, source=Source.FILE, done=done))
+        self._signals.ring()
+        await done
+        return self.trust()
+
+    async def take_bundle(self, bundle: TrustBundle) -> tuple[ShownTrust, ...]:
+        """Judge a trust bundle and hold it, where no agent runs.
+
+        Raises:
+            UntrustedBundleError: it must not be believed, or the device could not connect by it.
+            NotEnrolledError: there is no certificate yet.
+        """
+        try:
+            await self._trusting.take(bundle, source=Source.FILE)
+        finally:
+            await self._asking.disconnect()
+        return self.trust()
 
     def want_renewal(self) -> None:
         """Renew soon, without waiting for it; a failure is logged as any other."""
@@ -224,11 +260,14 @@ class Agent:
         self._life.erase()
         forget(self._settings.state)
 
-    async def _renew_for_caller(self) -> dict[str, object]:
+    async def _renew_for_caller(self, _fields: Fields) -> dict[str, object]:
         return (await self.renew()).members()
 
-    async def _status_for_caller(self) -> dict[str, object]:
+    async def _status_for_caller(self, _fields: Fields) -> dict[str, object]:
         return self.status().members()
+
+    async def _trust_for_caller(self, fields: Fields) -> dict[str, object]:
+        return trust_members(await self.bring(TrustBundle.read(fields.object("bundle"))))
 
     def _begin(self, enrollment: MqttEnrollment) -> None:
         """Put what admits the device into the record, before a key is made or anything is asked."""
@@ -236,7 +275,10 @@ class Agent:
         proof = Proof(kind=ProofKind.CLAIM)
         if enrollment.code is not None:
             proof = Proof(kind=ProofKind.CODE, code=enrollment.code)
-        record = self._life.record
+        # What enrollment is told to trust counts, whatever bundles an earlier life has seen.
+        since = self._clock().replace(microsecond=0)
+        told = HeldTrust(realm=FLEET_REALM, since=since, source=Source.ENROLLMENT)
+        record = self._life.record.believing(_anchors(enrollment.trust_pem), told)
         # A key was made for one id: another id gets another key.
         life = record.life if record.device_id == device_id else replace(record.life, pending=None)
         self._life.take(
@@ -245,7 +287,6 @@ class Agent:
                 record,
                 life=life,
                 device_id=device_id,
-                servers=_anchors(enrollment.trust_pem),
                 bootstrap=Bootstrap(
                     host=enrollment.host,
                     port=enrollment.port,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Never
 
 from device_agent import __version__
 from device_agent.errors import BadInputError, ExitCode, UsageError
+from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
+from device_agent.wire.trust import TrustBundle
 
 if TYPE_CHECKING:
     from device_agent.agent import MqttEnrollment
@@ -57,6 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "run", "stay connected and renew in time; SIGHUP renews now")
     _add_json(_add(commands, "renew", "renew now: the running agent does, or this command by itself"))
     _add_json(_add(commands, "status", "tell who this device is and what it holds"))
+    trust = _add(commands, "trust", "tell which roots this device trusts, or take a trust bundle from a file")
+    trust.add_argument("file", metavar="FILE", type=Path, nargs="?", help="a trust bundle; checked as any")
+    _add_json(trust)
     reset = _add(commands, "reset", "factory reset: destroy identity and keys")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     _add_json(_add(commands, "doctor", "look for what is wrong; exit code 7 if anything is"))
@@ -91,6 +96,16 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
 def read_trust(path: Path) -> str:
     """Return the PEM text of a file of roots; raises `BadInputError`."""
     return _read(path, most=_LONGEST_TRUST)
+
+
+def read_trust_bundle(path: Path) -> TrustBundle:
+    """Return the trust bundle in a file; raises `BadInputError`."""
+    try:
+        return TrustBundle.parse(_read(path, most=_LONGEST_TRUST).encode())
+    except MalformedMessageError as error:
+        raise BadInputError(
+            f"{path} holds no trust bundle: {error}", hint="fleet ca rollover bundle writes one"
+        ) from error
 
 
 def read_code(name: str) -> Secret:

@@ -22,7 +22,7 @@ from device_agent.core.events import (
     Route,
     Send,
 )
-from device_agent.core.record import Credential
+from device_agent.core.record import Anchor, Credential
 from device_agent.core.stored import Bootstrap, StoredRecord
 from device_agent.errors import AgentError, BadInputError, ChannelError, NotEnrolledError, RefusedError
 from device_agent.life import Life
@@ -55,6 +55,10 @@ class Host(Protocol):
 
     async def opened(self, link: Link, topics: OperationalTopics) -> None:
         """Use a connection that was just made."""
+        ...
+
+    async def report(self) -> None:
+        """Tell the state again: it has changed."""
         ...
 
     async def closing(self) -> None:
@@ -119,8 +123,11 @@ class Asking:
                 reply = await (await self.connect(self._pending())).ask(request)
         return _heard(reply)
 
-    async def connect(self, credential: Credential) -> Link:
-        """Return the connection made with this credential; another one is closed first."""
+    async def connect(self, credential: Credential, *, servers: tuple[Anchor, ...] | None = None) -> Link:
+        """Return the connection made with this credential; another one is closed first.
+
+        `servers` are the anchors to trust the broker by, where they are not those that are held.
+        """
         if self._connected is not None and self._connected.serial == credential.serial:
             return self._connected.link
         await self.disconnect()
@@ -130,7 +137,7 @@ class Asking:
             port=credential.broker.port,
             identity=identity,
             serial=credential.serial,
-            tls=self._armed(credential),
+            tls=self._armed(credential, servers=self._life.record.servers if servers is None else servers),
         )
         listener, stack = _Listener(self._host), AsyncExitStack()
         link = await stack.enter_async_context(self._ways.operational(login, listener))
@@ -138,6 +145,10 @@ class Asking:
         self._connected = _Connected(link=link, serial=credential.serial, stack=stack)
         await self._host.opened(link, OperationalTopics(identity=identity, serial=credential.serial))
         return link
+
+    async def report(self) -> None:
+        """Tell the device's state again, where there is a connection; raises `ChannelError`."""
+        await self._host.report()
 
     async def disconnect(self) -> None:
         """Close the connection, if there is one."""
@@ -152,8 +163,8 @@ class Asking:
             raise NotEnrolledError("no new certificate is here yet")
         return credential
 
-    def _armed(self, credential: Credential) -> ssl.SSLContext:
-        context = client_context(self._life.record.servers)
+    def _armed(self, credential: Credential, *, servers: tuple[Anchor, ...]) -> ssl.SSLContext:
+        context = client_context(servers)
         signer = self._life.signer(credential.key)
         signer.arm(context, chain_pem=credential.certificate + credential.chain)
         return context
@@ -205,11 +216,12 @@ class Asking:
                     csr=csr_pem(record.csr),
                     attempt=self._life.pending.attempt,
                     anchors=_anchor_ids(record),
+                    trust=record.trust_versions,
                 )
             case Ask.CONFIRM:
                 return Confirm(id=message_id)
             case Ask.DONE:
-                return Done(id=message_id)
+                return Done(id=message_id, anchors=_anchor_ids(record), trust=record.trust_versions)
             case Ask.STATUS:
                 return StatusQuery(id=message_id)
 

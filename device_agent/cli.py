@@ -11,13 +11,18 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from device_agent import control
-from device_agent.arguments import build_parser, enrollment, read_trust
+from device_agent.arguments import build_parser, enrollment, read_trust, read_trust_bundle
 from device_agent.config import Settings
 from device_agent.errors import AgentError, ExitCode, LockedError, UsageError, exit_code
+
+if TYPE_CHECKING:
+    from device_agent.status import ShownTrust
+    from device_agent.wire.trust import TrustBundle
 
 _TRIES = 100
 _TRY_SECONDS = 0.1
@@ -160,6 +165,41 @@ def _status(options: Namespace) -> int:
     return ExitCode.DONE
 
 
+def _trust(options: Namespace) -> int:
+    from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
+    from device_agent.status import trust_members, trust_of  # noqa: PLC0415 - as above
+    from device_agent.store import load_record  # noqa: PLC0415 - as above
+
+    settings = Settings(state=options.state)
+    if options.file is not None:
+        bundle = read_trust_bundle(options.file)
+        told = control.ask(settings.socket, "trust", {"bundle": bundle.members()})
+        if told is None:
+            asyncio.run(_take_bundle(settings, bundle))
+        elif told.exit_code is not ExitCode.DONE:
+            return _print_error(told.error, told.hint, told.exit_code)
+    loaded = load_record(settings.state)
+    realms = trust_of(StoredRecord() if loaded is None else loaded.record)
+    lines = (line for realm in realms for line in _realm_lines(realm))
+    _tell(trust_members(realms), "\n".join(lines), as_json=options.json)
+    return ExitCode.DONE
+
+
+def _realm_lines(realm: "ShownTrust") -> Iterator[str]:
+    whose = "servers" if realm.servers else f"domain {realm.realm}"
+    bundle = f"bundle {realm.version}" if realm.version else "no bundle yet"
+    yield f"{whose}: {bundle}, by {realm.source or 'enrollment'}, since {realm.since or '-'}"
+    for anchor in realm.anchors:
+        yield f"    {anchor.fingerprint[:16]}  until {anchor.not_after[:10]}  {anchor.name}"
+
+
+async def _take_bundle(settings: Settings, bundle: "TrustBundle") -> None:
+    from device_agent.agent import Agent  # noqa: PLC0415 - as above
+
+    with Agent.opened(settings) as agent:
+        await agent.take_bundle(bundle)
+
+
 def _reset(options: Namespace) -> int:
     from device_agent.agent import Agent  # noqa: PLC0415 - as above
 
@@ -212,6 +252,7 @@ _COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "run": _run,
     "renew": _renew,
     "status": _status,
+    "trust": _trust,
     "reset": _reset,
     "doctor": _doctor,
 }

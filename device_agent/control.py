@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from device_agent.errors import AgentError, ChannelError, ExitCode, StateError, exit_code
-from device_agent.wire.fields import parse_object
+from device_agent.wire.fields import Fields, parse_object
 from device_agent.wire.problems import MalformedMessageError
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ _MOST_BYTES = 64 * 1024
 _CLIENT_SECONDS = 150.0
 _SERVER_SECONDS = 10.0
 
-Act = Callable[[], Awaitable[Mapping[str, object]]]
+Act = Callable[[Fields], Awaitable[Mapping[str, object]]]
+"""Does something; it gets the members of what was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,8 @@ async def serving(path: Path, acts: Mapping[str, Act]) -> AsyncIterator[None]:
             yield
 
 
-def ask(path: Path, act: str) -> Told | None:
-    """Ask the running agent; None where none runs.
+def ask(path: Path, act: str, members: Mapping[str, object] = MappingProxyType({})) -> Told | None:
+    """Ask the running agent to do something, with what it needs for it; None where none runs.
 
     Raises:
         ChannelError: it runs and does not answer.
@@ -78,7 +80,7 @@ def ask(path: Path, act: str) -> Told | None:
         except OSError as error:
             raise ChannelError(f"cannot ask the running agent at {path}: {error}") from error
         try:
-            caller.sendall(json.dumps({"do": act}).encode() + b"\n")
+            caller.sendall(json.dumps({"do": act, **members}).encode() + b"\n")
             with caller.makefile("rb") as answer:
                 return _told(answer.readline(_MOST_BYTES))
         except (OSError, MalformedMessageError) as error:
@@ -87,10 +89,11 @@ def ask(path: Path, act: str) -> Told | None:
 
 async def _answer(line: bytes, acts: Mapping[str, Act]) -> dict[str, object]:
     try:
-        wanted = parse_object(line).text("do", longest=32)
+        fields = parse_object(line)
+        wanted = fields.text("do", longest=32)
         if wanted not in acts:
             return {"error": "no such act", "exit": ExitCode.USAGE.value}
-        return {"exit": ExitCode.DONE.value, "result": dict(await acts[wanted]())}
+        return {"exit": ExitCode.DONE.value, "result": dict(await acts[wanted](fields))}
     except MalformedMessageError as error:
         return {"error": str(error), "exit": ExitCode.BAD_INPUT.value}
     except AgentError as error:

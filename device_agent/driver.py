@@ -15,6 +15,7 @@ from device_agent.asking import Asking
 from device_agent.core import renewal
 from device_agent.core.events import Action, Facts, Failed, ForgetKey, MakeKey, Reported, Route, Send, Tick
 from device_agent.core.lifecycle import State, state_of
+from device_agent.core.trust import Source
 from device_agent.errors import (
     AgentError,
     ChannelError,
@@ -26,7 +27,8 @@ from device_agent.errors import (
     UnacceptableAnswerError,
 )
 from device_agent.life import Life
-from device_agent.signals import Signals
+from device_agent.signals import Brought, Signals
+from device_agent.trusting import Trusting
 from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
 from device_agent.wire.replies import Issued, ReportedState
 
@@ -60,13 +62,14 @@ class Driver:
         self,
         life: Life,
         asking: Asking,
+        trusting: Trusting,
         *,
         signals: Signals,
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
         first_wait: timedelta,
     ) -> None:
-        self._life, self._asking, self._signals = life, asking, signals
+        self._life, self._asking, self._trusting, self._signals = life, asking, trusting, signals
         self._clock, self._jitter, self._first_wait = clock, jitter, first_wait
         self._refused: frozenset[Route] = frozenset()
         self._wants_renewal = False
@@ -90,6 +93,7 @@ class Driver:
         failures = 0
         while True:
             error = await self._round()
+            await self._trusting.take_brought()
             if self._is_enrolled():
                 return
             failures += 1
@@ -107,6 +111,7 @@ class Driver:
         before = self._life.active.serial
         self._wants_renewal = True
         error = await self._round()
+        await self._trusting.take_brought()
         if self._life.active.serial == before or self._life.record.life.pending is not None:
             raise error or UnacceptableAnswerError("the server's answers did not lead to a new certificate")
 
@@ -124,6 +129,7 @@ class Driver:
             while True:
                 error = await self._round(hold=True)
                 self._note(error)
+                await self._trusting.take_brought()
                 failures = 0 if error is None else failures + 1
                 await self._signals.rest(
                     self._until_renewal() if error is None else self._pause(failures, error)
@@ -190,7 +196,9 @@ class Driver:
             raise
         self._refused -= {send.route}
         if isinstance(heard, Issued):
-            return self._life.install(heard)
+            actions = self._life.install(heard)
+            self._signals.brought += [Brought(bundle=each, source=Source.ANSWER) for each in heard.bundles]
+            return actions
         actions = self._life.take(heard)
         if self._life.record.life.active != active:
             _log.info("the server confirmed the certificate %s", self._life.active.serial)

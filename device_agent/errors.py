@@ -59,6 +59,14 @@ class UnacceptableAnswerError(AgentError):
     """The server issued something that this device must not activate."""
 
 
+class UntrustedBundleError(AgentError):
+    """A trust bundle that this device must not believe; `word` says why, as the state topic has it."""
+
+    def __init__(self, message: str, *, word: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.word = word
+
+
 class KeyStoreError(AgentError):
     """The key cannot be made, found or used."""
 
@@ -89,6 +97,7 @@ EXIT_CODES: dict[type[AgentError], ExitCode] = {
     NotAdmittedError: ExitCode.REFUSED,
     RefusedError: ExitCode.REFUSED,
     UnacceptableAnswerError: ExitCode.REFUSED,
+    UntrustedBundleError: ExitCode.REFUSED,
     KeyStoreError: ExitCode.FAILED,
     StateError: ExitCode.FAILED,
     LockedError: ExitCode.FAILED,

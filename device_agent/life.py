@@ -21,6 +21,7 @@ from device_agent.core.events import Action, Answer, Event, Facts, KeyMade, Rout
 from device_agent.core.lifecycle import step
 from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import StoredRecord, anchors_of
+from device_agent.core.trust import HeldTrust, Source
 from device_agent.errors import KeyStoreError, NotEnrolledError, StateError
 from device_agent.ports import KeyStore, Signer
 from device_agent.store import RecordStore
@@ -76,6 +77,10 @@ class Life:
         if life.active is not None and life.proof is None:
             return parse_name(life.active.broker.name).device_id
         return self._record.device_id
+
+    def now(self) -> datetime:
+        """Return the time of the device's clock."""
+        return self._clock()
 
     def facts(self, *, refused: frozenset[Route]) -> Facts:
         """Return what the table needs to know of this moment."""
@@ -171,7 +176,7 @@ class Life:
             credential=credential, anchors=anchors_of(accepted.anchors), attempt_floor=attempt_floor
         )
         named = replace(onto, domain=accepted.identity.domain, fleet=accepted.fleet, pending_hashes=hashes)
-        return self.take(answer, onto=named)
+        return self.take(answer, onto=self._believing(accepted, named))
 
     def wish(self, serial: str, renew_after: datetime) -> None:
         """Take the server's wish when to renew the active certificate, if it is about this one."""
@@ -189,6 +194,7 @@ class Life:
         if record != self._record:
             self._store.save(record)
             self._record = record
+            self._follow_up()
 
     def leave_station(self) -> None:
         """Give up an enrollment over the factory line that stopped before its certificate came.
@@ -209,6 +215,16 @@ class Life:
         self._record = StoredRecord()
         for name in self._keys.names():
             self._keys.destroy(name)
+
+    def _believing(self, accepted: Accepted, onto: StoredRecord) -> StoredRecord:
+        """Note since when the domain's anchors are others, where an answer makes them so."""
+        before, realm = _ders(onto.life), accepted.identity.domain
+        if set(accepted.anchors) <= set(before):
+            return onto
+        source, since = Source.LINK if before else Source.ENROLLMENT, self._clock().replace(microsecond=0)
+        held = onto.held(realm) or HeldTrust(realm=realm, since=since, source=source)
+        # Which anchors they are, the table itself adds to the record, together with the certificate.
+        return onto.believing(onto.life.anchors, replace(held, since=since, source=source))
 
     def _load(self) -> StoredRecord:
         loaded = self._store.load()
@@ -244,7 +260,12 @@ class Life:
             "trust.pem": anchors.encode(),
             "servers.pem": servers.encode(),
         }
-        self._store.publish(credential.serial, {**key, **certificates})
+        self._store.publish(self._generation(credential), {**key, **certificates})
+
+    def _generation(self, credential: Credential) -> str:
+        """Name what `current/` holds: the certificate, and the trust bundles that were taken since."""
+        versions = self._record.trust_versions
+        return "-".join((credential.serial, *(f"{realm}.{version}" for realm, version in versions)))
 
 
 def _settled(base: StoredRecord, life: DeviceRecord) -> StoredRecord:

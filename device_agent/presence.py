@@ -1,15 +1,17 @@
 """How a device shows itself on the operational connection: its state, the notices to it, its application.
 
-Nothing that arrives here changes a slot: a notice can make a renewal earlier or later, no more.
+Nothing that arrives here changes a slot: a notice can make a renewal earlier or later, and bring trust
+bundles to be judged, no more.
 """
 
 import logging
 
 from device_agent import __version__
+from device_agent.core.trust import Source
 from device_agent.errors import ChannelError, StateError
 from device_agent.life import Life
 from device_agent.ports import Link
-from device_agent.signals import Signals
+from device_agent.signals import Brought, Signals
 from device_agent.traffic import Traffic
 from device_agent.wire.notices import Notice, StateReport
 from device_agent.wire.problems import MalformedMessageError
@@ -24,25 +26,34 @@ class Presence:
     def __init__(self, life: Life, traffic: Traffic, *, signals: Signals) -> None:
         self._life, self._traffic, self._signals = life, traffic, signals
         self._notice_topic = ""
+        self._open: tuple[Link, OperationalTopics] | None = None
 
     async def opened(self, link: Link, topics: OperationalTopics) -> None:
         """Subscribe, and tell the state; where that fails, the connection ends and the next one does it."""
-        self._notice_topic = topics.notice
+        self._notice_topic, self._open = topics.notice, (link, topics)
         self._signals.is_connected = True
         try:
             await link.subscribe(topics.notice)
             await self._traffic.attach(link, topics)
-            await link.publish(topics.state, self._report(topics.serial).encode(), retain=True)
+            await self.report()
         except ChannelError as error:
             _log.warning("%s", error)
 
+    async def report(self) -> None:
+        """Tell the state, if there is a connection; raises `ChannelError`."""
+        if self._open is not None:
+            link, topics = self._open
+            await link.publish(topics.state, self._report(topics.serial).encode(), retain=True)
+
     async def closing(self) -> None:
         """Let go of the connection, which is closed next."""
+        self._open = None
         await self._traffic.detach()
         self._signals.is_connected = False
 
     def lost(self, why: str) -> None:
         """Hear that the connection has ended by itself."""
+        self._open = None
         self._signals.is_connected = False
         self._traffic.drop()
         self._signals.lost = why
@@ -58,6 +69,9 @@ class Presence:
     def _take_notice(self, payload: bytes) -> None:
         try:
             notice = Notice.parse(payload)
+            self._signals.brought += [
+                Brought(bundle=bundle, source=Source.NOTICE) for bundle in notice.bundles
+            ]
             self._life.wish(notice.serial, notice.renew_after)
         except (MalformedMessageError, StateError) as error:
             _log.warning("ignored a notice: %s", error)
@@ -65,5 +79,11 @@ class Presence:
             self._signals.ring()
 
     def _report(self, serial: str) -> StateReport:
-        anchors = tuple(anchor.fingerprint for anchor in self._life.record.life.anchors)
-        return StateReport(agent=__version__, serial=serial, anchors=anchors, problem=self._signals.problem)
+        record = self._life.record
+        return StateReport(
+            agent=__version__,
+            serial=serial,
+            anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
+            trust=record.trust_versions,
+            problem=self._signals.problem or self._signals.distrust,
+        )

@@ -1,7 +1,23 @@
 """What the connection's user and the driver tell each other, within one event loop."""
 
 import asyncio
+from collections import deque
+from dataclasses import dataclass
 from datetime import timedelta
+
+from device_agent.core.trust import Source
+from device_agent.wire.trust import TrustBundle
+
+_MOST_BROUGHT = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """A trust bundle that somebody brought, and who waits to hear what became of it."""
+
+    bundle: TrustBundle
+    source: Source
+    done: asyncio.Future[None] | None = None
 
 
 class Signals:
@@ -14,6 +30,10 @@ class Signals:
         """Why the connection ended by itself; None while it stands, or was closed by us."""
         self.problem: str | None = None
         """What went wrong last; None where nothing is wrong now."""
+        self.brought: deque[Brought] = deque(maxlen=_MOST_BROUGHT)
+        """Trust bundles that were not judged yet; of too many the newest."""
+        self.distrust: str | None = None
+        """Why the last trust bundle was not taken; None where it was."""
 
     def ring(self) -> None:
         """Have the driver look now."""

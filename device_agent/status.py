@@ -4,10 +4,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from device_agent.core import renewal
+from device_agent.core.certificates import load, read_bundle
 from device_agent.core.lifecycle import state_of
+from device_agent.core.record import Anchor
 from device_agent.core.stored import StoredRecord
 from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_name
+from device_agent.wire.trust import FLEET_REALM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,4 +71,58 @@ def status_of(
         broker=f"{active.broker.host}:{active.broker.port}" if active else None,
         anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
         problem=problem,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownAnchor:
+    """A root that is believed; `fingerprint` is the hex SHA-256 of its DER."""
+
+    fingerprint: str
+    name: str
+    not_after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownTrust:
+    """The anchors of one realm: its bundle's version, 0 before the first, since when, and by whom."""
+
+    realm: str
+    servers: bool
+    """Servers and stations are trusted by these; else they are for the device's own certificates."""
+    version: int
+    since: str | None
+    source: str | None
+    anchors: tuple[ShownAnchor, ...]
+
+
+def trust_of(record: StoredRecord) -> tuple[ShownTrust, ...]:
+    """Return what a device trusts, realm by realm."""
+    realms = ([] if record.domain is None else [record.domain]) + [FLEET_REALM]
+    return tuple(_shown(record, realm) for realm in realms)
+
+
+def trust_members(realms: tuple[ShownTrust, ...]) -> dict[str, object]:
+    """Return the members of `trust --json`."""
+    return {"realms": [asdict(realm) for realm in realms]}
+
+
+def _shown(record: StoredRecord, realm: str) -> ShownTrust:
+    held = record.held(realm)
+    return ShownTrust(
+        realm=realm,
+        servers=realm == FLEET_REALM,
+        version=0 if held is None else held.version,
+        since=None if held is None else time_text(held.since),
+        source=None if held is None else held.source.value,
+        anchors=tuple(map(_shown_anchor, record.anchors_in(realm))),
+    )
+
+
+def _shown_anchor(anchor: Anchor) -> ShownAnchor:
+    certificate = load(read_bundle(anchor.pem, most=1)[0])
+    return ShownAnchor(
+        fingerprint=anchor.fingerprint,
+        name=certificate.subject.rfc4514_string(),
+        not_after=time_text(certificate.not_valid_after_utc),
     )

@@ -95,25 +95,25 @@ class RecordStore:
                     continue
         return frozenset(found)
 
-    def publish(self, serial: str, files: dict[str, bytes | Path]) -> None:
+    def publish(self, name: str, files: dict[str, bytes | Path]) -> None:
         """Make `current/` hold these files, all at once; a `Path` is linked instead of copied.
 
-        Nothing is done where `current/` is of this serial already.
+        Nothing is done where `current/` is of this name already.
 
         Raises:
             StateError: it cannot be written; the old one stands.
         """
-        target = f"{_GENERATION}{serial}"
+        target = f"{_GENERATION}{name}"
         link = self._folder / CURRENT
         if link.is_symlink() and str(link.readlink()) == target and (link / "cert.pem").exists():
             return
         generation = self._folder / target
         make_folder(generation)
-        for name, content in files.items():
+        for file, content in files.items():
             if isinstance(content, Path):
-                link_folder(generation / name, os.path.relpath(content, generation))
+                link_folder(generation / file, os.path.relpath(content, generation))
             else:
-                write_file(generation / name, content)
+                write_file(generation / file, content)
         link_folder(link, target)
         self._drop_generations(keep=target)
 

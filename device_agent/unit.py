@@ -11,11 +11,13 @@ from device_agent.core.events import Confirmed, Facts, ProofGiven
 from device_agent.core.record import Credential, DeviceRecord
 from device_agent.core.station_unit import Installation, UnitReport
 from device_agent.core.stored import StoredRecord, anchors_of
+from device_agent.core.trust import HeldTrust, Source
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.life import Life
 from device_agent.wire.factory import LinkState
 from device_agent.wire.objects import ObjectHashes
 from device_agent.wire.requests import Proof, ProofKind
+from device_agent.wire.trust import FLEET_REALM
 
 _BY_STATION = Proof(kind=ProofKind.STATION)
 
@@ -68,9 +70,7 @@ class SerialUnit:
                 serial=configuration.serial,
             )
         )
-        record = self._life.record
-        trusted = replace(record, servers=record.servers or anchors_of(servers))
-        self._put(accepted, installation, onto=trusted)
+        self._put(accepted, installation, onto=self._trusting(servers))
 
     def sign(self, message: bytes) -> bytes:
         """Sign with the key of the slot that `report` names, ECDSA with SHA-256 in DER."""
@@ -100,6 +100,15 @@ class SerialUnit:
             broker=configuration.broker,
             hashes=installation.hashes,
         )
+
+    def _trusting(self, servers: tuple[bytes, ...]) -> StoredRecord:
+        """Return the record with the anchors that the station brought, where none were held."""
+        record = self._life.record
+        if record.servers:
+            return record
+        since = self._life.now().replace(microsecond=0)
+        held = HeldTrust(realm=FLEET_REALM, since=since, source=Source.ENROLLMENT)
+        return record.believing(anchors_of(servers), held)
 
     def _begin(self, device_id: str) -> None:
         """Drop what waits for another id, which no station spoke for yet, and make a key for this one."""

@@ -5,6 +5,7 @@ an anchor that is held, or to a new one that a held one has signed for (PROTOCOL
 certificate because of who sent it: the answer of a friend and of a thief pass the same rules.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +23,7 @@ from device_agent.core.certificates import (
     read_bundle,
     read_leaf,
 )
+from device_agent.core.trust import MAX_ANCHORS, MAX_LINKS, follow
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.wire.identity import Identity, dns_label, parse_domain, parse_name
 from device_agent.wire.problems import MalformedMessageError
@@ -29,7 +31,6 @@ from device_agent.wire.replies import Issued
 
 MAX_CHAIN = 4
 """Leaf, issuing CA, and two more at most."""
-MAX_ANCHORS = 8
 
 
 class Reason(StrEnum):
@@ -55,7 +56,8 @@ class Offer:
     chain: tuple[bytes, ...]
     """DER, leaf first, without the root."""
     anchors: tuple[bytes, ...]
-    link: bytes | None = None
+    links: tuple[bytes, ...] = ()
+    """By which an anchor that is held vouches for the one that the chain reaches."""
     serial: str | None = None
     """The serial that the answer speaks of, where it does."""
 
@@ -95,7 +97,7 @@ def offer_of(issued: Issued) -> Offer:
             name=issued.broker.name,
             chain=leaf + read_bundle(issued.chain, most=MAX_CHAIN - 1),
             anchors=read_bundle(issued.trust, most=MAX_ANCHORS),
-            link=read_bundle(issued.link, most=1)[0] if issued.link is not None else None,
+            links=read_bundle(issued.link, most=MAX_LINKS) if issued.link is not None else (),
             serial=issued.serial,
         )
     except MalformedMessageError as error:
@@ -195,26 +197,25 @@ def _anchors(offer: Offer, held: tuple[bytes, ...], now: datetime) -> tuple[byte
         # The first answer: who sent it was authenticated by the channel (server trust, or a station).
         _verify(offer.chain, offer.anchors, now)
         return offer.anchors
-    if offer.link is None or _reaches(offer.chain, held, now):
+    if not offer.links or reaches(offer.chain, held, now=now):
         _verify(offer.chain, held, now)
         return held
     # A CA roll: the new root is believed because a held one signed for its key (PROTOCOL 8, 9).
-    _verify((*offer.chain, offer.link), held, now)
-    linked = _linked(load(offer.link), offer.anchors)
+    links = follow(offer.links, held, now=now)
+    _verify((*offer.chain, *links), held, now)
+    linked = _linked([load(link) for link in links], offer.anchors)
     _verify(offer.chain, linked, now)
     return (*held, *(der for der in linked if der not in held))[-MAX_ANCHORS:]
 
 
-def _linked(link: x509.Certificate, offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return the offered anchors that have the subject and the key of the link certificate."""
-    return tuple(
-        der
-        for der in offered
-        if (root := load(der)).subject == link.subject and public_key_der(root) == public_key_der(link)
-    )
+def _linked(links: Sequence[x509.Certificate], offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return the offered anchors that have the subject and the key of a link certificate."""
+    vouched = {(link.subject, public_key_der(link)) for link in links}
+    return tuple(der for der in offered if ((root := load(der)).subject, public_key_der(root)) in vouched)
 
 
-def _reaches(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], now: datetime) -> bool:
+def reaches(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], *, now: datetime) -> bool:
+    """Tell whether a chain, leaf first, ends at one of the anchors."""
     try:
         _verify(chain, anchors, now)
     except UnacceptableAnswerError:
@@ -228,7 +229,7 @@ def _verify(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], now: datetime)
         raise _refusal(Reason.UNTRUSTED, "there is no anchor that the chain could reach")
     leaf, *others = (load(der) for der in chain)
     store = Store([load(der) for der in anchors])
-    verifier = PolicyBuilder().store(store).time(now).max_chain_depth(MAX_CHAIN).build_client_verifier()
+    verifier = PolicyBuilder().store(store).time(now).max_chain_depth(len(chain)).build_client_verifier()
     try:
         verifier.verify(leaf, others)
     except VerificationError as error:

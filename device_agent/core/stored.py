@@ -8,15 +8,17 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from device_agent.core.certificates import anchor_id, bundle, read_bundle
 from device_agent.core.record import Anchor, Credential, DeviceRecord, Pending
+from device_agent.core.trust import HeldTrust, Source
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import BrokerAddress, HttpsAddress
 from device_agent.wire.requests import MAX_ATTEMPT, Proof
+from device_agent.wire.trust import FLEET_REALM, MAX_VERSION, TrustVersions
 
 if TYPE_CHECKING:
     from device_agent.wire.objects import ObjectHashes
@@ -29,6 +31,7 @@ _LONGEST_PATH = 4096
 _LONGEST_NAME = 64
 _LONGEST_CSR = 16 * 1024
 _MOST_ANCHORS = 32
+_MOST_REALMS = 8
 
 
 class NewerRecordError(MalformedMessageError):
@@ -57,6 +60,8 @@ class StoredRecord:
     fleet: str | None = None
     servers: tuple[Anchor, ...] = ()
     """Roots by which servers and stations are trusted."""
+    trust: tuple[HeldTrust, ...] = ()
+    """Since when, and by whom, the anchors of each realm are what they are."""
     bootstrap: Bootstrap | None = None
     recovery: HttpsAddress | None = None
     csr: bytes = b""
@@ -70,6 +75,29 @@ class StoredRecord:
         """Names of the keys that the slots need."""
         slots = (self.life.active, self.life.pending)
         return frozenset(slot.key for slot in slots if slot is not None)
+
+    @property
+    def trust_versions(self) -> TrustVersions:
+        """Which bundle of each realm was taken last."""
+        return tuple(sorted((held.realm, held.version) for held in self.trust if held.version))
+
+    def held(self, realm: str) -> HeldTrust | None:
+        """Return how the anchors of a realm came to be held, where that is known."""
+        return next((held for held in self.trust if held.realm == realm), None)
+
+    def anchors_in(self, realm: str) -> tuple[Anchor, ...]:
+        """Return the anchors of a realm; none where this device has no part in it."""
+        if realm == FLEET_REALM:
+            return self.servers
+        return self.life.anchors if realm == self.domain else ()
+
+    def believing(self, anchors: tuple[Anchor, ...], held: HeldTrust) -> "StoredRecord":
+        """Return the record with these anchors in a realm."""
+        others = tuple(one for one in self.trust if one.realm != held.realm)
+        after = replace(self, trust=(*others, held))
+        if held.realm == FLEET_REALM:
+            return replace(after, servers=anchors)
+        return replace(after, life=replace(self.life, anchors=anchors))
 
 
 def anchors_of(ders: Iterable[bytes]) -> tuple[Anchor, ...]:
@@ -136,6 +164,7 @@ def _members(record: StoredRecord) -> dict[str, object]:
         "domain": record.domain,
         "fleet": record.fleet,
         "servers": _anchor_text(record.servers),
+        "trust": [_held_members(held) for held in record.trust] or None,
         "bootstrap": None if record.bootstrap is None else _bootstrap_members(record.bootstrap),
         "recovery": None if record.recovery is None else record.recovery.members(),
         "csr": record.csr.hex() or None,
@@ -157,6 +186,7 @@ def _read(fields: Fields) -> StoredRecord:
         domain=fields.text("domain", longest=_LONGEST_NAME) if "domain" in fields else None,
         fleet=fields.text("fleet", longest=_LONGEST_NAME) if "fleet" in fields else None,
         servers=_anchors(fields, "servers"),
+        trust=tuple(map(_held, fields.objects("trust", most=_MOST_REALMS))) if "trust" in fields else (),
         bootstrap=_bootstrap(fields.object("bootstrap")) if "bootstrap" in fields else None,
         recovery=HttpsAddress.read(fields.object("recovery")) if "recovery" in fields else None,
         csr=fields.hex("csr", lowest=1, highest=_LONGEST_CSR) if "csr" in fields else b"",
@@ -235,6 +265,26 @@ def _anchor_text(anchors: tuple[Anchor, ...]) -> str | None:
 
 def _anchors(fields: Fields, name: str) -> tuple[Anchor, ...]:
     return read_anchors(fields.pem(name)) if name in fields else ()
+
+
+def _held_members(held: HeldTrust) -> dict[str, object]:
+    return {
+        "realm": held.realm,
+        "since": time_text(held.since),
+        "source": held.source.value,
+        "version": held.version,
+        "digest": held.digest or None,
+    }
+
+
+def _held(fields: Fields) -> HeldTrust:
+    return HeldTrust(
+        realm=fields.text("realm", longest=_LONGEST_NAME),
+        since=fields.time("since"),
+        source=fields.word("source", of=Source),
+        version=fields.integer("version", lowest=0, highest=MAX_VERSION),
+        digest=fields.sha256("digest") if "digest" in fields else "",
+    )
 
 
 def _bootstrap_members(bootstrap: Bootstrap) -> dict[str, object]:

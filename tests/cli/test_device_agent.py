@@ -13,6 +13,7 @@ from device_agent.cli import main
 from device_agent.core.stored import VERSION, StoredRecord, encode
 from device_agent.errors import AgentError, BadInputError, ExitCode
 from device_agent.store import open_store
+from device_agent.wire.fields import Fields
 from tests.device import Table
 
 
@@ -188,10 +189,10 @@ async def test_a_running_agent_answers_on_its_socket_and_repeats_errors(tmp_path
     long.mkdir()
     path = long / "agent.sock"
 
-    async def status() -> dict[str, object]:
+    async def status(_fields: Fields) -> dict[str, object]:
         return {"name": "prod:d1"}
 
-    async def renew() -> dict[str, object]:
+    async def renew(_fields: Fields) -> dict[str, object]:
         raise AgentError("it is frozen", hint="wait")
 
     assert await asyncio.to_thread(control.ask, path, "status") is None
@@ -212,7 +213,7 @@ async def test_a_running_agent_answers_on_its_socket_and_repeats_errors(tmp_path
     "line", [b"\n", b"junk\n", b'{"do":1}\n', b"{" * 100_000 + b"\n", b"[]\n", b"no end"]
 )
 async def test_a_caller_that_talks_nonsense_does_not_stop_the_agent(line: bytes, tmp_path: Path) -> None:
-    async def status() -> dict[str, object]:
+    async def status(_fields: Fields) -> dict[str, object]:
         return {}
 
     path = tmp_path / "agent.sock"

@@ -176,7 +176,8 @@ def linked(
 def rolled(new: Authority, link: bytes | None) -> Offer:
     issuing = new.issuing("acme prod devices 2")
     chain = (leaf(issuing), der(issuing.certificate))
-    return offer(chain=chain, anchors=(der(new.certificate), der(ROOT.certificate)), link=link)
+    links = () if link is None else (link,)
+    return offer(chain=chain, anchors=(der(new.certificate), der(ROOT.certificate)), links=links)
 
 
 def test_a_new_root_is_believed_when_a_held_one_has_signed_for_its_key() -> None:
