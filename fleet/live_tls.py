@@ -7,6 +7,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from fleet.home import KeyPairFiles
+
 
 class Door:
     """A server's TLS. Each new connection gets the newest context; those that stand keep theirs."""
@@ -32,6 +34,17 @@ class Door:
         self, tls: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _outer: ssl.SSLContext
     ) -> None:
         tls.context = self._newest
+
+
+def put_pair(context: ssl.SSLContext, pair: KeyPairFiles) -> None:
+    """Make a context in use show another certificate, if it can be used at all.
+
+    Raises:
+        OSError, ssl.SSLError: the files are no pair; the context shows what it did.
+    """
+    # OpenSSL drops the key that it has before it finds that the next one does not fit.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(pair.certificate, pair.key)
+    context.load_cert_chain(pair.certificate, pair.key)
 
 
 class NamedContext(ssl.SSLContext):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from fleet.broker.settings import BrokerFiles, CanaryFiles, Listeners
+from fleet.broker.settings import AdoptedFiles, BrokerFiles, CanaryFiles, Listeners
 from fleet.model import Allowlist, AllowlistEntry, Purpose
 from tests.mqtt import MqttClient, client_context
 from tests.pki import Pair, Pki, bundle, entry_of
@@ -68,6 +68,9 @@ class BrokerHome:
             server_trust=self.trust,
             service_certificate=service_certificate,
             service_key=service_key,
+            adopted=AdoptedFiles(
+                authorities=folder / "adopted" / "authorities.pem", crls=folder / "adopted" / "crls.pem"
+            ),
             canaries=(canary,),
         )
 

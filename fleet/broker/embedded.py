@@ -13,12 +13,13 @@ from typing import Self
 
 from fleet.broker.doubt import Doubt
 from fleet.broker.embedded_engine import Engine
-from fleet.broker.embedded_gate import Gate, server_context
+from fleet.broker.embedded_gate import Gate, bootstrap_context, operational_context
 from fleet.broker.embedded_table import BROKER, Connection, Table
 from fleet.broker.second_layer import read_issuers, revoked_keys, verified
 from fleet.broker.service_entry import own_entry
 from fleet.broker.settings import BrokerEndpoints, BrokerFiles, Listeners
 from fleet.errors import UnreachableError
+from fleet.live_tls import Door
 from fleet.model import Allowlist, AllowlistChange, BrokerEvent, CutOff, Session
 from fleet.ports import Clock
 
@@ -41,6 +42,7 @@ class EmbeddedBroker:
         self._doubt = Doubt()
         self._started_at = clock()
         self._endpoints: BrokerEndpoints | None = None
+        self._doors: list[Door] = []
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -134,15 +136,23 @@ class EmbeddedBroker:
         by_issuer = verified(crls, issuers, now=self._clock())
         await self._gone(self._table.revoke(revoked_keys(by_issuer, issuers)))
 
+    async def reload_tls(self) -> None:
+        """Show the certificate and trust the roots that stand in the files now; raises `FleetError`."""
+        for door in self._doors:
+            door.reload()
+
     async def _open(self, gate: Gate) -> BrokerEndpoints:
-        ports: list[int] = []
-        for port, roots in (
-            (self._listeners.operational_port, self._files.operational_roots),
-            (self._listeners.bootstrap_port, self._files.bootstrap_roots),
-        ):
-            context = server_context(certificate=self._files.certificate, key=self._files.key, roots=roots)
-            ports.append(await gate.listen(context, bind=self._listeners.bind, port=port))
-        return BrokerEndpoints(host=self._listeners.host, operational_port=ports[0], bootstrap_port=ports[1])
+        wanted, files = self._listeners, self._files
+        self._doors = [
+            Door(lambda: operational_context(files)),
+            Door(lambda: bootstrap_context(files)),
+        ]
+        operational, bootstrap = [door.context for door in self._doors]
+        return BrokerEndpoints(
+            host=wanted.host,
+            operational_port=await gate.listen(operational, bind=wanted.bind, port=wanted.operational_port),
+            bootstrap_port=await gate.listen(bootstrap, bind=wanted.bind, port=wanted.bootstrap_port),
+        )
 
     async def _tick(self) -> None:
         while True:

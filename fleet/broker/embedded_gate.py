@@ -8,16 +8,19 @@ import logging
 import ssl
 import struct
 from contextlib import suppress
-from pathlib import Path
 
 from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
 from amqtt.mqtt.connect import ConnectPacket
 
+from fleet.broker.adopted import joined
 from fleet.broker.embedded_engine import BAD_PACKETS, Engine
 from fleet.broker.embedded_table import Knock, Table
+from fleet.broker.settings import BrokerFiles
 from fleet.broker.shown import read_shown
 from fleet.core.access import Who
 from fleet.errors import FleetError, UnreachableError
+from fleet.home import KeyPairFiles
+from fleet.pair_files import in_force
 
 LARGEST_PACKET = 1024 * 1024
 _LARGEST_CONNECT = 64 * 1024
@@ -167,21 +170,29 @@ class Gate:
         return judged
 
 
-def server_context(*, certificate: Path, key: Path, roots: Path) -> ssl.SSLContext:
-    """Return TLS 1.2 or later with a client certificate under one of these roots, or no connection.
+def operational_context(files: BrokerFiles) -> ssl.SSLContext:
+    """Return TLS for the operational listener; raises `FleetError`."""
+    adopted = None if files.adopted is None else files.adopted.authorities
+    return _server_context(files, joined(files.operational_roots, adopted))
 
-    Raises:
-        FleetError: a file is not what it should be.
-    """
+
+def bootstrap_context(files: BrokerFiles) -> ssl.SSLContext:
+    """Return TLS for the bootstrap listener; raises `FleetError`."""
+    return _server_context(files, joined(files.bootstrap_roots, None))
+
+
+def _server_context(files: BrokerFiles, roots: bytes) -> ssl.SSLContext:
+    """Return TLS 1.2 or later with a client certificate under one of these roots, or no connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
+    pair = in_force(KeyPairFiles(certificate=files.certificate, key=files.key))
     try:
-        context.load_cert_chain(certificate, key)
-        context.load_verify_locations(cafile=roots)
+        context.load_cert_chain(pair.certificate, pair.key)
+        context.load_verify_locations(cadata=roots.decode("ascii", "replace"))
     except (OSError, ssl.SSLError) as error:
         raise FleetError(
-            f"the broker's certificate or roots cannot be used: {certificate}, {roots}",
+            f"the broker's certificate or roots cannot be used: {files.certificate}",
             hint="restore them from a backup of the fleet home",
         ) from error
     return context

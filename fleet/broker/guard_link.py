@@ -5,6 +5,7 @@ acknowledged to the broker only after whoever reads it has come back for the nex
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import socket
@@ -21,7 +22,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from fleet.broker.words import MalformedWordsError, Reply, read_event, read_reply
 from fleet.core.access import CONTROL, GUARD_EVENTS, GUARD_REPLIES
 from fleet.errors import FleetError, UnreachableError
+from fleet.home import KeyPairFiles
+from fleet.live_tls import client_of, put_pair
 from fleet.model import BrokerEvent
+from fleet.pair_files import in_force
 
 _KEEPALIVE_S = 15
 _NOT_AUTHORIZED = 135
@@ -51,30 +55,6 @@ class LinkAddress:
     client_id: str
 
 
-class _NamedContext(ssl.SSLContext):
-    """Checks the server's certificate against one name, whatever address the socket went to."""
-
-    expected = ""
-
-    def wrap_socket(  # noqa: PLR0917 - the signature is that of ssl.SSLContext
-        self,
-        sock: socket.socket,
-        server_side: bool = False,
-        do_handshake_on_connect: bool = True,
-        suppress_ragged_eofs: bool = True,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLSocket:
-        return super().wrap_socket(
-            sock,
-            server_side,
-            do_handshake_on_connect,
-            suppress_ragged_eofs,
-            server_hostname=self.expected,
-            session=session,
-        )
-
-
 class GuardLink:
     """The connection of the fleet's service to one guard; it reconnects by itself."""
 
@@ -90,6 +70,8 @@ class GuardLink:
         self.up = asyncio.Event()
         self.turned = asyncio.Event()
         """Set at every change of the connection; whoever waits for it clears it."""
+        self._tls = client_of(where.host)
+        self._shown = self._load_tls()
         self._client = self._make_client()
 
     def start(self) -> None:
@@ -168,7 +150,7 @@ class GuardLink:
             protocol=mqtt.MQTTv311,
             manual_ack=True,
         )
-        client.tls_set_context(self._tls())
+        client.tls_set_context(self._tls)
         client.reconnect_delay_set(min_delay=1, max_delay=5)
         client.on_socket_open = _without_delay
         client.on_connect = self._on_connect
@@ -177,19 +159,36 @@ class GuardLink:
         client.on_subscribe = self._on_subscribe
         return client
 
-    def _tls(self) -> ssl.SSLContext:
-        context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.expected = self._where.host
+    def reload_tls(self) -> bool:
+        """Read trust, certificate and key again; say whether the connection is made anew to show another one.
+
+        Raises:
+            FleetError: a file is not right; the connection goes on.
+        """
+        shown, self._shown = self._shown, self._load_tls()
+        if shown == self._shown:
+            return False
+        self.up.clear()
+        connected = self._client.socket()
+        if isinstance(connected, socket.socket):
+            # paho's thread sees the end of the stream, and connects again. Of TLS it knows nothing yet.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+        return True
+
+    def _load_tls(self) -> bytes:
+        """Put what the files hold into the context, and return the certificate that it shows."""
+        where = in_force(KeyPairFiles(certificate=self._where.certificate, key=self._where.key))
         try:
-            context.load_verify_locations(cafile=self._where.trust)
-            context.load_cert_chain(self._where.certificate, self._where.key)
+            shown = where.certificate.read_bytes()
+            self._tls.load_verify_locations(cafile=self._where.trust)
+            put_pair(self._tls, where)
         except (OSError, ssl.SSLError) as error:
             raise FleetError(
-                f"the service's own certificate cannot be used: {self._where.certificate}",
+                f"the service's own certificate cannot be used: {where.certificate}",
                 hint="restore it from a backup of the fleet home",
             ) from error
-        return context
+        return shown
 
     # What follows runs in paho's thread, and only hands over.
 

@@ -193,6 +193,29 @@ class MosquittoBroker:
         for canary in self._files.canaries:
             await self._show(canary)
 
+    async def reload_tls(self) -> None:
+        """Let the listeners show the certificate and trust the roots that stand in the files now.
+
+        Raises:
+            FleetError: the broker, or our own connection to it, goes on with what it had.
+        """
+        async with self._order:  # what is denied in the meantime waits for our own connection
+            if self._up().reload_tls():
+                await self._wait_until_up()
+            before = _status_of(await self._ask("status"))
+            await asyncio.to_thread(self._launch.write_trust)
+            self._launch.reload()
+            await self._wait_for_reload(before)
+
+    async def _wait_until_up(self) -> None:
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._up().up.wait()
+        except TimeoutError as error:
+            raise NeedsAttentionError(
+                "the broker does not let the fleet's own service in with its new certificate"
+            ) from error
+
     async def _connect(self, stack: contextlib.AsyncExitStack) -> GuardLink:
         link = GuardLink(
             LinkAddress(

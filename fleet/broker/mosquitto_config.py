@@ -49,6 +49,11 @@ class Paths:
         return self.folder / "rules"
 
     @property
+    def operational_trust(self) -> Path:
+        """The roots of the operational listener, and the CAs that were adopted."""
+        return self.folder / "operational.ca.pem"
+
+    @property
     def operational_crl(self) -> Path:
         return self.folder / "operational.crl.pem"
 
@@ -67,7 +72,7 @@ def config_text(files: BrokerFiles, listeners: Listeners, *, guard: Path, alarm_
     lines = [
         *_general(paths, alarm_after_s=alarm_after_s, guard=guard),
         *_listener(files, listeners.operational_port, listeners.bind),
-        f"cafile {_one(files.operational_roots)}",
+        f"cafile {_one(paths.operational_trust)}",
         f"crlfile {_one(paths.operational_crl)}",
         *_listener(files, listeners.bootstrap_port, listeners.bind),
         f"cafile {_one(files.bootstrap_roots)}",

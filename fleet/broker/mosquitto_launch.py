@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fleet.broker.adopted import joined, read_if_there
 from fleet.broker.guard import build
 from fleet.broker.list_files import ListFiles
 from fleet.broker.listing import whole_list
@@ -44,6 +45,8 @@ class MosquittoLaunch:
         self._mode = mode
         self._clock = clock
         self._process = MosquittoProcess(self.paths)
+        self._verified: dict[Path, bytes] = {}
+        """What our own issuing CAs revoked, for each listener's file."""
         self._running: Running | None = None
         self._turn = asyncio.Lock()
         """One start or stop at a time: what is being stopped must not be revived."""
@@ -87,14 +90,14 @@ class MosquittoLaunch:
                 await self._process.stop(running)
 
     def reload(self) -> None:
-        """Make it read its CRLs again.
+        """Make it read certificates, roots and CRLs again: what is gone from the files is gone there too.
 
         Raises:
             NeedsAttentionError: it is not our process.
         """
         if self._running is None:
             raise NeedsAttentionError(
-                "the broker must be made to read its CRLs again", hint="systemctl reload mosquitto"
+                "the broker must be made to read its files again", hint="systemctl reload mosquitto"
             )
         self._process.reload(self._running)
 
@@ -110,8 +113,24 @@ class MosquittoLaunch:
         )
         issuers = [issuer for file in files for issuer in file.issuers]
         by_issuer = verified(crls, issuers, now=self._clock())
-        for file in files:
-            write_file(file.path, file_text(file, by_issuer))
+        self._verified = {file.path: file_text(file, by_issuer) for file in files}
+        self.write_trust()
+
+    def write_trust(self) -> None:
+        """Write the operational listener's roots, and all CRLs, with those of adopted CAs as they are now.
+
+        A CRL that is not ours is not judged here: an old one shuts its CA's devices out, and nobody else's.
+
+        Raises:
+            FleetError: a file cannot be read or written.
+        """
+        adopted, operational = self._files.adopted, self.paths.operational_crl
+        authorities = None if adopted is None else adopted.authorities
+        roots = joined(self._files.operational_roots, authorities)
+        write_file(self.paths.operational_trust, roots)
+        for path, text in self._verified.items():
+            foreign = adopted.crls if adopted and path == operational else None
+            write_file(path, text + read_if_there(foreign))
 
     def admit_only_ourselves(self) -> None:
         """Write a list of one: the whole one is on its way."""
@@ -182,7 +201,7 @@ class MosquittoLaunch:
         write_file(self.paths.config, text.encode())
         digest = hashlib.sha256(text.encode())
         try:
-            for path in (guard, self.paths.rules, self._files.operational_roots, self._files.bootstrap_roots):
+            for path in (guard, self.paths.rules):
                 digest.update(path.read_bytes())
         except OSError as error:
             raise FleetError(f"the broker's files cannot be read: {error.filename}") from error

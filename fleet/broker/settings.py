@@ -26,6 +26,14 @@ class CanaryFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedFiles:
+    """CAs that are not ours, and the CRLs that they made, in PEM; a file that is not there holds nothing."""
+
+    authorities: Path
+    crls: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerFiles:
     """Where a driver finds what it needs; all in PEM, keys unencrypted and 0600.
 
@@ -44,6 +52,8 @@ class BrokerFiles:
     server_trust: Path
     service_certificate: Path
     service_key: Path
+    adopted: AdoptedFiles | None = None
+    """Of other authorities, whose devices connect to the operational listener as well."""
     canaries: tuple[CanaryFiles, ...] = ()
 
 
