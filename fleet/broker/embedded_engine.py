@@ -18,11 +18,13 @@ from amqtt.errors import AMQTTError, MQTTError, NoDataError, ProtocolHandlerErro
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import OutgoingApplicationMessage
 
+from fleet.broker.embedded_shared import inward, is_apart, outward
 from fleet.broker.embedded_table import Connection, Table
 from fleet.core import access
 from fleet.core.access import Who
 
 if TYPE_CHECKING:
+    from amqtt.session import IncomingApplicationMessage
     from amqtt.session import Session as AmqttSession
 
 LISTENER = "gate"
@@ -150,6 +152,39 @@ class Engine(Broker):  # type: ignore[misc]  # amqtt ships no types
             client_session.will_flag = False
         await super()._handle_disconnect(client_session, handler, disconnect_waiter)
 
+    async def _handle_message_delivery(
+        self,
+        client_session: "AmqttSession",
+        handler: _Handler,
+        wait_deliver: "asyncio.Future[IncomingApplicationMessage | None]",
+    ) -> bool:
+        """Route what a client published; what travels on shared topics, by connection."""
+        message = wait_deliver.result()
+        connection = self._table.find(client_session.client_id or "")
+        if message is None or not message.topic or connection is None or not is_apart(message.topic):
+            goes_on: bool = await super()._handle_message_delivery(client_session, handler, wait_deliver)
+            return goes_on
+        retained = message.publish_packet is not None and message.publish_packet.retain_flag
+        if not retained and self._may(client_session, message.topic, AmqttAction.PUBLISH):
+            await self._carry(client_session, connection, message)
+        return True
+
+    async def _carry(
+        self, session: "AmqttSession", connection: Connection, message: "IncomingApplicationMessage"
+    ) -> None:
+        inside = inward(connection, message.topic)
+        if inside is not None:
+            await self._broadcast_message(session, inside, message.data)
+            return
+        found = outward(self._table, message.topic)
+        if found is not None:
+            target, topic = found
+            _, handler = self._sessions.get(target.who.client_id, (None, None))
+            if handler is not None and not handler.stopped:
+                # Once or never: no session keeps it for whoever connects next.
+                delivery = handler.mqtt_publish(topic, message.data, 0, retain=False)
+                self._tasks_queue.append(asyncio.ensure_future(delivery))
+
     async def _publish_session_retained_messages(self, session: "AmqttSession") -> None:
         """Deliver what waited for a kept session, judged anew."""
         handler = self._get_handler(session)
@@ -168,7 +203,7 @@ class Engine(Broker):  # type: ignore[misc]  # amqtt ships no types
     ) -> None:
         """Keep a message for those who subscribe later, but none of who must leave nothing behind."""
         whos = self._table.who_is(source_session.client_id or "", name=source_session.username or "")
-        if whos and not any(access.leaves_nothing(who) for who in whos):
+        if whos and all(access.may_retain(who) for who in whos):
             await super().retain_message(source_session, topic_name, data, qos)
 
     async def _publish_retained_messages_for_subscription(

@@ -6,6 +6,7 @@ It judges by the allowlist and by `core.access` alone, and touches no socket but
 import asyncio
 import hmac
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from fleet.broker.listing import is_admissible
 from fleet.broker.shown import Shown
 from fleet.core import access
-from fleet.core.access import Who
+from fleet.core.access import ClientForm, Who
 from fleet.errors import SequenceGapError
 from fleet.model import (
     Allowlist,
@@ -21,6 +22,7 @@ from fleet.model import (
     AllowlistEntry,
     BrokerEvent,
     BrokerEventKind,
+    Purpose,
     Session,
 )
 from fleet.ports import Clock
@@ -52,6 +54,8 @@ class Connection:
     not_after: datetime
     address: str
     connected_at: datetime
+    name: str
+    """Of this connection alone, across runs too."""
     cut: Callable[[], None]
     """Closes the socket, now, without a word."""
     ended: bool = False
@@ -74,11 +78,13 @@ class Table:
         self._sequence: int | None = None
         self._entries: Mapping[tuple[str, str], AllowlistEntry] = _by_key([own])
         self._names: frozenset[str] = frozenset({own.name})
+        self._taken: frozenset[str] = self._names
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._live: dict[str, Connection] = {}
         self.events: asyncio.Queue[BrokerEvent] = asyncio.Queue()
         # Nanoseconds, as the guard counts: no run has that many events, so later ones are higher.
         self.stamp = int(clock().timestamp() * 1_000_000) * 1000
+        self._run = secrets.token_hex(8)
 
     @property
     def listed(self) -> bool:
@@ -142,7 +148,9 @@ class Table:
         manner = access.why_not(who, keepalive_s=knock.keepalive_s, clean_session=knock.clean_session)
         if manner is not None:
             return manner
-        rule = access.connect_rule(who.purpose)
+        rule = access.connect_rule(who)
+        if rule is not None and rule.form is ClientForm.OTHER and self._is_somebodys(who.client_id):
+            return "client-id"
         if rule is not None and rule.alone and knock.client_id in self._live:
             return "client-id-taken"
         return who
@@ -157,6 +165,7 @@ class Table:
             not_after=min(entry.not_after, shown.not_after),
             address=knock.address,
             connected_at=self._clock(),
+            name=f"{self._run}-{self.stamp + 1}",  # as its event will be stamped
             cut=cut,
         )
         self._live[who.client_id] = connection
@@ -237,6 +246,12 @@ class Table:
     def _take(self, entries: Mapping[tuple[str, str], AllowlistEntry], sequence: int) -> None:
         self._entries, self._sequence = entries, sequence
         self._names = frozenset(entry.name for entry in entries.values())
+        self._taken = _connecting_names(entries.values())
+
+    def _is_somebodys(self, client_id: str) -> bool:
+        """Say whether a client id is a name by which somebody connects, or a part of one."""
+        words = client_id.split(".")
+        return any(".".join(words[:count]) in self._taken for count in range(1, len(words) + 1))
 
     def _why_not(self, shown: Shown | None) -> tuple[str, AllowlistEntry | None]:
         if shown is None:
@@ -281,6 +296,11 @@ class Table:
             at=self._clock(),
         )
         self.events.put_nowait(event)
+
+
+def _connecting_names(entries: Iterable[AllowlistEntry]) -> frozenset[str]:
+    """Return the names that are client ids as well: all but those of claims, whose clients choose theirs."""
+    return frozenset(entry.name for entry in entries if entry.purpose is not Purpose.CLAIM)
 
 
 def _by_key(entries: Iterable[AllowlistEntry]) -> dict[tuple[str, str], AllowlistEntry]:

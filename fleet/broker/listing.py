@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from fleet.core.access import connect_rule
+from fleet.core.access import connects
 from fleet.errors import SequenceGapError
 from fleet.model import Allowlist, AllowlistChange, AllowlistEntry
 
@@ -62,7 +62,7 @@ def lines_of(entries: Iterable[AllowlistEntry]) -> list[str]:
 
 def is_admissible(entry: AllowlistEntry) -> bool:
     """Say whether certificates of this purpose connect to brokers at all."""
-    return connect_rule(entry.purpose) is not None
+    return connects(entry.purpose)
 
 
 def whole_list(allowlist: Allowlist, *, generation: str) -> tuple[Head, bytes]:

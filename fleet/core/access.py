@@ -12,6 +12,7 @@ from enum import StrEnum
 from device_agent.wire import topics
 from device_agent.wire.identity import Identity, parse_sha256
 from device_agent.wire.problems import MalformedMessageError
+from fleet.core import isolation
 from fleet.model import Purpose
 
 CONTROL = "$CONTROL/fleet/v1"
@@ -19,6 +20,11 @@ CONTROL = "$CONTROL/fleet/v1"
 GUARD_EVENTS = "$fleet/guard/events"
 GUARD_REPLIES = "$fleet/guard/reply"
 LONGEST_PATTERN = 256
+LONGEST_CLIENT_ID = 128
+"""In bytes of UTF-8."""
+LONGEST_DOMAIN = 32
+
+_LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 class ClientForm(StrEnum):
@@ -30,6 +36,17 @@ class ClientForm(StrEnum):
     """The user name, or a part of it, `<name>.<word>`. A `.` stands in no device's name."""
     SHA256 = "sha256"
     """64 lower-case hex: the digest of the key in the CSR."""
+    OTHER = "other"
+    """Whatever cannot be a device's name nor the digest of a key: clients of others choose their own."""
+
+
+class Leaves(StrEnum):
+    """What a connection may leave behind at the broker."""
+
+    NOTHING = "nothing"
+    SESSION = "session"
+    """Its subscriptions, but no retained message."""
+    ALL = "all"
 
 
 class Action(StrEnum):
@@ -41,20 +58,23 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectRule:
-    """How certificates of one purpose connect.
+    """How certificates of one purpose connect with client ids of one form.
 
-    `only_clean` refuses sessions that outlive their connection, and retained messages. `alone` refuses a
-    second live connection with the same client id, instead of letting it take over.
+    `alone` refuses a second live connection with the same client id, instead of letting it take over.
     """
 
     purpose: Purpose
     form: ClientForm
     longest_keepalive: timedelta | None = None
-    only_clean: bool = False
+    leaves: Leaves = Leaves.ALL
 
     @property
     def alone(self) -> bool:
-        """Claims share a certificate: there the client id proves nothing, so it must not evict anybody."""
+        """Claims share a certificate: there the client id proves nothing, so it must not evict anybody.
+
+        With ids of the free form a newcomer takes over (MQTT 3.1.1 3.1.4): answers go to a connection, never
+        to a client id, and a device that lost its power must not wait for a long keep-alive to end.
+        """
         return self.form is ClientForm.SHA256
 
 
@@ -62,7 +82,8 @@ class ConnectRule:
 class TopicRule:
     """A pattern of topics for certificates of one purpose.
 
-    A level may be `{domain}`, `{id}`, `{serial}` or `{client}` of the connection, `+`, or a last `#`.
+    A level may be `{domain}`, `{id}` or `{serial}` of the connection, `{client}`, its client id where that is
+    the digest of a key, `+`, or a last `#`.
     """
 
     purpose: Purpose
@@ -87,8 +108,10 @@ CONNECT_RULES: tuple[ConnectRule, ...] = (
         purpose=Purpose.CLAIM,
         form=ClientForm.SHA256,
         longest_keepalive=timedelta(seconds=15),
-        only_clean=True,
+        leaves=Leaves.NOTHING,
     ),
+    # Clients of the AWS SDKs, unmodified: ids, keep-alive and session are as their makers chose.
+    ConnectRule(purpose=Purpose.CLAIM, form=ClientForm.OTHER, leaves=Leaves.SESSION),
     ConnectRule(purpose=Purpose.SERVICE, form=ClientForm.PART),
 )
 
@@ -112,12 +135,18 @@ TOPIC_RULES: tuple[TopicRule, ...] = (
         "fleet/v1/{domain}/{id}/notice",
         "devices/{domain}/{id}/#",
     ),
-    *_rules(Purpose.CLAIM, Action.PUBLISH, "fleet/v1/enroll/{client}/request"),
-    *_rules(Purpose.CLAIM, Action.SUBSCRIBE, "fleet/v1/enroll/{client}/response"),
+    *_rules(Purpose.CLAIM, Action.PUBLISH, "fleet/v1/enroll/{client}/request", *isolation.SHARED),
+    *_rules(
+        Purpose.CLAIM,
+        Action.SUBSCRIBE,
+        "fleet/v1/enroll/{client}/response",
+        *(f"{topic}/{outcome}" for topic in isolation.SHARED for outcome in isolation.OUTCOMES),
+    ),
     *_rules(
         Purpose.SERVICE,
         Action.PUBLISH,
         "fleet/v1/enroll/+/response",
+        isolation.ANSWERS,
         "fleet/v1/+/+/+/response",
         "fleet/v1/+/+/notice",
         "devices/+/+/#",
@@ -127,6 +156,7 @@ TOPIC_RULES: tuple[TopicRule, ...] = (
         Purpose.SERVICE,
         Action.SUBSCRIBE,
         topics.ENROLL_REQUESTS,
+        isolation.REQUESTS,
         topics.OPERATIONAL_REQUESTS,
         topics.DEVICE_STATES,
         "devices/+/+/#",
@@ -135,31 +165,35 @@ TOPIC_RULES: tuple[TopicRule, ...] = (
     ),
 )
 
-_CONNECT = {rule.purpose: rule for rule in CONNECT_RULES}
+
+def connects(purpose: Purpose) -> bool:
+    """Say whether certificates of a purpose connect to a broker at all."""
+    return any(rule.purpose is purpose for rule in CONNECT_RULES)
 
 
-def connect_rule(purpose: Purpose) -> ConnectRule | None:
-    """Return how certificates of a purpose connect, or None if they do not."""
-    return _CONNECT.get(purpose)
+def connect_rule(who: Who) -> ConnectRule | None:
+    """Return how somebody connects, by purpose and client id, or None if they do not."""
+    fitting = (rule for rule in CONNECT_RULES if rule.purpose is who.purpose and _has_form(who, rule.form))
+    return next(fitting, None)
 
 
 def why_not(who: Who, *, keepalive_s: int, clean_session: bool) -> str | None:
     """Return why a connection must be refused, in one word, or None if it may be."""
-    rule = _CONNECT.get(who.purpose)
-    if rule is None:
+    if not connects(who.purpose):
         return "purpose"
-    if not _has_form(who, rule.form):
+    rule = connect_rule(who)
+    if rule is None:
         return "client-id"
     longest = rule.longest_keepalive
     if longest is not None and not 1 <= keepalive_s <= longest.total_seconds():
         return "keepalive"
-    return "session" if rule.only_clean and not clean_session else None
+    return "session" if rule.leaves is Leaves.NOTHING and not clean_session else None
 
 
-def leaves_nothing(who: Who) -> bool:
-    """Say whether a connection must leave neither a session nor a retained message behind."""
-    rule = _CONNECT.get(who.purpose)
-    return rule is None or rule.only_clean
+def may_retain(who: Who) -> bool:
+    """Say whether a connection may leave retained messages behind."""
+    rule = connect_rule(who)
+    return rule is not None and rule.leaves is Leaves.ALL
 
 
 def may_publish(who: Who, topic: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:
@@ -191,8 +225,7 @@ def topics_of(identity: Identity, *, serial: str, action: Action) -> tuple[str, 
 def compiled() -> str:
     """Return all rules as the text that a broker's guard reads: header, one rule a line, `end <count>`."""
     lines = [
-        f"connect {rule.purpose} {rule.form} {_seconds(rule.longest_keepalive)}"
-        f" {'clean' if rule.only_clean else 'any'}"
+        f"connect {rule.purpose} {rule.form} {_seconds(rule.longest_keepalive)} {rule.leaves}"
         for rule in CONNECT_RULES
     ]
     lines += [f"topic {rule.purpose} {rule.action} {rule.pattern}" for rule in TOPIC_RULES]
@@ -211,15 +244,28 @@ def _has_form(who: Who, form: ClientForm) -> bool:
             return who.client_id == who.name or _is_part(who.client_id, of=who.name)
         case ClientForm.SHA256:
             return _is_sha256(who.client_id)
+        case ClientForm.OTHER:
+            return _is_other(who.client_id)
+
+
+def _is_other(client_id: str) -> bool:
+    """Client ids are one space for both listeners: none of these may be a device's, `<domain>:<id>`."""
+    return (
+        1 <= len(client_id.encode("utf-8", "replace")) <= LONGEST_CLIENT_ID
+        and not any(character < " " or character == "\x7f" for character in client_id)
+        and not _is_sha256(client_id)
+        and not _begins_with_domain(client_id)
+    )
+
+
+def _begins_with_domain(client_id: str) -> bool:
+    domain, colon, _ = client_id.partition(":")
+    return bool(colon) and 1 <= len(domain) <= LONGEST_DOMAIN and set(domain) <= _LABEL
 
 
 def _is_part(client_id: str, *, of: str) -> bool:
     word = client_id.removeprefix(f"{of}.")
-    return (
-        word != client_id
-        and 1 <= len(word) <= 32
-        and set(word) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    )
+    return word != client_id and 1 <= len(word) <= 32 and set(word) <= _LABEL
 
 
 def _is_sha256(text: str) -> bool:
@@ -236,7 +282,7 @@ def _values(who: Who) -> dict[str, str]:
         "{domain}": domain if colon else "",
         "{id}": device_id,
         "{serial}": who.serial,
-        "{client}": who.client_id,
+        "{client}": who.client_id if _is_sha256(who.client_id) else "",
     }
 
 

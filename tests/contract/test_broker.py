@@ -4,8 +4,6 @@ who is dropped, and what the server is told."""
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,51 +11,14 @@ import pytest
 
 from fleet.errors import BadInputError, SequenceGapError
 from fleet.model import AllowlistChange, BrokerEventKind, Purpose
-from tests.broker_home import BrokerHome
 from tests.broker_world import (
     KEY_HASH,
     OTHER_KEY_HASH,
-    Driver,
     World,
-    embedded,
-    mosquitto,
     now,
-    put_guard,
 )
 from tests.mqtt import NOT_AUTHORISED, REFUSED_SUBSCRIPTION, Message
 from tests.pki import Pki, entry_of, self_signed
-
-DRIVERS = [
-    pytest.param("mosquitto", marks=pytest.mark.needs("mosquitto", "gcc")),
-    pytest.param("embedded"),
-]
-
-
-@pytest.fixture(scope="session")
-def pki() -> Pki:
-    return Pki()
-
-
-@pytest.fixture(scope="session")
-def guard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("guard")
-
-
-@pytest.fixture(params=DRIVERS)
-async def world(
-    request: pytest.FixtureRequest, tmp_path: Path, pki: Pki, guard_folder: Path
-) -> AsyncIterator[World]:
-    home = BrokerHome(tmp_path, pki)
-    async with AsyncExitStack() as stack:
-        if request.param == "mosquitto":
-            put_guard(home.files.folder, from_folder=guard_folder)
-            broker: Driver = await stack.enter_async_context(mosquitto(home))
-        else:
-            broker = await stack.enter_async_context(embedded(home))
-        world = await World.of(broker, home)
-        stack.push_async_callback(world.close)
-        yield world
-
 
 # Who gets in.
 
@@ -631,10 +592,21 @@ async def test_a_claim_that_left_frees_its_client_id_and_leaves_nothing(world: W
 
 
 @pytest.mark.parametrize(
-    "client_id", ["batch-1", KEY_HASH.upper(), KEY_HASH[:-1], "+", "#", f"{KEY_HASH[:-2]}/b"]
+    "client_id",
+    ["prod:d1", "prod:d9", "sdk:1", "fleet-server", "fleet-server.requests", "", "x" * 129, "a\x01b"],
 )
-async def test_a_claim_must_be_connected_as_the_digest_of_a_key(world: World, client_id: str) -> None:
+async def test_a_claim_cannot_be_connected_under_somebodys_name(world: World, client_id: str) -> None:
     assert await world.is_refused(world.claim, client_id, bootstrap=True)
+
+
+@pytest.mark.parametrize("client_id", [KEY_HASH.upper(), KEY_HASH[:-1], "batch-1", "+"])
+async def test_a_claim_enrolls_under_no_client_id_but_the_digest_of_a_key(
+    world: World, client_id: str
+) -> None:
+    client = await world.let_in(world.claim, client_id, bootstrap=True)
+
+    assert await client.subscribe(f"fleet/v1/enroll/{client_id}/response") == [REFUSED_SUBSCRIPTION]
+    assert await client.subscribe(f"fleet/v1/enroll/{KEY_HASH}/response") == [REFUSED_SUBSCRIPTION]
 
 
 @pytest.mark.parametrize(("keepalive_s", "clean"), [(0, True), (16, True), (10, False)])

@@ -6,7 +6,7 @@ The parsers and the rules are compiled by themselves, with the compiler's own ch
 import ctypes
 import hashlib
 import subprocess
-from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -15,10 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from device_agent.wire.problems import MalformedMessageError
 from fleet.broker.guard import build
 from fleet.broker.listing import Head, change_text, whole_list
-from fleet.core import access
+from fleet.core import access, isolation
 from fleet.core.access import Who
+from fleet.core.isolation import SharedLink
 from fleet.model import Allowlist, AllowlistChange, AllowlistEntry, Purpose
 
 pytestmark = pytest.mark.needs("gcc")
@@ -27,7 +29,7 @@ GENERATION = "0011223344556677"
 SERIAL = "4" * 32
 KEY_HASH = "ab" * 32
 PURPOSES = (Purpose.DEVICE, Purpose.CLAIM, Purpose.SERVICE)
-PARTS = ("text.c", "rules.c", "allowlist.c", "listing.c")
+PARTS = ("text.c", "rules.c", "isolation.c", "allowlist.c", "listing.c")
 STRICT = (
     "-Wall",
     "-Wextra",
@@ -49,6 +51,17 @@ class CWho(ctypes.Structure):
     _fields_: ClassVar = [("purpose", c_int), ("name", Span), ("serial", Span), ("client", Span)]
 
 
+class CLink(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("issuer", Span),
+        ("serial", Span),
+        ("run", Span),
+        ("number", c_uint64),
+        ("client_id_length", c_size_t),
+        ("client_id", c_char * 129),
+    ]
+
+
 class CAllowlist(ctypes.Structure):
     _fields_: ClassVar = [
         ("generation", c_uint8 * 8),
@@ -62,6 +75,10 @@ def span(data: bytes) -> Span:
     return Span(at=data, length=len(data))
 
 
+def text_of(found: Span) -> str:
+    return found.at[: found.length].decode()
+
+
 class Guard:
     """The parts of the guard that touch no broker."""
 
@@ -69,6 +86,10 @@ class Guard:
         self.c = ctypes.CDLL(str(library))
         for name in ("rules_publish", "rules_receive", "rules_subscribe", "rules_client", "rules_read"):
             getattr(self.c, name).restype = c_bool
+        self.c.isolation_read_answer.restype = c_bool
+        self.c.isolation_read_answer.argtypes = [Span, c_void_p, c_void_p]
+        self.c.isolation_write_request.restype = c_size_t
+        self.c.isolation_write_request.argtypes = [c_void_p, Span, c_char_p, c_size_t]
         self.c.listing_read.argtypes = [Span, POINTER(POINTER(CAllowlist))]
         self.c.listing_change.argtypes = [POINTER(CAllowlist), POINTER(Span), POINTER(c_void_p)]
         self.c.listing_replay.argtypes = [POINTER(CAllowlist), Span]
@@ -85,6 +106,35 @@ class Guard:
 
     def takes_client(self, who: Who) -> bool:
         return bool(self.c.rules_client(self.rules, byref(c_who(who))))
+
+    def request(self, link: SharedLink, topic: str) -> str:
+        run, _, number = link.name.partition("-")
+        client_id = link.client_id.encode()
+        given = CLink(
+            issuer=span(link.issuer.encode()),
+            serial=span(link.serial.encode()),
+            run=span(run.encode()),
+            number=int(number),
+            client_id_length=len(client_id),
+            client_id=client_id,
+        )
+        room = 1024
+        written = ctypes.create_string_buffer(room)
+        length = self.c.isolation_write_request(byref(given), span(topic.encode()), written, room)
+        assert length == len(written.value)
+        return written.value.decode()
+
+    def answer(self, topic: str) -> tuple[SharedLink, str] | None:
+        found, shared, text = CLink(), Span(), topic.encode()
+        if not self.c.isolation_read_answer(span(text), byref(found), byref(shared)):
+            return None
+        link = SharedLink(
+            issuer=text_of(found.issuer),
+            serial=text_of(found.serial),
+            client_id=found.client_id.decode("utf-8", "surrogateescape"),
+            name=f"{text_of(found.run)}-{found.number}",
+        )
+        return link, text_of(shared)
 
     def read(self, text: bytes) -> "CList | None":
         found = POINTER(CAllowlist)()
@@ -158,6 +208,7 @@ def test_the_whole_guard_compiles_without_a_warning(tmp_path: Path) -> None:
 
 WORDS = (
     "fleet v1 devices prod lab d1 d1:x d2 enroll request response notice state $share g $fleet guard events"
+    " $aws certificates create-from-csr json accepted provisioning-templates provision"
 )
 LEVEL = st.sampled_from(["", "+", "#", "+x", "x#", SERIAL, KEY_HASH, *WORDS.split()])
 TOPIC = st.lists(LEVEL, min_size=1, max_size=8).map("/".join)
@@ -165,7 +216,20 @@ NAME = st.sampled_from(
     ["prod:d1", "prod:d1:x", "lab:d2", "batch-1", "fleet-server", ":d1", "prod:", "prod.b", ""]
 )
 CLIENT = NAME | st.sampled_from(
-    [KEY_HASH, KEY_HASH[1:], "fleet-server.a", "fleet-server.", "fleet-server.A", "+", "#"]
+    [
+        KEY_HASH,
+        KEY_HASH[1:],
+        "sdk-1",
+        "x" * 128,
+        "x" * 129,
+        "a" * 32 + ":b",
+        "a" * 33 + ":b",
+        "fleet-server.a",
+        "fleet-server.",
+        "fleet-server.A",
+        "+",
+        "#",
+    ]
 )
 WHO = st.builds(
     Who,
@@ -207,6 +271,61 @@ def test_rules_that_are_not_ours_are_refused(guard: Guard, garbage: bytes, data:
     assert not spare.reads_rules(good[:cut])
     assert not spare.reads_rules(good + garbage) or not garbage
     assert not spare.reads_rules(good[:cut] + b"\x00" + good[cut:])
+
+
+# Topics of single connections.
+
+TEXT = st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), min_size=1, max_size=32)
+LINK = st.builds(
+    SharedLink,
+    issuer=st.binary(min_size=1, max_size=32).map(bytes.hex),
+    serial=st.binary(min_size=16, max_size=16).map(bytes.hex),
+    client_id=TEXT,
+    name=st.builds("{:016x}-{}".format, st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1)),
+)
+
+
+@given(LINK, TEXT)
+@example(SharedLink(issuer="ab", serial=SERIAL, client_id="a/+#$ b", name="0" * 16 + "-0"), "x")
+def test_the_guard_writes_requests_that_the_server_reads(guard: Guard, link: SharedLink, rest: str) -> None:
+    topic = f"$aws/{rest}"
+
+    assert guard.request(link, topic) == link.request(topic)
+    assert isolation.parse_request(link.request(topic)) == (link, topic)
+
+
+@given(LINK, TEXT)
+def test_the_guard_reads_answers_that_the_server_writes(guard: Guard, link: SharedLink, rest: str) -> None:
+    topic = f"$aws/{rest}"
+
+    assert guard.answer(link.answer(topic)) == (link, topic)
+    assert isolation.parse_answer(link.answer(topic)) == (link, topic)
+
+
+@given(LINK, st.data())
+def test_both_read_the_same_answers(guard: Guard, link: SharedLink, data: st.DataObject) -> None:
+    good = link.answer("$aws/x/accepted")
+    place = data.draw(st.integers(min_value=0, max_value=len(good) - 1))
+    cut = data.draw(st.integers(min_value=0, max_value=3))
+    put = data.draw(st.sampled_from(["", "/", "0", "g", "-", "%", "00", "ff", " ", "response"]))
+    changed = good[:place] + put + good[place + cut :]
+    try:
+        expected = isolation.parse_answer(changed)
+    except MalformedMessageError:
+        expected = None
+
+    found = guard.answer(changed)
+
+    # Client ids of MQTT are UTF-8 and hold no NUL: neither reading finds a connection by another.
+    if expected is not None and "\0" in expected[0].client_id:
+        expected = None
+    if found is not None and not is_utf8(found[0].client_id):
+        found = None
+    assert found == expected
+
+
+def is_utf8(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 # Lists and changes.

@@ -42,6 +42,42 @@ static bool leaves_nothing(const struct mosquitto *client)
     return mosquitto_client_clean_session(client) && mosquitto_client_protocol_version(client) < 5;
 }
 
+static bool connects_by_name(const struct guard *guard, struct span name)
+{
+    const struct entry *entry = NULL;
+    do {
+        entry = allowlist_named(guard->list, name, entry);
+    } while (entry != NULL && entry->purpose == PURPOSE_CLAIM);
+    return entry != NULL;
+}
+
+/* Says whether a client id is a name by which somebody connects, or a part of one: then it is that one's. */
+static bool is_somebodys(const struct guard *guard, struct span client_id)
+{
+    struct span name = client_id;
+    while (name.length > 0) {
+        if (connects_by_name(guard, name)) {
+            return true;
+        }
+        do {
+            name.length--;
+        } while (name.length > 0 && name.at[name.length] != '.');
+    }
+    return false;
+}
+
+/* A client id that a shared certificate does not prove must not evict whoever uses it, nor get an answer that
+ * was for whoever had it a moment ago. */
+static bool is_taken(const struct guard *guard, const struct connect_rule *rule,
+                     const struct mosquitto *client)
+{
+    const struct session *other = sessions_other(&guard->sessions, mosquitto_client_id(client), client);
+    if (rule->form == CLIENT_IS_OTHER) {
+        return guard->astray_at == guard->tick || (other != NULL && other->answered_at == guard->tick);
+    }
+    return rule->form == CLIENT_IS_SHA256 && other != NULL;
+}
+
 const char *decide_manner(const struct guard *guard, const struct entry *entry,
                           const struct mosquitto *client)
 {
@@ -49,12 +85,12 @@ const char *decide_manner(const struct guard *guard, const struct entry *entry,
     if (client_id == NULL || strlen(client_id) > LONGEST_CLIENT_ID) {
         return "client-id";
     }
-    const struct connect_rule *rule = &guard->rules.connect[entry->purpose];
     struct who who = who_of(entry->purpose, entry->name, "", client_id);
-    if (!rule->present) {
+    if (!rules_connects(&guard->rules, entry->purpose)) {
         return "purpose";
     }
-    if (!rules_client(&guard->rules, &who)) {
+    const struct connect_rule *rule = rules_connect(&guard->rules, &who);
+    if (rule == NULL || (rule->form == CLIENT_IS_OTHER && is_somebodys(guard, span_of(client_id)))) {
         return "client-id";
     }
     int keepalive = mosquitto_client_keepalive(client);
@@ -62,12 +98,16 @@ const char *decide_manner(const struct guard *guard, const struct entry *entry,
         (keepalive < 1 || (uint64_t)keepalive > rule->longest_keepalive_s)) {
         return "keepalive";
     }
-    if (rule->clean_session_only && !leaves_nothing(client)) {
+    if (rule->leaves == LEAVES_NOTHING && !leaves_nothing(client)) {
         return "session";
     }
-    /* A client id that a shared certificate does not prove must not evict whoever uses it. */
-    bool alone = rule->form == CLIENT_IS_SHA256;
-    return alone && sessions_other(&guard->sessions, client_id, client) != NULL ? "client-id-taken" : NULL;
+    return is_taken(guard, rule, client) ? "client-id-taken" : NULL;
+}
+
+static bool may_retain(const struct rules *rules, const struct who *who)
+{
+    const struct connect_rule *rule = rules_connect(rules, who);
+    return rule != NULL && rule->leaves == LEAVES_ALL;
 }
 
 static bool topic_allowed(const struct rules *rules, const struct who *who,
@@ -75,9 +115,7 @@ static bool topic_allowed(const struct rules *rules, const struct who *who,
 {
     switch (check->access) {
     case MOSQ_ACL_WRITE:
-        /* Who must leave no session behind leaves no retained message either. */
-        return !(check->retain && rules->connect[who->purpose].clean_session_only) &&
-               rules_publish(rules, who, check->topic);
+        return (!check->retain || may_retain(rules, who)) && rules_publish(rules, who, check->topic);
     case MOSQ_ACL_READ:
         return rules_receive(rules, who, check->topic);
     case MOSQ_ACL_SUBSCRIBE:
@@ -119,6 +157,12 @@ bool decide_topic(const struct guard *guard, const struct mosquitto_evt_acl_chec
     }
     struct who who = who_of(session->purpose, session->name, session->identity.serial, session->client_id);
     return !session->ended && topic_allowed(&guard->rules, &who, check);
+}
+
+bool decide_receive(const struct guard *guard, const struct session *session, const char *topic)
+{
+    struct who who = who_of(session->purpose, session->name, session->identity.serial, session->client_id);
+    return !session->ended && rules_receive(&guard->rules, &who, topic);
 }
 
 bool decide_stays(const struct guard *guard, const struct session *session, int64_t now)

@@ -77,6 +77,7 @@ static int admit(struct guard *guard, struct mosquitto *client, struct session *
         before->reason = "replaced"; /* the broker ends it next: one client id, one connection */
     }
     report_event(guard, "connected", session);
+    session->number = guard->stamp;
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -151,6 +152,9 @@ static int on_disconnect(int event, void *data, void *user)
     struct guard *guard = user;
     const struct session *session = sessions_find(&guard->sessions, disconnect->client);
     if (session != NULL) {
+        if (session->answered_at == guard->tick) {
+            guard->astray_at = guard->tick;
+        }
         report_event(guard, "disconnected", session);
         sessions_remove(&guard->sessions, disconnect->client);
     }
@@ -177,6 +181,7 @@ static int on_tick(int event, void *data, void *user)
     int64_t now = (int64_t)time(NULL);
     tick->next_s = 1; /* Mosquitto 2.1 sleeps until somebody asks for a tick; 2.0 ticks anyway */
     guard->reloading = false;
+    guard->tick++;
     live_end_expired(guard, now);
     mind_age(guard, now);
     return MOSQ_ERR_SUCCESS;
@@ -244,6 +249,7 @@ static const struct {
     {MOSQ_EVT_BASIC_AUTH, on_connect, NULL},    {MOSQ_EVT_ACL_CHECK, on_topic, NULL},
     {MOSQ_EVT_DISCONNECT, on_disconnect, NULL}, {MOSQ_EVT_TICK, on_tick, NULL},
     {MOSQ_EVT_RELOAD, on_reload, NULL},         {MOSQ_EVT_CONTROL, on_control, CONTROL_TOPIC},
+    {MOSQ_EVT_MESSAGE, on_message, NULL},
 };
 
 static bool register_all(struct guard *guard)
@@ -284,6 +290,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *plugin, void **user, struct mos
         return MOSQ_ERR_NOMEM;
     }
     guard->plugin = plugin;
+    guard->tick = 1; /* 0 is never */
     if (!configure(guard, options, count) || !register_all(guard)) {
         mosquitto_log_printf(MOSQ_LOG_ERR, "fleet guard: its rules or options cannot be used");
         free_guard(guard);

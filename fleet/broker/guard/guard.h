@@ -28,6 +28,8 @@ struct guard {
     char run[2 * GENERATION_SIZE + 1]; /* names this run of the broker */
     uint64_t stamp;                    /* of the last event; grows across runs too */
     uint64_t reloads;
+    uint64_t tick;                     /* counts the broker's rounds; what is queued goes out in the next */
+    uint64_t astray_at;                /* the round in which a client left before its answer went out */
     bool reloading;                    /* SIGHUP: the broker asks again for what it knows */
     int64_t reloaded_at;
     int64_t confirmed_at;              /* when the server last said that this list is the store's */
@@ -41,6 +43,7 @@ const char *decide_connect(const struct guard *guard, const struct identity *ide
 const char *decide_manner(const struct guard *guard, const struct entry *entry,
                           const struct mosquitto *client);
 bool decide_topic(const struct guard *guard, const struct mosquitto_evt_acl_check *check);
+bool decide_receive(const struct guard *guard, const struct session *session, const char *topic);
 bool decide_stays(const struct guard *guard, const struct session *session, int64_t now);
 
 /* lists.c: the list in force. */
@@ -52,6 +55,9 @@ char *read_whole_file(const char *path, size_t *length); /* NULL if it cannot be
 void live_end(struct session *session, const char *reason);
 void live_end_unlisted(struct guard *guard, const char *reason);
 void live_end_expired(struct guard *guard, int64_t now);
+
+/* shared.c: topics that many clients share by name. */
+int on_message(int event, void *data, void *user);
 
 /* control.c */
 int on_control(int event, void *data, void *user);

@@ -5,7 +5,8 @@
 
 static const char *const PURPOSE_NAMES[PURPOSES] = {"device", "claim", "service"};
 static const char *const ACTION_NAMES[ACTIONS] = {"publish", "subscribe"};
-static const char *const FORM_NAMES[CLIENT_FORMS] = {"name", "part", "sha256"};
+static const char *const FORM_NAMES[CLIENT_FORMS] = {"name", "part", "sha256", "other"};
+static const char *const LEAVES_NAMES[LEAVES] = {"nothing", "session", "all"};
 
 static bool index_of(struct span word, const char *const *names, size_t count, size_t *index)
 {
@@ -28,27 +29,24 @@ bool purpose_of(struct span word, enum purpose *purpose)
     return true;
 }
 
-/* connect <purpose> <form> <longest keepalive> <clean|any> */
+/* connect <purpose> <form> <longest keepalive> <nothing|session|all> */
 static bool read_connect(struct rules *rules, struct span line)
 {
-    struct span purpose_word, form_word, keepalive_word, session_word;
+    struct span purpose_word, form_word, keepalive_word, leaves_word;
     enum purpose purpose;
-    size_t form;
+    size_t form, leaves;
     uint64_t keepalive;
-    if (!next_word(&line, &purpose_word) || !purpose_of(purpose_word, &purpose) ||
-        !next_word(&line, &form_word) || !index_of(form_word, FORM_NAMES, CLIENT_FORMS, &form) ||
-        !next_word(&line, &keepalive_word) || !read_number(keepalive_word, &keepalive) ||
-        !last_word(&line, &session_word) || rules->connect[purpose].present) {
+    if (rules->connect_count == MOST_CONNECTS || !next_word(&line, &purpose_word) ||
+        !purpose_of(purpose_word, &purpose) || !next_word(&line, &form_word) ||
+        !index_of(form_word, FORM_NAMES, CLIENT_FORMS, &form) || !next_word(&line, &keepalive_word) ||
+        !read_number(keepalive_word, &keepalive) || !last_word(&line, &leaves_word) ||
+        !index_of(leaves_word, LEAVES_NAMES, LEAVES, &leaves)) {
         return false;
     }
-    bool clean = span_is(session_word, "clean");
-    if (!clean && !span_is(session_word, "any")) {
-        return false;
-    }
-    rules->connect[purpose] = (struct connect_rule){.present = true,
-                                                    .form = (enum client_form)form,
-                                                    .longest_keepalive_s = keepalive,
-                                                    .clean_session_only = clean};
+    rules->connects[rules->connect_count++] = (struct connect_rule){.purpose = purpose,
+                                                                    .form = (enum client_form)form,
+                                                                    .longest_keepalive_s = keepalive,
+                                                                    .leaves = (enum leaves)leaves};
     return true;
 }
 
@@ -121,22 +119,72 @@ static bool is_part_of(struct span client, struct span name)
     return true;
 }
 
-bool rules_client(const struct rules *rules, const struct who *who)
+static bool begins_with_domain(struct span client)
 {
-    const struct connect_rule *rule = &rules->connect[who->purpose];
-    if (!rule->present) {
-        return false;
+    for (size_t i = 0; i < client.length && i <= LONGEST_DOMAIN; i++) {
+        char c = client.at[i];
+        if (c == ':') {
+            return i > 0;
+        }
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) {
+            return false;
+        }
     }
-    switch (rule->form) {
+    return false;
+}
+
+/* Client ids are one space for both listeners: none of these may be a device's, `<domain>:<id>`. */
+static bool is_other(struct span client)
+{
+    for (size_t i = 0; i < client.length; i++) {
+        if ((unsigned char)client.at[i] < 0x20 || client.at[i] == 0x7f) {
+            return false;
+        }
+    }
+    return client.length > 0 && client.length <= LONGEST_CLIENT_ID && !is_sha256(client) &&
+           !begins_with_domain(client);
+}
+
+static bool has_form(const struct who *who, enum client_form form)
+{
+    switch (form) {
     case CLIENT_IS_NAME:
         return span_equals(who->client, who->name);
     case CLIENT_IS_PART:
         return is_part_of(who->client, who->name);
     case CLIENT_IS_SHA256:
         return is_sha256(who->client);
+    case CLIENT_IS_OTHER:
+        return is_other(who->client);
     default:
         return false;
     }
+}
+
+bool rules_connects(const struct rules *rules, enum purpose purpose)
+{
+    for (size_t i = 0; i < rules->connect_count; i++) {
+        if (rules->connects[i].purpose == purpose) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct connect_rule *rules_connect(const struct rules *rules, const struct who *who)
+{
+    for (size_t i = 0; i < rules->connect_count; i++) {
+        const struct connect_rule *rule = &rules->connects[i];
+        if (rule->purpose == who->purpose && has_form(who, rule->form)) {
+            return rule;
+        }
+    }
+    return NULL;
+}
+
+bool rules_client(const struct rules *rules, const struct who *who)
+{
+    return rules_connect(rules, who) != NULL;
 }
 
 static struct span take_level(struct span *rest, bool *more)
@@ -179,7 +227,8 @@ static struct span filled(struct span level, const struct who *who)
     if (span_is(level, "{serial}")) {
         return who->serial;
     }
-    return span_is(level, "{client}") ? who->client : (struct span){.at = level.at, .length = 0};
+    bool is_key = span_is(level, "{client}") && is_sha256(who->client);
+    return is_key ? who->client : (struct span){.at = level.at, .length = 0};
 }
 
 static bool is_wild(struct span level)

@@ -10,16 +10,23 @@
 enum purpose { PURPOSE_DEVICE, PURPOSE_CLAIM, PURPOSE_SERVICE, PURPOSES };
 enum action { ACTION_PUBLISH, ACTION_SUBSCRIBE, ACTIONS };
 
-/* What a client id must be: the user name; the user name or a part of it, `<name>.<word>`; hex SHA-256. */
-enum client_form { CLIENT_IS_NAME, CLIENT_IS_PART, CLIENT_IS_SHA256, CLIENT_FORMS };
+/* What a client id must be: the user name; the user name or a part of it, `<name>.<word>`; hex SHA-256; or
+ * whatever is neither a device's name nor a hex SHA-256. */
+enum client_form { CLIENT_IS_NAME, CLIENT_IS_PART, CLIENT_IS_SHA256, CLIENT_IS_OTHER, CLIENT_FORMS };
+
+/* What a connection may leave behind; without LEAVES_ALL, no retained message. */
+enum leaves { LEAVES_NOTHING, LEAVES_SESSION, LEAVES_ALL, LEAVES };
 
 struct connect_rule {
-    bool present;
+    enum purpose purpose;
     enum client_form form;
     uint64_t longest_keepalive_s; /* 0 is no limit */
-    bool clean_session_only;
+    enum leaves leaves;
 };
 
+#define LONGEST_CLIENT_ID 128
+#define LONGEST_DOMAIN 32
+#define MOST_CONNECTS 8
 #define MOST_RULES 64
 #define LONGEST_PATTERN 256
 
@@ -31,7 +38,8 @@ struct topic_rule {
 };
 
 struct rules {
-    struct connect_rule connect[PURPOSES];
+    size_t connect_count;
+    struct connect_rule connects[MOST_CONNECTS];
     size_t count;
     struct topic_rule topics[MOST_RULES];
 };
@@ -49,7 +57,13 @@ bool purpose_of(struct span word, enum purpose *purpose);
 /* Reads the text that access.py compiles: header, rules, `end <count>`. False leaves `rules` undefined. */
 bool rules_read(struct rules *rules, struct span text);
 
-/* Says whether a client id has the form that its purpose asks for. */
+/* Says whether certificates of a purpose connect at all. */
+bool rules_connects(const struct rules *rules, enum purpose purpose);
+
+/* The rule of purpose and client id: the first that fits, or NULL. */
+const struct connect_rule *rules_connect(const struct rules *rules, const struct who *who);
+
+/* Says whether a client id has a form that its purpose may use. */
 bool rules_client(const struct rules *rules, const struct who *who);
 
 /* A topic name to publish to, or a message on a topic name to receive: no wildcard is a name. */

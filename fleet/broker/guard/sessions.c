@@ -155,6 +155,19 @@ struct session *sessions_other(const struct sessions *sessions, const char *clie
     return NULL;
 }
 
+struct session *sessions_numbered(const struct sessions *sessions, const char *client_id, uint64_t number)
+{
+    if (sessions->slots == 0) {
+        return NULL;
+    }
+    struct session *session = *chain_of(sessions, client_id);
+    while (session != NULL &&
+           (session->number != number || session->ended || strcmp(session->client_id, client_id) != 0)) {
+        session = session->next_by_client_id;
+    }
+    return session;
+}
+
 void sessions_recount(struct sessions *sessions)
 {
     sessions->next_end = INT64_MAX;

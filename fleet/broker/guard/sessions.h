@@ -7,7 +7,6 @@
 
 #include "identity.h"
 
-#define LONGEST_CLIENT_ID 128
 #define LONGEST_ADDRESS 64
 
 struct session {
@@ -17,6 +16,8 @@ struct session {
     enum purpose purpose;
     int64_t not_after; /* the earlier one of the certificate's and the allowlist's */
     int64_t connected_at;
+    uint64_t number;      /* the stamp of its connection: no other has it */
+    uint64_t answered_at; /* the tick of the last answer that went to its client id, 0 for none */
     bool ended;         /* condemned: nothing more passes, whatever the broker still does with it */
     const char *reason; /* why it ended, if the guard ended it */
     char name[LONGEST_NAME + 1];
@@ -43,6 +44,9 @@ void sessions_remove(struct sessions *sessions, const void *client); /* frees it
 
 /* Another live session with this client id, or NULL. */
 struct session *sessions_other(const struct sessions *sessions, const char *client_id, const void *client);
+
+/* The live session with this client id and number, or NULL. */
+struct session *sessions_numbered(const struct sessions *sessions, const char *client_id, uint64_t number);
 
 /* Recounts when the next one ends. */
 void sessions_recount(struct sessions *sessions);

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
-from fleet.core import access
+from fleet.core import access, isolation
 from fleet.core.access import Action, Who
 from fleet.model import Purpose
 
 SERIAL = "4" * 32
 KEY_HASH = "ab" * 32
 DEVICE = Who(purpose=Purpose.DEVICE, name="prod:d1", serial=SERIAL, client_id="prod:d1")
+SDK = Who(purpose=Purpose.CLAIM, name="batch-1", serial=SERIAL, client_id="sdk-1")
 CLAIM = Who(purpose=Purpose.CLAIM, name="batch-1", serial=SERIAL, client_id=KEY_HASH)
 SERVICE = Who(purpose=Purpose.SERVICE, name="fleet-server", serial=SERIAL, client_id="fleet-server.requests")
 
@@ -82,6 +83,58 @@ def test_a_claim_has_one_request_and_one_answer() -> None:
     assert not access.may_subscribe(CLAIM, "fleet/v1/enroll/+/response")
 
 
+CREATE = "$aws/certificates/create-from-csr/json"
+REGISTER = "$aws/provisioning-templates/line3/provision/json"
+
+
+@pytest.mark.parametrize("topic", [CREATE, REGISTER, "$aws/certificates/create/json"])
+def test_a_claim_asks_and_hears_on_the_topics_of_aws(topic: str) -> None:
+    assert access.may_publish(SDK, topic)
+    assert access.may_subscribe(SDK, f"{topic}/accepted")
+    assert access.may_subscribe(SDK, f"{topic}/rejected")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "$aws/#",
+        "$aws/certificates/#",
+        f"{CREATE}/#",
+        f"{CREATE}/+",
+        f"$share/g/{CREATE}/accepted",
+        "$aws/certificates/other/json/accepted",
+        "$aws/things/d1/shadow/get/accepted",
+        "$fleet/aws/#",
+        "$fleet/aws/+/+/+/+/request/#",
+        "fleet/v1/enroll/sdk-1/response",
+        f"fleet/v1/enroll/{KEY_HASH}/response",
+    ],
+)
+def test_a_claim_hears_nothing_else_of_aws(topic: str) -> None:
+    assert not access.may_subscribe(SDK, topic)
+    assert not access.may_publish(SDK, topic)
+
+
+def test_a_claim_can_neither_answer_nor_ask_for_another_connection() -> None:
+    inside = isolation.SharedLink(issuer="ab" * 20, serial=SERIAL, client_id="sdk-1", name=f"{'0' * 16}-7")
+
+    assert not access.may_publish(SDK, f"{CREATE}/accepted")
+    assert not access.may_publish(SDK, inside.request(CREATE))
+    assert not access.may_publish(SDK, inside.answer(f"{CREATE}/accepted"))
+    assert access.may_publish(SERVICE, inside.answer(f"{CREATE}/accepted"))
+    assert not access.may_publish(SERVICE, inside.request(CREATE))
+
+
+def test_devices_reach_nothing_of_aws() -> None:
+    assert not access.may_publish(DEVICE, CREATE)
+    assert not access.may_subscribe(DEVICE, f"{CREATE}/accepted")
+
+
+@pytest.mark.parametrize(("who", "retains"), [(DEVICE, True), (CLAIM, False), (SDK, False), (SERVICE, True)])
+def test_only_those_with_a_certificate_of_their_own_leave_retained_messages(who: Who, retains: bool) -> None:
+    assert access.may_retain(who) is retains
+
+
 @pytest.mark.parametrize(
     "topic_filter", ["fleet/v1/enroll/+/request", "fleet/v1/+/+/+/request", "fleet/v1/+/+/state"]
 )
@@ -97,7 +150,7 @@ def test_the_service_hears_no_more_than_it_needs(topic_filter: str) -> None:
     assert not access.may_subscribe(SERVICE, topic_filter)
 
 
-@pytest.mark.parametrize("purpose", [purpose for purpose in Purpose if access.connect_rule(purpose) is None])
+@pytest.mark.parametrize("purpose", [purpose for purpose in Purpose if not access.connects(purpose)])
 def test_other_purposes_do_not_connect_and_reach_nothing(purpose: Purpose) -> None:
     who = Who(purpose=purpose, name="prod:d1", serial=SERIAL, client_id="prod:d1")
 
@@ -114,7 +167,14 @@ def test_other_purposes_do_not_connect_and_reach_nothing(purpose: Purpose) -> No
         (CLAIM, KEY_HASH, 16, True, "keepalive"),
         (CLAIM, KEY_HASH, 0, True, "keepalive"),
         (CLAIM, KEY_HASH, 10, False, "session"),
-        (CLAIM, "batch-1", 10, True, "client-id"),
+        (CLAIM, "sdk-1", 1200, False, None),
+        (CLAIM, "a/b+c#$ \u00e9", 0, True, None),
+        (CLAIM, "sdk:1:x", 10, True, "client-id"),
+        (CLAIM, "prod:d1", 10, True, "client-id"),
+        (CLAIM, "Prod:d1", 10, True, None),
+        (CLAIM, "", 10, True, "client-id"),
+        (CLAIM, "x" * 128, 10, True, None),
+        (CLAIM, "x" * 127 + "\u00e9", 10, True, "client-id"),
         (SERVICE, "fleet-server", 10, True, None),
         (SERVICE, "fleet-server.a-9", 10, True, None),
         (SERVICE, "fleet-server.", 10, True, "client-id"),
@@ -163,11 +223,14 @@ def matches(topic_filter: list[str], topic: list[str]) -> bool:
 LEVELS = st.sampled_from(
     ["fleet", "v1", "prod", "lab", "d1", "d2", SERIAL, "request", "response", "notice", "x", ""]
 )
-FILTERS = st.lists(LEVELS | st.sampled_from(["+", "#", "devices"]), min_size=1, max_size=7)
-TOPICS = st.lists(LEVELS | st.just("devices"), min_size=1, max_size=7)
+SHARED = st.sampled_from(
+    ["$aws", "certificates", "create-from-csr", "provisioning-templates", "provision", "accepted", "x"]
+)
+FILTERS = st.lists(LEVELS | SHARED | st.sampled_from(["+", "#", "devices"]), min_size=1, max_size=7)
+TOPICS = st.lists(LEVELS | SHARED | st.just("devices"), min_size=1, max_size=7)
 
 
-@given(st.sampled_from([DEVICE, CLAIM, SERVICE]), FILTERS, TOPICS)
+@given(st.sampled_from([DEVICE, CLAIM, SDK, SERVICE]), FILTERS, TOPICS)
 def test_whoever_may_subscribe_a_filter_may_receive_all_that_it_matches(
     who: Who, topic_filter: list[str], topic: list[str]
 ) -> None:
