@@ -6,9 +6,9 @@ A thing belongs to one device of a domain; a device may be known by several thin
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from device_agent.wire.identity import Identity
+from fleet.core.things import Thing, ThingKind
 from fleet.ports import Row, Transaction
 from fleet.store import columns, times
 
@@ -16,27 +16,9 @@ _AT_ONCE = 400
 """Values of one query: SQLite takes 999 parameters in any build."""
 
 
-class ThingKind(StrEnum):
-    """By what a device is known."""
-
-    KEY = "key"
-    CERTIFICATE = "certificate"
-    SERIAL = "serial"
-    EK = "ek"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
-    """One thing in a domain, by its hash or number."""
-
-    domain: str
-    kind: ThingKind
-    value: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a list says: this thing is this device's."""
+    """What a list says: this thing is this device's, in its domain."""
 
     thing: Thing
     identity: Identity
@@ -51,7 +33,7 @@ async def insert_listings(tx: Transaction, listings: Sequence[Listing]) -> None:
         " ON CONFLICT (domain, kind, value) DO NOTHING",
         [
             (
-                *_key(listing.thing),
+                *_key(listing.identity.domain, listing.thing),
                 listing.identity.device_id,
                 listing.source,
                 times.text(listing.listed_at),
@@ -61,33 +43,30 @@ async def insert_listings(tx: Transaction, listings: Sequence[Listing]) -> None:
     )
 
 
-async def find_listing(tx: Transaction, thing: Thing) -> Listing | None:
-    """Return what is listed of a thing."""
+async def find_listing(tx: Transaction, domain: str, thing: Thing) -> Listing | None:
+    """Return what is listed of a thing in a domain."""
     row = await tx.fetch_one(
         "SELECT domain, kind, value, device_id, source, listed_at FROM listed"
         " WHERE domain = ? AND kind = ? AND value = ?",
-        _key(thing),
+        _key(domain, thing),
     )
     return None if row is None else _listing(row)
 
 
-async def owners(tx: Transaction, things: Sequence[Thing]) -> dict[Thing, str]:
-    """Return the device ids of those things that are listed."""
+async def owners(tx: Transaction, domain: str, things: Sequence[Thing]) -> dict[Thing, str]:
+    """Return the device ids of those things that are listed in a domain."""
     found: dict[Thing, str] = {}
-    for first in range(0, len(things), _AT_ONCE):
-        part = things[first : first + _AT_ONCE]
-        places = ", ".join("?" * len(part))
-        wanted = set(part)
-        rows = await tx.fetch_all(
-            f"SELECT domain, kind, value, device_id FROM listed WHERE value IN ({places})",
-            [thing.value for thing in part],
-        )
-        for domain, kind, value, device_id in rows:
-            thing = Thing(
-                domain=columns.text(domain), kind=ThingKind(columns.text(kind)), value=columns.text(value)
+    for kind in ThingKind:
+        values = [thing.value for thing in things if thing.kind is kind]
+        for first in range(0, len(values), _AT_ONCE):
+            part = values[first : first + _AT_ONCE]
+            rows = await tx.fetch_all(
+                f"SELECT value, device_id FROM listed WHERE domain = ? AND kind = ?"
+                f" AND value IN ({', '.join('?' * len(part))})",
+                (domain, kind.value, *part),
             )
-            if thing in wanted:
-                found[thing] = columns.text(device_id)
+            for value, device_id in rows:
+                found[Thing(kind=kind, value=columns.text(value))] = columns.text(device_id)
     return found
 
 
@@ -101,16 +80,14 @@ async def listings_of(tx: Transaction, identity: Identity) -> tuple[Listing, ...
     return tuple(_listing(row) for row in rows)
 
 
-def _key(thing: Thing) -> tuple[str, str, str]:
-    return (thing.domain, thing.kind.value, thing.value)
+def _key(domain: str, thing: Thing) -> tuple[str, str, str]:
+    return (domain, thing.kind.value, thing.value)
 
 
 def _listing(row: Row) -> Listing:
     domain, kind, value, device_id, source, listed_at = row
     return Listing(
-        thing=Thing(
-            domain=columns.text(domain), kind=ThingKind(columns.text(kind)), value=columns.text(value)
-        ),
+        thing=Thing(kind=ThingKind(columns.text(kind)), value=columns.text(value)),
         identity=Identity(domain=columns.text(domain), device_id=columns.text(device_id)),
         source=columns.text(source),
         listed_at=times.moment(listed_at),
