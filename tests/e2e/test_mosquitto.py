@@ -453,7 +453,7 @@ async def test_an_external_broker_is_used_and_never_started_or_stopped(home: Bro
         async with external:
             world = await World.of(external, home)
             await world.let_in(world.device, "prod:d1")
-            with pytest.raises(NeedsAttentionError, match="read its CRLs"):
+            with pytest.raises(NeedsAttentionError, match="read its files"):
                 await external.publish_crls(home.crls())
             await world.close()
         await external.stop()

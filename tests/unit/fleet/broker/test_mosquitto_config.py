@@ -1,6 +1,5 @@
 """mosquitto.conf: nothing open, and no path that breaks out of its line."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,32 @@ GUARD = Path("/home/fleet/broker/fleet_guard.so")
 
 
 def files(folder: Path = Path("/home/fleet/broker")) -> BrokerFiles:
-    paths = {
-        field.name: folder / field.name
-        for field in fields(BrokerFiles)
-        if field.name not in {"folder", "canaries"}
-    }
-    return BrokerFiles(folder=folder, **paths)
+    return BrokerFiles(
+        folder=folder,
+        certificate=folder / "certificate",
+        key=folder / "key",
+        operational_roots=folder / "operational_roots",
+        bootstrap_roots=folder / "bootstrap_roots",
+        operational_issuers=folder / "operational_issuers",
+        bootstrap_issuers=folder / "bootstrap_issuers",
+        server_trust=folder / "server_trust",
+        service_certificate=folder / "service_certificate",
+        service_key=folder / "service_key",
+    )
 
 
 def test_both_listeners_demand_certificates_under_their_own_roots_and_read_crls() -> None:
     text = config_text(files(), Listeners(), guard=GUARD, alarm_after_s=60)
     _, operational, bootstrap = text.split("\nlistener ")
 
-    for listener, name in ((operational, "operational"), (bootstrap, "bootstrap")):
+    for listener, name, roots in (
+        (operational, "operational", "operational.ca.pem"),
+        (bootstrap, "bootstrap", "bootstrap_roots"),
+    ):
         lines = listener.splitlines()
         assert "require_certificate true" in lines
         assert "tls_version tlsv1.2" in lines
-        assert f"cafile /home/fleet/broker/{name}_roots" in lines
+        assert f"cafile /home/fleet/broker/{roots}" in lines
         assert f"crlfile /home/fleet/broker/{name}.crl.pem" in lines
 
 
