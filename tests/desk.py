@@ -53,7 +53,7 @@ from fleet.store.certificates import load_certificate
 from fleet.store.codes import Grant, GrantKind, code_hash
 from fleet.store.devices import DeviceRecord, insert_device, load_device
 from fleet.store.sqlite import open_store
-from tests.homes import FleetHome
+from tests.homes import FleetHome, key_ring
 
 NOON = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 
@@ -282,7 +282,7 @@ async def at_desk(fleet_home: FleetHome, folder: Path, *, toml: str | None = Non
     async with open_store(database) as store:
         context = Context(
             fleet=settings.fleet,
-            in_force=InForce(fleet_home.authority, settings),
+            in_force=InForce(fleet_home.authority, settings, keys=key_ring(home)),
             store=store,
             clock=clock,
             randomness=os.urandom,

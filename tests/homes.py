@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fleet.ca.hierarchy import Authority
+from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority, records_of_files
 from fleet.ca.signers import issuing_passphrase
 from fleet.home import Home
@@ -48,6 +49,11 @@ def make_home(
 
 def authority_of(home: Home, fleet: str = PLAN.fleet) -> Authority:
     """Return the authorities of a home."""
-    passphrase = issuing_passphrase(home.issuing_passphrase, environment={})
-    records = records_of_files(home, at=utc_now())
-    return load_authority(home, fleet=fleet, passphrase=passphrase, records=records)
+    return load_authority(
+        home, fleet=fleet, keys=key_ring(home), records=records_of_files(home, at=utc_now())
+    )
+
+
+def key_ring(home: Home) -> KeyRing:
+    """Return what opens the issuing keys of a home."""
+    return KeyRing(issuing_passphrase(home.issuing_passphrase, environment={}))

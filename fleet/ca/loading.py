@@ -12,9 +12,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from device_agent.wire.secret import Secret
 from fleet.ca.hierarchy import Authority, Root, TimeSigner
 from fleet.ca.issuer import Issuer, issuer_id_of, pem_bundle
+from fleet.ca.keyring import KeyRing
 from fleet.ca.ocsp import Responder
 from fleet.ca.signers import FileSigner, rehearsal_key
 from fleet.core.authority import ADMITTED, AuthorityRecord, AuthorityState, KeyKind, in_order
@@ -24,15 +24,14 @@ from fleet.errors import BadInputError, RefusedError
 from fleet.files import telling
 from fleet.home import AuthorityFiles, Home, KeyPairFiles
 from fleet.model import Purpose
+from fleet.pair_files import in_force
 
 _UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, RefusedError)
 _NOT_SIGNED: tuple[type[Exception], ...] = (*UNREADABLE, InvalidSignature)
 
 
-def load_authority(
-    home: Home, *, fleet: str, passphrase: Secret, records: Sequence[AuthorityRecord]
-) -> Authority:
-    """Read the authorities on record; `passphrase` opens the issuing keys when they are needed.
+def load_authority(home: Home, *, fleet: str, keys: KeyRing, records: Sequence[AuthorityRecord]) -> Authority:
+    """Read the authorities on record; `keys` opens the issuing keys when they are needed.
 
     Raises:
         NotFoundError, BadInputError: a certificate is missing or damaged.
@@ -46,11 +45,11 @@ def load_authority(
         if record.is_root:
             continue
         files = home.authority_files(record.folder)
-        issuer = _load_issuer(files, record, _Below(roots=roots, fleet=fleet, passphrase=passphrase))
+        issuer = _load_issuer(files, record, _Below(roots=roots, fleet=fleet, keys=keys))
         issuers.append(issuer)
-        responders.append(_load_responder(files, issuer, passphrase))
+        responders.append(_load_responder(files, issuer, keys))
         if issuer.state in ADMITTED and files.time.certificate.exists():
-            time_signers.append((issuer.domain, _load_time_signer(files, issuer, passphrase)))
+            time_signers.append((issuer.domain, _load_time_signer(files, issuer, keys)))
     return Authority(
         fleet=fleet,
         records=tuple(sorted(records, key=in_order)),
@@ -120,7 +119,7 @@ class _Below:
 
     roots: Sequence[Root]
     fleet: str
-    passphrase: Secret
+    keys: KeyRing
 
 
 def _load_root(files: AuthorityFiles, record: AuthorityRecord) -> Root:
@@ -133,7 +132,7 @@ def _load_root(files: AuthorityFiles, record: AuthorityRecord) -> Root:
 
 def _load_issuer(files: AuthorityFiles, record: AuthorityRecord, below: _Below) -> Issuer:
     certificate, *chain = load_certificates(files.ca.certificate)
-    signer = _signer(files.ca, certificate, below.passphrase)
+    signer = _signer(files.ca, certificate, below.keys)
     top = chain[-1] if chain else certificate
     return Issuer(
         certificate=certificate,
@@ -166,24 +165,25 @@ def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
     return True
 
 
-def _load_responder(files: AuthorityFiles, issuer: Issuer, passphrase: Secret) -> Responder:
-    certificate = load_certificate(files.ocsp.certificate)
-    signer = _signer(files.ocsp, certificate, passphrase)
-    return Responder(issuer=issuer.certificate, certificate=certificate, signer=signer)
+def _load_responder(files: AuthorityFiles, issuer: Issuer, keys: KeyRing) -> Responder:
+    pair = in_force(files.ocsp)
+    certificate = load_certificate(pair.certificate)
+    return Responder(
+        issuer=issuer.certificate, certificate=certificate, signer=_signer(pair, certificate, keys)
+    )
 
 
-def _load_time_signer(files: AuthorityFiles, issuer: Issuer, passphrase: Secret) -> TimeSigner:
-    certificate = load_certificate(files.time.certificate)
+def _load_time_signer(files: AuthorityFiles, issuer: Issuer, keys: KeyRing) -> TimeSigner:
+    pair = in_force(files.time)
+    certificate = load_certificate(pair.certificate)
     return TimeSigner(
         certificate_pem=pem_bundle([certificate, issuer.certificate, *issuer.chain]),
-        signer=_signer(files.time, certificate, passphrase),
+        signer=_signer(pair, certificate, keys),
     )
 
 
-def _signer(files: KeyPairFiles, certificate: x509.Certificate, passphrase: Secret) -> FileSigner:
-    return FileSigner(
-        files.key, passphrase=passphrase, public_key=_public_key(certificate, files.certificate)
-    )
+def _signer(files: KeyPairFiles, certificate: x509.Certificate, keys: KeyRing) -> FileSigner:
+    return keys.file(files.key, _public_key(certificate, files.certificate))
 
 
 def _public_key(certificate: x509.Certificate, path: Path) -> CertifiedKey:

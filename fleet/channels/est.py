@@ -24,7 +24,7 @@ from fleet.core.csr import read_csr
 from fleet.core.same_names import require_same_names
 from fleet.errors import FleetError, RefusedError, problem_code
 from fleet.exchange import HTTP_STATUS, HttpAnswer, HttpAnswerer, HttpRequest
-from fleet.model import ClientKind, Purpose
+from fleet.model import ClientKind
 from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.issuing import profile_of
@@ -50,6 +50,8 @@ class _Call:
     context: Context
     request: HttpRequest
     domain: str
+    profile: str
+    """What the label names; empty where it names none."""
 
     def asker(self) -> Asker:
         shown = None if self.request.certificate is None else shown_certificate(self.request.certificate)
@@ -58,6 +60,7 @@ class _Call:
             address=self.request.address,
             certificate=shown,
             domain=self.domain,
+            profile=self.profile,
             kind=ClientKind.PLAIN,
         )
 
@@ -73,26 +76,29 @@ def answerer(context: Context) -> HttpAnswerer:
 
     async def answer_request(request: HttpRequest) -> HttpAnswer:
         label, _, name = request.path.rpartition("/")
-        domain = _domain_of(context, label)
-        if domain is None or name not in _OPERATIONS:
+        place = _place_of(context, label)
+        if place is None or name not in _OPERATIONS:
             return text(HTTPStatus.NOT_FOUND, "there is no such label or operation")
         method, operation = _OPERATIONS[name]
         if request.method != method:
             return text(HTTPStatus.METHOD_NOT_ALLOWED, f"{name} is asked by {method}", Allow=method)
-        return await _guarded(operation, _Call(context=context, request=request, domain=domain))
+        domain, profile = place
+        call = _Call(context=context, request=request, domain=domain, profile=profile)
+        return await _guarded(operation, call)
 
     return answer_request
 
 
-def _domain_of(context: Context, label: str) -> str | None:
-    """Return the domain of a label `<domain>` or `<domain>.<profile>`; none is needed where there is one."""
+def _place_of(context: Context, label: str) -> tuple[str, str] | None:
+    """Return domain and profile of a label `<domain>[.<profile>]`; none is needed where there is one domain."""
     if not label:
         domains = context.config.domains
-        return domains[0].name if len(domains) == 1 else None
-    domain, dot, profile = label.partition(".")
-    if context.config.domain(domain) is None:
+        return (domains[0].name, "") if len(domains) == 1 else None
+    name, dot, profile = label.partition(".")
+    domain = context.config.domain(name)
+    if domain is None or (dot and profile not in {one.name for one in domain.profiles}):
         return None
-    return domain if not dot or profile == profile_of(context, domain).name else None
+    return name, profile
 
 
 async def _guarded(operation: _Operation, call: _Call) -> HttpAnswer:
@@ -112,16 +118,17 @@ async def _guarded(operation: _Operation, call: _Call) -> HttpAnswer:
 async def _cacerts(call: _Call) -> HttpAnswer:
     """The domain's CAs, and the root by which devices trust the fleet's servers (RFC 7030 4.1.3)."""
     authority = call.context.authority
-    issuers = [one for one in authority.admitted if (one.purpose, one.domain) == (Purpose.DEVICE, call.domain)]
+    issuers = [one for one in authority.admitted if one.domain == call.domain]
+    below = [certificate for one in issuers for certificate in (one.certificate, *one.chain)]
     # RFC 7030 4.1.1: clients trust EST servers by this answer from now on, and ours stand below that root.
     roots = (authority.trust_pem(call.domain) + authority.server_trust_pem).encode()
-    found = [one.certificate for one in issuers] + x509.load_pem_x509_certificates(roots)
+    found = list(dict.fromkeys(below)) + x509.load_pem_x509_certificates(roots)
     return certs_only(list(dict.fromkeys(found)))
 
 
 async def _csrattrs(call: _Call) -> HttpAnswer:
     """What a request had best look like."""
-    return csr_attributes(profile_of(call.context, call.domain).key_types)
+    return csr_attributes(profile_of(call.context, call.domain, call.profile).key_types)
 
 
 async def _simpleenroll(call: _Call) -> HttpAnswer:

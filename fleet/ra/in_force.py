@@ -4,17 +4,20 @@ Whoever works on a request reads them once: both are values, and what was read s
 """
 
 from fleet.ca.hierarchy import Authority
+from fleet.ca.keyring import KeyRing
 from fleet.config import Config
 
 
 class InForce:
     """What is in force."""
 
-    __slots__ = ("_authority", "_config")
+    __slots__ = ("_authority", "_config", "keys")
 
-    def __init__(self, authority: Authority, config: Config) -> None:
+    def __init__(self, authority: Authority, config: Config, *, keys: KeyRing) -> None:
         self._authority = authority
         self._config = config
+        self.keys = keys
+        """What opens the issuing keys, those of authorities to come too."""
 
     @property
     def authority(self) -> Authority:

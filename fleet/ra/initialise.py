@@ -19,6 +19,7 @@ from fleet.ca.auditkey import load_audit_signer, make_audit_key
 from fleet.ca.founding import Founded, Founder
 from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_DOMAINS
 from fleet.ca.issuer import Issuer
+from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority, records_of_files
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
@@ -31,6 +32,7 @@ from fleet.ra.trust_files import write_trust
 from fleet.store.authorities import insert_authorities
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import create_store
+from fleet.toml_section import is_plain_http
 
 _PASSPHRASE_RANDOMNESS = 20
 _SHORTEST_PASSPHRASE = 8
@@ -47,6 +49,8 @@ class Plan:
     domains: tuple[str, ...] = ("prod",)
     hosts: tuple[str, ...] = ("localhost",)
     """Names and addresses of the server; devices are told the first one."""
+    status_url: str = ""
+    """`http://HOST[:PORT]` of a proxy that relying parties reach; empty: the server itself."""
     operator: str = "admin"
     root_passphrase: Secret | None = None
     """None: one is made and kept in the home, until somebody moves it off the machine."""
@@ -75,13 +79,15 @@ async def initialise(
     """
     _check(plan)
     now = now.replace(microsecond=0)
-    text = config.default_text(fleet=plan.fleet, domains=plan.domains, host=plan.hosts[0])
+    text = config.default_text(
+        fleet=plan.fleet, domains=plan.domains, host=plan.hosts[0], status_url=plan.status_url
+    )
     settings = config.parse(text)
     founder = Founder(
         fleet=plan.fleet,
         now=now,
         randomness=randomness,
-        status_url=f"http://{_url_host(settings.server.host)}:{settings.server.http_port}",
+        status_url=settings.server.status_place(settings.server.http_port),
         root_passphrase=plan.root_passphrase or _new_passphrase(randomness),
         issuing_passphrase=_new_passphrase(randomness),
         work_factor=work_factor,
@@ -123,6 +129,10 @@ def _check(plan: Plan) -> None:
         raise BadInputError(f"domain {min(reserved)} is a name of our own", hint="choose another name")
     for host in plan.hosts or ("",):
         _check_host(host)
+    if plan.status_url and not is_plain_http(plan.status_url):
+        raise BadInputError(
+            f"status url {plan.status_url!r} is not plain http", hint="such as --status-url http://pki.example.org"
+        )
     passphrase = plan.root_passphrase
     if passphrase is not None and len(passphrase.reveal()) < _SHORTEST_PASSPHRASE:
         raise BadInputError(
@@ -139,10 +149,6 @@ def _check_host(host: str) -> None:
         raise BadInputError(
             f"host {host!r} is no host name and no address", hint="such as --host fleet.example.org"
         ) from error
-
-
-def _url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host  # RFC 3986 3.2.2
 
 
 def _new_passphrase(randomness: Callable[[int], bytes]) -> Secret:
@@ -189,7 +195,9 @@ def _realms(domains: tuple[str, ...]) -> Iterator[tuple[str, tuple[Purpose, ...]
 
 async def _fill_store(home: Home, plan: Plan, founder: Founder, founding: Founding) -> int:
     records = records_of_files(home, at=founder.now)
-    authority = load_authority(home, fleet=plan.fleet, passphrase=founder.issuing_passphrase, records=records)
+    authority = load_authority(
+        home, fleet=plan.fleet, keys=KeyRing(founder.issuing_passphrase), records=records
+    )
     # What was just written is read back and opened, so that a home that cannot start is never made.
     authority.unlock()
     write_trust(home, authority)

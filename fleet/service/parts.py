@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fleet.ca.auditkey import load_audit_signer
 from fleet.ca.hierarchy import Authority
+from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority
 from fleet.ca.signers import issuing_passphrase
 from fleet.config import Config
@@ -42,14 +43,14 @@ class Parts:
 
 
 async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock: Clock) -> Parts:
-    passphrase = issuing_passphrase(home.issuing_passphrase, environment=os.environ)
+    keys = KeyRing(issuing_passphrase(home.issuing_passphrase, environment=os.environ))
     sign = load_audit_signer(home.audit_key)
     seal = AuditSeal(log=settings.fleet, sign=sign, clock=clock, head_file=home.audit_head)
     store = await stack.enter_async_context(open_store(home.database, seal=seal))
     records = await known_authorities(store, home, now=clock())
-    authority = load_authority(home, fleet=settings.fleet, passphrase=passphrase, records=records)
+    authority = load_authority(home, fleet=settings.fleet, keys=keys, records=records)
     for domain in settings.domains:
         authority.root(domain.name)
     authority.unlock()  # a wrong passphrase shows now, not with the first device
     write_trust(home, authority)
-    return Parts(home=home, in_force=InForce(authority, settings), store=store, clock=clock)
+    return Parts(home=home, in_force=InForce(authority, settings, keys=keys), store=store, clock=clock)

@@ -10,13 +10,13 @@ from cryptography import x509
 from device_agent.wire.secret import Secret
 from fleet.ca.crl import read_crl
 from fleet.ca.hierarchy import Authority
+from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority, records_of_files
-from fleet.ca.signers import issuing_passphrase
 from fleet.core.authority import AuthorityState
 from fleet.errors import BadInputError, FleetError, NotFoundError
 from fleet.home import Home
 from fleet.model import Purpose
-from tests.homes import FleetHome, authority_of, utc_now
+from tests.homes import FleetHome, authority_of, key_ring, utc_now
 
 FLEET_PURPOSES = (Purpose.SERVER, Purpose.SERVICE, Purpose.OPERATOR, Purpose.STATION)
 
@@ -24,12 +24,11 @@ FLEET_PURPOSES = (Purpose.SERVER, Purpose.SERVICE, Purpose.OPERATOR, Purpose.STA
 def with_state(fleet_home: FleetHome, folder: str, state: AuthorityState) -> Authority:
     """Return the authorities of a home, with one of them in another state."""
     home = fleet_home.home
-    passphrase = issuing_passphrase(home.issuing_passphrase, environment={})
     records = tuple(
         replace(record, state=state) if record.folder == folder else record
         for record in fleet_home.authority.records
     )
-    return load_authority(home, fleet="acme", passphrase=passphrase, records=records)
+    return load_authority(home, fleet="acme", keys=key_ring(home), records=records)
 
 
 @pytest.fixture
@@ -120,7 +119,7 @@ def test_a_wrong_issuing_passphrase_shows_when_the_keys_are_unlocked(fleet_home:
     authority = load_authority(
         fleet_home.home,
         fleet="acme",
-        passphrase=Secret("wrong"),
+        keys=KeyRing(Secret("wrong")),
         records=fleet_home.authority.records,
     )
     with pytest.raises(BadInputError, match="wrong passphrase"):

@@ -1,0 +1,27 @@
+"""The issuing keys of a home that are in use: each is opened once, however often the authorities are read.
+
+What is handed out signs; no key leaves it.
+"""
+
+from pathlib import Path
+
+from device_agent.wire.secret import Secret
+from fleet.ca.signers import FileSigner
+from fleet.core.goodkey import CertifiedKey, key_hash
+
+
+class KeyRing:
+    """Signers by the file of their key, and the key that it must be."""
+
+    __slots__ = ("_files", "_passphrase")
+
+    def __init__(self, passphrase: Secret) -> None:
+        self._passphrase = passphrase
+        self._files: dict[tuple[Path, str], FileSigner] = {}
+
+    def file(self, path: Path, public_key: CertifiedKey) -> FileSigner:
+        """Return the signer of a key in an encrypted file; nothing is read before its first use."""
+        place = (path, key_hash(public_key))
+        if place not in self._files:
+            self._files[place] = FileSigner(path, passphrase=self._passphrase, public_key=public_key)
+        return self._files[place]

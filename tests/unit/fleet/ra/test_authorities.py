@@ -1,0 +1,129 @@
+"""Authorities on record and at work: who signs, and how a change takes effect while the server runs."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from device_agent.wire.problems import ProblemCode
+from device_agent.wire.replies import Issued, Problem
+from fleet.core.authority import AuthorityState
+from fleet.model import Purpose
+from fleet.ports import Transaction
+from fleet.ra.answer import answer
+from fleet.ra.authorities import reload_authority
+from fleet.ra.choice import IssuerName, choose_issuer
+from fleet.store.authorities import (
+    LeavesQuery,
+    count_leaf,
+    insert_authority,
+    leaves_of,
+    list_authorities,
+    save_authority,
+)
+from tests.desk import NOON, Desk, Unit
+
+
+async def set_state(desk: Desk, folder: str, state: AuthorityState) -> None:
+    records = await desk.context.store.read(list_authorities, None)
+    (record,) = [one for one in records if one.folder == folder]
+    await desk.context.store.write(save_authority, replace(record, state=state))
+
+
+async def enroll(desk: Desk, device_id: str) -> Issued | Problem:
+    identity = await desk.register(device_id)
+    unit = Unit(device_id=device_id)
+    reply = await answer(desk.context, unit.at_bootstrap(), unit.enroll(await desk.code_for(identity)))
+    assert isinstance(reply, Issued | Problem)
+    return reply
+
+
+async def test_the_records_of_a_new_home_are_those_of_its_files(desk: Desk) -> None:
+    records = await desk.context.store.read(list_authorities, None)
+    assert records == desk.context.authority.records
+    assert {record.state for record in records} == {AuthorityState.ACTIVE}
+
+
+async def test_a_ca_that_was_stopped_signs_nothing_from_that_commit_on(desk: Desk) -> None:
+    await set_state(desk, "prod/device-1", AuthorityState.RETIRING)
+    reply = await enroll(desk, "d1")  # nothing was read again yet
+    assert isinstance(reply, Problem)
+    assert reply.code is ProblemCode.UNAVAILABLE
+
+
+async def test_a_ca_that_goes_on_signs_again_without_a_restart(desk: Desk) -> None:
+    await set_state(desk, "prod/device-1", AuthorityState.RETIRING)
+    await reload_authority(desk.context)
+    assert desk.context.authority.active(Purpose.DEVICE, "prod") == ()
+    await set_state(desk, "prod/device-1", AuthorityState.ACTIVE)
+    await reload_authority(desk.context)
+    assert isinstance(await enroll(desk, "d1"), Issued)
+
+
+async def test_keys_are_not_opened_again_when_the_authorities_are_read_again(desk: Desk) -> None:
+    before = desk.context.authority.issuers
+    await reload_authority(desk.context)
+    first = desk.context.authority.issuers
+    await reload_authority(desk.context)
+    assert [one.signer for one in desk.context.authority.issuers] == [one.signer for one in first]
+    assert [one.issuer_id for one in first] == [one.issuer_id for one in before]
+
+
+async def test_another_domain_goes_on_where_one_has_no_ca(desk: Desk) -> None:
+    await set_state(desk, "lab/device-1", AuthorityState.COMPROMISED)
+    await reload_authority(desk.context)
+    assert isinstance(await enroll(desk, "d1"), Issued)
+
+
+async def choose(desk: Desk, *names: IssuerName) -> str | None:
+    async def work(tx: Transaction, names: tuple[IssuerName, ...]) -> IssuerName | None:
+        return await choose_issuer(tx, names, now=NOON)
+
+    chosen = await desk.context.store.write(work, names)
+    return None if chosen is None else chosen.issuer
+
+
+async def added(desk: Desk, number: int, *, room: int | None, leaves: int = 0) -> IssuerName:
+    """Put a CA on record, with some leaves."""
+    (first,) = [one for one in desk.context.authority.records if one.folder == "prod/device-1"]
+    record = replace(first, folder=f"prod/device-{number}", issuer=f"{number:040x}", room=room)
+    await desk.context.store.write(insert_authority, record)
+
+    async def fill(tx: Transaction, count: int) -> None:
+        for _ in range(count):
+            await count_leaf(tx, record.issuer, not_after=NOON + timedelta(days=90))
+
+    await desk.context.store.write(fill, leaves)
+    return IssuerName(issuer=record.issuer, anchor="ab" * 32)
+
+
+async def test_leaves_go_to_the_first_ca_with_room(desk: Desk) -> None:
+    full = await added(desk, 2, room=3, leaves=3)
+    roomy = await added(desk, 3, room=4, leaves=3)
+    boundless = await added(desk, 4, room=None, leaves=5)
+    assert await choose(desk, full, roomy, boundless) == roomy.issuer
+    assert await choose(desk, boundless, roomy) == boundless.issuer
+    assert await choose(desk, full, boundless) == boundless.issuer
+
+
+async def test_where_all_are_full_nobody_is_turned_away(desk: Desk) -> None:
+    most = await added(desk, 2, room=2, leaves=6)
+    less = await added(desk, 3, room=4, leaves=6)
+    assert await choose(desk, most, less) == less.issuer
+
+
+async def test_a_ca_without_a_record_is_not_chosen(desk: Desk) -> None:
+    assert await choose(desk, IssuerName(issuer="ff" * 20, anchor="ab" * 32)) is None
+    assert await choose(desk) is None
+
+
+async def test_room_is_taken_by_leaves_that_have_not_ended(desk: Desk) -> None:
+    ca = await added(desk, 2, room=2, leaves=2)
+    later = LeavesQuery(issuer=ca.issuer, now=NOON + timedelta(days=91))
+    assert await desk.context.store.read(leaves_of, LeavesQuery(issuer=ca.issuer, now=NOON)) == 2
+    assert await desk.context.store.read(leaves_of, later) == 0
+
+
+async def test_each_certificate_that_is_issued_takes_room(desk: Desk) -> None:
+    issuer = desk.context.authority.issuer(Purpose.DEVICE, "prod").issuer_id
+    before = await desk.context.store.read(leaves_of, LeavesQuery(issuer=issuer, now=NOON))
+    assert isinstance(await enroll(desk, "d1"), Issued)
+    assert await desk.context.store.read(leaves_of, LeavesQuery(issuer=issuer, now=NOON)) == before + 1
