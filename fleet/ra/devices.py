@@ -263,7 +263,12 @@ def _record(registration: Registration, at: datetime) -> DeviceRecord:
 
 
 def _registered(registration: Registration, enlisting: Enlisting) -> AuditEntry:
-    details = (("kind", registration.kind.value), ("batch", registration.batch or ""))
+    details = (
+        ("kind", registration.kind.value),
+        ("batch", registration.batch or ""),
+        ("hardware", registration.hardware),
+        ("note", registration.note),
+    )
     return AuditEntry(
         at=enlisting.at,
         action="device.registered",

@@ -20,6 +20,7 @@ from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import KeyPairFiles
 from fleet.model import AuditEntry, Certificate, CertificateState, Purpose, RevocationReason
 from fleet.ports import Store, Transaction
+from fleet.ra.judging import signed_details
 from fleet.store import audit
 from fleet.store.certificates import (
     CertificateRecord,
@@ -225,9 +226,24 @@ async def _record_intent(tx: Transaction, intent: _Intent) -> None:
             actor=intent.actor,
             domain=record.domain,
             serial=record.serial,
-            details=(("purpose", record.purpose), ("name", record.name), ("key", record.life.key_hash)),
+            details=_intent_details(record),
         ),
     )
+
+
+def _intent_details(record: CertificateRecord) -> tuple[tuple[str, str], ...]:
+    """Return all that is on record of an intent, so that the trail can bring an older database up to date."""
+    life = record.life
+    told = (
+        ("purpose", record.purpose.value),
+        ("name", record.name),
+        ("key", life.key_hash),
+        ("issuer", record.issuer),
+        ("anchor", life.anchor),
+        ("parent", life.parent or ""),
+        ("batch", record.batch or ""),
+    )
+    return tuple((name, value) for name, value in told if value)
 
 
 async def _record_result(tx: Transaction, result: _Result) -> int | None:
@@ -238,12 +254,7 @@ async def _record_result(tx: Transaction, result: _Result) -> int | None:
         actor=request.actor,
         domain=request.domain,
         serial=signed.serial,
-        details=(
-            ("purpose", request.purpose),
-            ("name", request.name),
-            ("fingerprint", signed.fingerprint),
-            ("issuer", signed.issuer),
-        ),
+        details=(("purpose", request.purpose), ("name", request.name), *signed_details(signed)),
     )
     await audit.append(tx, entry)
     if not request.revoked_at_birth:
