@@ -5,6 +5,7 @@ The format is described in docs/reference/backup-format.md; it never changes und
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +94,26 @@ def signed_message(digest: str) -> bytes:
     return MAGIC + digest.encode() + b"\n"
 
 
-class Sealer:
+class _OneWay:
+    """A stream that goes one way, as `tarfile` takes it: what it cannot do says so."""
+
+    def read(self, _size: int, /) -> bytes:
+        raise io.UnsupportedOperation("read")
+
+    def write(self, _data: bytes, /) -> int:
+        raise io.UnsupportedOperation("write")
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation("tell")
+
+    def seek(self, _position: int, /) -> int:
+        raise io.UnsupportedOperation("seek")
+
+    def close(self) -> None:
+        """Do nothing: the file beneath belongs to whoever opened it."""
+
+
+class Sealer(_OneWay):
     """Writes a backup: what is written to it comes out sealed, chunk by chunk."""
 
     def __init__(self, file: BinaryIO, header: Header, *, key: bytes) -> None:
@@ -105,7 +125,7 @@ class Sealer:
         self._count = 0
         self._put(MAGIC + len(encoded).to_bytes(_LENGTH, "big") + encoded)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, /) -> int:
         """Take the next octets."""
         self._pending += data
         while len(self._pending) > CHUNK:
@@ -132,7 +152,7 @@ class Sealer:
         self._file.write(data)
 
 
-class Opener:
+class Opener(_OneWay):
     """Reads a backup with its key, as a file in clear; what comes out was proven to be what went in.
 
     Every method raises `BadInputError` where the file was changed, cut, or sealed with another key.
@@ -148,7 +168,7 @@ class Opener:
         if self._ahead is None:  # a file of no chunk has no last one, whose mark would prove the end
             raise BadInputError("the backup is cut off", hint=_DAMAGED)
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = CHUNK, /) -> bytes:
         """Return the next octets in clear, at most `size`; none at the end, which is then proven."""
         while len(self._clear) < size and self._ahead is not None:
             sealed, self._ahead = self._ahead, self._frames.next()
