@@ -6,8 +6,11 @@ It judges nothing; whoever makes the contexts decides what they trust.
 import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
+from fleet.errors import FleetError
 from fleet.home import KeyPairFiles
+from fleet.pair_files import in_force
 
 
 class Door:
@@ -71,9 +74,36 @@ class NamedContext(ssl.SSLContext):
         )
 
 
-def client_of(host: str) -> NamedContext:
-    """Return a client's context for a server that must prove this name, without trust or certificate yet."""
-    context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.expected = host
-    return context
+class OwnClient:
+    """A client of our own: it expects one server's name, and shows one certificate; both may be replaced."""
+
+    def __init__(self, *, host: str, trust: Path, files: KeyPairFiles) -> None:
+        """Read the files; raises `FleetError`."""
+        self._trust = trust
+        self._files = files
+        self.context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.expected = host
+        self._shown = self._load()
+
+    def reload(self) -> bool:
+        """Read the files again; say whether new connections show another certificate.
+
+        Raises:
+            FleetError: they cannot be used; the context is as it was.
+        """
+        before, self._shown = self._shown, self._load()
+        return before != self._shown
+
+    def _load(self) -> bytes:
+        files = in_force(self._files)
+        try:
+            shown = files.certificate.read_bytes()
+            self.context.load_verify_locations(cafile=self._trust)
+            put_pair(self.context, files)
+        except (OSError, ssl.SSLError) as error:
+            raise FleetError(
+                f"the service's own certificate cannot be used: {files.certificate}",
+                hint="restore it from a backup of the fleet home",
+            ) from error
+        return shown

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,8 @@ from fleet.broker.words import MalformedWordsError, Reply, read_event, read_repl
 from fleet.core.access import CONTROL, GUARD_EVENTS, GUARD_REPLIES
 from fleet.errors import FleetError, UnreachableError
 from fleet.home import KeyPairFiles
-from fleet.live_tls import client_of, put_pair
+from fleet.live_tls import OwnClient
 from fleet.model import BrokerEvent
-from fleet.pair_files import in_force
 
 _KEEPALIVE_S = 15
 _NOT_AUTHORIZED = 135
@@ -70,8 +68,8 @@ class GuardLink:
         self.up = asyncio.Event()
         self.turned = asyncio.Event()
         """Set at every change of the connection; whoever waits for it clears it."""
-        self._tls = client_of(where.host)
-        self._shown = self._load_tls()
+        pair = KeyPairFiles(certificate=where.certificate, key=where.key)
+        self._tls = OwnClient(host=where.host, trust=where.trust, files=pair)
         self._client = self._make_client()
 
     def start(self) -> None:
@@ -150,7 +148,7 @@ class GuardLink:
             protocol=mqtt.MQTTv311,
             manual_ack=True,
         )
-        client.tls_set_context(self._tls)
+        client.tls_set_context(self._tls.context)
         client.reconnect_delay_set(min_delay=1, max_delay=5)
         client.on_socket_open = _without_delay
         client.on_connect = self._on_connect
@@ -165,30 +163,15 @@ class GuardLink:
         Raises:
             FleetError: a file is not right; the connection goes on.
         """
-        shown, self._shown = self._shown, self._load_tls()
-        if shown == self._shown:
+        if not self._tls.reload():
             return False
         self.up.clear()
         connected = self._client.socket()
         if isinstance(connected, socket.socket):
-            # paho's thread sees the end of the stream, and connects again. Of TLS it knows nothing yet.
+            # paho's thread sees the end of the stream, and connects again; it minds its own TLS object.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
         return True
-
-    def _load_tls(self) -> bytes:
-        """Put what the files hold into the context, and return the certificate that it shows."""
-        where = in_force(KeyPairFiles(certificate=self._where.certificate, key=self._where.key))
-        try:
-            shown = where.certificate.read_bytes()
-            self._tls.load_verify_locations(cafile=self._where.trust)
-            put_pair(self._tls, where)
-        except (OSError, ssl.SSLError) as error:
-            raise FleetError(
-                f"the service's own certificate cannot be used: {where.certificate}",
-                hint="restore it from a backup of the fleet home",
-            ) from error
-        return shown
 
     # What follows runs in paho's thread, and only hands over.
 

@@ -44,3 +44,8 @@ def new_serial(*, now: datetime, randomness: bytes, above: str | None = None) ->
     if number > _LAST:
         raise FleetError("no serial number is left for this device", hint="register it under a new device id")
     return serial_hex(number)
+
+
+def jitter_of(serial: str) -> float:
+    """Return from 0 up to 1, of the serial's random bits: it spreads renewals, and never moves."""
+    return int(serial[-8:], 16) / 2**32

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fleet.errors import FleetError
 from fleet.home import KeyPairFiles
-from fleet.live_tls import Door, client_of, put_pair
+from fleet.live_tls import Door, OwnClient, put_pair
 from tests.mqtt import client_context
-from tests.pki import Pair, Pki, bundle
+from tests.pki import Pair, Pki, bundle, key_pem
 
 
 @dataclass(kw_only=True)
@@ -154,9 +155,30 @@ def assert_shakes_hands(server: ssl.SSLContext, *, trust: Path) -> None:
     assert one.version() == "TLSv1.3"
 
 
-def test_a_named_client_minds_its_name_whatever_it_calls(tmp_path: Path) -> None:
-    context = client_of("fleet.example.org")
+def test_a_client_of_our_own_minds_one_name_and_says_when_it_shows_another_certificate(
+    tmp_path: Path,
+) -> None:
+    pki = Pki()
+    certificate, key = pki.service().write(tmp_path, "service")
+    files = KeyPairFiles(certificate=certificate, key=key)
+    trust = bundle(tmp_path, "trust.pem", pki.roots["fleet"].certificate)
 
-    assert context.expected == "fleet.example.org"
-    assert context.check_hostname
-    assert context.verify_mode is ssl.CERT_REQUIRED
+    client = OwnClient(host="fleet.example.org", trust=trust, files=files)
+
+    assert client.context.expected == "fleet.example.org"
+    assert client.context.check_hostname
+    assert client.context.verify_mode is ssl.CERT_REQUIRED
+    assert not client.reload()
+    pki.service().write(tmp_path, "service")
+    assert client.reload()
+
+
+def test_a_client_of_our_own_goes_on_where_its_files_are_no_pair(tmp_path: Path) -> None:
+    pki = Pki()
+    certificate, key = pki.service().write(tmp_path, "service")
+    trust = bundle(tmp_path, "trust.pem", pki.roots["fleet"].certificate)
+    client = OwnClient(host="h", trust=trust, files=KeyPairFiles(certificate=certificate, key=key))
+    key.write_bytes(key_pem(pki.service().key))
+
+    with pytest.raises(FleetError, match="cannot be used"):
+        client.reload()
