@@ -61,6 +61,11 @@ class ServerConfig:
     mqtt_bootstrap_port: int = 8884
     https_port: int = 8443
     http_port: int = 8080
+    certificate: Path | None = None
+    """Brought by the operator, with its chain; None: the fleet's own CA makes one."""
+    key: Path | None = None
+    trust: Path | None = None
+    """What devices are to trust servers by as well: the root above `certificate`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,8 +255,13 @@ def _server(section: Section) -> ServerConfig:
         ),
         https_port=section.integer("https_port", default.https_port, bounds=_PORTS),
         http_port=section.integer("http_port", default.http_port, bounds=_PORTS),
+        certificate=section.file("certificate"),
+        key=section.file("key"),
+        trust=section.file("trust"),
     )
     section.close()
+    if (server.certificate is None) is not (server.key is None):
+        raise section.error("certificate", "certificate and key come together", hint="name both files")
     ports = [server.mqtt_port, server.mqtt_bootstrap_port, server.https_port, server.http_port]
     chosen = [port for port in ports if port]
     if len(set(chosen)) != len(chosen):

@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from enum import StrEnum
 from typing import TypeVar
 
@@ -96,6 +97,16 @@ class Section:
         if isinstance(value, str) and _HOST.fullmatch(value):
             return value
         raise self.error(name, f"{name} must be a host name or an address", hint=f'such as "{default}"')
+
+    def file(self, name: str) -> Path | None:
+        """Return the path of a file, which is absolute; None where none is named."""
+        value = self._take(name)
+        if value is None:
+            return None
+        if isinstance(value, str) and value.isprintable() and Path(value).is_absolute():
+            return Path(value)
+        hint = f'such as {name} = "/etc/fleet/{name}.pem"'
+        raise self.error(name, f"{name} must be the absolute path of a file", hint=hint)
 
     def integer(self, name: str, default: int, *, bounds: tuple[int, int]) -> int:
         """Return an integer in a closed range."""
