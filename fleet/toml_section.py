@@ -7,8 +7,8 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 from device_agent.wire.identity import parse_domain
