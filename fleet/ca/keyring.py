@@ -6,8 +6,11 @@ What is handed out signs; no key leaves it.
 from pathlib import Path
 
 from device_agent.wire.secret import Secret
-from fleet.ca.signers import FileSigner
+from fleet.ca.signers import FileSigner, PrivateKey, encrypted_pem
 from fleet.core.goodkey import CertifiedKey, key_hash
+
+_WORK_FACTOR = 14
+"""scrypt's N is 2 to this power."""
 
 
 class KeyRing:
@@ -25,3 +28,7 @@ class KeyRing:
         if place not in self._files:
             self._files[place] = FileSigner(path, passphrase=self._passphrase, public_key=public_key)
         return self._files[place]
+
+    def seal(self, key: PrivateKey, *, randomness: bytes) -> bytes:
+        """Return a key's PEM as this ring opens it; `randomness` is 32 octets."""
+        return encrypted_pem(key, self._passphrase, randomness=randomness, work_factor=_WORK_FACTOR)

@@ -36,6 +36,7 @@ async def reload_authority(context: Context) -> None:
     await asyncio.to_thread(write_trust, context.home, authority)
     context.in_force.replace(authority=known)
     try:
+        await context.tls_users.reload()
         await publish(context)
     except FleetError as error:
         # The brokers get it when they are back, as every list; it is no reason not to sign.

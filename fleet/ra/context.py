@@ -4,7 +4,7 @@ And who asks, as the channel proved it. Both are frozen; only the composition ro
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from device_agent.wire.identity import Identity
@@ -20,6 +20,7 @@ from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
 from fleet.ra.presence import Presence
 from fleet.ra.shown import ShownCertificate
+from fleet.ra.tls_users import TlsUsers
 from fleet.ra.turns import Turns
 
 
@@ -96,6 +97,8 @@ class Context:
     turns: Turns
     by_address: RateLimiter
     by_device: RateLimiter
+    tls_users: TlsUsers = field(default_factory=TlsUsers)
+    """Who holds our certificates in memory."""
 
     @property
     def authority(self) -> Authority:
