@@ -88,17 +88,33 @@ def follow(device: Device, text: str) -> Traced:
     Raises:
         MalformedMessageError: the text is none of `changes`, or belongs to another device.
     """
+    members = _members(text)
+    after = _with_flags(device, Fields(members))
+    for serial, row in _objects(members, "certificates"):
+        after = put(after, _followed(certificate_of(after, serial), serial, row))
+    return _with_codes(after, _objects(members, "codes"))
+
+
+def states(text: str) -> dict[str, CertificateState | None]:
+    """Return the certificates that a change is about, and the state of those that came into one.
+
+    Raises:
+        MalformedMessageError: as `follow`.
+    """
+    return {
+        serial: row.word("state", of=CertificateState) if "state" in row else None
+        for serial, row in _objects(_members(text), "certificates")
+    }
+
+
+def _members(text: str) -> Mapping[str, object]:
     try:
         members: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise MalformedMessageError("the change of a device is not JSON") from error
     if not isinstance(members, dict):
         raise MalformedMessageError("the change of a device is no object")
-    fields = Fields(members)
-    after = _with_flags(device, fields)
-    for serial, row in _objects(members, "certificates"):
-        after = put(after, _followed(certificate_of(after, serial), serial, row))
-    return _with_codes(after, _objects(members, "codes"))
+    return members
 
 
 def _certificates(before: Device, after: Device) -> dict[str, _Json]:

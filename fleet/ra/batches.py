@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from fleet.errors import BadInputError, RefusedError
@@ -118,5 +119,9 @@ def _entry(batch: Batch, *, actor: str, at: datetime) -> AuditEntry:
         action="batch.opened",
         actor=actor,
         domain=batch.domain,
-        details=(("batch", batch.name), ("uses", str(batch.uses_allowed))),
+        details=(("batch", batch.name), ("uses", str(batch.uses_allowed)), *_expiry(batch)),
     )
+
+
+def _expiry(batch: Batch) -> tuple[tuple[str, str], ...]:
+    return () if batch.expires_at is None else (("expires", time_text(batch.expires_at)),)

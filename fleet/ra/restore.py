@@ -1,0 +1,210 @@
+"""`fleet ca restore`: a home from a backup and its shares, brought up to date by the trail kept elsewhere.
+
+The home appears whole, or not at all. With the trail, whatever was revoked, suspended or issued after the
+backup is so again, and that is checked; without it the home is frozen until somebody has looked.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from device_agent.wire.fields import time_text
+from device_agent.wire.secret import Secret
+from fleet.ca.auditkey import load_audit_signer, load_audit_verifier
+from fleet.core import trace
+from fleet.errors import NeedsAttentionError
+from fleet.files import make_folder, telling
+from fleet.home import Home
+from fleet.model import AuditEntry, CertificateState
+from fleet.new_home import new_home
+from fleet.ports import Clock, Store, Transaction
+from fleet.ra.backup_manifest import Manifest
+from fleet.ra.gap import open_gap
+from fleet.ra.kept_trail import KeptEntry, KeptTrail, Proof, entries_after, prove
+from fleet.ra.replay import Replayed, replay
+from fleet.ra.restore_files import require_whole, unpack
+from fleet.store import audit, restoring, verification
+from fleet.store.copying import take_inventory
+from fleet.store.seal import AuditSeal
+from fleet.store.sqlite import open_store
+from fleet.store.verification import Verification
+
+_FEWEST_LEAPT = 1_000_000
+_LEAPT_EACH_SECOND = 4
+"""No issuer makes more than two lists a second, and no broker's list changes more often in the long run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOrder:
+    """What is restored, to where, and what proves its latest past."""
+
+    archive: Path
+    shares: Sequence[Secret]
+    into: Path
+    trail: Path | None
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What was restored, and how far it is proven."""
+
+    home: Path
+    manifest: Manifest
+    trail: KeptTrail | None
+    done: Mapping[str, int]
+    """Acts after the backup that were done again, by kind."""
+    strange: Mapping[str, int]
+    """Acts after the backup that this program does not know, by kind: look at each."""
+    serials: int
+    """How many certificates the trail names, each of which is on record."""
+    revoked: int
+    """How many of them it revokes, each of which is revoked."""
+    codes_closed: int
+    """Without a trail: one-time codes that were closed, because they may have been used."""
+
+    @property
+    def is_proven(self) -> bool:
+        return self.trail is not None and not self.strange
+
+
+async def restore(order: RestoreOrder, *, clock: Clock) -> Restored:
+    """Make a home of a backup.
+
+    Raises:
+        RefusedError: the place is taken, or the kept trail is not one that carries on the backup's.
+        BadInputError: backup, shares or trail are damaged, or do not belong together.
+        NeedsAttentionError: what the trail says does not stand in the restored records.
+    """
+    with telling(order.archive), order.archive.open("rb") as file, new_home(order.into) as home:
+        manifest = unpack(file, order.shares, home)
+        require_whole(home, manifest)
+        make_folder(home.run)
+        seal = AuditSeal(
+            log=manifest.fleet, sign=load_audit_signer(home.audit_key), clock=clock, head_file=home.audit_head
+        )
+        async with open_store(home.database, seal=seal) as store:
+            return await _bring_up_to_date(store, home, manifest, order, now=clock())
+
+
+async def _bring_up_to_date(
+    store: Store, home: Home, manifest: Manifest, order: RestoreOrder, *, now: datetime
+) -> Restored:
+    is_signed = load_audit_verifier(home.audit_public_key)
+    against = Verification(log=manifest.fleet, is_signed=is_signed)
+    await _require_whole_trail(store, against)
+    trail, tally, codes = None, _Tally(), 0
+    if order.trail is not None:
+        base = take_inventory(home.database).trail
+        trail = await prove(store, order.trail, Proof(base=base, log=manifest.fleet, is_signed=is_signed))
+        await _replay_all(store, trail, tally)
+        await _require_nothing_undone(store, tally)
+        await _require_whole_trail(store, against)
+    else:
+        await store.write(open_gap, time_text(manifest.made_at))
+        codes = await store.write(restoring.close_unused_codes, now)
+    await store.write(restoring.drop_answers, None)
+    await store.write(restoring.leap, _leapt(manifest.made_at, now))
+    restored = Restored(
+        home=order.into,
+        manifest=manifest,
+        trail=trail,
+        done=tally.done,
+        strange=tally.strange,
+        serials=len(tally.serials),
+        revoked=len(tally.revoked),
+        codes_closed=codes,
+    )
+    await store.write(audit.append, _entry(restored, order.actor, now))
+    return restored
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """What the trail claims of the records, gathered on the way."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    strange: Counter[str] = field(default_factory=Counter)
+    serials: set[str] = field(default_factory=set)
+    revoked: set[str] = field(default_factory=set)
+    retired: set[tuple[str, str]] = field(default_factory=set)
+
+    def take(self, kept: KeptEntry) -> None:
+        """Read a claim from the words of an entry, by another way than the one that does it again."""
+        entry = kept.entry
+        if entry.serial and entry.action.startswith("certificate."):
+            self.serials.add(entry.serial)
+        if entry.serial and entry.action == "certificate.revoked":
+            self.revoked.add(entry.serial)
+        if entry.action == "device.retired":
+            self.retired.add((entry.domain, entry.device_id))
+        for name, value in entry.details:
+            if name == trace.DETAIL:
+                states = trace.states(value)
+                self.serials |= states.keys()
+                self.revoked |= {one for one, state in states.items() if state is CertificateState.REVOKED}
+
+
+async def _replay_all(store: Store, trail: KeptTrail, tally: _Tally) -> None:
+    size = trail.base
+    for batch in entries_after(trail):
+        size += len(batch)
+        is_last = size == trail.head.head.size
+        found = await store.write(_replay_batch, _Batch(entries=batch, trail=trail if is_last else None))
+        tally.done.update(found.done)
+        tally.strange.update(found.strange)
+        for kept in batch:
+            tally.take(kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    entries: Sequence[KeptEntry]
+    trail: KeptTrail | None
+    """With the last entries: its head is kept as it was signed."""
+
+
+async def _replay_batch(tx: Transaction, batch: _Batch) -> Replayed:
+    found = await replay(tx, batch.entries)
+    if batch.trail is not None:
+        await audit.save_head(tx, batch.trail.head)
+    return found
+
+
+async def _require_nothing_undone(store: Store, tally: _Tally) -> None:
+    claimed = restoring.Claimed(
+        serials=sorted(tally.serials), revoked=sorted(tally.revoked), retired=sorted(tally.retired)
+    )
+    lacking = await store.read(restoring.missing, claimed)
+    if lacking:
+        raise NeedsAttentionError(
+            f"the restored records do not bear out the trail: {lacking[0]}, and {len(lacking) - 1} more",
+            hint="report this as a defect; nothing was restored",
+        )
+
+
+async def _require_whole_trail(store: Store, against: Verification) -> None:
+    verdict = await store.read(verification.verify, against)
+    if not verdict.is_whole:
+        finding = verdict.findings[0]
+        raise NeedsAttentionError(
+            f"the audit trail in the backup was changed: entry {finding.first} is {finding.text}",
+            hint="restore another backup",
+        )
+
+
+def _leapt(made_at: datetime, now: datetime) -> int:
+    """Return how far counters must move, so that no number that was given out meanwhile comes again."""
+    return _FEWEST_LEAPT + _LEAPT_EACH_SECOND * max(0, int((now - made_at).total_seconds()))
+
+
+def _entry(restored: Restored, actor: str, now: datetime) -> AuditEntry:
+    trail = restored.trail
+    details = (
+        ("backup", restored.manifest.backup_id),
+        ("made_at", time_text(restored.manifest.made_at)),
+        ("trail", "none: frozen" if trail is None else f"{trail.added} entries done again"),
+    )
+    return AuditEntry(at=now, action="fleet.restored", actor=actor, details=details)
