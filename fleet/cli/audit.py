@@ -115,11 +115,15 @@ def verify(context: click.Context, home: Place, form: Form) -> None:
 
 @command.command()
 @options.place
-def export(home: Place) -> None:
-    """Print the whole trail as JSON lines, each entry with its hash."""
+@click.option("--after", type=click.IntRange(0), metavar="NUMBER", help="Only what follows this entry.")
+def export(home: Place, *, after: int | None) -> None:
+    """Print the trail as JSON lines, each entry with its hash; the last line is the signed head over all.
+
+    Keep it on another machine: what it prints brings a restored backup up to date.
+    """
 
     def act(client: Client) -> None:
-        for line in client.lines("audit", "export"):
+        for line in client.lines("audit", "export", after=after):
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
 

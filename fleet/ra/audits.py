@@ -11,7 +11,7 @@ from fleet.errors import BadInputError
 from fleet.ports import Store
 from fleet.store import audit, verification
 from fleet.store.audit import AuditQuery, StoredEntry
-from fleet.store.seal import read_head
+from fleet.store.seal import head_line, read_head
 from fleet.store.verification import Finding, Verdict, Verification
 
 
@@ -44,13 +44,20 @@ async def newest(store: Store) -> int:
     return max((stored.number for stored in await tail(store, 1)), default=-1)
 
 
-async def export(store: Store) -> AsyncIterator[str]:
-    """Yield every entry as one line of JSON, in order."""
-    after = -1
+async def export(store: Store, fleet: str, *, after: int = -1) -> AsyncIterator[str]:
+    """Yield every entry above number `after` as one line of JSON, in order, then the signed head over all.
+
+    It ends where the newest head did when it began, so that nothing in it is unsigned.
+    """
+    newest = await store.read(audit.newest_head, fleet)
+    size = 0 if newest is None else newest.head.size
     while entries := await store.read(audit.page, after):
         for stored in entries:
-            yield line(stored)
+            if stored.number < size:
+                yield line(stored)
         after = entries[-1].number
+    if newest is not None:
+        yield head_line(newest)
 
 
 def line(stored: StoredEntry) -> str:

@@ -98,15 +98,23 @@ async def _is_signed_over(tx: Transaction, size: int) -> bool:
 
 def head_text(signed: SignedHead) -> str:
     """Return a signed head as JSON text."""
+    return json.dumps(_members(signed), indent=2) + "\n"
+
+
+def head_line(signed: SignedHead) -> str:
+    """Return a signed head as JSON on one line, without its end."""
+    return json.dumps(_members(signed))
+
+
+def _members(signed: SignedHead) -> dict[str, str | int]:
     head = signed.head
-    members = {
+    return {
         "log": head.log,
         "size": head.size,
         "root": head.root.hex(),
         "at": time_text(head.at),
         "signature": base64.b64encode(signed.signature).decode(),
     }
-    return json.dumps(members, indent=2) + "\n"
 
 
 def parse_head(content: bytes) -> SignedHead:

@@ -48,7 +48,8 @@ def routes() -> tuple[Route, ...]:
             path="audit/export",
             role=Role.SECURITY,
             handler=_export,
-            about="The whole trail as JSON lines, each entry with its hash.",
+            about="The trail as JSON lines, each entry with its hash; the last line is the signed head.",
+            query=("after",),
             answer=Document("application/jsonl"),
         ),
     )
@@ -93,11 +94,12 @@ async def _verify(asked: Asked) -> Members:
 
 
 async def _export(asked: Asked) -> web.StreamResponse:
+    after = asked.query().number("after", default=-1, lowest=-1, highest=2**62)
     response = web.StreamResponse(headers={"Cache-Control": "no-store"})
     response.content_type = "application/jsonl"
     await response.prepare(asked.request)
     lines: list[str] = []
-    async for line in audits.export(asked.context.store):
+    async for line in audits.export(asked.context.store, asked.context.fleet, after=after):
         lines.append(f"{line}\n")
         if len(lines) == _LINES_AT_ONCE:
             await response.write("".join(lines).encode())
