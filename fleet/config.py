@@ -13,7 +13,11 @@ from pathlib import Path
 
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
+from fleet.core.goodkey import KeyType
+from fleet.core.profile import DEFAULT_PROFILES, Profile
 from fleet.errors import BadInputError
+from fleet.model import Purpose
+from fleet.profile_sections import read_profiles
 from fleet.toml_section import Section, Where
 
 _MAX_BYTES = 256 * 1024
@@ -40,14 +44,13 @@ class BrokerMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainConfig:
-    """A security domain, and where its leaves differ from the default profile."""
+    """A security domain, and the profiles of its devices."""
 
     name: str
-    lifetime_days: int = 90
-    backdate_minutes: int = 60
-    """How far before now a leaf becomes valid, for devices whose clocks are slow."""
-    same_key: bool = False
-    """Renewal with the key in use is allowed (locked secure elements)."""
+    ca_key: KeyType = KeyType.P256
+    """What its root and issuing CAs are made with; post-quantum is experimental."""
+    profiles: tuple[Profile, ...] = (DEFAULT_PROFILES[Purpose.DEVICE],)
+    """The first is the one that its devices have where nothing chooses another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,14 @@ class ServerConfig:
     key: Path | None = None
     trust: Path | None = None
     """What devices are to trust servers by as well: the root above `certificate`."""
+    status_url: str = ""
+    """Where certificates send relying parties for OCSP, CRLs and CA certificates: `http://HOST[:PORT]` of a
+    proxy in front of `http_port`; empty: straight to this server."""
+
+    def status_place(self, http_port: int) -> str:
+        """Return the root of the addresses that stand in certificates; `http_port` is the one bound."""
+        host = f"[{self.host}]" if ":" in self.host else self.host  # RFC 3986 3.2.2
+        return self.status_url or f"http://{host}:{http_port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +167,10 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
     except tomllib.TOMLDecodeError as error:
         raise BadInputError(f"{source}: {error}", hint="see https://toml.io for the syntax") from error
     top = Section(members, where=Where(source=source, text=text), path=())
+    fleet = _fleet_name(top.section("fleet"))
     config = Config(
-        fleet=_fleet_name(top.section("fleet")),
-        domains=_domains(top),
+        fleet=fleet,
+        domains=_domains(top, fleet),
         server=_server(top.section("server")),
         broker=_broker(top.section("broker")),
         policy=_policy(top.section("policy")),
@@ -167,7 +179,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
     return config
 
 
-def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
+def default_text(*, fleet: str, domains: Sequence[str], host: str, status_url: str = "") -> str:
     """Return the configuration that `fleet init` writes: every key, at its default."""
     server, broker, policy = ServerConfig(), BrokerConfig(), PolicyConfig()
     lines = [
@@ -183,6 +195,7 @@ def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
         f"mqtt_bootstrap_port = {server.mqtt_bootstrap_port}",
         f"https_port = {server.https_port}",
         _explained(f"http_port = {server.http_port}", "certificate status: OCSP, CRL"),
+        _explained(f'status_url = "{status_url}"', "http://HOST[:PORT] of a proxy in front of it"),
         "",
         "[broker]",
         _explained(f'driver = "{broker.driver}"', "auto, mosquitto, embedded"),
@@ -199,15 +212,19 @@ def default_text(*, fleet: str, domains: Sequence[str], host: str) -> str:
         f"recover_per_minute = {policy.recover_per_minute}",
     ]
     for name in domains:
-        domain = DomainConfig(name=name)
-        lines += [
-            "",
-            f"[domains.{name}]",
-            f"lifetime_days = {domain.lifetime_days}",
-            _explained(f"backdate_minutes = {domain.backdate_minutes}", "for devices whose clocks are slow"),
-            _explained("same_key = false", "renewal makes a new key, unless a device cannot"),
-        ]
+        lines += ["", *_domain_text(DomainConfig(name=name))]
     return "\n".join(lines) + "\n"
+
+
+def _domain_text(domain: DomainConfig) -> list[str]:
+    profile = domain.profiles[0]
+    minutes = int(profile.backdate.total_seconds() // 60)
+    return [
+        _explained(f"[domains.{domain.name}]", "fleet profile show, for what else it can say"),
+        f"lifetime_days = {profile.lifetime.days}",
+        _explained(f"backdate_minutes = {minutes}", "for devices whose clocks are slow"),
+        _explained("same_key = false", "renewal makes a new key, unless a device cannot"),
+    ]
 
 
 def _explained(setting: str, why: str) -> str:
@@ -220,25 +237,22 @@ def _fleet_name(section: Section) -> str:
     return name
 
 
-def _domains(top: Section) -> tuple[DomainConfig, ...]:
+def _domains(top: Section, fleet: str) -> tuple[DomainConfig, ...]:
     table = top.section("domains")
-    found = tuple(_domain(table.section(name), name) for name in table.names())
+    found = tuple(_domain(table.section(name), name, fleet) for name in table.names())
     if not found:
         raise top.error("domains", "the fleet has no security domain", hint="add [domains.prod]")
     return found
 
 
-def _domain(section: Section, name: str) -> DomainConfig:
+def _domain(section: Section, name: str, fleet: str) -> DomainConfig:
     try:
         parse_domain(name)
     except MalformedMessageError as error:
         raise section.error(None, f"domain {error}", hint="such as [domains.prod]") from error
-    default = DomainConfig(name=name)
+    ca_key = section.word("ca_key", KeyType.P256, words=KeyType)
     domain = DomainConfig(
-        name=name,
-        lifetime_days=section.integer("lifetime_days", default.lifetime_days, bounds=(1, 3650)),
-        backdate_minutes=section.integer("backdate_minutes", default.backdate_minutes, bounds=(0, 1440)),
-        same_key=section.flag("same_key", default=default.same_key),
+        name=name, ca_key=ca_key, profiles=read_profiles(section, ca_key=ca_key, fleet=fleet)
     )
     section.close()
     return domain
@@ -258,6 +272,7 @@ def _server(section: Section) -> ServerConfig:
         certificate=section.file("certificate"),
         key=section.file("key"),
         trust=section.file("trust"),
+        status_url=section.plain_http("status_url", default.status_url),
     )
     section.close()
     if (server.certificate is None) is not (server.key is None):

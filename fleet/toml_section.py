@@ -16,8 +16,13 @@ from device_agent.wire.problems import MalformedMessageError
 from fleet.errors import BadInputError
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?", re.ASCII)
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PLAIN_HTTP = re.compile(
+    rf"http://(?=.{{1,253}}\Z)(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[1-9][0-9]{{0,4}})?", re.ASCII
+)
 
 _Word = TypeVar("_Word", bound=StrEnum)
+_Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,11 @@ def _key(line: str) -> tuple[str, ...]:
 
 def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def is_plain_http(text: str) -> bool:
+    """Tell whether a text is `http://HOST[:PORT]`, with no path: what addresses in certificates begin with."""
+    return _PLAIN_HTTP.fullmatch(text) is not None
 
 
 class Section:
@@ -98,6 +108,19 @@ class Section:
             return value
         raise self.error(name, f"{name} must be a host name or an address", hint=f'such as "{default}"')
 
+    def plain_http(self, name: str, default: str) -> str:
+        """Return the root of plain http addresses, `http://HOST[:PORT]`; empty is a value too."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and (not value or is_plain_http(value)):
+            return value
+        raise self.error(
+            name,
+            f"{name} must be http://HOST or http://HOST:PORT",
+            hint=f'such as {name} = "http://pki.example.org"',
+        )
+
     def file(self, name: str) -> Path | None:
         """Return the path of a file, which is absolute; None where none is named."""
         value = self._take(name)
@@ -107,6 +130,17 @@ class Section:
             return Path(value)
         hint = f'such as {name} = "/etc/fleet/{name}.pem"'
         raise self.error(name, f"{name} must be the absolute path of a file", hint=hint)
+
+    def text(self, name: str, default: str, *, longest: int) -> str:
+        """Return printable text of at most so many characters."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and len(value) <= longest and value.isprintable():
+            return value
+        raise self.error(
+            name, f"{name} must be text of at most {longest} characters", hint=f'such as {name} = "..."'
+        )
 
     def integer(self, name: str, default: int, *, bounds: tuple[int, int]) -> int:
         """Return an integer in a closed range."""
@@ -138,6 +172,54 @@ class Section:
             return words(value)
         raise self.error(
             name, f"{name} must be one of {', '.join(words)}", hint=f"the default is {default.value}"
+        )
+
+    def choice(self, name: str, default: _Choice, *, choices: Mapping[str, _Choice]) -> _Choice:
+        """Return what one of some words stands for."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in choices:
+            return choices[value]
+        raise self.error(name, f"{name} must be one of {', '.join(choices)}", hint="the least comes first")
+
+    def words(self, name: str, default: Sequence[_Word], *, words: type[_Word]) -> tuple[_Word, ...]:
+        """Return a list of words of an enumeration: at least one, each once, in the order given."""
+        value = self._take(name)
+        if value is None:
+            return tuple(default)
+        known = {word.value for word in words}
+        if isinstance(value, list) and value and all(each in known for each in value):
+            found = tuple(words(each) for each in value)
+            if len(set(found)) == len(found):
+                return found
+        raise self.error(
+            name,
+            f"{name} must be a list of some of {', '.join(words)}",
+            hint=f'such as {name} = ["{next(iter(words)).value}"]',
+        )
+
+    def texts(self, name: str, default: tuple[str, ...], *, most: int) -> tuple[str, ...]:
+        """Return a list of at most so many texts."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, list) and len(value) <= most and all(isinstance(each, str) for each in value):
+            return tuple(str(each) for each in value)
+        raise self.error(
+            name, f"{name} must be a list of at most {most} texts", hint=f'such as {name} = ["..."]'
+        )
+
+    def fraction(self, name: str, default: float, *, bounds: tuple[float, float]) -> float:
+        """Return a number in a closed range."""
+        value = self._take(name)
+        if value is None:
+            return default
+        lowest, highest = bounds
+        if isinstance(value, int | float) and not isinstance(value, bool) and lowest <= value <= highest:
+            return float(value)
+        raise self.error(
+            name, f"{name} must be a number from {lowest} to {highest}", hint=f"the default is {default:.2f}"
         )
 
     def close(self) -> None:

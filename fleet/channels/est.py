@@ -90,7 +90,7 @@ def answerer(context: Context) -> HttpAnswerer:
 
 
 def _place_of(context: Context, label: str) -> tuple[str, str] | None:
-    """Return domain and profile of a label `<domain>[.<profile>]`; none is needed where there is one domain."""
+    """Return domain and profile of a label `<domain>[.<profile>]`; none is needed for the only domain."""
     if not label:
         domains = context.config.domains
         return (domains[0].name, "") if len(domains) == 1 else None

@@ -40,6 +40,9 @@ _WISHES: dict[KeyType, tuple[bytes, ...]] = {
         der.sequence(bytes.fromhex("06092a864886f70d010101"), der.tlv(0x31, der.integer(2048))),
         bytes.fromhex("06092a864886f70d01010b"),  # sha256WithRSAEncryption
     ),
+    # RFC 9881 2: one OID is the key's and the signature's.
+    KeyType.ML_DSA_44: (bytes.fromhex("0609608648016503040311"),),
+    KeyType.ML_DSA_65: (bytes.fromhex("0609608648016503040312"),),
 }
 """The better first."""
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from device_agent.wire.identity import Identity, dns_name
 from device_agent.wire.problems import ProblemCode
 from fleet.core.goodkey import ALL_KEY_TYPES, CertifiedKey, KeyType, certified_key, check_key, key_hash
+from fleet.core.names import is_free
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import RefusedError
 
@@ -29,6 +31,13 @@ _PEM = re.compile(
 )
 _UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, Warning)
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
+_WITHOUT_HASH = frozenset(
+    {
+        SignatureAlgorithmOID.ED25519,
+        SignatureAlgorithmOID.ML_DSA_44,
+        SignatureAlgorithmOID.ML_DSA_65,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,11 @@ class Csr:
     common_names: tuple[str, ...]
     dns_names: tuple[str, ...]
 
+    @property
+    def rsa_bits(self) -> int:
+        """The size of an RSA key, 0 of any other."""
+        return self.public_key.key_size if isinstance(self.public_key, rsa.RSAPublicKey) else 0
+
     def require_identity(self, identity: Identity, *, fleet: str) -> None:
         """Refuse a request that names another identity than the applicant's; no name is fine.
 
@@ -53,7 +67,7 @@ class Csr:
         """
         own = dns_name(identity, fleet=fleet)
         others = [name for name in self.common_names if name != identity.device_id]
-        others += [name for name in self.dns_names if _is_of_fleet(name, fleet) and name.lower() != own]
+        others += [name for name in self.dns_names if not _is_free(name, own=own, fleet=fleet)]
         if others:
             raise RefusedError(
                 f"the request names another identity than {identity.name}",
@@ -117,7 +131,7 @@ def _der(data: bytes) -> bytes:
 
 def _refuse_weak_signature(csr: x509.CertificateSigningRequest) -> None:
     # RFC 9155: SHA-1 and MD5 signatures prove nothing any more.
-    if csr.signature_algorithm_oid == SignatureAlgorithmOID.ED25519:
+    if csr.signature_algorithm_oid in _WITHOUT_HASH:
         return
     if isinstance(csr.signature_hash_algorithm, _WEAK_HASHES):
         raise _refusal("the request is signed with SHA-1 or MD5", hint="sign it with SHA-256")
@@ -149,8 +163,9 @@ def _dns_names(extensions: x509.Extensions) -> tuple[str, ...]:
     )
 
 
-def _is_of_fleet(name: str, fleet: str) -> bool:
-    return name.lower().rstrip(".").endswith(f".{fleet}")
+def _is_free(name: str, *, own: str, fleet: str) -> bool:
+    plain = name.lower().rstrip(".")
+    return plain == own or is_free(plain, own=own, fleet=fleet)
 
 
 def _refusal(message: str, hint: str = "make a new request with the device's own tool") -> RefusedError:

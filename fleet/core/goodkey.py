@@ -49,8 +49,10 @@ def key_hash(public_key: CertifiedKey) -> str:
     return hashlib.sha256(spki).hexdigest()
 
 
-def check_key(public_key: object, *, allowed: frozenset[KeyType] = ALL_KEY_TYPES) -> KeyType:
-    """Return the type of a key that is fit to be certified.
+def check_key(
+    public_key: object, *, allowed: frozenset[KeyType] = ALL_KEY_TYPES, rsa_bits: int = 2048
+) -> KeyType:
+    """Return the type of a key that is fit to be certified; `rsa_bits` is the least size of RSA keys.
 
     Raises:
         RefusedError: `bad-key`, with the rule that it breaks.
@@ -61,6 +63,9 @@ def check_key(public_key: object, *, allowed: frozenset[KeyType] = ALL_KEY_TYPES
         raise _refusal(f"key type {key_type} is not allowed here", hint=f"make a key of type {names}")
     if fault is not None:
         raise _refusal(fault)
+    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < rsa_bits:
+        wanted = f"{rsa_bits} bits or more"
+        raise _refusal(f"an RSA key must have {wanted} here", hint=f"make an RSA key of {wanted}")
     if (where := PUBLISHED.get(key_hash(certified_key(public_key)))) is not None:
         raise _refusal(f"everybody has the private key: {where}")
     return key_type

@@ -10,9 +10,10 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from device_agent.wire.identity import Identity, dns_label, dns_name
-from fleet.core.goodkey import ALL_KEY_TYPES, CertifiedKey, KeyType, certified_key, check_key
+from fleet.core.goodkey import CLASSIC, POST_QUANTUM, CertifiedKey, KeyType, certified_key, check_key
+from fleet.core.names import Subject, expand
 from fleet.errors import BadInputError
-from fleet.model import Purpose
+from fleet.model import Assurance, Purpose
 
 
 class Usage(StrEnum):
@@ -95,7 +96,9 @@ class Profile:
     lifetime: timedelta
     backdate: timedelta = timedelta(hours=1)
     """How far before now a certificate becomes valid, for clocks that are slow."""
-    key_types: frozenset[KeyType] = ALL_KEY_TYPES
+    key_types: frozenset[KeyType] = CLASSIC
+    rsa_bits: int = 2048
+    """The least size of RSA keys, where they are allowed."""
     key_usage: frozenset[KeyUsage] = frozenset({KeyUsage.DIGITAL_SIGNATURE})
     extended_key_usage: tuple[Usage, ...] = ()
     is_ca: bool = False
@@ -103,12 +106,27 @@ class Profile:
     ocsp_nocheck: bool = False
     has_status: bool = True
     """False leaves out the places of CRL and OCSP, for those that nobody asks for over a network."""
+    names: tuple[str, ...] = ()
+    """Patterns of dNSNames (`names`) beside the device's own."""
     same_key: bool = False
     """Renewal with the key in use is allowed."""
+    approval: bool = False
+    """Somebody approves each first certificate, whatever else was proved."""
+    assurance: Assurance = Assurance.NONE
+    """The least that must have been proved about who the device is."""
+    by_label: bool = False
+    """EST clients may choose it by their label; else only our records choose it."""
+    server_key: bool = False
+    """A device that cannot make a key may be sent one, encrypted; else it never leaves its device."""
     renew_from: float = 2 / 3
     """Part of the lifetime after which renewal begins."""
     renew_spread: float = 1 / 12
     """Part of the lifetime over which a fleet's renewals are spread."""
+
+    @property
+    def is_experimental(self) -> bool:
+        """Post-quantum: no TLS stack or broker of today takes its certificates."""
+        return bool(self.key_types & POST_QUANTUM)
 
     def template(
         self,
@@ -125,7 +143,7 @@ class Profile:
             RefusedError: `bad-key`, the key is unfit or of a type that this profile does not allow.
             BadInputError: the issuing CA is at its end.
         """
-        check_key(public_key, allowed=self.key_types)
+        check_key(public_key, allowed=self.key_types, rsa_bits=self.rsa_bits)
         start = now.replace(microsecond=0)
         end = start + (self.lifetime if lifetime is None else min(lifetime, self.lifetime))
         if issuer is not None:
@@ -230,19 +248,23 @@ STATION_ISSUING_PROFILE = replace(ISSUING_PROFILE, has_status=False)
 def device_profile(*, lifetime: timedelta, backdate: timedelta, same_key: bool) -> Profile:
     """Return the device profile of a domain that says how it differs from the default."""
     default = DEFAULT_PROFILES[Purpose.DEVICE]
-    return Profile(
-        name=default.name,
-        purpose=default.purpose,
-        lifetime=lifetime,
-        backdate=backdate,
-        extended_key_usage=default.extended_key_usage,
-        same_key=same_key,
-    )
+    return replace(default, lifetime=lifetime, backdate=backdate, same_key=same_key)
 
 
 def device_applicant(identity: Identity, *, fleet: str) -> Applicant:
     """Return a device's names: common name the device id, exact; dNSName `<label>.<domain>.<fleet>`."""
     return Applicant(common_name=identity.device_id, dns_names=(dns_name(identity, fleet=fleet),))
+
+
+def profiled_applicant(profile: Profile, subject: Subject) -> Applicant:
+    """Return a device's names with those that its profile adds; its own stands first.
+
+    Raises:
+        RefusedError: `bad-identity`, a pattern does not fit this device.
+    """
+    further = (expand(pattern, subject) for pattern in profile.names)
+    names = tuple(dict.fromkeys([subject.own_name, *further]))
+    return Applicant(common_name=subject.identity.device_id, dns_names=names)
 
 
 def own_applicant(name: str, *, purpose: Purpose, fleet: str, domain: str = "") -> Applicant:

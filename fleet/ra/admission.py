@@ -148,7 +148,7 @@ async def _by_claim(tx: Transaction, applicant: Applicant, proof: ClaimProof) ->
         raise _refusal(ProblemCode.NOT_ALLOWED, f"{identity.name} is enrolled already, with another key")
     record = await load_record(tx, identity)
     if device is None or record is None or record.batch != batch.name:
-        return await _wait(tx, applicant, identity, claim.serial)
+        return await wait_for_approval(tx, applicant, identity, claim_serial=claim.serial)
     if batch.expires_at is not None and batch.expires_at <= applicant.at:
         raise _refusal(ProblemCode.NOT_ALLOWED, "the claim has expired")
     if batch.uses_allowed is not None and batch.uses >= batch.uses_allowed:
@@ -246,7 +246,10 @@ def short_code(key_hash: str) -> str:
     return f"{text[:4]}-{text[4:]}"
 
 
-async def _wait(tx: Transaction, applicant: Applicant, identity: Identity, claim_serial: str) -> Waits:
+async def wait_for_approval(
+    tx: Transaction, applicant: Applicant, identity: Identity, *, claim_serial: str = ""
+) -> Waits:
+    """Put a request in the queue, or find it there; nobody but an operator takes it out."""
     known = await waiting.find_waiting(tx, identity, applicant.key_hash)
     if known is not None:
         return Waits(short_code=known.short_code)

@@ -55,6 +55,8 @@ class Asker:
     """Admin socket: the station that this home runs."""
     domain: str = ""
     """The security domain that the address of the request named, as EST's labels do; no other is answered."""
+    profile: str = ""
+    """The profile that the address of the request named."""
     kind: ClientKind | None = None
     """How its client takes part, where the channel knows: EST's never say confirm."""
 

@@ -10,7 +10,8 @@ from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Pending
 from device_agent.wire.requests import Enroll, ProofKind
 from fleet.core import events
-from fleet.core.csr import Csr, read_csr
+from fleet.core.csr import read_csr
+from fleet.core.ruling import Outcome
 from fleet.core.serial import SERIAL_RANDOMNESS
 from fleet.errors import RefusedError
 from fleet.model import ClientKind, RevocationReason
@@ -25,14 +26,16 @@ from fleet.ra.admission import (
     StationProof,
     Waits,
     admit,
+    wait_for_approval,
 )
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.issuing import Asked, fulfil, issuers_of
 from fleet.ra.judging import Circumstances, Judged, settle
 from fleet.ra.keys import KeyUse, key_refusal
+from fleet.ra.rulings import Question, Ruled, note_ruling, question_of, refusal_of, rule_first
 from fleet.ra.shown import ShownCertificate
 from fleet.store import claims
-from fleet.store.codes import code_hash
+from fleet.store.codes import GrantKind, code_hash, load_code
 from fleet.store.stations import StationUnit, record_unit
 
 
@@ -41,8 +44,7 @@ class EnrollCase:
     """The argument of the unit of work."""
 
     applicant: Applicant
-    csr: Csr
-    fleet: str
+    question: Question
     circumstances: Circumstances
     kind: ClientKind | None = None
     """What the channel knows of how its client takes part."""
@@ -80,7 +82,10 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
         domain=asker.domain,
     )
     case = EnrollCase(
-        applicant=applicant, csr=csr, fleet=context.fleet, circumstances=circumstances, kind=asker.kind
+        applicant=applicant,
+        question=question_of(context.config, asker, csr, at=now),
+        circumstances=circumstances,
+        kind=asker.kind,
     )
     guess = f"code {asker.address}" if isinstance(proof, CodeProof) and asker.address else ""
     if guess and not context.by_address.has_room(guess, now=now):
@@ -102,7 +107,7 @@ async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:
         context.crls.note_change()
     asked = Asked(
         message_id=request.id,
-        csr=case.csr,
+        csr=case.question.csr,
         anchors=request.anchors,
         event=outcome.event,
         circumstances=outcome.circumstances,
@@ -123,33 +128,64 @@ class Judgement:
 
 
 async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
-    """Admit, check key and names, and let the core judge: one commit.
+    """Admit, check names, ask the profiles, check the key, and let the core judge: one commit.
 
     Raises:
         RefusedError: the proof does not admit, or the request names somebody else.
     """
-    applicant = case.applicant
+    applicant, question = case.applicant, case.question
     admitted = await admit(tx, applicant)
     if isinstance(admitted, Waits):
         return admitted
     identity = admitted.device.identity
-    case.csr.require_identity(identity, fleet=case.fleet)
-    event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash, kind=case.kind)
+    question.csr.require_identity(identity, fleet=question.rules.fleet)
+    ruled = await rule_first(tx, question, identity, grants=await _grants_of(tx, admitted))
     actor = f"station:{admitted.station}" if admitted.station else f"device:{identity.name}"
+    event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash, kind=case.kind)
     circumstances = replace(case.circumstances, actor=actor)
-    use = KeyUse(identity=identity, key_hash=applicant.key_hash, actor=circumstances.actor, at=applicant.at)
-    if (refusal := await key_refusal(tx, use)) is not None:
-        judged = Judged(verdict=refusal, identity=identity)
-        return Judgement(event=event, judged=judged, circumstances=circumstances)
-    judged = await settle(tx, admitted.device, (*admitted.before, event), circumstances, admitted.grants)
+    if ruled.ruling.outcome is Outcome.WAITS:
+        await note_ruling(tx, ruled, None, applicant.at)
+        return await wait_for_approval(tx, applicant, identity)
+    judged = await _judge_ruled(tx, admitted, _Ruled(event=event, ruled=ruled, circumstances=circumstances))
+    await note_ruling(tx, ruled, judged.verdict, applicant.at)
     if isinstance(judged.verdict, events.Issue):
         await _count(tx, admitted, judged, applicant)
     return Judgement(
         event=event,
         judged=judged,
         circumstances=circumstances,
-        replaced=bool(admitted.replaces),
+        replaced=bool(admitted.replaces) and not isinstance(judged.verdict, events.Nothing),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ruled:
+    event: events.Enroll
+    ruled: Ruled
+    circumstances: Circumstances
+
+
+async def _judge_ruled(tx: Transaction, admitted: Admitted, case: _Ruled) -> Judged:
+    """Judge a request that the profiles have ruled on."""
+    identity, circumstances = admitted.device.identity, case.circumstances
+    if (refusal := refusal_of(case.ruled.ruling)) is not None:
+        return Judged(verdict=refusal, identity=identity)
+    use = KeyUse(
+        identity=identity, key_hash=case.event.key_hash, actor=circumstances.actor, at=circumstances.at
+    )
+    if (refusal := await key_refusal(tx, use)) is not None:
+        return Judged(verdict=refusal, identity=identity)
+    asked = (*admitted.before, case.event)
+    judged = await settle(tx, admitted.device, asked, circumstances, admitted.grants)
+    return replace(judged, terms=case.ruled.ruling.terms)
+
+
+async def _grants_of(tx: Transaction, admitted: Admitted) -> frozenset[GrantKind]:
+    """Return what the proof of this request is worth."""
+    if admitted.grants:
+        return frozenset(grant.kind for grant in admitted.grants)
+    known = await load_code(tx, admitted.code_id)
+    return frozenset() if known is None else frozenset({known.kind})
 
 
 async def _count(tx: Transaction, admitted: Admitted, judged: Judged, applicant: Applicant) -> None:

@@ -7,7 +7,7 @@ commit. A crash in between leaves the intent void; it goes on the CRL, and a ret
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.messages import Reply
@@ -16,7 +16,8 @@ from device_agent.wire.replies import BrokerAddress, Confirmed, Dead, DoneAck, H
 from fleet.ca.issuer import IssuedCertificate, Issuer, pem_of
 from fleet.core import access, events, lifecycle
 from fleet.core.csr import Csr
-from fleet.core.profile import Profile, device_applicant, device_profile
+from fleet.core.profile import Profile
+from fleet.core.ruling import Terms
 from fleet.errors import FleetError, NotFoundError
 from fleet.model import CertificateState, ClientKind, Purpose
 from fleet.ports import Transaction
@@ -57,8 +58,8 @@ class Asked:
 async def fulfil(context: Context, judged: Judged, asked: Asked) -> Reply:
     """Turn a judgement on an `enroll` or `renew` into the answer; sign where it says so."""
     await follow(context, judged)
-    if isinstance(judged.verdict, events.Issue) and judged.identity is not None:
-        judged = await _issue(context, judged, judged.identity, asked)
+    if isinstance(judged.verdict, events.Issue) and judged.terms is not None:
+        judged = await _issue(context, judged, judged.terms, asked)
         await follow(context, judged)
     if judged.kind is ClientKind.PLAIN:
         await _note_stamp(context, judged, asked)
@@ -103,16 +104,16 @@ async def answer_of(
             return Problem.of(message_id, ProblemCode.BUSY, "the request is being worked on; ask again")
 
 
-def profile_of(context: Context, domain: str) -> Profile:
-    """Return the rules for device certificates of a domain."""
+def profile_of(context: Context, domain: str, name: str = "") -> Profile:
+    """Return a profile of a domain by its name, or its default, which also stands for one that is gone.
+
+    Raises:
+        NotFoundError: there is no such domain.
+    """
     found = context.config.domain(domain)
     if found is None:
         raise NotFoundError(f"there is no domain {domain}", hint="see [domains] in fleet.toml")
-    return device_profile(
-        lifetime=timedelta(days=found.lifetime_days),
-        backdate=timedelta(minutes=found.backdate_minutes),
-        same_key=found.same_key,
-    )
+    return next((profile for profile in found.profiles if profile.name == name), found.profiles[0])
 
 
 def issuers_of(context: Context) -> dict[str, tuple[IssuerName, ...]]:
@@ -143,25 +144,25 @@ class _Result:
     signed: SignedCertificate
 
 
-async def _issue(context: Context, judged: Judged, identity: Identity, asked: Asked) -> Judged:
+async def _issue(context: Context, judged: Judged, terms: Terms, asked: Asked) -> Judged:
     issuer = context.authority.issuer_by_id(judged.issuer)
-    leaf = _sign(context, issuer, identity, asked.csr, judged.serial)
+    leaf = _sign(context, issuer, terms, asked.csr, judged.serial)
     signed = SignedCertificate(
         serial=leaf.serial,
         issuer=leaf.issuer_id,
         fingerprint=leaf.fingerprint,
-        profile="device",
+        profile=terms.profile.name,
         not_before=leaf.not_before,
         not_after=leaf.not_after,
         der=leaf.der,
     )
-    result = _Result(identity=identity, asked=asked, serial=judged.serial, signed=signed)
+    result = _Result(identity=terms.identity, asked=asked, serial=judged.serial, signed=signed)
     return await context.store.write(_keep, result)
 
 
-def _sign(context: Context, issuer: Issuer, identity: Identity, csr: Csr, serial: str) -> IssuedCertificate:
-    template = profile_of(context, identity.domain).template(
-        device_applicant(identity, fleet=context.fleet),
+def _sign(context: Context, issuer: Issuer, terms: Terms, csr: Csr, serial: str) -> IssuedCertificate:
+    template = terms.profile.template(
+        terms.applicant,
         csr.public_key,
         now=context.clock(),
         issuer=issuer.facts(context.endpoints.status_url),
@@ -219,7 +220,9 @@ async def _note_stamp(context: Context, judged: Judged, asked: Asked) -> None:
 def renew_after(context: Context, domain: str, signed: SignedCertificate) -> datetime:
     """Return when a certificate is due for renewal; the spread comes from its serial, so it never moves."""
     jitter = int(signed.serial[-8:], 16) / 2**32
-    return profile_of(context, domain).renew_after(signed.not_before, signed.not_after, jitter)
+    return profile_of(context, domain, signed.profile).renew_after(
+        signed.not_before, signed.not_after, jitter
+    )
 
 
 def _issued(context: Context, row: CertificateRecord, signed: SignedCertificate, to: Issuance) -> Issued:

@@ -11,11 +11,11 @@ from datetime import datetime
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from fleet.core import events, lifecycle, trace
+from fleet.core.ruling import Terms
 from fleet.core.serial import new_serial
 from fleet.model import AuditEntry, CertificateState, ClientKind, Device, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.choice import IssuerName, choose_issuer
-from fleet.ra.gap import gap_refusal
 from fleet.store import audit, times
 from fleet.store.certificates import SignedCertificate
 from fleet.store.codes import Grant
@@ -53,6 +53,8 @@ class Judged:
     device: Device | None = None
     is_on_record: bool = False
     """It changed the device: the audit trail tells of it in the same commit, be it a refusal."""
+    terms: Terms | None = None
+    """What the certificate will hold, when the verdict is to issue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +97,6 @@ async def settle(
         raise ValueError("there is nothing to judge")
     serial, issuer = "", None
     if isinstance(decision.verdict, events.Issue):
-        if (frozen := await gap_refusal(tx)) is not None:
-            return Judged(verdict=frozen, identity=before.identity)
         candidates = circumstances.issuers.get(before.identity.domain, ())
         issuer = await choose_issuer(tx, candidates, now=circumstances.at)
         if issuer is None:

@@ -3,14 +3,15 @@
 Its parent is the certificate that the channel proved; a body's word about it counts for nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.requests import Renew
 from fleet.core import events
-from fleet.core.csr import Csr, read_csr
+from fleet.core.csr import read_csr
+from fleet.core.ruling import Ruling
 from fleet.core.serial import SERIAL_RANDOMNESS
 from fleet.errors import RefusedError
 from fleet.model import ClientKind, Device
@@ -19,6 +20,7 @@ from fleet.ra.context import Context
 from fleet.ra.issuing import Asked, fulfil, issuers_of
 from fleet.ra.judging import Circumstances, Judged, refused, settle
 from fleet.ra.keys import KeyUse, key_refusal
+from fleet.ra.rulings import Question, note_ruling, question_of, refusal_of, rule_next
 from fleet.ra.speaker import Speaker
 from fleet.store.devices import load_device
 
@@ -28,11 +30,8 @@ class RenewCase:
     """The argument of the unit of work."""
 
     identity: Identity
-    csr: Csr
+    question: Question
     event: events.Renew
-    fleet: str
-    same_key: bool
-    """The domain's profile lets plain clients keep their key."""
     circumstances: Circumstances
 
 
@@ -54,13 +53,10 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
         via=speaker.via,
         stamp=await context.broker.stamp(),
     )
-    domain = context.config.domain(speaker.identity.domain)
     case = RenewCase(
         identity=speaker.identity,
-        csr=csr,
+        question=question_of(context.config, speaker.asker, csr, at=context.clock()),
         event=event,
-        fleet=context.fleet,
-        same_key=domain is not None and domain.same_key,
         circumstances=Circumstances(
             at=context.clock(),
             actor=f"device:{speaker.identity.name}",
@@ -82,29 +78,29 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
 
 
 async def judge_renew(tx: Transaction, case: RenewCase) -> Judged:
-    """Check the key, and let the core judge: one commit."""
+    """Ask the profiles, check the key, and let the core judge: one commit."""
     device = await load_device(tx, case.identity)
     if device is None:
         return refused(ProblemCode.UNKNOWN_DEVICE, f"{case.identity.name} is not registered")
-    if (refusal := _missing(device, case)) is not None:
+    if device.kind is ClientKind.AGENT and case.event.attempt is None:
+        counts = events.Nothing(code=ProblemCode.MALFORMED, reason="attempt must be an integer: agents count")
+        return Judged(verdict=counts, identity=case.identity)
+    ruled = await rule_next(tx, case.question, device, case.event)
+    judged = await _judge_ruled(tx, device, case, ruled.ruling)
+    await note_ruling(tx, ruled, judged.verdict, case.circumstances.at)
+    return judged
+
+
+async def _judge_ruled(tx: Transaction, device: Device, case: RenewCase, ruling: Ruling) -> Judged:
+    if (refusal := refusal_of(ruling)) is not None:
         return Judged(verdict=refusal, identity=case.identity)
     use = KeyUse(
         identity=case.identity,
-        key_hash=case.csr.key_hash,
+        key_hash=case.event.key_hash,
         actor=case.circumstances.actor,
         at=case.circumstances.at,
     )
     if (refusal := await key_refusal(tx, use)) is not None:
         return Judged(verdict=refusal, identity=case.identity)
-    return await settle(tx, device, (case.event,), case.circumstances)
-
-
-def _missing(device: Device, case: RenewCase) -> events.Nothing | None:
-    """Return what the request lacks for this kind of client."""
-    if device.kind is ClientKind.AGENT and case.event.attempt is None:
-        return events.Nothing(code=ProblemCode.MALFORMED, reason="attempt must be an integer: agents count")
-    parent = next((row for row in device.certificates if row.serial == case.event.parent), None)
-    is_same = parent is not None and parent.key_hash == case.csr.key_hash
-    if is_same and not (device.kind is ClientKind.PLAIN and case.same_key):
-        return events.Nothing(code=ProblemCode.KEY_IN_USE, reason="renewal takes a new key")
-    return None
+    judged = await settle(tx, device, (case.event,), case.circumstances)
+    return replace(judged, terms=ruling.terms)

@@ -21,7 +21,12 @@ class Speaker:
     identity: Identity
     serial: str
     via: events.Via
-    address: str = ""
+    asker: Asker
+    """By what way it speaks."""
+
+    @property
+    def address(self) -> str:
+        return self.asker.address
 
 
 async def speaker_of(context: Context, asker: Asker) -> Speaker:
@@ -33,7 +38,7 @@ async def speaker_of(context: Context, asker: Asker) -> Speaker:
     via = events.Via.RECOVERY if asker.listener is Listener.RECOVERY else events.Via.ADMITTED
     if asker.listener is Listener.OPERATIONAL and asker.identity is not None:
         # The guard lets a certificate publish under its own name and serial alone.
-        return Speaker(identity=asker.identity, serial=asker.serial, via=via, address=asker.address)
+        return Speaker(identity=asker.identity, serial=asker.serial, via=via, asker=asker)
     if asker.certificate is None:
         raise RefusedError("this needs the certificate of a device")
     row = await context.store.read(load_certificate, asker.certificate.serial)
@@ -50,4 +55,4 @@ async def speaker_of(context: Context, asker: Asker) -> Speaker:
         )
     if asker.domain not in {"", row.identity.domain}:
         raise RefusedError("the certificate shown is of another domain")
-    return Speaker(identity=row.identity, serial=row.serial, via=via, address=asker.address)
+    return Speaker(identity=row.identity, serial=row.serial, via=via, asker=asker)

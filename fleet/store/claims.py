@@ -8,7 +8,7 @@ from fleet.model import CertificateState
 from fleet.ports import Row, Transaction
 from fleet.store import allowlist, columns, times
 
-_COLUMNS = "domain, name, uses_allowed, uses, created_at, expires_at, closed_at"
+_COLUMNS = "domain, name, uses_allowed, uses, created_at, expires_at, closed_at, profile"
 
 PUBLIC_BATCH = "public"
 """The batch of a domain's public claim certificate: it opens the bootstrap listener, and grants nothing."""
@@ -25,12 +25,14 @@ class Batch:
     uses: int = 0
     expires_at: datetime | None = None
     closed_at: datetime | None = None
+    profile: str = ""
+    """What its devices' certificates hold; empty where their domain says so."""
 
 
 async def insert_batch(tx: Transaction, batch: Batch) -> None:
     """Add a batch."""
     await tx.execute(
-        f"INSERT INTO batches ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO batches ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             batch.domain,
             batch.name,
@@ -39,6 +41,7 @@ async def insert_batch(tx: Transaction, batch: Batch) -> None:
             times.text(batch.created_at),
             times.optional_text(batch.expires_at),
             times.optional_text(batch.closed_at),
+            batch.profile,
         ),
     )
 
@@ -67,6 +70,11 @@ async def limit_batch(tx: Transaction, batch: Batch) -> None:
         "UPDATE batches SET uses_allowed = ?, expires_at = ? WHERE domain = ? AND name = ?",
         (batch.uses_allowed, times.optional_text(batch.expires_at), batch.domain, batch.name),
     )
+
+
+async def set_batch_profile(tx: Transaction, domain: str, name: str, *, profile: str) -> None:
+    """Choose what the next certificates of a batch's devices hold; empty leaves it to the domain."""
+    await tx.execute("UPDATE batches SET profile = ? WHERE domain = ? AND name = ?", (profile, domain, name))
 
 
 async def use_batch(tx: Transaction, domain: str, name: str) -> None:
@@ -105,7 +113,7 @@ async def device_ids(tx: Transaction, batch: Batch) -> Sequence[str]:
 
 
 def _batch(row: Row) -> Batch:
-    domain, name, uses_allowed, uses, created_at, expires_at, closed_at = row
+    domain, name, uses_allowed, uses, created_at, expires_at, closed_at, profile = row
     return Batch(
         domain=columns.text(domain),
         name=columns.text(name),
@@ -114,4 +122,5 @@ def _batch(row: Row) -> Batch:
         created_at=times.moment(created_at),
         expires_at=times.optional_moment(expires_at),
         closed_at=times.optional_moment(closed_at),
+        profile=columns.text(profile),
     )

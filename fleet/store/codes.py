@@ -97,6 +97,16 @@ async def list_codes(tx: Transaction, query: CodeQuery) -> tuple[CodeRecord, ...
     return tuple(_record(row) for row in rows)
 
 
+async def grant_kinds(tx: Transaction, identity: Identity, *, key_hash: str) -> frozenset[GrantKind]:
+    """Return what open grants a key of a device has."""
+    rows = await tx.fetch_all(
+        "SELECT DISTINCT kind FROM codes"
+        " WHERE domain = ? AND device_id = ? AND key_hash = ? AND closed_at IS NULL",
+        (identity.domain, identity.device_id, key_hash),
+    )
+    return frozenset(GrantKind(columns.text(kind)) for (kind,) in rows)
+
+
 async def insert_code(
     tx: Transaction, grant: Grant, *, identity: Identity, key_hash: str | None, at: datetime
 ) -> None:

@@ -11,6 +11,7 @@ from device_agent.wire.identity import Identity
 from fleet.errors import StoreError
 from fleet.model import (
     Alarm,
+    Assurance,
     Certificate,
     CertificateState,
     ClientKind,
@@ -31,6 +32,9 @@ _FLAGS = (
 )
 
 
+_LEVELS = {level.word: level for level in Assurance}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceRecord:
     """What the protocol does not see of a device. `hardware` and `note` are an operator's words."""
@@ -41,6 +45,10 @@ class DeviceRecord:
     batch: str | None = None
     hardware: str = ""
     note: str = ""
+    profile: str = ""
+    """What its certificates hold; empty where its batch, or else its domain, says so."""
+    assurance: Assurance = Assurance.NONE
+    """How well it was proved who it is, when its lineage began."""
     retired_at: datetime | None = None
     resumed_at: datetime | None = None
     last_seen_at: datetime | None = None
@@ -54,8 +62,8 @@ async def insert_device(tx: Transaction, record: DeviceRecord) -> None:
 async def insert_devices(tx: Transaction, records: Sequence[DeviceRecord]) -> None:
     """Register devices that are not registered yet."""
     await tx.execute_many(
-        "INSERT INTO devices (domain, device_id, kind, batch, hardware, note, registered_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO devices (domain, device_id, kind, batch, hardware, note, profile, registered_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 *_key(record.identity),
@@ -63,6 +71,7 @@ async def insert_devices(tx: Transaction, records: Sequence[DeviceRecord]) -> No
                 record.batch,
                 record.hardware,
                 record.note,
+                record.profile,
                 times.text(record.registered_at),
             )
             for record in records
@@ -73,8 +82,8 @@ async def insert_devices(tx: Transaction, records: Sequence[DeviceRecord]) -> No
 async def load_record(tx: Transaction, identity: Identity) -> DeviceRecord | None:
     """Return what the protocol does not see of a device."""
     row = await tx.fetch_one(
-        "SELECT registered_at, kind, batch, hardware, note, retired_at, resumed_at, last_seen_at"
-        " FROM devices WHERE domain = ? AND device_id = ?",
+        "SELECT registered_at, kind, batch, hardware, note, retired_at, resumed_at, last_seen_at, profile,"
+        " assurance FROM devices WHERE domain = ? AND device_id = ?",
         _key(identity),
     )
     if row is None:
@@ -89,6 +98,8 @@ async def load_record(tx: Transaction, identity: Identity) -> DeviceRecord | Non
         retired_at=times.optional_moment(row[5]),
         resumed_at=times.optional_moment(row[6]),
         last_seen_at=times.optional_moment(row[7]),
+        profile=columns.text(row[8]),
+        assurance=_LEVELS[columns.text(row[9])],
     )
 
 
@@ -147,6 +158,21 @@ async def mark_retired(tx: Transaction, identity: Identity, at: datetime) -> Non
     await tx.execute(
         "UPDATE devices SET retired_at = ? WHERE domain = ? AND device_id = ? AND retired_at IS NULL",
         (times.text(at), *_key(identity)),
+    )
+
+
+async def set_profile(tx: Transaction, identity: Identity, profile: str) -> None:
+    """Choose what a device's next certificates hold; empty leaves it to its batch and domain."""
+    await tx.execute(
+        "UPDATE devices SET profile = ? WHERE domain = ? AND device_id = ?", (profile, *_key(identity))
+    )
+
+
+async def set_assurance(tx: Transaction, identity: Identity, assurance: Assurance) -> None:
+    """Note how well it was proved who a device is."""
+    await tx.execute(
+        "UPDATE devices SET assurance = ? WHERE domain = ? AND device_id = ?",
+        (assurance.word, *_key(identity)),
     )
 
 

@@ -1,6 +1,7 @@
 """fleet.toml: what is right is read, what is not is told with its line and a way out."""
 
 import contextlib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_domains_keep_their_order_and_overrides() -> None:
     prod, lab = found.domain("prod"), found.domain("lab")
     assert prod is not None
     assert lab is not None
-    assert (prod.lifetime_days, lab.same_key) == (7, True)
+    assert (prod.profiles[0].lifetime, lab.profiles[0].same_key) == (timedelta(days=7), True)
     assert found.domain("nowhere") is None
 
 
