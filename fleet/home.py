@@ -90,6 +90,11 @@ class Home:
         return self.trust / "server.pem"
 
     @property
+    def brought_trust(self) -> Path:
+        """What else they trust servers by, where a certificate of another CA was brought."""
+        return self.trust / "brought.pem"
+
+    @property
     def ca(self) -> Path:
         return self.root / "ca"
 
@@ -145,6 +150,16 @@ class Home:
     @property
     def broker_bootstrap_issuers(self) -> Path:
         return self.broker / "bootstrap-issuers.pem"
+
+    @property
+    def adopted_authorities(self) -> Path:
+        """CAs of others whose devices connect to the operational listener, as long as an adoption is open."""
+        return self.broker / "adopted-authorities.pem"
+
+    @property
+    def adopted_crls(self) -> Path:
+        """The revocation lists that those made."""
+        return self.broker / "adopted-crls.pem"
 
     @property
     def canary(self) -> KeyPairFiles:

@@ -75,6 +75,10 @@ class Consumer:
         """Tell whether requests arrive now."""
         return self._subscribed.done() and not self._subscribed.cancelled() and not self._lost.done()
 
+    def come_again(self) -> None:
+        """Leave the connection for another one, with what TLS shows by then; the session at the broker stays."""
+        self._lose("another certificate is to be shown")
+
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve; `ready` is called whenever the subscriptions stand (anew)."""
         async with asyncio.TaskGroup() as group:

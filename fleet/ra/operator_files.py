@@ -4,6 +4,7 @@ Passwords are made, long and random; none is ever asked for or printed.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fleet.ca.pkcs12 import PASSWORD_RANDOMNESS, make_pkcs12, new_password
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import OperatorFiles
+from fleet.pair_files import Content
 from fleet.ra.issue_own import OwnCertificate
 
 
@@ -26,14 +28,25 @@ def write_handed_out(
     files: OperatorFiles, pems: tuple[str, str], *, name: str, randomness: Callable[[int], bytes]
 ) -> None:
     """Write all four files from the certificate with its chain, and the key. Raises `FleetError`."""
+    make_folder(files.key.parent)
+    for path, content in operator_content(files, pems, name=name, randomness=randomness).items():
+        write_file(path, content.data, mode=content.mode)
+
+
+def operator_content(
+    files: OperatorFiles, pems: tuple[str, str], *, name: str, randomness: Callable[[int], bytes]
+) -> dict[Path, Content]:
+    """Return what the four files of an operator hold: certificate with its chain, key, PKCS#12, password."""
     certificate_pem, key_pem = pems
     certificate, *chain = x509.load_pem_x509_certificates(certificate_pem.encode())
     key = load_pem_private_key(key_pem.encode(), password=None)
     assert isinstance(key, EllipticCurvePrivateKey)  # noqa: S101 - our own keys are
-    make_folder(files.key.parent)
     password = new_password(randomness(PASSWORD_RANDOMNESS))
-    p12 = make_pkcs12(name, key, certificate=certificate, chain=chain, password=password)
-    write_file(files.key, key_pem.encode())
-    write_file(files.certificate, certificate_pem.encode(), mode=PUBLIC_MODE)
-    write_file(files.p12_password, f"{password.reveal()}\n".encode())
-    write_file(files.p12, p12)
+    return {
+        files.key: Content(data=key_pem.encode()),
+        files.certificate: Content(data=certificate_pem.encode(), mode=PUBLIC_MODE),
+        files.p12_password: Content(data=f"{password.reveal()}\n".encode()),
+        files.p12: Content(
+            data=make_pkcs12(name, key, certificate=certificate, chain=chain, password=password)
+        ),
+    }

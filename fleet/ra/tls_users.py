@@ -21,6 +21,10 @@ class TlsUsers:
 
     def __init__(self) -> None:
         self._users: list[TlsUser] = []
+        self.is_behind = False
+        """Somebody could not read the newest certificates: it is to be tried again."""
+        self.refused = ""
+        """Why the newest server certificate that was brought is not in use."""
 
     def add(self, user: TlsUser) -> None:
         self._users.append(user)
@@ -32,11 +36,13 @@ class TlsUsers:
             NeedsAttentionError: one or more go on with what they had.
         """
         problems: list[str] = []
+        self.is_behind = True
         for user in self._users:
             try:
                 await user.reload_tls()
             except FleetError as error:
                 problems.append(str(error))
+        self.is_behind = bool(problems)
         if problems:
             raise NeedsAttentionError(
                 f"not everything reads the new certificates: {'; '.join(problems)}", hint="fleet doctor"

@@ -23,6 +23,8 @@ def write_trust(home: Home, authority: Authority) -> None:
     """
     for path, certificates in _bundles(home, authority).items():
         content = pem_bundle(certificates).encode()
+        if path == home.server_trust and home.brought_trust.exists():
+            content += home.brought_trust.read_bytes()
         with telling(path):
             if path.is_file() and path.read_bytes() == content:
                 continue

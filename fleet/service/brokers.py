@@ -1,7 +1,6 @@
 """Chooses the broker's driver, as the configuration says and this machine allows, and finds the way to it."""
 
 import asyncio
-import ssl
 from contextlib import AsyncExitStack
 from typing import TypeAlias
 
@@ -9,11 +8,12 @@ from fleet.broker.embedded import EmbeddedBroker
 from fleet.broker.mosquitto import MosquittoBroker, mosquitto_available
 from fleet.broker.mosquitto_config import Paths
 from fleet.broker.mosquitto_process import MosquittoProcess
-from fleet.broker.settings import BrokerFiles, CanaryFiles, Mode
+from fleet.broker.settings import AdoptedFiles, BrokerFiles, CanaryFiles, Mode
 from fleet.broker.settings import Listeners as BrokerListeners
 from fleet.config import BrokerDriver, BrokerMode, Config
 from fleet.errors import UnreachableError
 from fleet.home import Home
+from fleet.live_tls import OwnClient
 from fleet.ra.publishing import make_for_brokers
 from fleet.service.parts import Parts
 
@@ -68,15 +68,14 @@ def _broker_files(home: Home) -> BrokerFiles:
         server_trust=home.server_trust,
         service_certificate=home.service.certificate,
         service_key=home.service.key,
+        adopted=AdoptedFiles(authorities=home.adopted_authorities, crls=home.adopted_crls),
         canaries=(CanaryFiles(certificate=home.canary.certificate, key=home.canary.key),),
     )
 
 
-def service_tls(home: Home) -> ssl.SSLContext:
-    tls = ssl.create_default_context(cafile=str(home.server_trust))
-    tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    tls.load_cert_chain(home.service.certificate, home.service.key)
-    return tls
+def service_tls(home: Home, *, host: str) -> OwnClient:
+    """Return the TLS of our own client, which minds the server's name and not the address that it calls."""
+    return OwnClient(host=host, trust=home.server_trust, files=home.service)
 
 
 def reached_at(settings: Config) -> str:

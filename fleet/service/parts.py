@@ -13,6 +13,7 @@ from fleet.config import Config
 from fleet.home import Home
 from fleet.ports import Clock, Store
 from fleet.ra.authority_records import known_authorities
+from fleet.ra.brought import take_trust
 from fleet.ra.in_force import InForce
 from fleet.ra.publishing import Press
 from fleet.ra.trust_files import write_trust
@@ -52,5 +53,6 @@ async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock:
     for domain in settings.domains:
         authority.root(domain.name)
     authority.unlock()  # a wrong passphrase shows now, not with the first device
+    take_trust(home, settings.server)
     write_trust(home, authority)
     return Parts(home=home, in_force=InForce(authority, settings, keys=keys), store=store, clock=clock)

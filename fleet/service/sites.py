@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from fleet.channels import est as est_channel
+from fleet.errors import FleetError
+from fleet.live_tls import Door
 from fleet.model import Purpose
+from fleet.pair_files import in_force
 from fleet.ra.context import Context, Endpoints, Listener
 from fleet.service.parts import Parts
 from fleet.web import api, devices, est, health, status
@@ -48,6 +51,11 @@ async def admin_site(context: Context) -> AsyncIterator[None]:
             context.home.admin_socket.unlink(missing_ok=True)
 
 
+def server_door(parts: Parts) -> Door:
+    """Return the TLS of the HTTPS listener, which can be made anew; raises `FleetError`."""
+    return Door(lambda: server_tls(parts))
+
+
 def server_tls(parts: Parts) -> ssl.SSLContext:
     """A client certificate is optional in TLS, required by route (INTERFACES.md).
 
@@ -56,10 +64,19 @@ def server_tls(parts: Parts) -> ssl.SSLContext:
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    tls.load_cert_chain(parts.home.server.certificate, parts.home.server.key)
-    tls.load_verify_locations(cadata="".join(root.pem for root in parts.authority.roots))
-    issuers = [one for one in parts.authority.issuers if one.purpose in _SHOWN_ALONE]
+    pair = in_force(parts.home.server)
+    try:
+        tls.load_cert_chain(pair.certificate, pair.key)
+    except (OSError, ssl.SSLError) as error:
+        raise FleetError(
+            f"the server's certificate cannot be used: {pair.certificate}",
+            hint="restore it from a backup of the fleet home",
+        ) from error
+    tls.load_verify_locations(cadata="".join(root.pem for root in parts.authority.anchors))
+    issuers = [one for one in parts.authority.admitted if one.purpose in _SHOWN_ALONE]
     tls.load_verify_locations(cadata="".join(one.chain_pem for one in issuers))
+    if parts.home.adopted_authorities.exists():
+        tls.load_verify_locations(cafile=parts.home.adopted_authorities)
     tls.verify_mode = ssl.CERT_OPTIONAL
     return tls
 
