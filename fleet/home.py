@@ -49,6 +49,16 @@ class AuthorityFiles:
         return _pair(self.folder, "time")
 
     @property
+    def link(self) -> Path:
+        """By which the root before it vouches for this one's key."""
+        return self.folder / "link.crt"
+
+    @property
+    def link_back(self) -> Path:
+        """By which this root vouches for the key of the one before it."""
+        return self.folder / "link-back.crt"
+
+    @property
     def crl(self) -> Path:
         """A root's CRL, DER: its key is off line, so the list is made whenever the key is at hand."""
         return self.folder / "ca.crl"

@@ -85,6 +85,19 @@ def parse_enroll_request(topic: str) -> EnrollTopics:
             raise MalformedMessageError("topic must be fleet/v1/enroll/<client>/request")
 
 
+def parse_device_state(topic: str) -> Identity:
+    """Return who tells its state.
+
+    Raises:
+        MalformedMessageError: the topic is not one of `DEVICE_STATES`.
+    """
+    match topic.split("/"):
+        case ["fleet", "v1", domain, device_id, "state"]:
+            return Identity(domain=parse_domain(domain), device_id=parse_device_id(device_id))
+        case _:
+            raise MalformedMessageError("topic must be fleet/v1/<domain>/<id>/state")
+
+
 def parse_operational_request(topic: str) -> OperationalTopics:
     """Return which certificate asks on the operational listener.
 

@@ -32,6 +32,8 @@ class Root:
     certificate: x509.Certificate
     crl: bytes | None
     """DER; None where somebody else's root has given none yet."""
+    link: x509.Certificate | None = None
+    """By which the root before it vouches for its key; None for the first one of a realm."""
 
     @property
     def realm(self) -> str:
@@ -152,13 +154,30 @@ class Authority:
         return self.trust_pem(FLEET_REALM)
 
     def link(self, domain: str, held: Sequence[str]) -> str | None:
-        """Return a certificate of the domain's anchor signed by one of those `held`, if one is needed.
+        """Return the certificates by which a root that is `held` vouches for the domain's, if any are needed.
 
-        An anchor is never replaced yet: whoever holds an earlier one does not exist, so there is no link.
-        Raises `NotFoundError` where there is no such domain.
+        One after another, the newest first, where several roots followed each other since. `held` are
+        names of anchors. Raises `NotFoundError` where there is no such domain.
         """
-        self.root(domain)
+        anchor = self.root(domain).anchor
+        links: list[x509.Certificate] = []
+        for root in reversed([one for one in self.roots if one.realm == domain]):
+            if root.anchor in held:
+                return pem_bundle(links) if links else None
+            if (root.anchor == anchor or links) and root.link is not None:
+                links.append(root.link)
         return None
+
+    def cross_pem(self, issuer: Issuer) -> str:
+        """Return what a chain of this CA shows to those who hold only the root before its own.
+
+        Nothing, once that root is believed no more.
+        """
+        root = next((one for one in self.roots if one.anchor == issuer.anchor), None)
+        if root is None or root.link is None:
+            return ""
+        before = (one for one in self.anchors if one.certificate.subject == root.link.issuer)
+        return pem_bundle([root.link]) if any(one.realm == root.realm for one in before) else ""
 
     def certificate(self, issuer_id: str) -> x509.Certificate:
         """Return the certificate of a root or issuing CA, as AIA offers it. Raises `NotFoundError`."""

@@ -124,10 +124,11 @@ class _Below:
 
 def _load_root(files: AuthorityFiles, record: AuthorityRecord) -> Root:
     certificate = load_certificate(files.ca.certificate)
+    link = load_certificate(files.link) if files.link.exists() else None
     if record.key is KeyKind.ELSEWHERE and not files.crl.exists():
-        return Root(record=record, certificate=certificate, crl=None)
+        return Root(record=record, certificate=certificate, crl=None, link=link)
     with telling(files.crl):
-        return Root(record=record, certificate=certificate, crl=files.crl.read_bytes())
+        return Root(record=record, certificate=certificate, crl=files.crl.read_bytes(), link=link)
 
 
 def _load_issuer(files: AuthorityFiles, record: AuthorityRecord, below: _Below) -> Issuer:

@@ -20,8 +20,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from fleet.errors import UnreachableError
+
 _KEEPALIVE_SECONDS = 30
 _CONNECT_SECONDS = 10
+_POST_SECONDS = 10
 _WORKERS = 64
 _HIGH_WATER = 512
 """So many requests wait in memory; beyond it the socket is not read, and the broker holds the rest."""
@@ -68,6 +71,8 @@ class Consumer:
         self._paused = False
         self._lost: asyncio.Future[str] = asyncio.Future()
         self._subscribed: asyncio.Future[str] = asyncio.Future()
+        self._posted: dict[int, asyncio.Future[None]] = {}
+        """What was posted, by its message id, until the broker has it."""
         self._client = self._make_client()
 
     @property
@@ -75,9 +80,24 @@ class Consumer:
         """Tell whether requests arrive now."""
         return self._subscribed.done() and not self._subscribed.cancelled() and not self._lost.done()
 
-    def come_again(self) -> None:
-        """Leave the connection for another one, with what TLS shows by then; the session at the broker stays."""
-        self._lose("another certificate is to be shown")
+    async def post(self, topic: str, body: bytes) -> None:
+        """Return once the broker has a message that it retains (QoS 1).
+
+        Raises:
+            UnreachableError: it is not connected, or did not say so in time.
+        """
+        if not self.connected:
+            raise UnreachableError("the broker is not connected", hint="fleet status")
+        has_it: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        message_id = self._client.publish(topic, body, qos=1, retain=True).mid
+        self._posted[message_id] = has_it
+        try:
+            async with asyncio.timeout(_POST_SECONDS):
+                await has_it
+        except TimeoutError as error:
+            raise UnreachableError("the broker does not acknowledge what is posted to it") from error
+        finally:
+            self._posted.pop(message_id, None)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve; `ready` is called whenever the subscriptions stand (anew)."""
@@ -158,6 +178,7 @@ class Consumer:
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_register_write
         client.on_socket_unregister_write = self._on_unregister_write
@@ -207,6 +228,18 @@ class Consumer:
         if self._waiting.qsize() >= _HIGH_WATER and self._attached is not None and not self._paused:
             self._paused = True
             asyncio.get_running_loop().remove_reader(self._attached)
+
+    def _on_publish(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        message_id: int,
+        _reason: ReasonCode,
+        _properties: Properties,
+    ) -> None:
+        has_it = self._posted.get(message_id)
+        if has_it is not None and not has_it.done():
+            has_it.set_result(None)
 
     def _on_register_write(self, _client: paho.Client, _userdata: object, _socket: object) -> None:
         if self._attached is not None:

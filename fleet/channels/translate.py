@@ -7,16 +7,20 @@ derived from it, never read from a body.
 import logging
 
 from device_agent.wire import topics
+from device_agent.wire.identity import Identity
 from device_agent.wire.messages import encode
 from device_agent.wire.problems import MalformedMessageError
 from fleet.channels.mqtt import Answer, Answerer
 from fleet.ra.answer import answer_body
 from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.held_trust import note_state
 
 REQUEST_TOPICS = (
     # At most once: an enrollment may hold a code, and what a broker keeps for us it may write to its disk.
     (topics.ENROLL_REQUESTS, 0),
     (topics.OPERATIONAL_REQUESTS, 1),
+    # Retained: after each start every device's last word comes again.
+    (topics.DEVICE_STATES, 1),
 )
 
 _log = logging.getLogger(__name__)
@@ -26,6 +30,9 @@ def answerer(context: Context) -> Answerer:
     """Return what a consumer calls with each message."""
 
     async def answer_message(topic: str, body: bytes) -> Answer | None:
+        if (teller := _teller(topic)) is not None:
+            await note_state(context, teller, body)
+            return None
         found = _asker(topic)
         if found is None:
             _log.warning("a request came on a topic that nobody may use: %r", topic[:256])
@@ -34,6 +41,14 @@ def answerer(context: Context) -> Answerer:
         return Answer(topic=answer_topic, body=encode(await answer_body(context, asker, body)))
 
     return answer_message
+
+
+def _teller(topic: str) -> Identity | None:
+    """Return who tells its state on a topic."""
+    try:
+        return topics.parse_device_state(topic)
+    except MalformedMessageError:
+        return None
 
 
 def _asker(topic: str) -> tuple[Asker, str] | None:

@@ -17,6 +17,7 @@ from fleet.ra import confirm as confirming
 from fleet.ra.context import Asker, Context
 from fleet.ra.enroll import enroll
 from fleet.ra.factory import confirm_unit
+from fleet.ra.held_trust import note_holding
 from fleet.ra.refusals import record_refusal
 from fleet.ra.renew import renew
 from fleet.ra.speaker import speaker_of
@@ -83,10 +84,12 @@ async def _dispatch(context: Context, asker: Asker, request: Request, replaces: 
     speaker = await speaker_of(context, asker)
     match request:
         case Renew():
+            await note_holding(context, speaker, request)
             return await renew(context, speaker, request)
         case Confirm():
             return await confirming.confirm(context, speaker, request)
         case Done():
+            await note_holding(context, speaker, request)
             return await confirming.done(context, speaker, request)
         case StatusQuery():
             return await confirming.status(context, speaker, request)

@@ -8,8 +8,9 @@ from device_agent.wire.replies import Problem, Status, Time
 from device_agent.wire.requests import Confirm, Done, StatusQuery, TimeQuery
 from fleet.core import events, lifecycle
 from fleet.ra.context import Context
-from fleet.ra.issuing import answer_of, follow, renew_after
+from fleet.ra.issuing import answer_of, follow
 from fleet.ra.judging import Case, Circumstances, judge
+from fleet.ra.noticing import due_at
 from fleet.ra.refusals import record_judged
 from fleet.ra.speaker import Speaker
 from fleet.store.certificates import load_certificate
@@ -34,7 +35,7 @@ async def status(context: Context, speaker: Speaker, request: StatusQuery) -> Re
     state = None if device is None else lifecycle.reported(device, speaker.serial)
     if state is None or row is None or row.signed is None:
         return Problem.of(request.id, ProblemCode.UNKNOWN_DEVICE, "there is no such certificate")
-    due = renew_after(context, speaker.identity.domain, row.signed)
+    due = await due_at(context, row, row.signed)
     return Status(id=request.id, serial=speaker.serial, state=state, renew_after=due)
 
 

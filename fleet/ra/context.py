@@ -18,6 +18,7 @@ from fleet.ra.crls import CrlBook
 from fleet.ra.in_force import InForce
 from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
+from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
 from fleet.ra.shown import ShownCertificate
 from fleet.ra.tls_users import TlsUsers
@@ -101,6 +102,8 @@ class Context:
     by_device: RateLimiter
     tls_users: TlsUsers = field(default_factory=TlsUsers)
     """Who holds our certificates in memory."""
+    post: Post = no_post
+    """Leaves a retained message at the brokers; raises `UnreachableError` where none can be reached."""
 
     @property
     def authority(self) -> Authority:

@@ -13,6 +13,7 @@ from device_agent.wire.identity import Identity
 from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import BrokerAddress, Confirmed, Dead, DoneAck, HttpsAddress, Issued, Problem
+from device_agent.wire.trust import FLEET_REALM, TrustBundle
 from fleet.ca.issuer import IssuedCertificate, Issuer, pem_of
 from fleet.core import access, events, lifecycle
 from fleet.core.csr import Csr
@@ -36,6 +37,7 @@ from fleet.ra.refusals import record_judged
 from fleet.store import audit
 from fleet.store.certificates import CertificateRecord, SignedCertificate, load_certificate
 from fleet.store.devices import load_device, save_device
+from fleet.store.trust import bundles_in_force
 
 _REACH_SECONDS = 5
 """A device waits no longer than this for its broker to hear of its certificate."""
@@ -91,7 +93,9 @@ async def answer_of(
             row = await context.store.read(load_certificate, serial)
             if row is None or row.signed is None:
                 raise NotFoundError(f"certificate {serial} is not in the store")
-            return _issued(context, row, row.signed, Issuance(message_id=message_id, anchors=anchors))
+            bundles = await context.store.read(bundles_in_force, (row.domain, FLEET_REALM))
+            issuance = Issuance(message_id=message_id, anchors=anchors, bundles=bundles)
+            return _issued(context, row, row.signed, issuance)
         case events.Confirmed(serial=serial):
             return Confirmed(id=message_id, serial=serial)
         case events.DoneAck(serial=serial):
@@ -134,6 +138,7 @@ class Issuance:
 
     message_id: str
     anchors: tuple[str, ...]
+    bundles: tuple[TrustBundle, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,4 +250,5 @@ def _issued(context: Context, row: CertificateRecord, signed: SignedCertificate,
             subscribe=access.topics_of(identity, serial=row.serial, action=access.Action.SUBSCRIBE),
         ),
         recovery=HttpsAddress(host=context.endpoints.host, port=context.endpoints.https_port),
+        bundles=to.bundles,
     )

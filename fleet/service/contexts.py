@@ -10,6 +10,7 @@ from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
 from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
+from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
 from fleet.ra.turns import Turns
 from fleet.service.brokers import Broker
@@ -26,7 +27,11 @@ class Surroundings:
 
 
 def context_of(
-    parts: Parts, surroundings: Surroundings, *, answering: Callable[[], bool] = lambda: False
+    parts: Parts,
+    surroundings: Surroundings,
+    *,
+    answering: Callable[[], bool] = lambda: False,
+    post: Post = no_post,
 ) -> Context:
     broker, policy = surroundings.broker, parts.config.policy
     return Context(
@@ -40,6 +45,7 @@ def context_of(
         broker=BrokerLink(parts.store, () if broker is None else (broker,)),
         driver=_driver_name(broker),
         answering=answering,
+        post=post,
         crls=surroundings.book,
         presence=Presence(),
         nonces=Nonces(secrets.token_bytes(32)),

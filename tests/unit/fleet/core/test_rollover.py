@@ -36,7 +36,9 @@ ROOT = Rollover(
 )
 
 
-@pytest.mark.parametrize(("kind", "state", "event"), product(RolloverKind, RolloverState, RolloverEvent))
+@pytest.mark.parametrize(
+    ("kind", "state", "event"), list(product(RolloverKind, RolloverState, RolloverEvent))
+)
 def test_what_is_not_in_the_table_is_refused_and_what_is_done_twice_changes_nothing(
     kind: RolloverKind, state: RolloverState, event: RolloverEvent
 ) -> None:
