@@ -99,6 +99,10 @@ class Consumer:
         finally:
             self._posted.pop(message_id, None)
 
+    def come_again(self) -> None:
+        """Leave the connection for another one, with what TLS shows then; the broker keeps the session."""
+        self._lose("another certificate is to be shown")
+
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve; `ready` is called whenever the subscriptions stand (anew)."""
         async with asyncio.TaskGroup() as group:

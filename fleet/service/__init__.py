@@ -19,6 +19,7 @@ from fleet.channels.translate import REQUEST_TOPICS, answerer
 from fleet.errors import UnreachableError
 from fleet.files import write_file
 from fleet.home import open_home
+from fleet.live_tls import OwnClient
 from fleet.ports import Clock
 from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
@@ -28,7 +29,7 @@ from fleet.ra.publishing import make_public
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
 from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts
-from fleet.service.sites import admin_site, device_app, endpoints_json, server_tls, status_app
+from fleet.service.sites import admin_site, device_app, endpoints_json, server_door, status_app
 from fleet.store.certificates import abandon_intents
 from fleet.web.listening import bind, serving
 
@@ -157,7 +158,9 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
         surroundings = Surroundings(endpoints=endpoints, book=book, broker=broker)
         context = await stack.enter_async_context(_at_work(parts, surroundings, broker))
         await stack.enter_async_context(serving(status_app(context), http))
-        await stack.enter_async_context(serving(device_app(context), https, tls=server_tls(parts)))
+        door = server_door(parts)
+        context.tls_users.add(door)
+        await stack.enter_async_context(serving(device_app(context), https, tls=door.context))
         await stack.enter_async_context(admin_site(context))
         write_file(home.endpoints, endpoints_json(endpoints))
         stack.callback(home.endpoints.unlink, missing_ok=True)
@@ -177,14 +180,17 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
     context = context_of(
         parts, surroundings, answering=lambda: all(one.connected for one in consumer), post=post
     )
+    tls = service_tls(parts.home, host=parts.config.server.host)
     login = BrokerLogin(
         host=reached_at(parts.config),
         port=surroundings.endpoints.mqtt_port,
         client_id=CLIENT_ID,
-        tls=service_tls(parts.home),
+        tls=tls.context,
         topics=REQUEST_TOPICS,
     )
     consumer.append(Consumer(login, answerer=answerer(context)))
+    for user in (broker, _OwnRequests(tls, consumer[0])):
+        context.tls_users.add(user)
     await context.broker.synchronise()
     async with background(
         context.broker.run(),
@@ -201,6 +207,19 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
                 hint="see the broker's log in the home's folder broker/",
             ) from error
         yield context
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnRequests:
+    """The client by which requests come in, as one that shows a certificate."""
+
+    tls: OwnClient
+    consumer: Consumer
+
+    async def reload_tls(self) -> None:
+        """Connect anew, if there is another certificate to show: the session at the broker loses nothing."""
+        if self.tls.reload():
+            self.consumer.come_again()
 
 
 @asynccontextmanager
