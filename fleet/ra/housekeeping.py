@@ -16,6 +16,7 @@ from fleet.ra.crls import Missing
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.noticing import post_notices
+from fleet.ra.own_renewal import look_after_own
 from fleet.ra.publishing import make_public, press_of, publish
 from fleet.store import allowlist
 from fleet.store.codes import GrantKind
@@ -34,6 +35,7 @@ async def keep_house(context: Context) -> None:
         try:
             await works(context)
             works = tick
+            await look_after_own(context)
         except FleetError as error:
             _log.warning("housekeeping: %s", error)
         await asyncio.sleep(TICK_SECONDS)
