@@ -22,7 +22,7 @@ from device_agent.keys import cryptoki, openssl_provider
 from device_agent.keys.cryptoki import Attribute, CallError, Module, Session, Template, TokenInfo
 from device_agent.keys.openssl_library import errors_kept_apart
 from device_agent.keys.pins import PinSource, RefusedPins
-from device_agent.keys.uri import TokenUri
+from device_agent.wire.token_uri import TokenUri
 
 _T = TypeVar("_T")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from device_agent.errors import BadInputError, StateError
 from device_agent.files import read_file, remove_file, write_file
 from device_agent.keys.software import FileKeyStore
-from device_agent.keys.uri import TokenUri, parse_token_uri
+from device_agent.keys.uri import parse_token_uri
 from device_agent.ports import KeyStore
+from device_agent.wire.token_uri import TokenUri
 
 PLACE = "key-place"
 _FOLDER = "keys"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent.errors import BadInputError
-from device_agent.keys.uri import TokenUri, parse_token_uri
+from device_agent.keys.uri import parse_token_uri
+from device_agent.wire.token_uri import TokenUri
 
 MODULE = "module-path=/usr/lib/m.so"
 
