@@ -26,6 +26,8 @@ _NOUNS = {
     "cert": "Certificates: list, show, revoke, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",
     "station": "Factory stations: add, list, run.",
+    "ca": "Roots and issuing CAs: list, show.",
+    "domain": "Security domains: list, show.",
     "operator": "Operators: add, list, remove.",
     "audit": "Who did what and when: tail, search, verify, export.",
     "broker": "The broker: show, apply, sessions, kick.",

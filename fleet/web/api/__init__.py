@@ -5,10 +5,12 @@ from aiohttp import web
 from fleet.ra.context import Context
 from fleet.web.api import (
     audit,
+    authorities,
     broker,
     certificates,
     claims,
     devices,
+    domains,
     events,
     health,
     openapi,
@@ -18,7 +20,19 @@ from fleet.web.api import (
 )
 from fleet.web.api.routes import Route
 
-_NOUNS = (devices, certificates, claims, stations, people, audit, events, broker, health)
+_NOUNS = (
+    devices,
+    certificates,
+    claims,
+    stations,
+    people,
+    domains,
+    authorities,
+    audit,
+    events,
+    broker,
+    health,
+)
 
 
 def table() -> tuple[Route, ...]:

@@ -1,11 +1,11 @@
-"""Operators' routes of health: one screen, the doctor's findings, the authorities."""
+"""Operators' routes of health: one screen, and the doctor's findings."""
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
 from fleet.ra import health
 from fleet.ra.context import Context
-from fleet.web.api.asked import Asked, page_of
-from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
+from fleet.web.api.asked import Asked
+from fleet.web.api.routes import Members, One, Route, listed, time_or_none
 
 
 def routes() -> tuple[Route, ...]:
@@ -26,14 +26,6 @@ def routes() -> tuple[Route, ...]:
             handler=_doctor,
             about="Every check, each problem with its fix.",
             answer=One("Findings"),
-        ),
-        Route(
-            method="GET",
-            path="authorities",
-            role=Role.VIEWER,
-            handler=_authorities,
-            about="Roots and issuing CAs.",
-            answer=Page("Authority"),
         ),
     )
 
@@ -71,40 +63,6 @@ async def _doctor(asked: Asked) -> Members:
             for one in await health.examine(asked.context)
         ]
     )
-
-
-async def _authorities(asked: Asked) -> Members:
-    authority, crls = asked.context.authority, asked.context.crls
-    roots: list[Members] = [
-        {
-            "kind": "root",
-            "realm": root.realm,
-            "purpose": None,
-            "domain": None,
-            "issuer": root.issuer_id,
-            "anchor": root.anchor,
-            "not_after": time_text(root.certificate.not_valid_after_utc),
-            "crl_until": None,
-        }
-        for root in authority.roots
-    ]
-    issuing: list[Members] = []
-    for issuer in authority.issuers:
-        crl = crls.find(issuer.issuer_id)
-        issuing.append(
-            {
-                "kind": "issuing",
-                "realm": None,
-                "purpose": issuer.purpose.value,
-                "domain": issuer.domain or None,
-                "issuer": issuer.issuer_id,
-                "anchor": issuer.anchor,
-                "not_after": time_text(issuer.not_after),
-                "crl_until": None if crl is None else time_text(crl.next_update),
-            }
-        )
-    found, following = page_of([*roots, *issuing], asked.query(), key=lambda one: str(one["issuer"]))
-    return listed(found, following)
 
 
 def _endpoints(context: Context) -> Members:

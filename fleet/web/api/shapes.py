@@ -5,6 +5,7 @@ Members may be added in later versions: a client passes over what it does not kn
 
 from collections.abc import Mapping
 
+from fleet.core.authority import AuthorityState, KeyKind
 from fleet.model import Purpose, Role
 from fleet.web.api.terms import (
     COUNT,
@@ -52,6 +53,25 @@ _CERTIFICATE = {
     **each("fingerprint", maybe(SHA256)),
     **each("created_at changed_at", TIME),
     **each("not_before not_after", maybe(TIME)),
+}
+_AUTHORITY = {
+    **each("name realm issuer", TEXT),
+    **each("domain", maybe(TEXT)),
+    **each("kind", word(("root", "issuing"))),
+    **each("purpose", maybe(word(tuple(Purpose)))),
+    **each("state", word(tuple(AuthorityState))),
+    **each("key", word(tuple(KeyKind))),
+    **each("anchor", maybe(SHA256)),
+    **each("room", maybe(COUNT)),
+    **each("leaves", COUNT),
+    **each("changed_at", TIME),
+    **each("not_after crl_until", maybe(TIME)),
+}
+_DOMAIN = {
+    **each("domain", DOMAIN),
+    **each("devices", COUNT),
+    **each("anchors", list_of(SHA256)),
+    **each("issuing", list_of(TEXT)),
 }
 _GRANT = {
     **each("domain", DOMAIN),
@@ -199,15 +219,17 @@ _OF_HEALTH: Mapping[str, Schema] = {
         {"items": list_of(record(each("check text", TEXT), each("ok", FLAG), each("fix", maybe(TEXT))))},
         {"next": {"type": "null"}},
     ),
-    "Authority": record(
-        each("kind", word(("root", "issuing"))),
-        each("realm domain", maybe(TEXT)),
-        each("purpose", maybe(word(tuple(Purpose)))),
-        each("issuer", TEXT),
-        each("anchor", SHA256),
-        each("not_after", TIME),
-        each("crl_until", maybe(TIME)),
+    "Authority": record(_AUTHORITY),
+    "AuthorityDetails": record(
+        _AUTHORITY,
+        each("added_at", TIME),
+        each("chain", maybe(PEM)),
+        each("subject signed_by", maybe(TEXT)),
+        each("not_before", maybe(TIME)),
+        each("fingerprint", maybe(SHA256)),
     ),
+    "Domain": record(_DOMAIN),
+    "DomainDetails": record(_DOMAIN, each("trust", PEM)),
     "Broker": record(
         each("driver host", TEXT),
         each("running", FLAG),
