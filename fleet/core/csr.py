@@ -111,6 +111,16 @@ def _read(csr: x509.CertificateSigningRequest, allowed: frozenset[KeyType]) -> C
     )
 
 
+def csr_of_key(public_key: object) -> Csr:
+    """Return what is left of a request that was read, and its key certified, before; it names nobody.
+
+    Raises:
+        RefusedError: `bad-key`.
+    """
+    key = certified_key(public_key)
+    return Csr(public_key=key, key_type=check_key(key), key_hash=key_hash(key), common_names=(), dns_names=())
+
+
 def _der(data: bytes) -> bytes:
     if len(data) > MAX_CSR_BYTES:
         raise RefusedError(

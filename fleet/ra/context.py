@@ -30,6 +30,8 @@ class Listener(StrEnum):
 
     BOOTSTRAP = "bootstrap"
     """MQTT before enrollment: the client id is the hash of the key, the certificate a claim."""
+    PROVISIONING = "provisioning"
+    """MQTT before enrollment, on the topics of AWS: the broker names the connection and its claim."""
     OPERATIONAL = "operational"
     """MQTT with a device's own certificate; the guard vouches for the topic."""
     HTTPS = "https"

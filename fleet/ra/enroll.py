@@ -32,10 +32,12 @@ from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.issuing import Asked, fulfil, issuers_of
 from fleet.ra.judging import Circumstances, Judged, settle
 from fleet.ra.keys import KeyUse, key_refusal
+from fleet.ra.leaf import Entrance, put_in_force
 from fleet.ra.rulings import Question, Ruled, note_ruling, question_of, refusal_of, rule_first
 from fleet.ra.shown import ShownCertificate
 from fleet.store import claims
 from fleet.store.codes import GrantKind, code_hash, load_code
+from fleet.store.provisioning import Provisioned
 from fleet.store.stations import StationUnit, record_unit
 
 
@@ -48,6 +50,8 @@ class EnrollCase:
     circumstances: Circumstances
     kind: ClientKind | None = None
     """What the channel knows of how its client takes part."""
+    leaf: Provisioned | None = None
+    """A certificate that was signed before and waits for this: it is put in force, and none is intended."""
 
 
 async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: str = "") -> Reply:
@@ -133,22 +137,19 @@ async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
     Raises:
         RefusedError: the proof does not admit, or the request names somebody else.
     """
-    applicant, question = case.applicant, case.question
-    admitted = await admit(tx, applicant)
-    if isinstance(admitted, Waits):
-        return admitted
+    applicant = case.applicant
+    found = await ruled_on(tx, case)
+    if isinstance(found, Waits):
+        return found
+    admitted, ruled = found
     identity = admitted.device.identity
-    question.csr.require_identity(identity, fleet=question.rules.fleet)
-    ruled = await rule_first(tx, question, identity, grants=await _grants_of(tx, admitted))
     actor = f"station:{admitted.station}" if admitted.station else f"device:{identity.name}"
     event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash, kind=case.kind)
     circumstances = replace(case.circumstances, actor=actor)
-    if ruled.ruling.outcome is Outcome.WAITS:
-        await note_ruling(tx, ruled, None, applicant.at)
-        return await wait_for_approval(tx, applicant, identity)
-    judged = await _judge_ruled(tx, admitted, _Ruled(event=event, ruled=ruled, circumstances=circumstances))
+    asked = _Ruled(event=event, ruled=ruled, circumstances=circumstances, leaf=case.leaf)
+    judged = await _judge_ruled(tx, admitted, asked)
     await note_ruling(tx, ruled, judged.verdict, applicant.at)
-    if isinstance(judged.verdict, events.Issue):
+    if isinstance(judged.verdict, events.Issue | events.Issued):
         await _count(tx, admitted, judged, applicant)
     return Judgement(
         event=event,
@@ -158,11 +159,31 @@ async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
     )
 
 
+async def ruled_on(tx: Transaction, case: EnrollCase) -> tuple[Admitted, Ruled] | Waits:
+    """Judge the proof and the names, and ask the profiles; nobody is bound to anything by it.
+
+    Raises:
+        RefusedError: the proof does not admit, or the request names somebody else.
+    """
+    applicant, question = case.applicant, case.question
+    admitted = await admit(tx, applicant)
+    if isinstance(admitted, Waits):
+        return admitted
+    identity = admitted.device.identity
+    question.csr.require_identity(identity, fleet=question.rules.fleet)
+    ruled = await rule_first(tx, question, identity, grants=await _grants_of(tx, admitted))
+    if ruled.ruling.outcome is Outcome.WAITS:
+        await note_ruling(tx, ruled, None, applicant.at)
+        return await wait_for_approval(tx, applicant, identity)
+    return admitted, ruled
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ruled:
     event: events.Enroll
     ruled: Ruled
     circumstances: Circumstances
+    leaf: Provisioned | None
 
 
 async def _judge_ruled(tx: Transaction, admitted: Admitted, case: _Ruled) -> Judged:
@@ -175,8 +196,10 @@ async def _judge_ruled(tx: Transaction, admitted: Admitted, case: _Ruled) -> Jud
     )
     if (refusal := await key_refusal(tx, use)) is not None:
         return Judged(verdict=refusal, identity=identity)
-    asked = (*admitted.before, case.event)
-    judged = await settle(tx, admitted.device, asked, circumstances, admitted.grants)
+    entrance = Entrance(before=admitted.before, enroll=case.event, grants=admitted.grants)
+    if case.leaf is not None:
+        return await put_in_force(tx, admitted.device, entrance, circumstances, case.leaf)
+    judged = await settle(tx, admitted.device, entrance.asked, circumstances, admitted.grants)
     return replace(judged, terms=case.ruled.ruling.terms)
 
 

@@ -14,7 +14,7 @@ from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import BrokerAddress, Confirmed, Dead, DoneAck, HttpsAddress, Issued, Problem
 from device_agent.wire.trust import FLEET_REALM, TrustBundle
-from fleet.ca.issuer import IssuedCertificate, Issuer, pem_of
+from fleet.ca.issuer import pem_of
 from fleet.core import access, events, lifecycle
 from fleet.core.csr import Csr
 from fleet.core.profile import Profile
@@ -150,9 +150,22 @@ class _Result:
 
 
 async def _issue(context: Context, judged: Judged, terms: Terms, asked: Asked) -> Judged:
-    issuer = context.authority.issuer_by_id(judged.issuer)
-    leaf = _sign(context, issuer, terms, asked.csr, judged.serial)
-    signed = SignedCertificate(
+    signed = sign_leaf(context, terms, asked.csr, serial=judged.serial, issuer=judged.issuer)
+    result = _Result(identity=terms.identity, asked=asked, serial=judged.serial, signed=signed)
+    return await context.store.write(_keep, result)
+
+
+def sign_leaf(context: Context, terms: Terms, csr: Csr, *, serial: str, issuer: str) -> SignedCertificate:
+    """Sign what the terms allow, for the key of a request; the serial is on record as an intent."""
+    signer = context.authority.issuer_by_id(issuer)
+    template = terms.profile.template(
+        terms.applicant,
+        csr.public_key,
+        now=context.clock(),
+        issuer=signer.facts(context.endpoints.status_url),
+    )
+    leaf = signer.issue(template, serial=serial)
+    return SignedCertificate(
         serial=leaf.serial,
         issuer=leaf.issuer_id,
         fingerprint=leaf.fingerprint,
@@ -161,18 +174,6 @@ async def _issue(context: Context, judged: Judged, terms: Terms, asked: Asked) -
         not_after=leaf.not_after,
         der=leaf.der,
     )
-    result = _Result(identity=terms.identity, asked=asked, serial=judged.serial, signed=signed)
-    return await context.store.write(_keep, result)
-
-
-def _sign(context: Context, issuer: Issuer, terms: Terms, csr: Csr, serial: str) -> IssuedCertificate:
-    template = terms.profile.template(
-        terms.applicant,
-        csr.public_key,
-        now=context.clock(),
-        issuer=issuer.facts(context.endpoints.status_url),
-    )
-    return issuer.issue(template, serial=serial)
 
 
 async def _keep(tx: Transaction, result: _Result) -> Judged:

@@ -123,7 +123,7 @@ async def note_ruling(tx: Transaction, ruled: Ruled, verdict: events.Verdict | N
         facts=facts if by_profile else None,
     )
     await requests.keep_request(tx, record)
-    if isinstance(verdict, events.Issue) and facts.step is Step.FIRST:
+    if isinstance(verdict, events.Issue | events.Issued) and facts.step is Step.FIRST:
         await set_assurance(tx, facts.identity, facts.assurance)
         if facts.label and not facts.device_profile:
             await set_profile(tx, facts.identity, facts.label)
