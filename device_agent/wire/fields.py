@@ -82,6 +82,22 @@ class Fields:
             return value
         raise MalformedMessageError(f"{name} must be printable text of 1 to {longest} characters")
 
+    def any_text(self, name: str, *, longest: int) -> str:
+        """Return text of at most `longest` characters, whatever they are."""
+        value = self._members.get(name)
+        if isinstance(value, str) and len(value) <= longest:
+            return value
+        raise MalformedMessageError(f"{name} must be text of at most {longest} characters")
+
+    def text_members(self, name: str, *, longest: int) -> dict[str, str]:
+        """Return the members of an object of at most 64, each a text of at most `longest` characters."""
+        value = self._members.get(name)
+        if isinstance(value, dict) and len(value) <= MAX_LIST_LENGTH:
+            members = {key: text for key, text in value.items() if isinstance(key, str)}
+            if all(isinstance(text, str) and len(text) <= longest for text in members.values()):
+                return members
+        raise MalformedMessageError(f"{name} must be an object of at most {MAX_LIST_LENGTH} texts")
+
     def integer(self, name: str, *, lowest: int, highest: int) -> int:
         """Return an integer in a closed range; `true` is none."""
         value = self._members.get(name)

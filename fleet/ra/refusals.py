@@ -39,6 +39,28 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
     await _record(context, entry, who=f"{asker.listener} {who}")
 
 
+async def record_provisioning_refusal(
+    context: Context, asker: Asker, act: str, error: RefusedError, *, connection: str
+) -> None:
+    """Put a refusal on the topics of AWS on the audit trail, unless the connection has had its share."""
+    claim = "" if asker.certificate is None else asker.certificate.serial
+    details = (
+        ("request", act),
+        ("listener", asker.listener.value),
+        ("code", error.code.value),
+        ("reason", str(error)),
+        ("client", asker.client_id),
+    )
+    entry = AuditEntry(
+        at=context.clock(),
+        action="request.refused",
+        actor="unknown",
+        serial=claim,
+        details=tuple((name, value) for name, value in details if value),
+    )
+    await _record(context, entry, who=connection)
+
+
 async def record_judged(context: Context, judged: Judged, circumstances: Circumstances) -> None:
     """Put the core's refusal on the audit trail, unless the device has had its share."""
     if judged.is_on_record or not isinstance(judged.verdict, events.Nothing):

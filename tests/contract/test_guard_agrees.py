@@ -220,7 +220,7 @@ CLIENT = NAME | st.sampled_from(
         KEY_HASH,
         KEY_HASH[1:],
         "sdk-1",
-        "x" * 128,
+        "a\x01", "a\x7f", "x" * 128,
         "x" * 129,
         "a" * 32 + ":b",
         "a" * 33 + ":b",

@@ -1,0 +1,339 @@
+"""Hands out certificates on AWS topics before their thing is registered (AWS: CreateCertificateFromCsr).
+
+Such a certificate is worth nothing yet: it stands on no list, no broker admits it, and it lapses with its
+token's hour. What it names, registration must grant; until then nobody is bound to the key, so a device that
+lost the answer may come with another one. The same key gets the same certificate again, with a fresh token.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from device_agent.wire.identity import Identity, parse_device_id
+from device_agent.wire.problems import MalformedMessageError, ProblemCode
+from device_agent.wire.secret import Secret
+from fleet.ca.issuer import pem_of
+from fleet.core import events, lifecycle
+from fleet.core.csr import Csr, read_csr
+from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
+from fleet.errors import FleetError, RefusedError
+from fleet.model import ADMITTED_STATES, AuditEntry, CertificateState, ClientKind, Purpose
+from fleet.ports import Transaction
+from fleet.ra.admission import Admitted, Applicant, ClaimProof, Waits, require_certificate
+from fleet.ra.choice import choose_issuer, may_issue
+from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.enroll import EnrollCase, ruled_on
+from fleet.ra.issuing import issuers_of, sign_leaf
+from fleet.ra.judging import Circumstances, signed_details
+from fleet.ra.keys import KeyUse, key_refusal
+from fleet.ra.rulings import Ruled, question_of, refusal_of
+from fleet.ra.shown import ShownCertificate
+from fleet.store import audit, provisioning, revocations
+from fleet.store.certificates import SignedCertificate, load_certificate
+from fleet.store.devices import load_record
+from fleet.store.provisioning import Provisioned, ProvisionedState
+
+TOKEN_LIFETIME = timedelta(hours=1)
+"""As at AWS."""
+MAX_PENDING = 1000
+"""Certificates that wait behind one claim certificate; more are told to come back."""
+_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requester:
+    """Who asks, as the broker proved it."""
+
+    claim: ShownCertificate
+    client_id: str
+    """As the client chose it: for people to read, and proof of nothing."""
+    connection: str
+
+    @property
+    def asker(self) -> Asker:
+        return Asker(
+            listener=Listener.PROVISIONING,
+            client_id=self.client_id,
+            certificate=self.claim,
+            kind=ClientKind.PLAIN,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCertificate:
+    """What the client gets; the token is told once, here."""
+
+    certificate_id: str
+    """SHA-256 of the certificate, hex."""
+    certificate_pem: str
+    """The leaf, then its issuing CA: what a client shows in TLS must lead up to the root."""
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Creating:
+    """The argument of the unit of work."""
+
+    case: EnrollCase
+    token_hash: str
+    shown: ShownCertificate
+
+    @property
+    def at(self) -> datetime:
+        return self.case.applicant.at
+
+    @property
+    def key_hash(self) -> str:
+        return self.case.applicant.key_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intended:
+    intent: Provisioned
+    ruled: Ruled
+
+
+_Found = SignedCertificate | _Intended | Waits | events.Nothing
+
+
+async def create_certificate(context: Context, requester: Requester, *, csr_pem: str) -> NewCertificate:
+    """Return a certificate for the key of a request, and the token by which its thing is registered.
+
+    Raises:
+        FleetError: the request is not fit, or nobody may register what it names.
+    """
+    now = context.clock()
+    if not context.by_device.allow(f"provisioning {requester.connection}", now=now):
+        raise RefusedError("too many requests by this connection", code=ProblemCode.RATE_LIMITED)
+    csr = read_csr(csr_pem)
+    token = Secret(base64.urlsafe_b64encode(context.randomness(_TOKEN_BYTES)).decode().rstrip("="))
+    creating = _Creating(
+        case=case_of(context, requester, csr, now=now), token_hash=token_hash(token), shown=requester.claim
+    )
+    async with context.turns.of(csr.key_hash):
+        signed = await _certificate(context, creating, csr)
+    chain = context.authority.issuer_by_id(signed.issuer).chain_pem
+    return NewCertificate(
+        certificate_id=signed.fingerprint, certificate_pem=pem_of(signed.der) + chain, token=token
+    )
+
+
+def case_of(context: Context, requester: Requester, csr: Csr, *, now: datetime) -> EnrollCase:
+    """Return the case of a claim's client; which device it is, the unit of work finds out."""
+    applicant = Applicant(
+        device_id="", key_hash=csr.key_hash, proof=ClaimProof(shown=requester.claim), address="", at=now
+    )
+    circumstances = Circumstances(
+        at=now,
+        actor="server",
+        randomness=context.randomness(SERIAL_RANDOMNESS),
+        issuers=issuers_of(context),
+    )
+    return EnrollCase(
+        applicant=applicant,
+        question=question_of(context.config, requester.asker, csr, at=now),
+        circumstances=circumstances,
+        kind=ClientKind.PLAIN,
+    )
+
+
+def token_hash(token: Secret) -> str:
+    """Return the SHA-256 of a token, hex: it has 256 random bits, nobody can try them all."""
+    return hashlib.sha256(token.reveal().encode("utf-8", "replace")).hexdigest()
+
+
+async def _certificate(context: Context, creating: _Creating, csr: Csr) -> SignedCertificate:
+    found = await context.store.write(_intend, creating)
+    match found:
+        case Waits(short_code=short_code):
+            raise RefusedError(
+                f"somebody must approve this device first; compare the code {short_code}, then ask again"
+            )
+        case events.Nothing(code=code, reason=reason):
+            raise RefusedError(reason, code=code)
+        case SignedCertificate():
+            return found
+    intent = found.intent
+    terms = found.ruled.ruling.terms
+    if terms is None:
+        raise FleetError("the profiles gave no terms", hint="report this as a defect")
+    signed = sign_leaf(context, terms, csr, serial=intent.serial, issuer=intent.issuer)
+    await context.store.write(_keep, _Result(intent=intent, signed=signed, at=context.clock()))
+    return signed
+
+
+async def _intend(tx: Transaction, creating: _Creating) -> _Found:
+    """Find the certificate of this key, or put on record that one is about to be signed."""
+    claim = await require_certificate(tx, creating.shown, purpose=Purpose.CLAIM)
+    known = await provisioning.find_by_key(tx, creating.key_hash)
+    if known is not None and known.state is not ProvisionedState.LAPSED:
+        again = await _again(tx, creating, known, claim_serial=claim.serial)
+        if again is not None:
+            return again
+    if await provisioning.count_pending(tx, claim.serial) >= MAX_PENDING:
+        raise RefusedError("too many certificates of this claim wait to be registered", code=ProblemCode.BUSY)
+    case = await _named(tx, claim.domain, creating.case)
+    found = await ruled_on(tx, case)
+    if isinstance(found, Waits):
+        return found
+    admitted, ruled = found
+    if (refusal := refusal_of(ruled.ruling) or await _refusal(tx, admitted, case)) is not None:
+        return refusal
+    intent = await _intent(tx, creating, admitted, ruled, claim_serial=claim.serial)
+    if isinstance(intent, events.Nothing):
+        return intent
+    return _Intended(intent=intent, ruled=ruled)
+
+
+async def _again(
+    tx: Transaction, creating: _Creating, known: Provisioned, *, claim_serial: str
+) -> SignedCertificate | None:
+    """Return what this key has got already, with a fresh token; None where that was lost or is over."""
+    if known.claim_serial != claim_serial:
+        raise RefusedError("this key came by another claim certificate", code=ProblemCode.KEY_IN_USE)
+    signed = known.signed if known.expires_at > creating.at else None
+    if known.state is ProvisionedState.REGISTERED:
+        row = await load_certificate(tx, known.serial)
+        if row is None or row.signed is None or row.state not in ADMITTED_STATES:
+            raise RefusedError(
+                "the certificate of this key has had its life; ask with a new key",
+                code=ProblemCode.KEY_IN_USE,
+            )
+        signed = row.signed
+    if signed is None:
+        await lapse(tx, known, at=creating.at)
+        return None
+    expires_at = creating.at + TOKEN_LIFETIME
+    await provisioning.give_token(tx, known.serial, token_hash=creating.token_hash, expires_at=expires_at)
+    return signed
+
+
+async def _named(tx: Transaction, domain: str, case: EnrollCase) -> EnrollCase:
+    """Return the case with whom the certificate will name: a registered device, if asked for, else its key.
+
+    Clients put all kinds of common names into their requests; one that is no device's is a wish, and ignored.
+    """
+    csr = case.question.csr
+    device_id = f"t-{csr.key_hash[:32]}"
+    for name in csr.common_names if len(csr.common_names) == 1 else ():
+        try:
+            identity = Identity(domain=domain, device_id=parse_device_id(name))
+        except MalformedMessageError:
+            continue
+        if await load_record(tx, identity) is not None:
+            return replace(case, applicant=replace(case.applicant, device_id=name))
+    question = replace(case.question, csr=replace(csr, common_names=()))
+    return replace(case, applicant=replace(case.applicant, device_id=device_id), question=question)
+
+
+async def _refusal(tx: Transaction, admitted: Admitted, case: EnrollCase) -> events.Nothing | None:
+    """Return why registration would be refused, as far as that can be known now."""
+    identity, applicant = admitted.device.identity, case.applicant
+    use = KeyUse(
+        identity=identity, key_hash=applicant.key_hash, actor=f"device:{identity.name}", at=applicant.at
+    )
+    if (refusal := await key_refusal(tx, use)) is not None:
+        return refusal
+    event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash, kind=case.kind)
+    device = admitted.device
+    for asked in (*admitted.before, event):
+        decision = lifecycle.decide(device, asked)
+        device = decision.device
+        if isinstance(decision.verdict, events.Nothing):
+            return decision.verdict
+    if isinstance(decision.verdict, events.Issue):
+        return None
+    return events.Nothing(
+        code=ProblemCode.KEY_IN_USE, reason="this key has a certificate already; it renews that one"
+    )
+
+
+async def _intent(
+    tx: Transaction, creating: _Creating, admitted: Admitted, ruled: Ruled, *, claim_serial: str
+) -> Provisioned | events.Nothing:
+    identity, circumstances = admitted.device.identity, creating.case.circumstances
+    candidates = circumstances.issuers.get(identity.domain, ())
+    issuer = await choose_issuer(tx, candidates, now=creating.at)
+    if issuer is None or ruled.ruling.terms is None:
+        return events.Nothing(code=ProblemCode.UNAVAILABLE, reason="no issuing CA of this domain is active")
+    intent = Provisioned(
+        serial=new_serial(
+            now=creating.at,
+            randomness=circumstances.randomness,
+            above=lifecycle.highest_serial(admitted.device),
+        ),
+        identity=identity,
+        key_hash=creating.key_hash,
+        claim_serial=claim_serial,
+        issuer=issuer.issuer,
+        anchor=issuer.anchor,
+        profile=ruled.ruling.terms.profile.name,
+        state=ProvisionedState.PENDING,
+        created_at=creating.at,
+        expires_at=creating.at + TOKEN_LIFETIME,
+    )
+    await provisioning.insert_intent(tx, intent)
+    await provisioning.give_token(
+        tx, intent.serial, token_hash=creating.token_hash, expires_at=intent.expires_at
+    )
+    await _tell(tx, intent, "certificate.intended", at=creating.at)
+    return intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    intent: Provisioned
+    signed: SignedCertificate
+    at: datetime
+
+
+async def _keep(tx: Transaction, result: _Result) -> None:
+    """Write 2: the certificate, if its CA may still sign and its claim still waits."""
+    if not await may_issue(tx, result.signed.issuer):
+        raise RefusedError(
+            "the issuing CA was stopped while it signed; ask again", code=ProblemCode.UNAVAILABLE
+        )
+    if not await provisioning.keep_signed(tx, result.signed):
+        raise RefusedError("the certificate lapsed while it was signed; ask again", code=ProblemCode.BUSY)
+    await _tell(tx, result.intent, "certificate.provisioned", at=result.at, signed=result.signed)
+
+
+async def lapse(tx: Transaction, provisioned: Provisioned, *, at: datetime) -> None:
+    """End a certificate that nobody registered: its token is worth nothing, and the public list names it."""
+    await provisioning.end(tx, provisioned.serial, ProvisionedState.LAPSED)
+    ending = revocations.Ending(
+        issuer=provisioned.issuer,
+        serial=provisioned.serial,
+        state=CertificateState.VOID,
+        reason=None,
+        not_after=None if provisioned.signed is None else provisioned.signed.not_after,
+        at=at,
+    )
+    await revocations.record(tx, ending)
+    await _tell(tx, provisioned, "certificate.lapsed", at=at)
+
+
+async def _tell(
+    tx: Transaction,
+    provisioned: Provisioned,
+    action: str,
+    *,
+    at: datetime,
+    signed: SignedCertificate | None = None,
+) -> None:
+    details = (
+        ("key_hash", provisioned.key_hash),
+        ("claim", provisioned.claim_serial),
+        *(signed_details(signed) or (("issuer", provisioned.issuer),)),
+    )
+    entry = AuditEntry(
+        at=at,
+        action=action,
+        actor="server" if action == "certificate.lapsed" else f"device:{provisioned.identity.name}",
+        domain=provisioned.identity.domain,
+        device_id=provisioned.identity.device_id,
+        serial=provisioned.serial,
+        details=details,
+    )
+    await audit.append(tx, entry)
