@@ -33,6 +33,10 @@ MAX_CHAIN = 4
 """Leaf, issuing CA, and two more at most."""
 
 
+_USAGES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
+"""What a device's certificate may be for: a gateway is a server as well."""
+
+
 class Reason(StrEnum):
     """Why an answer is not accepted; the first words of the error."""
 
@@ -151,15 +155,15 @@ def _names(certificate: x509.Certificate, offer: Offer, expected: Expected) -> t
 
 
 def _fleet(certificate: x509.Certificate, identity: Identity) -> str:
-    """Return the fleet that the only dNSName, `<label>.<domain>.<fleet>`, ends in."""
+    """Return the fleet that the first dNSName, `<label>.<domain>.<fleet>`, ends in; others may follow it."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound as error:
         raise _refusal(Reason.WRONG_IDENTITY, "the leaf has no subjectAltName") from error
     names = list(extension.value)
     start = f"{dns_label(identity.device_id)}.{identity.domain}."
-    if len(names) != 1 or not isinstance(names[0], x509.DNSName) or not names[0].value.startswith(start):
-        raise _refusal(Reason.WRONG_IDENTITY, f"the subjectAltName is not the one name {start}<fleet>")
+    if not names or not isinstance(names[0], x509.DNSName) or not names[0].value.startswith(start):
+        raise _refusal(Reason.WRONG_IDENTITY, f"the first name of subjectAltName is not {start}<fleet>")
     try:
         return parse_domain(names[0].value.removeprefix(start))
     except MalformedMessageError as error:
@@ -178,8 +182,8 @@ def _require_client(certificate: x509.Certificate) -> None:
         usages = list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound as error:
         raise _refusal(Reason.WRONG_USAGE, "the leaf has no extendedKeyUsage") from error
-    if usages != [ExtendedKeyUsageOID.CLIENT_AUTH]:
-        raise _refusal(Reason.WRONG_USAGE, "the leaf must be for clientAuth, and nothing else")
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in usages or not set(usages) <= _USAGES:
+        raise _refusal(Reason.WRONG_USAGE, "the leaf must be for clientAuth, and at most for serverAuth too")
 
 
 def _require_time(leaf: Leaf, now: datetime) -> None:

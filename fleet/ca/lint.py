@@ -16,6 +16,7 @@ from device_agent.wire.identity import Identity, dns_label, dns_name, parse_devi
 from device_agent.wire.problems import MalformedMessageError
 from fleet.ca.building import USAGE_OIDS, key_identifier, subject_name
 from fleet.core.goodkey import certified_key, check_key, key_hash
+from fleet.core.names import is_free
 from fleet.core.profile import KeyUsage, Template, Usage
 from fleet.errors import FleetError, RefusedError
 from fleet.model import Purpose
@@ -28,11 +29,14 @@ _SIGNATURES = frozenset(
         SignatureAlgorithmOID.ECDSA_WITH_SHA384,
         SignatureAlgorithmOID.RSA_WITH_SHA256,
         SignatureAlgorithmOID.ED25519,
+        # RFC 9881 2: experimental.
+        SignatureAlgorithmOID.ML_DSA_44,
+        SignatureAlgorithmOID.ML_DSA_65,
     }
 )
 
 _USAGE_OF_PURPOSE = {
-    Purpose.DEVICE: [{Usage.CLIENT_AUTH}],
+    Purpose.DEVICE: [{Usage.CLIENT_AUTH}, {Usage.CLIENT_AUTH, Usage.SERVER_AUTH}],
     Purpose.CLAIM: [{Usage.CLIENT_AUTH}],
     Purpose.SERVICE: [{Usage.CLIENT_AUTH}],
     Purpose.OPERATOR: [{Usage.CLIENT_AUTH}],
@@ -267,8 +271,10 @@ def _basic_constraints(case: Case) -> str | None:
 def _extended_key_usage(case: Case) -> str | None:
     found = _value(case.certificate, x509.ExtendedKeyUsage)
     oids = set() if found is None else set(found)
-    allowed = _USAGE_OF_PURPOSE[case.template.purpose]
-    if oids not in [{USAGE_OIDS[usage] for usage in usages} for usages in allowed]:
+    granted = set(case.template.extended_key_usage)
+    if granted not in _USAGE_OF_PURPOSE[case.template.purpose] or oids != {
+        USAGE_OIDS[one] for one in granted
+    }:
         return f"RFC 5280 4.2.1.12: extended key usage is not that of a {case.template.purpose} certificate"
     return None
 
@@ -315,8 +321,12 @@ def _device_identity(case: Case) -> str | None:
         identity = Identity(domain=case.domain, device_id=parse_device_id(name))
     except MalformedMessageError as error:
         return f"identity: {error}"
-    if _names(case) != [dns_name(identity, fleet=case.fleet)]:
-        return "identity: dNSName is not <label>.<domain>.<fleet> of the common name"
+    own = dns_name(identity, fleet=case.fleet)
+    first, *others = _names(case) or [""]
+    if first != own:
+        return "identity: the first dNSName is not <label>.<domain>.<fleet> of the common name"
+    if not all(is_free(other, own=own, fleet=case.fleet) for other in others):
+        return "identity: a further dNSName is in the fleet's name space, and could be another's"
     return None
 
 

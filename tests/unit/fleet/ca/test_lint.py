@@ -318,6 +318,28 @@ def test_status_over_anything_but_plain_http_is_caught(fleet_home: FleetHome) ->
     assert sum("plain http" in fault for fault in faults) == 2
 
 
+@pytest.mark.parametrize(
+    ("further", "is_fine"),
+    [
+        ("d1.gateways.example.org", True),
+        ("broker.d1.prod.acme", True),
+        ("d2.prod.acme", False),
+        ("d1.lab.acme", False),
+        ("broker.d2.prod.acme", False),
+    ],
+)
+def test_a_further_name_that_could_be_anothers_is_caught(
+    fleet_home: FleetHome, further: str, *, is_fine: bool
+) -> None:
+    template = device_template(fleet_home.authority)
+    names = (*template.applicant.dns_names, further)
+    template = replace(template, applicant=replace(template.applicant, dns_names=names))
+
+    faults = faults_of(case_of(fleet_home.authority, template))
+    assert any(fault.startswith("identity: a further dNSName") for fault in faults) != is_fine
+    assert not faults or not is_fine
+
+
 def test_an_operator_named_by_another_label_is_caught(fleet_home: FleetHome) -> None:
     issuer = fleet_home.authority.issuer(Purpose.OPERATOR)
     template = DEFAULT_PROFILES[Purpose.OPERATOR].template(
