@@ -41,11 +41,15 @@ def load_audit_verifier(public_file: Path) -> Callable[[bytes, bytes], bool]:
         BadInputError: the file cannot be read, or holds no P-256 key.
     """
     with telling(public_file):
-        content = public_file.read_bytes()
+        return parse_audit_verifier(public_file.read_bytes(), named=str(public_file))
+
+
+def parse_audit_verifier(content: bytes, *, named: str) -> Callable[[bytes, bytes], bool]:
+    """Return the same from PEM; `named` is where it comes from. Raises `BadInputError`."""
     try:
         key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise BadInputError(f"{public_file} holds no public key", hint="restore it") from error
+        raise BadInputError(f"{named} holds no public key", hint="restore it") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise BadInputError(f"{public_file} holds no P-256 key", hint="restore it")
+        raise BadInputError(f"{named} holds no P-256 key", hint="restore it")
     return lambda signature, message: is_signed(key, signature, message)

@@ -32,6 +32,7 @@ from fleet.store.sqlite import open_store
 from fleet.store.verification import Verification
 
 _FEWEST_LEAPT = 1_000_000
+_MAKE_CODES = ("code.created", "device.replaced")
 _LEAPT_EACH_SECOND = 4
 """No issuer makes more than two lists a second, and no broker's list changes more often in the long run."""
 
@@ -62,8 +63,9 @@ class Restored:
     """How many certificates the trail names, each of which is on record."""
     revoked: int
     """How many of them it revokes, each of which is revoked."""
-    codes_closed: int
-    """Without a trail: one-time codes that were closed, because they may have been used."""
+    codes_lost: int
+    """One-time codes that work no more: those made after the backup, whose hashes no trail holds; or,
+    without a trail, all that nobody had used, for somebody may have since."""
 
     @property
     def is_proven(self) -> bool:
@@ -102,6 +104,7 @@ async def _bring_up_to_date(
         await _replay_all(store, trail, tally)
         await _require_nothing_undone(store, tally)
         await _require_whole_trail(store, against)
+        codes = sum(tally.done[action] for action in _MAKE_CODES)
     else:
         await store.write(open_gap, time_text(manifest.made_at))
         codes = await store.write(restoring.close_unused_codes, now)
@@ -115,7 +118,7 @@ async def _bring_up_to_date(
         strange=tally.strange,
         serials=len(tally.serials),
         revoked=len(tally.revoked),
-        codes_closed=codes,
+        codes_lost=codes,
     )
     await store.write(audit.append, _entry(restored, order.actor, now))
     return restored
