@@ -17,6 +17,7 @@ from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.noticing import post_notices
 from fleet.ra.own_renewal import look_after_own
+from fleet.ra.provisioning import lapse_unregistered
 from fleet.ra.publishing import make_public, press_of, publish
 from fleet.store import allowlist
 from fleet.store.codes import GrantKind
@@ -67,6 +68,7 @@ async def tick(context: Context) -> None:
     await _tell_due(context, past_end, now, lambda due: events.Expired(serial=due.serial))
     await _tell_due(context, past_grace, now - policy.grace, lambda due: events.GraceOver(serial=due.serial))
     await _tell_due(context, unconfirmed, now - policy.pending, _unconfirmed)
+    await lapse_unregistered(context)
     try:
         await refresh_lists(context)
     finally:

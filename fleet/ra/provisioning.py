@@ -337,3 +337,16 @@ async def _tell(
         details=details,
     )
     await audit.append(tx, entry)
+
+
+async def lapse_unregistered(context: Context) -> None:
+    """End what nobody registered within its hour."""
+    while await context.store.write(_lapse_due, context.clock()):
+        continue
+
+
+async def _lapse_due(tx: Transaction, now: datetime) -> int:
+    due = await provisioning.lapsing(tx, now)
+    for provisioned in due:
+        await lapse(tx, provisioned, at=now)
+    return len(due)

@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from fleet import config as configuration
+from fleet.channels import aws
 from fleet.channels.mqtt import BrokerLogin, Consumer
 from fleet.channels.translate import REQUEST_TOPICS, answerer
 from fleet.errors import UnreachableError
@@ -186,9 +187,9 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
         port=surroundings.endpoints.mqtt_port,
         client_id=CLIENT_ID,
         tls=tls.context,
-        topics=REQUEST_TOPICS,
+        topics=REQUEST_TOPICS + aws.REQUEST_TOPICS,
     )
-    consumer.append(Consumer(login, answerer=answerer(context)))
+    consumer.append(Consumer(login, answerer=aws.beside(answerer(context), aws.answerer(context))))
     for user in (broker, _OwnRequests(tls, consumer[0])):
         context.tls_users.add(user)
     await context.broker.synchronise()
