@@ -51,6 +51,7 @@ from fleet.ra.selection import ByDevice
 from fleet.ra.turns import Turns
 from fleet.store.certificates import load_certificate
 from fleet.store.codes import Grant, GrantKind, code_hash
+from fleet.store.connections import Sealing
 from fleet.store.devices import DeviceRecord, insert_device, load_device
 from fleet.store.sqlite import open_store
 from tests.homes import FleetHome, key_ring
@@ -272,14 +273,16 @@ async def grant_code(tx: Transaction, granting: Granting) -> None:
 
 
 @asynccontextmanager
-async def at_desk(fleet_home: FleetHome, folder: Path, *, toml: str | None = None) -> AsyncIterator[Desk]:
+async def at_desk(
+    fleet_home: FleetHome, folder: Path, *, toml: str | None = None, seal: Sealing | None = None
+) -> AsyncIterator[Desk]:
     """Open a copy of the home's database, and a context on it."""
     home = fleet_home.home
     database = folder / "fleet.db"
     await asyncio.to_thread(copyfile, home.database, database)
     settings = config.load(home.config) if toml is None else config.parse(toml)
     clock, broker = MovedClock(NOON), MemoryBroker()
-    async with open_store(database) as store:
+    async with open_store(database, seal=seal) as store:
         context = Context(
             fleet=settings.fleet,
             in_force=InForce(fleet_home.authority, settings, keys=key_ring(home)),
