@@ -65,7 +65,7 @@ async def take_in(context: Context) -> bool:
 
 
 async def look(context: Context) -> None:
-    """Take in what is new; remember why the newest is not in use, and raise `FleetError` once for each reason."""
+    """Take in what is new; remember why the newest is not in use, and raise each `FleetError` once."""
     known, context.tls_users.refused = context.tls_users.refused, ""
     try:
         await take_in(context)

@@ -21,6 +21,8 @@ from fleet.pair_files import in_force
 from fleet.ra.beginning import CANARY_NAME, SERVICE_NAME
 from fleet.ra.context import Context
 
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, *UNREADABLE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPair:
@@ -40,7 +42,7 @@ class OwnPair:
         """Return the certificate in force, or None where it cannot be read."""
         try:
             return x509.load_pem_x509_certificate(in_force(self.files).certificate.read_bytes())
-        except (OSError, *UNREADABLE):
+        except _UNREADABLE:
             return None
 
     @property
