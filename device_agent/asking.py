@@ -248,7 +248,7 @@ def _heard(reply: replies.Reply) -> Event | replies.Issued:
         case replies.Dead():
             return Dead(key_hash=reply.key_hash, attempt_floor=reply.attempt_floor)
         case replies.Status():
-            return Reported(serial=reply.serial, state=reply.state)
+            return Reported(serial=reply.serial, state=reply.state, renew_after=reply.renew_after)
         case replies.Problem() | replies.Pending() | replies.Time() | replies.Challenge():
             raise _error(reply)
 

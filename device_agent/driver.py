@@ -203,12 +203,21 @@ class Driver:
         if self._life.record.life.active != active:
             _log.info("the server confirmed the certificate %s", self._life.active.serial)
             self._refused, self._wants_renewal = frozenset(), False
-        if isinstance(heard, Reported) and heard.state in _NOT_WANTED:
-            code = _NOT_WANTED[heard.state]
-            raise RefusedError(
-                f"the server says that the certificate is {heard.state}", code=code, retry=RETRY_ADVICE[code]
-            )
+        if isinstance(heard, Reported):
+            self._hear(heard)
         return actions
+
+    def _hear(self, reported: Reported) -> None:
+        """Take the server's wish; a certificate that is turned away may be one whose CA was given up."""
+        if reported.state in _NOT_WANTED:
+            code = _NOT_WANTED[reported.state]
+            raise RefusedError(
+                f"the server says that the certificate is {reported.state}",
+                code=code,
+                retry=RETRY_ADVICE[code],
+            )
+        if reported.renew_after is not None:
+            self._life.wish(reported.serial, reported.renew_after)
 
     async def _hold(self) -> AgentError | None:
         """Be connected, with the active certificate where no other connection stands."""

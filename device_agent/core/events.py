@@ -4,6 +4,7 @@ Nothing here decides; `lifecycle` does.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -135,6 +136,8 @@ class Reported:
 
     serial: str
     state: ReportedState
+    renew_after: datetime | None = None
+    """The server's wish, which a notice may not have brought."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

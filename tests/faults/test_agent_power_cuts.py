@@ -1,4 +1,4 @@
-"""Power is cut at every call that writes, through enrollment, renewal and reset: nobody is stranded."""
+"""Power is cut at each call that writes, through enrollment, renewal, trust and reset: nobody is stranded."""
 
 from pathlib import Path
 
@@ -8,9 +8,12 @@ from device_agent.core.certificates import read_bundle, read_leaf
 from device_agent.core.lifecycle import State, state_of
 from device_agent.errors import AgentError
 from device_agent.wire.requests import ProofKind
+from device_agent.wire.trust import TrustBundle
 from tests.device import Table
+from tests.pki import Authority
 from tests.power import PowerCutError, Unsynced, disk
 from tests.provisioner import Provisioner
+from tests.rolled import bundle, link
 
 
 async def enroll_and_renew(table: Table) -> None:
@@ -117,3 +120,46 @@ async def test_a_disk_that_takes_nothing_is_one_clear_error_and_the_device_goes_
         assert Path.replace is real
         assert agent.status().serial == before
         assert (await agent.renew_once()).serial in table.server.live
+
+
+async def take_two_bundles(table: Table, bundles: tuple[TrustBundle, TrustBundle]) -> None:
+    for wanted in bundles:
+        with table.agent() as agent:
+            await agent.take_bundle(wanted)
+
+
+def bundles_of(table: Table) -> tuple[TrustBundle, TrustBundle]:
+    old, new = table.server.pki.roots["prod"], Authority.root("acme prod root 2")
+    way = [link(old, new)]
+    return bundle(old, new, links=way), bundle(new, version=2, links=way)
+
+
+@pytest.mark.parametrize("unsynced", Unsynced)
+async def test_after_a_cut_at_any_write_of_a_trust_update_the_device_trusts_the_old_or_the_new(
+    unsynced: Unsynced, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_at, is_done = 0, False
+    while not is_done:
+        folder = tmp_path / f"cut-{cut_at}"
+        folder.mkdir()
+        table = Table(folder=folder, server=Provisioner())
+        await table.enroll()
+        bundles = bundles_of(table)
+        with disk(monkeypatch, table.folder, cut_at=cut_at, unsynced=unsynced):
+            try:
+                await take_two_bundles(table, bundles)
+                is_done = True
+            except PowerCutError:
+                pass
+        with table.agent() as agent:
+            version = dict(agent.record.trust_versions).get("prod", 0)
+            anchors = {anchor.pem for anchor in agent.record.life.anchors}
+            assert len(anchors) == (1, 2, 1)[version]
+            shown = (table.state / "current" / "trust.pem").read_text()
+            assert shown == "".join(anchor.pem for anchor in agent.record.life.anchors)
+            await agent.take_bundle(bundles[1])
+            assert agent.record.trust_versions == (("prod", 2),)
+        cut_at += 1
+    with capsys.disabled():
+        print(f" {cut_at - 1} cuts, what was not synced {unsynced.name.lower()}", end="")
+    assert cut_at > 30
