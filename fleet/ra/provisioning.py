@@ -277,7 +277,7 @@ async def _intent(
     await provisioning.give_token(
         tx, intent.serial, token_hash=creating.token_hash, expires_at=intent.expires_at
     )
-    await _tell(tx, intent, "certificate.intended", at=creating.at)
+    await _tell(tx, intent, "provisioning.intended", at=creating.at)
     return intent
 
 
@@ -296,7 +296,7 @@ async def _keep(tx: Transaction, result: _Result) -> None:
         )
     if not await provisioning.keep_signed(tx, result.signed):
         raise RefusedError("the certificate lapsed while it was signed; ask again", code=ProblemCode.BUSY)
-    await _tell(tx, result.intent, "certificate.provisioned", at=result.at, signed=result.signed)
+    await _tell(tx, result.intent, "provisioning.signed", at=result.at, signed=result.signed)
 
 
 async def lapse(tx: Transaction, provisioned: Provisioned, *, at: datetime) -> None:
@@ -311,7 +311,7 @@ async def lapse(tx: Transaction, provisioned: Provisioned, *, at: datetime) -> N
         at=at,
     )
     await revocations.record(tx, ending)
-    await _tell(tx, provisioned, "certificate.lapsed", at=at)
+    await _tell(tx, provisioned, "provisioning.lapsed", at=at)
 
 
 async def _tell(
@@ -330,7 +330,7 @@ async def _tell(
     entry = AuditEntry(
         at=at,
         action=action,
-        actor="server" if action == "certificate.lapsed" else f"device:{provisioned.identity.name}",
+        actor="server" if action == "provisioning.lapsed" else f"device:{provisioned.identity.name}",
         domain=provisioned.identity.domain,
         device_id=provisioned.identity.device_id,
         serial=provisioned.serial,
