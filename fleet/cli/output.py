@@ -6,11 +6,13 @@ untrusted text are shown, not sent.
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from fleet.cli.table import Column, laid_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +21,8 @@ Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json
 Members: TypeAlias = Mapping[str, Json]
 
 _WIDE = 10_000
-"""Columns of a table that is piped: its lines are never cut."""
+"""Columns of what is piped: its lines are never cut."""
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 class Form(StrEnum):
@@ -28,17 +31,6 @@ class Form(StrEnum):
     TABLE = "table"
     JSON = "json"
     JSONL = "jsonl"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """One member of each object of a list, under a title."""
-
-    title: str
-    member: str
-    style: str = ""
-    whole: bool = False
-    """Never shortened: what people copy, such as a serial."""
 
 
 def visible(text: str) -> str:
@@ -130,7 +122,7 @@ def show_record(record: Members, form: Form, *, names: Mapping[str, str]) -> Non
 
 def console(*, stderr: bool = False) -> "Console":
     """Return a rich console for a stream: plain where nobody looks, or NO_COLOR is set."""
-    from rich.console import Console  # noqa: PLC0415 - a third of the start-up time, and only tables need it
+    from rich.console import Console  # noqa: PLC0415 - a third of the start-up time, and few need it
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDE
@@ -156,23 +148,8 @@ def _write_array(items: Iterator[Members]) -> None:
 
 
 def _print_table(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:
-    if not sys.stdout.isatty():
-        _print_plain([[column.title for column in columns], *rows])
-        return
-    from rich.table import Table  # noqa: PLC0415 - see console()
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in columns:
-        overflow: Literal["fold", "ellipsis"] = "fold" if column.whole else "ellipsis"
-        table.add_column(column.title, style=column.style, no_wrap=not column.whole, overflow=overflow)
-    for row in rows:
-        table.add_row(*(Text(value) for value in row))
-    console().print(table)
-
-
-def _print_plain(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
-        padded = (value.ljust(width) for value, width in zip(row, widths, strict=True))
-        write_text("  ".join(padded).rstrip())
+    is_terminal = sys.stdout.isatty()
+    head, *lines = laid_out(rows, columns, width=shutil.get_terminal_size().columns if is_terminal else None)
+    write_text(f"{_BOLD}{head}{_PLAIN}" if is_terminal and "NO_COLOR" not in os.environ else head)
+    for line in lines:
+        write_text(line)
