@@ -4,7 +4,7 @@ A code is shown once, to whoever made it; what is kept is its hash. A batch has 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from device_agent.wire.identity import Identity
@@ -268,15 +268,9 @@ def _batch_entries(batch: Batch, serials: Sequence[str], ending: _Ending) -> lis
     details = tuple(
         (name, value) for name, value in (("batch", batch.name), ("reason", ending.reason)) if value
     )
-    actions = [("batch.closed", ""), *(("certificate.revoked", serial) for serial in serials)]
-    return [
-        AuditEntry(
-            at=ending.at,
-            action=action,
-            actor=ending.actor,
-            domain=batch.domain,
-            serial=serial,
-            details=details,
-        )
-        for action, serial in actions
-    ]
+    told = AuditEntry(
+        at=ending.at, action="batch.closed", actor=ending.actor, domain=batch.domain, details=details
+    )
+    code = ("reason_code", RevocationReason.PRIVILEGE_WITHDRAWN.value)
+    revoked = replace(told, action="certificate.revoked", details=(*details, code))
+    return [told, *(replace(revoked, serial=serial) for serial in serials)]

@@ -260,14 +260,10 @@ async def _record_result(tx: Transaction, result: _Result) -> int | None:
     if not request.revoked_at_birth:
         return await sign_certificate(tx, signed, state=CertificateState.ACTIVE, at=at)
     await store_signed(tx, signed)
-    await audit.append(tx, replace(entry, action="certificate.revoked", details=(("name", request.name),)))
-    return await end_certificate(
-        tx,
-        signed.serial,
-        state=CertificateState.REVOKED,
-        reason=RevocationReason.CESSATION_OF_OPERATION,
-        at=at,
-    )
+    reason = RevocationReason.CESSATION_OF_OPERATION
+    details = (("name", request.name), ("reason_code", reason.value))
+    await audit.append(tx, replace(entry, action="certificate.revoked", details=details))
+    return await end_certificate(tx, signed.serial, state=CertificateState.REVOKED, reason=reason, at=at)
 
 
 def _applicant(request: OwnRequest, fleet: str) -> Applicant:

@@ -148,7 +148,7 @@ async def end_own(tx: Transaction, told: AuditEntry, *, purpose: Purpose, name: 
                 actor=told.actor,
                 domain=told.domain,
                 serial=each.serial,
-                details=told.details,
+                details=(*told.details, ("reason_code", RevocationReason.PRIVILEGE_WITHDRAWN.value)),
             )
             for each in found
         ],
