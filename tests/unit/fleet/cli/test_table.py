@@ -67,7 +67,7 @@ def test_into_a_pipe_nothing_is_cut_and_nothing_moves() -> None:
 
 @given(
     st.lists(
-        st.tuples(*[st.text(alphabet="abc:-. 0123456789", max_size=60)] * len(ENTRIES)),
+        st.tuples(*[st.text(alphabet="abc:-.0123456789", min_size=1, max_size=60)] * len(ENTRIES)),
         min_size=1,
         max_size=4,
     ),
@@ -80,7 +80,7 @@ def test_whole_cells_are_always_there_and_lines_fit_where_they_can(
     text = "".join("".join(line.split()) for line in lines)
     for row in rows:
         for cell in row[1:3]:
-            assert "".join(cell.split()) in text
+            assert cell == "-" or "".join(cell.split()) in text
     widest = max(len(cell) for row in rows for cell in row)
     if width >= widest + 2 * len("action: "):
         assert max(map(len, lines)) <= width
