@@ -37,10 +37,10 @@ def laid_out(rows: Rows, columns: Sequence[Column], *, width: int | None) -> lis
     """Return the lines of a table, its head first; without a width every column is as wide as it likes."""
     if width is None:
         return list(_lines(rows, columns, _natural(rows, columns)))
-    rows = _with_times_that_fit(rows, columns, width)
-    beside = columns[: _places(rows, columns, width)]
+    beside = columns[: _places(_with_times(rows, _FORMS_OF_TIME[-1]), columns, width)]
     below = columns[len(beside) :]
-    lines = _lines(rows, beside, _shrunk(_natural(rows, beside), beside, width))
+    fitting = _with_times_that_fit(rows, beside, width)
+    lines = _lines(fitting, beside, _shrunk(_natural(fitting, beside), beside, width))
     head = next(lines)
     found = [head]
     for line, row in zip(lines, rows, strict=True):
@@ -60,12 +60,13 @@ def _fits(widths: Sequence[int], width: int) -> bool:
 
 
 def _with_times_that_fit(rows: Rows, columns: Sequence[Column], width: int) -> Rows:
-    found = rows
-    for form in _FORMS_OF_TIME:
-        found = [[_TIME.sub(form, cell) if _TIME.fullmatch(cell) else cell for cell in row] for row in rows]
-        if _fits(_natural(found, columns), width):
-            break
-    return found
+    forms = (_with_times(rows, form) for form in _FORMS_OF_TIME[:-1])
+    shortest = _with_times(rows, _FORMS_OF_TIME[-1])
+    return next((form for form in forms if _fits(_natural(form, columns), width)), shortest)
+
+
+def _with_times(rows: Rows, form: str) -> Rows:
+    return [[_TIME.sub(form, cell) if _TIME.fullmatch(cell) else cell for cell in row] for row in rows]
 
 
 def _places(rows: Rows, columns: Sequence[Column], width: int) -> int:
