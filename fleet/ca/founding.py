@@ -60,7 +60,7 @@ class Founder:
 
     def root(self, files: AuthorityFiles, *, realm: str) -> tuple[Issuer, Founded]:
         """Make the root of a realm; the issuer that is returned holds its key, open."""
-        key, name = make_key(), self._name(f"{realm} root")
+        key, name = make_key(), self._name(f"{realm} root{_which(files)}")
         template = ROOT_PROFILE.template(
             authority_applicant(name, fleet=self.fleet), key.public_key(), now=self.now, issuer=None
         )
@@ -152,3 +152,9 @@ class Founder:
         """Return `<fleet> <rest>`, or the rest alone where that is too long: the organization says it too."""
         full = f"{self.fleet} {rest}"
         return full if len(full) <= _LONGEST_COMMON_NAME else rest
+
+
+def _which(files: AuthorityFiles) -> str:
+    """Return which root of its realm this is: a later one stands in a folder `root-<number>`."""
+    name, _, number = files.folder.name.rpartition("-")
+    return f" {number}" if name == "root" and number.isdecimal() else ""
