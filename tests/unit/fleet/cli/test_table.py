@@ -51,11 +51,11 @@ def test_a_last_column_without_room_stands_whole_below_its_row() -> None:
         ),
         ("8", "2036-11-23T05:00:02Z", "device.resumed", "-"),
     ]
-    assert laid_out(rows, ENTRIES, width=50) == [
+    assert laid_out(rows, ENTRIES, width=44) == [
         "NUMBER  AT                ACTION",
         "7       2036-11-23 05:00  device.suspended",
-        "    details: reason lost in the post, near the",
-        "        border",
+        "    details: reason lost in the post, near",
+        "        the border",
         "8       2036-11-23 05:00  device.resumed",
     ]
 
