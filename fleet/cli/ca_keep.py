@@ -1,14 +1,11 @@
-"""`fleet ca backup, restore, drill, unfreeze`: what brings a fleet back when its machine is gone.
+"""`fleet ca backup`: one file that brings a fleet back when its machine is gone, and the shares that open it.
 
 A share is shown on the terminal or written to a file of its own (0600), and stands nowhere else.
 """
 
-import asyncio
 import getpass
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,27 +15,21 @@ from device_agent.wire.fields import time_text
 from device_agent.wire.secret import Secret
 from fleet import config
 from fleet.cli import options
-from fleet.cli.client import Client, with_client
-from fleet.cli.options import Place
+from fleet.cli.client import with_client
 from fleet.cli.output import (
-    Column,
     Form,
     Members,
     say,
-    show_list,
     show_record,
     write_json,
 )
-from fleet.errors import ExitCode, NeedsAttentionError, UsageError
-from fleet.files import make_folder, read_secret_bytes, telling, write_file
+from fleet.errors import NeedsAttentionError, UsageError
+from fleet.files import make_folder, telling, write_file
 from fleet.home import Home, open_home
 
 if TYPE_CHECKING:
     from fleet.ca.backup import Checked
     from fleet.ra.backup import Backup
-    from fleet.ra.drill import DrillReport
-    from fleet.ra.restore import Restored
-    from fleet.service.parts import Parts
 
 _CLEAR = "\x1b[2J\x1b[3J\x1b[H"
 """Clears a terminal and what it has scrolled away (ECMA-48 ED; 3 as xterm has it)."""
@@ -65,23 +56,6 @@ _CHECKED = {
     "audit_entries": "audit entries",
     "signed_by": "signed by",
 }
-_RESTORED = {
-    "home": "restored",
-    "backup": "id",
-    "made_at": "as of",
-    "proven_until": "proven until",
-    "replayed": "acts done again",
-    "certificates": "certificates on record",
-    "revoked": "revoked again",
-    "codes_lost": "codes gone",
-    "keys_elsewhere": "keys not in it",
-}
-_STEPS = (
-    Column(title="STEP", member="step", whole=True),
-    Column(title="OK", member="ok"),
-    Column(title="SECONDS", member="seconds"),
-    Column(title="WHAT WAS SEEN", member="text", whole=True),
-)
 
 _file = click.argument("file", type=click.Path(path_type=Path))
 
@@ -214,177 +188,12 @@ def _signed_by(home: Home, checked: "Checked") -> str:
     return who
 
 
-@click.command()
-@options.as_json
-@_file
-@click.option("--into", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The new home.")
-@click.option(
-    "--share",
-    "share_files",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="FILE",
-    help="A file that holds a share; once for each. Without it they are asked for.",
-)
-@click.option(
-    "--audit",
-    "trail",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The audit trail that was kept elsewhere: what fleet audit export printed.",
-)
-def restore(form: Form, *, file: Path, into: Path, share_files: tuple[Path, ...], trail: Path | None) -> None:
-    """Make a fleet home from a backup: whole, or not at all.
-
-    With --audit, whatever was revoked, suspended, registered or issued after the backup is so again, and
-    that is checked. Without it nobody can know, and no device gets a certificate until: fleet ca unfreeze.
-    """
-    from fleet.ra import restore as restoring  # noqa: PLC0415 - the whole server, needed here only
-    from fleet.service import utc_now  # noqa: PLC0415
-
-    order = restoring.RestoreOrder(
-        archive=file, shares=_shares(file, share_files), into=into, trail=trail, actor="operator:local"
-    )
-    restored = asyncio.run(restoring.restore(order, clock=utc_now))
-    _show(_restored_members(restored), form, names=_RESTORED)
-    for line in _warnings(restored):
-        say(line)
-    say(f"next: fleet --home {into} serve")
-
-
-def _shares(file: Path, share_files: Sequence[Path]) -> list[Secret]:
-    """Return the shares from files, or from the people who have them."""
-    from fleet.ca import backup as archive  # noqa: PLC0415 - the whole CA, needed here
-    from fleet.ca.shares import parse_share  # noqa: PLC0415
-
-    if share_files:
-        return [parse_share(_text(path)) for path in share_files]
-    if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask for the shares on", hint="--share FILE, once for each")
-    with telling(file), file.open("rb") as opened:
-        header = archive.check(opened).header
-    say(f"backup {header.backup_id} of fleet {header.fleet}: {header.quorum.needed} shares are needed")
-    numbers = range(1, header.quorum.needed + 1)
-    return [parse_share(getpass.getpass(f"share {number} (not shown): ")) for number in numbers]
-
-
-def _text(path: Path) -> str:
-    return read_secret_bytes(path).decode("ascii", errors="replace")
-
-
-def _restored_members(restored: "Restored") -> Members:
-    trail, manifest = restored.trail, restored.manifest
-    return {
-        "home": str(restored.home),
-        "fleet": manifest.fleet,
-        "backup": manifest.backup_id,
-        "made_at": time_text(manifest.made_at),
-        "proven_until": None if trail is None else time_text(trail.until),
-        "frozen": trail is None,
-        "replayed": sum(restored.done.values()),
-        "acts": dict(restored.done),
-        "acts_unknown": dict(restored.strange),
-        "certificates": restored.serials,
-        "revoked": restored.revoked,
-        "codes_lost": restored.codes_lost,
-        "keys_elsewhere": [f"{key.folder} ({key.kind})" for key in manifest.keys if not key.is_here],
-    }
-
-
-def _warnings(restored: "Restored") -> list[str]:
-    """Return what a person must know of what is not proven."""
-    lines: list[str] = []
-    if restored.trail is None:
-        since = time_text(restored.manifest.made_at)
-        lines.append(f"warning: nothing is known of what happened since {since}: what was revoked after it")
-        lines.append("warning: is not revoked here, and what was issued after it is refused by the brokers")
-        lines.append("warning: no device enrolls or renews until you have looked: fleet ca unfreeze")
-    lines += [
-        f"warning: {count} acts {action} are not known to this version, and were not done again"
-        for action, count in sorted(restored.strange.items())
-    ]
-    if restored.codes_lost:
-        lines.append(f"warning: {restored.codes_lost} one-time codes work no more: make new ones")
-    return lines
-
-
-@click.command()
-@options.home
-@options.as_json
-@click.pass_context
-def drill(context: click.Context, home: Path, form: Form) -> None:
-    """Try whether a backup brings this fleet back: restore one beside the home, start it, compare it.
-
-    Nothing of it is left. Exit code 0: it does; 7: it does not, and the table says where.
-    """
-    from fleet.ra import drill as drills  # noqa: PLC0415 - the whole server, needed here only
-    from fleet.service import utc_now  # noqa: PLC0415
-
-    place = open_home(home)
-    order = drills.DrillOrder(
-        home=place, clock=utc_now, randomness=os.urandom, open_home=_opened, export=_exporter(home)
-    )
-    report = asyncio.run(drills.drill(order))
-    failed = next((step.step for step in report.steps if not step.ok), None)
-    body: Members = {"backup": report.backup_id, **({} if failed is None else {"failed": failed})}
-    with_client(home, lambda client: client.post("drills", body=body))
-    _show_drill(report, form)
-    context.exit(ExitCode.DONE if report.passed else ExitCode.NEEDS_ATTENTION)
-
-
-@asynccontextmanager
-async def _opened(home: Home) -> AsyncIterator["Parts"]:
-    """Open a home as the server does when it starts."""
-    from fleet.service import utc_now  # noqa: PLC0415 - the whole server, needed here only
-    from fleet.service.parts import open_parts  # noqa: PLC0415
-
-    async with AsyncExitStack() as stack:
-        yield await open_parts(stack, home, config.load(home.config), utc_now)
-
-
-def _exporter(home: Path) -> Callable[[Path, int], None]:
-    def export(path: Path, first: int) -> None:
-        def act(client: Client) -> None:
-            with telling(path), path.open("xb") as file:
-                file.writelines(client.lines("audit", "export", after=first - 1))
-
-        with_client(home, act)
-
-    return export
-
-
-def _show_drill(report: "DrillReport", form: Form) -> None:
-    steps: list[Members] = [
-        {"step": one.step, "ok": one.ok, "seconds": round(one.seconds, 3), "text": one.text}
-        for one in report.steps
-    ]
-    if form is not Form.TABLE:
-        write_json({"backup": report.backup_id, "passed": report.passed, "steps": steps})
-        return
-    show_list(steps, form, columns=_STEPS)
-    if report.passed:
-        say("a backup brings this fleet back; nothing of the drill is left")
-    else:
-        say("error: a backup does not bring this fleet back")
-        say("hint: mend what the last line tells, then run it again")
-
-
-@click.command()
-@options.record
-@options.reason
-def unfreeze(home: Place, form: Form, *, reason: str) -> None:
-    """Let devices enroll and renew again, after a restore without its latest audit trail.
-
-    First revoke again what was revoked since the backup: nobody else can know of it.
-    """
-    body = {"reason": reason} if reason else {}
-    found = with_client(home, lambda client: client.post("unfreeze", body=body))
-    show_record(found, form, names={"since": "unknown remains what happened from"})
-
-
 def _show(found: Members, form: Form, *, names: dict[str, str]) -> None:
     if form is Form.TABLE:
         found = {name: value for name, value in found.items() if value not in ([], None)}
         show_record(found, form, names=names)
     else:
         write_json(found)
+
+
+COMMANDS: tuple[click.Command, ...] = (backup,)

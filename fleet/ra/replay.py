@@ -16,6 +16,7 @@ from fleet.core import trace
 from fleet.core.authority import AuthorityState
 from fleet.errors import BadInputError, StoreError
 from fleet.model import (
+    Assurance,
     AuditEntry,
     Certificate,
     CertificateState,
@@ -36,6 +37,8 @@ from fleet.store.devices import (
     load_record,
     mark_retired,
     save_device,
+    set_assurance,
+    set_profile,
 )
 
 Effect: TypeAlias = Callable[[Transaction, AuditEntry], Awaitable[None]]
@@ -153,6 +156,14 @@ async def _retire(tx: Transaction, entry: AuditEntry) -> None:
     await mark_retired(tx, _identity(entry), entry.at)
 
 
+async def _rule(tx: Transaction, entry: AuditEntry) -> None:
+    details, identity = _details(entry), _identity(entry)
+    if "assurance" in details:
+        await set_assurance(tx, identity, Assurance[details["assurance"].upper()])
+    if "profile" in details:
+        await set_profile(tx, identity, details["profile"])
+
+
 # --- certificates of our own ----------------------------------------------------------------------
 
 
@@ -259,6 +270,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
     {
         "device.registered": _register,
         "device.retired": _retire,
+        "device.ruled": _rule,
         "certificate.intended": _intend,
         "certificate.issued": _issue,
         "certificate.revoked": _revoke,
@@ -292,6 +304,7 @@ TOLD_ONLY = frozenset(
         "device.suspended",
         "fleet.initialised",
         "fleet.restored",
+        "fleet.unfrozen",
         "key.reused",
         "request.refused",
     }
@@ -325,5 +338,5 @@ def _identity(entry: AuditEntry) -> Identity:
 
 def _reason(details: Mapping[str, str]) -> RevocationReason:
     """Return the CRLReason that an entry gives; operators' own words are none."""
-    given = details.get("reason", "")
+    given = details.get("reason_code") or details.get("reason", "")
     return RevocationReason(given) if given in set(RevocationReason) else RevocationReason.UNSPECIFIED

@@ -24,7 +24,11 @@ class Claimed:
 
 
 async def leap(tx: Transaction, by: int) -> int:
-    """Move every counter on, as one that only grows; return how many there are."""
+    """Move every counter on, also those that nobody had counted with yet; return how many there are."""
+    await tx.execute(
+        "INSERT INTO counters (name, value) SELECT 'crl:' || issuer, 0 FROM authorities WHERE issuer <> ''"
+        " ON CONFLICT (name) DO NOTHING"
+    )
     return await tx.execute("UPDATE counters SET value = value + ?", (by,))
 
 

@@ -1,0 +1,281 @@
+"""A backup and the trail kept elsewhere bring a home back to the very state in which it was lost."""
+
+import json
+import shutil
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from device_agent.wire.identity import Identity
+from device_agent.wire.messages import Reply
+from device_agent.wire.problems import ProblemCode
+from device_agent.wire.replies import Confirmed, Issued, Problem
+from device_agent.wire.requests import Confirm, Done, Proof, ProofKind, Renew
+from fleet.ca.shares import split_key
+from fleet.errors import BadInputError, NeedsAttentionError, RefusedError
+from fleet.model import BrokerEventKind, CertificateState, Purpose, RevocationReason, Role
+from fleet.ra import devices, restore as restoring
+from fleet.ra.answer import answer
+from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
+from fleet.ra.housekeeping import tick
+from fleet.ra.operators import add_operator, remove_operator
+from fleet.ra.publishing import publish
+from fleet.ra.replay import EFFECTS, TOLD_ONLY
+from fleet.ra.revoke import revoke
+from fleet.ra.selection import BySerial
+from fleet.store import allowlist, certificates
+from fleet.store.certificates import CertificateQuery
+from fleet.store.counters import value_of
+from fleet.store.sqlite import open_store
+from tests.desk import Desk, Unit
+from tests.homes import FleetHome
+from tests.keeping import Keeper, differences, keeping, rows_of
+
+TEST = "operator:test"
+
+
+@pytest.fixture
+async def keeper(fleet_home: FleetHome, tmp_path: Path) -> AsyncIterator[Keeper]:
+    async with keeping(fleet_home, tmp_path) as opened:
+        yield opened
+
+
+async def enrolled(desk: Desk, device_id: str) -> tuple[Unit, Issued]:
+    """A device registered and enrolled by what operators do, and confirmed."""
+    identity = Identity(domain="prod", device_id=device_id)
+    order = CodeOrder(identities=(identity,), actor=TEST, lifetime=timedelta(days=1))
+    (code,) = await create_codes(desk.context, order)
+    unit = Unit(device_id=device_id)
+    proof = Proof(kind=ProofKind.CODE, code=code.code)
+    issued = await answer(desk.context, unit.at_bootstrap(), unit.enroll(proof))
+    assert isinstance(issued, Issued), issued
+    await confirm(desk, issued, device_id)
+    return unit, issued
+
+
+async def confirm(desk: Desk, issued: Issued, device_id: str) -> None:
+    reply = await answer(desk.context, desk.speaking(issued, device_id=device_id), Confirm(id="c"))
+    assert isinstance(reply, Confirmed), reply
+
+
+async def renewed(desk: Desk, issued: Issued, device_id: str, *, unit: Unit | None = None) -> Reply:
+    fresh = unit or Unit(device_id=device_id)
+    request = Renew(id=str(uuid4()), csr=fresh.csr, attempt=1)
+    return await answer(desk.context, desk.speaking(issued, device_id=device_id), request)
+
+
+async def live(desk: Desk) -> dict[str, Issued]:
+    """Everything that a fleet does in a while, after a backup of what `devices_of` has enrolled."""
+    context, held = desk.context, {}
+    for name in ("revoked", "suspended", "retired", "renewed", "alarmed", "resumed"):
+        held[name] = (await enrolled(desk, name))[1]
+    return held
+
+
+async def go_on(desk: Desk, held: dict[str, Issued]) -> None:
+    """What happens after the backup: all of it must be so again."""
+    context = desk.context
+    desk.clock.forward(timedelta(minutes=20))
+    await desk.revoke("revoked")
+    await devices.suspend(context, Identity(domain="prod", device_id="suspended"), actor=TEST, reason="lost")
+    await devices.retire(context, Identity(domain="prod", device_id="retired"), actor=TEST)
+    second = await renewed(desk, held["renewed"], "renewed")
+    assert isinstance(second, Issued)
+    await confirm(desk, second, "renewed")
+    desk.broker.stamps = 7
+    await answer(desk.context, desk.speaking(second, device_id="renewed"), Done(id="d"))
+    for _ in range(2):
+        await renewed(desk, held["alarmed"], "alarmed")
+    await devices.suspend(context, Identity(domain="prod", device_id="resumed"), actor=TEST)
+    desk.clock.forward(timedelta(minutes=20))
+    await devices.resume(context, Identity(domain="prod", device_id="resumed"), actor=TEST)
+    await enrolled(desk, "new")
+    await add_operator(context, "ada", role=Role.OPERATOR, actor=TEST)
+    await add_operator(context, "bob", role=Role.VIEWER, actor=TEST)
+    await remove_operator(context, "bob", actor=TEST, reason="left")
+    order = BatchOrder(domain="prod", name="line3", uses=5, lifetime=timedelta(days=30), actor=TEST)
+    claim = await create_batch(context, order)
+    await revoke_batch(context, "prod", claim.batch.name, actor=TEST)
+    unconfirmed = await renewed(desk, held["resumed"], "resumed")
+    assert isinstance(unconfirmed, Issued)
+
+
+async def test_every_record_is_as_it_was_when_the_fleet_was_lost(keeper: Keeper) -> None:
+    held = await live(keeper.desk)
+    backup = keeper.back_up()
+    await go_on(keeper.desk, held)
+    trail = await keeper.keep_trail()
+
+    restored = await keeper.restore(backup, trail)
+
+    assert differences(restored.home / "fleet.db", keeper.home.database) == []
+    assert restored.is_proven
+    assert restored.strange == {}
+
+
+async def test_a_device_that_expired_and_one_that_was_seen_are_followed_too(keeper: Keeper) -> None:
+    _, issued = await enrolled(keeper.desk, "d1")
+    backup = keeper.back_up()
+    keeper.desk.clock.forward(timedelta(days=91))
+    await tick(keeper.desk.context)
+    await keeper.desk.happens(BrokerEventKind.CONNECTED, issued.serial, stamp=9)
+
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    rows = rows_of(restored.home / "fleet.db")
+    assert rows["certificates"] == rows_of(keeper.home.database)["certificates"]
+
+
+async def test_brokers_admit_after_it_what_they_admitted_before(keeper: Keeper) -> None:
+    held = await live(keeper.desk)
+    backup = keeper.back_up()
+    await go_on(keeper.desk, held)
+    before = await keeper.desk.context.store.read(allowlist.snapshot, None)
+
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    async with open_store(restored.home / "fleet.db") as store:
+        after = await store.read(allowlist.snapshot, None)
+    assert after.entries == before.entries
+    assert after.sequence > before.sequence
+
+
+async def test_numbers_that_were_given_out_never_come_again(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    issuer = keeper.desk.context.authority.issuer(Purpose.DEVICE, "prod").issuer_id
+    for _ in range(3):
+        await publish(keeper.desk.context)
+    last = await keeper.desk.context.store.read(value_of, f"crl:{issuer}")
+    trail = await keeper.keep_trail()
+
+    for name, kept in (("with", trail), ("without", None)):
+        restored = await keeper.restore(backup, kept, name=name)
+        async with open_store(restored.home / "fleet.db") as store:
+            assert await store.read(value_of, f"crl:{issuer}") > last
+
+
+async def test_the_trail_goes_on_from_where_it_was_kept_under_the_same_key(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    await enrolled(keeper.desk, "d1")
+    trail = await keeper.keep_trail()
+    lines = trail.read_text().splitlines()
+
+    restored = await keeper.restore(backup, trail)
+
+    assert restored.trail is not None
+    assert restored.trail.added == len(lines) - 1 - backup.header.audit_size
+    assert restored.trail.head.head.size == len(lines) - 1
+
+
+async def test_the_end_of_a_trail_is_enough_where_the_backup_holds_its_beginning(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    await enrolled(keeper.desk, "d1")
+    tail = await keeper.keep_trail(after=backup.header.audit_size - 1)
+
+    restored = await keeper.restore(backup, tail)
+
+    assert restored.trail is not None
+    assert restored.trail.added == restored.trail.head.head.size - backup.header.audit_size > 0
+
+
+async def test_pieces_that_overlap_make_one_trail(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    await enrolled(keeper.desk, "d1")
+    first = await keeper.keep_trail("first")
+    await enrolled(keeper.desk, "d2")
+    second = await keeper.keep_trail("second", after=backup.header.audit_size)
+    first.write_text(first.read_text() + second.read_text())
+
+    restored = await keeper.restore(backup, first)
+
+    assert rows_of(restored.home / "fleet.db")["devices"] == rows_of(keeper.home.database)["devices"]
+
+
+def changed(path: Path, number: int, text: str) -> None:
+    lines = path.read_text().splitlines()
+    lines[number] = text
+    path.write_text("".join(f"{line}\n" for line in lines if line))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        ("cut off the head", "no signed head covers"),
+        ("leave an entry out", "has a gap"),
+        ("change an entry", "was changed"),
+        ("change an entry with its hash", "not what was signed"),
+        ("another head", "not signed by the audit key"),
+        ("a line that is none", "is no entry"),
+        ("older than the backup", "no signed head covers"),
+    ],
+)
+async def test_a_trail_that_proves_nothing_is_refused_and_no_home_is_left(
+    keeper: Keeper, spoil: str, why: str
+) -> None:
+    early = await keeper.keep_trail("early")
+    backup = keeper.back_up()
+    await enrolled(keeper.desk, "d1")
+    trail = early if spoil == "older than the backup" else await keeper.keep_trail()
+    spoiled(trail, spoil)
+    if spoil == "older than the backup":
+        await enrolled(keeper.desk, "d2")
+        backup = keeper.back_up("two.backup")
+
+    with pytest.raises((RefusedError, BadInputError), match=why):
+        await keeper.restore(backup, trail)
+
+    assert not (keeper.elsewhere / "restored").exists()
+
+
+def spoiled(trail: Path, how: str) -> None:
+    from fleet.core.audit import entry_hash
+    from fleet.ra.kept_trail import KeptEntry, parse_line
+
+    lines = trail.read_text().splitlines()
+    entry = json.loads(lines[-2])
+    match how:
+        case "cut off the head":
+            changed(trail, len(lines) - 1, "")
+        case "leave an entry out":
+            changed(trail, len(lines) - 3, "")
+        case "change an entry":
+            changed(trail, len(lines) - 2, json.dumps({**entry, "actor": "operator:eve"}))
+        case "change an entry with its hash":
+            forged = {**entry, "actor": "operator:eve"}
+            forged.pop("leaf_hash")
+            kept = parse_line(lines[-2].encode(), 1)
+            assert isinstance(kept, KeptEntry)
+            from dataclasses import replace
+
+            leaf = entry_hash(kept.number, replace(kept.entry, actor="operator:eve"))
+            changed(trail, len(lines) - 2, json.dumps({**forged, "leaf_hash": leaf.hex()}))
+        case "another head":
+            head = json.loads(lines[-1])
+            changed(trail, len(lines) - 1, json.dumps({**head, "at": "2030-01-01T00:00:00Z"}))
+        case "a line that is none":
+            changed(trail, 3, "[]")
+
+
+async def test_the_trail_of_another_fleet_does_not_carry_on_this_one(
+    keeper: Keeper, tmp_path: Path, fleet_home: FleetHome
+) -> None:
+    backup = keeper.back_up()
+    trail = await keeper.keep_trail()
+    first = json.loads(trail.read_text().splitlines()[0])
+    from fleet.core.audit import entry_hash
+    from fleet.ra.kept_trail import KeptEntry, parse_line
+
+    kept = parse_line(json.dumps(first).encode(), 1)
+    assert isinstance(kept, KeptEntry)
+    from dataclasses import replace
+
+    other = replace(kept.entry, actor="somebody")
+    leaf = entry_hash(0, other).hex()
+    changed(trail, 0, json.dumps({**first, "actor": "somebody", "leaf_hash": leaf}))
+
+    with pytest.raises(RefusedError, match="does not carry on"):
+        await keeper.restore(backup, trail)
