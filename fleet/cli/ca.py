@@ -2,7 +2,7 @@
 
 import click
 
-from fleet.cli import options
+from fleet.cli import ca_keep, ca_restore, options
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, show_list, show_record
@@ -81,3 +81,7 @@ def found(client: Client, name: str) -> Members:
         if name in {each["name"], each["issuer"]}:
             return each
     raise NotFoundError(f"there is no CA {name}", hint="fleet ca list")
+
+
+for each in (*ca_keep.COMMANDS, *ca_restore.COMMANDS):
+    command.add_command(each)

@@ -27,6 +27,9 @@ from tests.mqtt import client_context
 
 SECURITY_ALONE = {
     "GET audit/export",
+    "POST backups",
+    "POST drills",
+    "POST unfreeze",
     "POST claims/batches",
     "POST claims/batches/revoke",
     "POST devices/{domain}/{device_id}/approve",

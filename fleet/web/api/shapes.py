@@ -184,6 +184,8 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "NewStation": record(_STATION, _CREDENTIAL),
 }
 _OF_THE_AUDIT: Mapping[str, Schema] = {
+    "Note": record(each("backup", TEXT), each("number", COUNT)),
+    "Unfrozen": record(each("since", TIME)),
     "Entry": record(
         each("number", COUNT),
         each("at", TIME),
