@@ -63,7 +63,7 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def is_plain_http(text: str) -> bool:
-    """Tell whether a text is `http://HOST[:PORT]`, with no path: what addresses in certificates begin with."""
+    """Tell whether a text is `http://HOST[:PORT]`, with no path: how addresses in certificates begin."""
     return _PLAIN_HTTP.fullmatch(text) is not None
 
 

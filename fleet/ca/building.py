@@ -30,7 +30,7 @@ def builder_of(
         .not_valid_before(template.not_before)
         .not_valid_after(template.not_after)
     )
-    for extension, critical in _extensions(template, issuer):
+    for extension, critical in _extensions(template, issuer, serial):
         builder = builder.add_extension(extension, critical=critical)
     return builder
 
@@ -48,7 +48,9 @@ def key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
     return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
 
 
-def _extensions(template: Template, issuer: x509.Certificate | None) -> list[tuple[x509.ExtensionType, bool]]:
+def _extensions(
+    template: Template, issuer: x509.Certificate | None, serial: str
+) -> list[tuple[x509.ExtensionType, bool]]:
     found: list[tuple[x509.ExtensionType, bool]] = []
     if template.is_ca:
         # RFC 5280 4.2.1.9: critical in a CA. A leaf has none: what does not say that it is a CA is none.
@@ -69,7 +71,10 @@ def _extensions(template: Template, issuer: x509.Certificate | None) -> list[tup
     if template.ocsp_nocheck:
         found.append((x509.OCSPNoCheck(), False))
     if template.issuer is not None and template.has_status:
-        found += _status(template.issuer, nocheck=template.ocsp_nocheck)
+        found.append((_access(template.issuer, nocheck=template.ocsp_nocheck), False))
+        # RFC 6960 4.2.2.2.1: what says nocheck is checked for its lifetime alone.
+        if not template.ocsp_nocheck:
+            found.append((_crl_point(template.issuer, serial), False))
     return found
 
 
@@ -92,18 +97,19 @@ def _alternative_names(applicant: Applicant) -> list[x509.GeneralName]:
     return names + [x509.IPAddress(address) for address in applicant.addresses]
 
 
-def _status(issuer: IssuerFacts, *, nocheck: bool) -> list[tuple[x509.ExtensionType, bool]]:
+def _access(issuer: IssuerFacts, *, nocheck: bool) -> x509.AuthorityInformationAccess:
     # RFC 5280 4.2.2.1: where the issuing CA's certificate is, and its OCSP responder.
-    access = [_access(AuthorityInformationAccessOID.CA_ISSUERS, issuer.certificate_url)]
+    access = [_place(AuthorityInformationAccessOID.CA_ISSUERS, issuer.certificate_url)]
     if issuer.ocsp_url is not None and not nocheck:
-        access.insert(0, _access(AuthorityInformationAccessOID.OCSP, issuer.ocsp_url))
-    found: list[tuple[x509.ExtensionType, bool]] = [(x509.AuthorityInformationAccess(access), False)]
-    if not nocheck:
-        # RFC 5280 4.2.1.13. RFC 6960 4.2.2.2.1: what says nocheck is checked for its lifetime alone.
-        point = x509.DistributionPoint([x509.UniformResourceIdentifier(issuer.crl_url)], None, None, None)
-        found.append((x509.CRLDistributionPoints([point]), False))
-    return found
+        access.insert(0, _place(AuthorityInformationAccessOID.OCSP, issuer.ocsp_url))
+    return x509.AuthorityInformationAccess(access)
 
 
-def _access(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
+def _crl_point(issuer: IssuerFacts, serial: str) -> x509.CRLDistributionPoints:
+    # RFC 5280 4.2.1.13: the one list that speaks of this certificate, which names itself alike (5.2.5).
+    name = x509.UniformResourceIdentifier(issuer.crl_url(serial))
+    return x509.CRLDistributionPoints([x509.DistributionPoint([name], None, None, None)])
+
+
+def _place(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
     return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))

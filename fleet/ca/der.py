@@ -1,16 +1,23 @@
 """The few pieces of DER (ITU-T X.690) that the libraries do not let us write: an envelope put round bytes.
 
-Only ever reads what this process has just encoded; bytes from outside go to a library.
+Only ever reads what this process has just encoded; bytes from outside go to a library, or `der_reader`.
 """
 
 import base64
 import textwrap
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 SEQUENCE = 0x30
 INTEGER = 0x02
 BIT_STRING = 0x03
 OCTET_STRING = 0x04
+OBJECT_IDENTIFIER = 0x06
+ENUMERATED = 0x0A
+GENERALIZED_TIME = 0x18
+BOOLEAN = 0x01
+NULL = bytes((0x05, 0x00))
+_EXPLICIT = 0xA0
 
 
 def tlv(tag: int, content: bytes) -> bytes:
@@ -30,6 +37,32 @@ def sequence(*elements: bytes) -> bytes:
 def integer(number: int) -> bytes:
     """Return a non-negative INTEGER."""
     return tlv(INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def object_identifier(dotted: str) -> bytes:
+    """Return an OBJECT IDENTIFIER (X.690 8.19)."""
+    first, second, *others = (int(part) for part in dotted.split("."))
+    return tlv(OBJECT_IDENTIFIER, b"".join(map(_base_128, (first * 40 + second, *others))))
+
+
+def enumerated(number: int) -> bytes:
+    """Return an ENUMERATED of one octet."""
+    return tlv(ENUMERATED, bytes((number,)))
+
+
+def generalized_time(moment: datetime) -> bytes:
+    """Return a GeneralizedTime in UTC, whole seconds (RFC 5280 4.1.2.5.2)."""
+    return tlv(GENERALIZED_TIME, moment.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode())
+
+
+def explicit(number: int, element: bytes) -> bytes:
+    """Return an element inside of the context tag [number] EXPLICIT."""
+    return tlv(context(number), element)
+
+
+def context(number: int) -> int:
+    """Return the tag [number] of a constructed element."""
+    return _EXPLICIT | number
 
 
 def elements(constructed: bytes) -> tuple[bytes, ...]:
@@ -52,6 +85,13 @@ def pem(label: str, encoded: bytes) -> bytes:
     """Return the textual encoding (RFC 7468 2), 64 characters a line."""
     body = "\n".join(textwrap.wrap(base64.b64encode(encoded).decode(), 64))
     return f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n".encode()
+
+
+def _base_128(number: int) -> bytes:
+    octets = [number & 0x7F]
+    while number := number >> 7:
+        octets.append(0x80 | number & 0x7F)
+    return bytes(reversed(octets))
 
 
 def _walk(inside: bytes) -> Iterator[bytes]:

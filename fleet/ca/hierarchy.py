@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from fleet.ca.issuer import Issuer, fingerprint_of, issuer_id_of, pem_bundle
-from fleet.ca.ocsp import Question, Responder
+from fleet.ca.ocsp import Responder
+from fleet.ca.ocsp_request import Question
 from fleet.ca.signers import Signer
 from fleet.core.authority import ADMITTED, ISSUES, LISTED, AuthorityRecord, AuthorityState
 from fleet.errors import NotFoundError

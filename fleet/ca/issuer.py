@@ -16,6 +16,7 @@ from fleet.ca.building import builder_of, key_identifier
 from fleet.ca.signers import PrivateKey, Signer, hash_of, rehearsal_key, sign_instead
 from fleet.core.authority import AuthorityState
 from fleet.core.goodkey import CertifiedKey, certified_key, key_hash
+from fleet.core.partition import PARTITIONS
 from fleet.core.profile import IssuerFacts, Template
 from fleet.errors import FleetError
 from fleet.model import Purpose
@@ -86,6 +87,7 @@ class Issuer:
             status_url=status_url,
             # A root's key is off line, and it delegates to nobody: its CRL speaks for it.
             has_ocsp=self.purpose is not Purpose.AUTHORITY,
+            partitions=0 if self.purpose is Purpose.AUTHORITY else PARTITIONS,
         )
 
     def issue(self, template: Template, *, serial: str) -> IssuedCertificate:

@@ -294,7 +294,8 @@ def _crl_points(case: Case) -> str | None:
     if facts is None or case.template.ocsp_nocheck or not case.template.has_status:
         return None if found is None else "RFC 5280 4.2.1.13: no CRL speaks of this certificate"
     names = [name for point in found or () for name in point.full_name or ()]
-    if [name.value for name in names] != [facts.crl_url] or not facts.crl_url.startswith("http://"):
+    expected = facts.crl_url(case.serial)
+    if [name.value for name in names] != [expected] or not expected.startswith("http://"):
         return "RFC 5280 4.2.1.13: the distribution point is not the issuing CA's CRL over plain http"
     return None
 

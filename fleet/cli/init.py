@@ -26,6 +26,12 @@ from fleet.files import read_secret
 @click.option(
     "--host", "hosts", multiple=True, metavar="H", help="Name or address of this server [localhost]."
 )
+@click.option(
+    "--status-url",
+    default="",
+    metavar="URL",
+    help="http://HOST[:PORT] where relying parties find CRL and OCSP [this server].",
+)
 @click.option("--operator", default="admin", metavar="NAME", help="The first operator [admin].")
 @click.option(
     "--passphrase-file",
@@ -40,6 +46,7 @@ def command(
     name: str,
     domains: tuple[str, ...],
     hosts: tuple[str, ...],
+    status_url: str,
     operator: str,
     passphrase_file: Path | None,
 ) -> None:
@@ -54,6 +61,7 @@ def command(
         fleet=name,
         domains=domains or ("prod",),
         hosts=hosts or ("localhost",),
+        status_url=status_url,
         operator=operator,
         root_passphrase=_passphrase(passphrase_file, form),
     )

@@ -19,6 +19,15 @@ from fleet.model import (
 _REPLACEABLE = frozenset(
     {CertificateState.ACTIVE, CertificateState.EXPIRED_GRACE, CertificateState.EXPIRED_FINAL}
 )
+_HOLDABLE = frozenset(
+    {
+        CertificateState.ISSUED,
+        CertificateState.ACTIVE,
+        CertificateState.EXPIRED_UNUSED,
+        CertificateState.EXPIRED_GRACE,
+        CertificateState.EXPIRED_FINAL,
+    }
+)
 
 
 def certificate_of(device: Device, serial: str | None) -> Certificate | None:
@@ -46,6 +55,20 @@ def admitted(device: Device) -> frozenset[str]:
     if is_off(device):
         return frozenset()
     return frozenset(found.serial for found in device.certificates if found.state in ADMITTED_STATES)
+
+
+def held(device: Device) -> frozenset[str]:
+    """Return the serials that are on hold for relying parties: what a device that is off would go on with."""
+    if not is_off(device):
+        return frozenset()
+    return frozenset(found.serial for found in device.certificates if found.state in _HOLDABLE)
+
+
+def retold(before: Device, after: Device) -> frozenset[str]:
+    """Return the serials of which relying parties are told something else after a change of their device."""
+    known = {found.serial: found.state for found in before.certificates}
+    moved = (found.serial for found in after.certificates if known.get(found.serial) is not found.state)
+    return frozenset(moved) | (held(before) ^ held(after))
 
 
 def of_key(device: Device, key_hash: str) -> Iterator[Certificate]:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from device_agent.wire.identity import Identity, dns_label, dns_name
 from fleet.core.goodkey import CLASSIC, POST_QUANTUM, CertifiedKey, KeyType, certified_key, check_key
 from fleet.core.names import Subject, expand
+from fleet.core.partition import partition_of
 from fleet.errors import BadInputError
 from fleet.model import Assurance, Purpose
 
@@ -43,10 +44,13 @@ class IssuerFacts:
     status_url: str
     """Plain HTTP, scheme, host and port, as RFC 5280 clients need it."""
     has_ocsp: bool = True
+    partitions: int = 0
+    """How many parts its revocation list is told in; 0 for a root, whose list is one."""
 
-    @property
-    def crl_url(self) -> str:
-        return f"{self.status_url}/crl/{self.issuer_id}.crl"
+    def crl_url(self, serial: str) -> str:
+        """Return where the list is that speaks of a certificate."""
+        part = f"-{partition_of(serial, partitions=self.partitions)}" if self.partitions else ""
+        return f"{self.status_url}/crl/{self.issuer_id}{part}.crl"
 
     @property
     def certificate_url(self) -> str:

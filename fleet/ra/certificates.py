@@ -112,7 +112,8 @@ async def _view(tx: Transaction, serial: str) -> CertificateView | None:
     if record is None:
         return None
     found = await revocation_of(tx, serial)
-    ending = None if found is None else Ending(at=found.revoked_at, reason=found.reason)
+    # A hold is no end: it is told as what it is, the suspension of a device.
+    ending = None if found is None or found.is_hold else Ending(at=found.revoked_at, reason=found.reason)
     return CertificateView(record=record, ending=ending)
 
 

@@ -73,11 +73,13 @@ class Endpoints:
     mqtt_bootstrap_port: int = 0
     https_port: int = 0
     http_port: int = 0
+    status_place: str = ""
+    """Where a proxy stands in front of the status listener."""
 
     @property
     def status_url(self) -> str:
         """Root of OCSP, CRL and AIA addresses, plain HTTP as RFC 5280 clients need it."""
-        return f"http://{self.host}:{self.http_port}"
+        return self.status_place or f"http://{self.host}:{self.http_port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

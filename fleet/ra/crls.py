@@ -1,68 +1,155 @@
-"""Holds the certificate revocation list that each issuing CA has in force, ready to be served."""
+"""Holds what relying parties are told now: the revocation lists that were made, and what they miss.
 
+It makes no list and never decides what is revoked: whoever ends, holds or releases a certificate says so here.
+"""
+
+import asyncio
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+
+from fleet.core.partition import SERVED, is_served, partition_of
+from fleet.ra.kept_answers import KeptAnswers
+from fleet.ra.turns import Turns
+
+_NAME = re.compile(r"([0-9a-f]{2,128})(?:-(delta|[1-9][0-9]{0,5}))?", re.ASCII)
+_DELTA = "delta"
 
 
-class Missing(Enum):
-    """The two kinds of lists."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListName:
+    """Which list: an issuing CA, and nothing for all of it, `delta`, or the number of a part."""
 
-    PUBLIC = "public"
-    FOR_BROKERS = "for brokers"
-    """What was revoked for cause alone."""
+    issuer: str
+    """Hex subject key identifier."""
+    part: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where it is on the status listener."""
+        return f"/crl/{self.issuer}{'-' if self.part else ''}{self.part}.crl"
+
+    @property
+    def partition(self) -> int | None:
+        return int(self.part) if self.part.isdecimal() else None
+
+    @property
+    def delta(self) -> "ListName":
+        """The delta list of this issuing CA."""
+        return ListName(issuer=self.issuer, part=_DELTA)
+
+
+def parse_list_name(text: str) -> ListName | None:
+    """Return the list that is called so in its address, or None where no leaf can name such a one."""
+    match = _NAME.fullmatch(text)
+    if match is None:
+        return None
+    name = ListName(issuer=match[1], part=match[2] or "")
+    return name if name.partition is None or is_served(name.partition) else None
+
+
+def list_of(issuer: str, serial: str) -> ListName:
+    """Return the part that speaks of a certificate."""
+    return ListName(issuer=issuer, part=str(partition_of(serial)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedCrl:
     """A signed list (RFC 5280 5): its bytes, and until when it may be believed."""
 
-    issuer: str
+    name: ListName
     der: bytes
     number: int
     this_update: datetime
     next_update: datetime
 
+    def is_fresh(self, now: datetime) -> bool:
+        """Not half through its life; one of the future, after the clock was set back, is not fresh either."""
+        half = (self.next_update - self.this_update) / 2
+        return self.this_update <= now < self.this_update + half
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    crl: PublishedCrl
+    change: int
+    """The last change that it holds."""
+    rests_until: float
+    """In the seconds of the event loop: one that takes long to make is not made all the time."""
+
 
 class CrlBook:
-    """The newest list of each issuing CA; lists come in with growing numbers only."""
+    """The newest lists, with growing numbers only, and what happened since they were made."""
 
     def __init__(self) -> None:
-        self._published: dict[str, PublishedCrl] = {}
-        self._missing: set[Missing] = set()
+        self.answers = KeptAnswers()
+        self.making = Turns()
+        self.wanted = asyncio.Event()
+        """Set when the brokers' lists miss something."""
+        self.brokers_until: datetime | None = None
+        """The nextUpdate of the lists that brokers have."""
+        self._held: dict[ListName, _Held] = {}
+        self._change = 0
+        self._somewhere = 0
+        """The last change of which nobody said where."""
+        self._in_part: dict[str, int] = {}
+
+    @property
+    def change(self) -> int:
+        """How many changes there were so far."""
+        return self._change
+
+    @property
+    def brokers_miss_something(self) -> bool:
+        return self.wanted.is_set()
 
     def note_change(self) -> None:
-        """Something was revoked for cause: every list misses it."""
-        self._missing |= set(Missing)
+        """Something was revoked for cause, held or released: any list may miss it, the brokers' too."""
+        self.note_superseded()
+        self.wanted.set()
 
-    def note_superseded(self) -> None:
-        """Something ended that only the public lists name."""
-        self._missing.add(Missing.PUBLIC)
+    def note_superseded(self, serials: Collection[str] | None = None) -> None:
+        """Something changed that only the public lists tell: of these certificates, or who knows which."""
+        self._change += 1
+        if serials is None:
+            self._somewhere = self._change
+            self.answers.clear()
+            return
+        self.answers.drop(serials)
+        for serial in serials:
+            for count in SERVED:
+                self._in_part[str(partition_of(serial, partitions=count))] = self._change
 
-    def begin(self, made: Missing) -> None:
-        """Lists of this kind are made from what stands now; what ends from here on is missing again."""
-        self._missing.discard(made)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether any list misses something."""
-        return bool(self._missing)
-
-    @property
-    def missing(self) -> frozenset[Missing]:
-        """Which lists miss something that ended since they were made."""
-        return frozenset(self._missing)
-
-    def put(self, crl: PublishedCrl) -> None:
-        """Take a list into force, unless a newer one is."""
-        known = self._published.get(crl.issuer)
-        if known is None or known.number < crl.number:
-            self._published[crl.issuer] = crl
+    def put(self, crl: PublishedCrl, *, change: int, rests_until: float) -> None:
+        """Take a list into force that was begun after this `change`, unless a newer one is."""
+        known = self._held.get(crl.name)
+        if known is None or known.crl.number < crl.number:
+            self._held[crl.name] = _Held(crl=crl, change=change, rests_until=rests_until)
 
     def find(self, issuer: str) -> PublishedCrl | None:
-        """Return the list of an issuing CA, by the hex of its subject key identifier."""
-        return self._published.get(issuer)
+        """Return the complete list of an issuing CA, by the hex of its subject key identifier."""
+        return self.newest(ListName(issuer=issuer))
+
+    def newest(self, name: ListName) -> PublishedCrl | None:
+        """Return a list as it was made last."""
+        held = self._held.get(name)
+        return None if held is None else held.crl
+
+    def is_whole(self, name: ListName) -> bool:
+        """Tell whether a list that was made holds all that happened since."""
+        held = self._held.get(name)
+        if held is None:
+            return False
+        if name.partition is None:
+            return held.change >= self._change
+        return held.change >= max(self._somewhere, self._in_part.get(name.part, 0))
+
+    def rests_until(self, name: ListName) -> float:
+        """Return when a list may be made again because something happened, in the event loop's seconds."""
+        held = self._held.get(name)
+        return 0.0 if held is None else held.rests_until
 
     def all(self) -> tuple[PublishedCrl, ...]:
-        """Return all lists in force."""
-        return tuple(self._published.values())
+        """Return the complete lists."""
+        return tuple(held.crl for name, held in self._held.items() if not name.part)

@@ -186,8 +186,7 @@ async def require_in_service(tx: Transaction, identity: Identity) -> Device:
 async def _perform(desk: Desk, identity: Identity, action: str, *, actor: str, reason: str) -> Outcome:
     act = Act(identity=identity, action=action, actor=actor, reason=reason, at=desk.clock())
     sequence = await desk.store.write(_WORKS[action], act)
-    if _WORKS[action] is _retire:
-        desk.crls.note_change()
+    desk.crls.note_change()
     return await reached(desk, act, sequence)
 
 

@@ -12,13 +12,12 @@ from fleet.core import events
 from fleet.errors import FleetError
 from fleet.ports import Work
 from fleet.ra.context import Context
-from fleet.ra.crls import Missing
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.noticing import post_notices
 from fleet.ra.own_renewal import look_after_own
 from fleet.ra.provisioning import lapse_unregistered
-from fleet.ra.publishing import make_public, press_of, publish
+from fleet.ra.publishing import refresh_lists
 from fleet.store import allowlist
 from fleet.store.codes import GrantKind
 from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed, unstamped
@@ -112,15 +111,3 @@ async def _judge_due(context: Context, due: Due, event: events.Event) -> None:
     circumstances = Circumstances(at=context.clock(), actor="server")
     case = Case(identity=due.identity, event=event, circumstances=circumstances)
     await follow(context, await context.store.write(judge, case))
-
-
-async def refresh_lists(context: Context) -> None:
-    """Publish the lists when they miss something, and before they are believed no more."""
-    now = context.clock()
-    half = context.config.policy.crl_lifetime / 2
-    oldest = min((crl.next_update for crl in context.crls.all()), default=now)
-    if oldest - now < half or Missing.FOR_BROKERS in context.crls.missing:
-        await publish(context)
-    elif Missing.PUBLIC in context.crls.missing:
-        # What was superseded is for relying parties; the brokers' own lists hold what was revoked for cause.
-        await make_public(press_of(context), context.crls, now=now)

@@ -131,7 +131,8 @@ def _check(plan: Plan) -> None:
         _check_host(host)
     if plan.status_url and not is_plain_http(plan.status_url):
         raise BadInputError(
-            f"status url {plan.status_url!r} is not plain http", hint="such as --status-url http://pki.example.org"
+            f"status url {plan.status_url!r} is not plain http",
+            hint="such as --status-url http://pki.example.org",
         )
     passphrase = plan.root_passphrase
     if passphrase is not None and len(passphrase.reveal()) < _SHORTEST_PASSPHRASE:

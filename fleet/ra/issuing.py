@@ -15,7 +15,7 @@ from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import BrokerAddress, Confirmed, Dead, DoneAck, HttpsAddress, Issued, Problem
 from device_agent.wire.trust import FLEET_REALM, TrustBundle
 from fleet.ca.issuer import pem_of
-from fleet.core import access, events, lifecycle
+from fleet.core import access, events, lifecycle, lineage
 from fleet.core.csr import Csr
 from fleet.core.profile import Profile
 from fleet.core.ruling import Terms
@@ -73,9 +73,10 @@ async def follow(context: Context, judged: Judged) -> None:
     """Make the brokers admit what the commit admits, before anybody is answered."""
     if judged.notice is not None and judged.identity is not None:
         _log.error("%s: %s, an operator must look", judged.identity.name, judged.notice.value)
+    if judged.retold:
+        context.crls.note_superseded(judged.retold)
     if judged.sequence is None:
         return
-    context.crls.note_superseded()
     try:
         async with asyncio.timeout(_REACH_SECONDS):
             await context.broker.reach(judged.sequence)
@@ -204,6 +205,7 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
         notice=decision.notice,
         sequence=sequence,
         device=decision.device,
+        retold=lineage.retold(before, decision.device),
         is_on_record=decision.device != before,
     )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
-from fleet.core import events, lifecycle, trace
+from fleet.core import events, lifecycle, lineage, trace
 from fleet.core.ruling import Terms
 from fleet.core.serial import new_serial
 from fleet.model import AuditEntry, CertificateState, ClientKind, Device, RevocationReason
@@ -51,6 +51,8 @@ class Judged:
     sequence: int | None = None
     """Of the change that it made to the allowlist."""
     device: Device | None = None
+    retold: frozenset[str] = frozenset()
+    """Serials of which relying parties are told something else by it."""
     is_on_record: bool = False
     """It changed the device: the audit trail tells of it in the same commit, be it a refusal."""
     terms: Terms | None = None
@@ -156,6 +158,7 @@ async def _save(
         issuer=outcome.issuer,
         sequence=sequence,
         device=outcome.after,
+        retold=lineage.retold(before, outcome.after),
         is_on_record=outcome.after != before,
     )
 

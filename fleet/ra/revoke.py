@@ -9,17 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device_agent.wire.identity import Identity
-from fleet.ca.crl import read_crl
+from fleet.ca.crl import serials_missing
 from fleet.core import events
-from fleet.errors import FleetError, NotFoundError, RefusedError
+from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, Certificate, CertificateState, CutOff, Purpose, RevocationReason
 from fleet.ports import Transaction
+from fleet.ra.broker_lists import give_to_brokers
 from fleet.ra.context import Context
+from fleet.ra.crls import ListName, list_of
 from fleet.ra.judging import Circumstances, Judged, settle
-from fleet.ra.publishing import publish
+from fleet.ra.press import press_of
+from fleet.ra.public_lists import current_list
 from fleet.ra.selection import Selection, Targets, find_targets
 from fleet.store import allowlist, audit
-from fleet.store.certificates import CertificateRecord, end_certificate, load_certificate
+from fleet.store.certificates import end_certificate, load_certificate
 from fleet.store.devices import load_device
 
 _AT_ONCE = 256
@@ -63,10 +66,16 @@ async def revoke(context: Context, selection: Selection, *, reason: RevocationRe
     """Revoke what the selection names.
 
     Raises:
+        BadInputError: the reason is no end.
         NotFoundError: it names nothing.
         RefusedError: it names a certificate that the fleet itself runs on.
         StoreError: a commit failed; nothing, or a part of it, is revoked and cut off: run it again.
     """
+    if reason is RevocationReason.CERTIFICATE_HOLD:
+        raise BadInputError(
+            "a hold takes nothing back: it is the suspension of a device",
+            hint="fleet device suspend DEVICE, and fleet device resume DEVICE",
+        )
     targets = await context.store.read(find_targets, selection)
     if not targets.identities and not targets.serials:
         raise NotFoundError("nothing fits the selection", hint="fleet cert list shows what there is")
@@ -105,7 +114,7 @@ async def _enforce(context: Context, done: Sequence[Revoked]) -> Receipt:
         for one in done:
             if one.sequence is not None:
                 ended += await context.broker.reach(one.sequence)
-        await publish(context)
+        await give_to_brokers(context)
         problem = await _still_open(context, frozenset(serials))
     except FleetError as error:
         problem = str(error)
@@ -126,19 +135,24 @@ async def _still_open(context: Context, serials: frozenset[str]) -> str:
     listed = await context.store.read(allowlist.snapshot, None)
     if any(entry.serial in serials for entry in listed.entries):
         return "the allowlist still admits a revoked certificate"
+    return await _unlisted(context, serials)
+
+
+async def _unlisted(context: Context, serials: frozenset[str]) -> str:
+    """Return which serial is not on the part of the list that its certificate points at, or nothing."""
+    now = context.clock()
+    by_list: dict[ListName, list[str]] = {}
     for serial in serials:
         row = await context.store.read(load_certificate, serial)
-        if row is not None and not _is_on_crl(context, row):
-            return f"{serial} is not on the CRL in force"
+        # RFC 5280 3.3: what has ended may leave the list.
+        if row is not None and row.signed is not None and row.signed.not_after > now:
+            by_list.setdefault(list_of(row.issuer, serial), []).append(serial)
+    for name, wanted in by_list.items():
+        issuer = context.authority.issuer_by_id(name.issuer)
+        crl = await current_list(press_of(context), context.crls, name, now=now)
+        if missing := serials_missing(crl.der, wanted, issuer=issuer.certificate):
+            return f"{missing[0]} is not on the CRL in force"
     return ""
-
-
-def _is_on_crl(context: Context, row: CertificateRecord) -> bool:
-    if row.signed is None or row.signed.not_after <= context.clock():
-        return True  # RFC 5280 3.3: what has ended may leave the list
-    crl = context.crls.find(row.issuer)
-    issuer = context.authority.issuer_by_id(row.issuer)
-    return crl is not None and row.serial in read_crl(crl.der, issuer.certificate).serials
 
 
 async def judge_revoke(tx: Transaction, case: RevokeCase) -> Revoked:

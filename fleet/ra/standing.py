@@ -1,50 +1,120 @@
-"""Tells relying parties what a certificate is worth now: good, revoked, or none of ours (RFC 6960 2.2)."""
+"""Tells relying parties what a certificate is worth now: good, held, revoked, or not ours (RFC 6960 2.2)."""
 
+import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fleet.ca import ocsp
 from fleet.ca.issuer import issuer_id_of
+from fleet.ca.ocsp import Responder, Standing, Validity
+from fleet.ca.ocsp_request import Request, read_request
 from fleet.errors import BadInputError, FleetError
-from fleet.ports import Transaction
+from fleet.model import RevocationReason
+from fleet.ports import Row, Transaction
 from fleet.ra.context import Context
-from fleet.store.certificates import load_certificate
-from fleet.store.revocations import revocation_of
+from fleet.ra.kept_answers import Answer, Keeping
+from fleet.store import columns, times
 
 OCSP_LIFETIME = timedelta(minutes=10)
 """From thisUpdate to nextUpdate: how long somebody may go on believing an answer."""
+_SERVES = OCSP_LIFETIME / 2
+"""How long a signed answer is handed out again."""
+_TAG_DIGITS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     issuer: str
-    serial: str
+    serials: tuple[str, ...]
 
 
-async def ocsp_answer(context: Context, body: bytes) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """What the store says of a certificate; `not_after` is None for one that nobody has seen signed."""
+
+    not_after: datetime | None = None
+    revoked_at: datetime | None = None
+    reason: RevocationReason = RevocationReason.UNSPECIFIED
+
+
+async def ocsp_answer(context: Context, body: bytes) -> Answer:
     """Return the response to an OCSP request; every malformed one gets a proper error response."""
+    kept = context.crls.answers.find(body, now=context.clock())
+    if kept is not None:
+        return kept
     try:
-        question = ocsp.read_request(body)
+        request = read_request(body)
     except BadInputError:
-        return ocsp.MALFORMED
-    responder = context.authority.asked(question)
+        return Answer(der=ocsp.MALFORMED)
+    responder = _responder_of(context, request)
     if responder is None:
-        return ocsp.UNAUTHORIZED
+        return Answer(der=ocsp.UNAUTHORIZED)
     try:
-        asked = _Asked(issuer=issuer_id_of(responder.issuer), serial=question.serial)
-        standing = await context.store.read(_standing, asked)
-        now = context.clock()
-        return responder.answer(question, standing, this_update=now, next_update=now + OCSP_LIFETIME)
+        return await _signed(context, body, request, responder)
     except FleetError:
-        return ocsp.TRY_LATER
+        return Answer(der=ocsp.TRY_LATER)
 
 
-async def _standing(tx: Transaction, asked: _Asked) -> ocsp.Standing:
-    row = await load_certificate(tx, asked.serial)
-    if row is None or row.issuer != asked.issuer:
+def _responder_of(context: Context, request: Request) -> Responder | None:
+    """Return who speaks for the CA that all questions are about: nobody signs for two."""
+    responder = context.authority.asked(request.questions[0])
+    if responder is None or not all(responder.speaks_for(one) for one in request.questions[1:]):
+        return None
+    return responder
+
+
+async def _signed(context: Context, body: bytes, request: Request, responder: Responder) -> Answer:
+    answers = context.crls.answers
+    changes = answers.changes
+    serials = tuple(question.serial for question in request.questions)
+    asked = _Asked(issuer=issuer_id_of(responder.issuer), serials=serials)
+    found = await context.store.read(_standings, asked)
+    now = context.clock()
+    known_since = responder.issuer.not_valid_before_utc
+    told = [_told(one, now, known_since) for one in found]
+    validity = Validity(this_update=now.replace(microsecond=0), next_update=now + OCSP_LIFETIME)
+    der = responder.answer(request, told, validity=validity)
+    answer = Answer(
+        der=der,
+        this_update=validity.this_update,
+        next_update=validity.next_update,
+        tag=hashlib.sha256(der).hexdigest()[:_TAG_DIGITS],
+    )
+    # An unknown one may be issued at any time, and nobody asks twice with the same nonce.
+    if request.nonce is None and not any(isinstance(one, ocsp.Unknown) for one in told):
+        ends = [one.not_after for one in found if one.not_after is not None and one.not_after > now]
+        keeping = Keeping(until=min([now + _SERVES, *ends]), serials=serials)
+        answers.keep(body, answer, keeping=keeping, changes=changes)
+    return answer
+
+
+def _told(found: _Standing, now: datetime, known_since: datetime) -> Standing:
+    if found.revoked_at is not None:
+        return ocsp.Revoked(at=found.revoked_at, reason=found.reason)
+    if found.not_after is None:
+        # An intent that nobody has seen signed is not yet issued; after a crash it stands revoked.
         return ocsp.Unknown()
-    revocation = await revocation_of(tx, asked.serial)
-    if revocation is not None:
-        return ocsp.Revoked(at=revocation.revoked_at, reason=revocation.reason)
-    # An intent that nobody has seen signed is not yet issued; after a crash it stands revoked.
-    return ocsp.Good() if row.signed is not None else ocsp.Unknown()
+    return ocsp.Good(archive_cutoff=known_since if found.not_after < now else None)
+
+
+async def _standings(tx: Transaction, asked: _Asked) -> tuple[_Standing, ...]:
+    return tuple([await _standing(tx, asked.issuer, serial) for serial in asked.serials])
+
+
+async def _standing(tx: Transaction, issuer: str, serial: str) -> _Standing:
+    row = await tx.fetch_one(
+        "SELECT c.not_after, r.revoked_at, r.reason FROM certificates c"
+        " LEFT JOIN revocations r ON r.issuer = c.issuer AND r.serial = c.serial"
+        " WHERE c.serial = ? AND c.issuer = ?",
+        (serial, issuer),
+    )
+    return _Standing() if row is None else _standing_of(row)
+
+
+def _standing_of(row: Row) -> _Standing:
+    not_after, revoked_at, reason = row
+    return _Standing(
+        not_after=times.optional_moment(not_after),
+        revoked_at=times.optional_moment(revoked_at),
+        reason=RevocationReason.UNSPECIFIED if reason is None else RevocationReason(columns.text(reason)),
+    )

@@ -8,7 +8,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -26,12 +26,14 @@ from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
 from fleet.ra.housekeeping import keep_house
 from fleet.ra.observe import observe
-from fleet.ra.publishing import make_public
+from fleet.ra.public_lists import make_public
+from fleet.ra.publishing import keep_published
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
 from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts
 from fleet.service.sites import admin_site, device_app, endpoints_json, server_door, status_app
 from fleet.store.certificates import abandon_intents
+from fleet.store.status_urls import StatusUrl, note_status_url
 from fleet.web.listening import bind, serving
 
 CLIENT_ID = "fleet-server.requests"
@@ -123,6 +125,7 @@ async def _admin_only(parts: Parts) -> AsyncIterator[Context]:
         mqtt_bootstrap_port=server.mqtt_bootstrap_port,
         https_port=server.https_port,
         http_port=server.http_port,
+        status_place=server.status_url,
     )
     book = CrlBook()
     await make_public(parts.press, book, now=parts.clock())
@@ -141,10 +144,9 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
     async with AsyncExitStack() as stack:
         http = stack.enter_context(bind(server.bind, server.http_port, key="http_port"))
         https = stack.enter_context(bind(server.bind, server.https_port, key="https_port"))
-        book = CrlBook()
         # Nothing is being signed yet: what stands as an intent now was left by a crash.
         await parts.store.write(abandon_intents, parts.clock())
-        await make_public(parts.press, book, now=parts.clock())
+        book = await _lists(parts, http_port=http.getsockname()[1])
         broker = await broker_of(parts)
         await stack.enter_async_context(broker)
         if parts.config.broker.stop_with_server:
@@ -155,6 +157,7 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
             mqtt_bootstrap_port=broker.endpoints.bootstrap_port,
             https_port=https.getsockname()[1],
             http_port=http.getsockname()[1],
+            status_place=server.status_url,
         )
         surroundings = Surroundings(endpoints=endpoints, book=book, broker=broker)
         context = await stack.enter_async_context(_at_work(parts, surroundings, broker))
@@ -166,6 +169,15 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
         write_file(home.endpoints, endpoints_json(endpoints))
         stack.callback(home.endpoints.unlink, missing_ok=True)
         yield context
+
+
+async def _lists(parts: Parts, *, http_port: int) -> CrlBook:
+    """Make the public lists, under the address that leaves name from now on."""
+    book, now = CrlBook(), parts.clock()
+    press = replace(parts.press, status_url=parts.config.server.status_place(http_port))
+    await parts.store.write(note_status_url, StatusUrl(url=press.status_url, at=now))
+    await make_public(press, book, now=now)
+    return book
 
 
 @asynccontextmanager
@@ -197,6 +209,7 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
         context.broker.run(),
         observe(context, broker),
         keep_house(context),
+        keep_published(context),
         consumer[0].run(consumer_ready.set),
     ):
         try:

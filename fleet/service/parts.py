@@ -15,7 +15,7 @@ from fleet.ports import Clock, Store
 from fleet.ra.authority_records import known_authorities
 from fleet.ra.brought import take_trust
 from fleet.ra.in_force import InForce
-from fleet.ra.publishing import Press
+from fleet.ra.press import Press
 from fleet.ra.trust_files import write_trust
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
@@ -40,7 +40,14 @@ class Parts:
 
     @property
     def press(self) -> Press:
-        return Press(store=self.store, authority=self.authority, config=self.config)
+        """What lists are made with before the listeners are there."""
+        server = self.config.server
+        return Press(
+            store=self.store,
+            authority=self.authority,
+            config=self.config,
+            status_url=server.status_place(server.http_port),
+        )
 
 
 async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock: Clock) -> Parts:

@@ -1,15 +1,15 @@
-"""Numbers that only grow, one more with each call, without gaps among what was committed."""
+"""Numbers that only grow, one more with each call; gaps among what was committed are asked for."""
 
 from fleet.ports import Transaction
 from fleet.store import columns
 
 
-async def count_up(tx: Transaction, name: str) -> int:
-    """Take the next value of a counter, from 1."""
+async def count_up(tx: Transaction, name: str, *, floor: int = 0) -> int:
+    """Take the next value of a counter, from 1, and above `floor`."""
     await tx.execute(
-        "INSERT INTO counters (name, value) VALUES (?, 1)"
-        " ON CONFLICT (name) DO UPDATE SET value = counters.value + 1",
-        (name,),
+        "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value ="
+        " CASE WHEN counters.value < excluded.value THEN excluded.value ELSE counters.value + 1 END",
+        (name, floor + 1),
     )
     return await value_of(tx, name)
 

@@ -1,6 +1,7 @@
 """Devices as the core judges them: loaded with all that a judgement needs, saved as a difference.
 
-Saving also lists what ended for revocation, and notes what changed on the allowlist: nobody can forget it.
+Saving also lists what ended for revocation or is on hold, and notes what changed on the allowlist: nobody can
+forget it.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
+from fleet.core.lineage import held
 from fleet.errors import StoreError
 from fleet.model import (
     Alarm,
@@ -149,6 +151,7 @@ async def save_device(
     if signed is not None:
         await store_signed(tx, signed)
     await _save_certificates(tx, before, after=after, at=at, issuer=issuer, reason=reason)
+    await _save_holds(tx, before, after=after, at=at)
     await _save_codes(tx, before, after=after, at=at, grants=grants)
     return await allowlist.note(tx, admitted, after=await allowlist.of_device(tx, before.identity))
 
@@ -195,6 +198,13 @@ async def _save_flags(tx: Transaction, before: Device, after: Device, at: dateti
             "UPDATE devices SET resumed_at = ? WHERE domain = ? AND device_id = ?",
             (times.text(at), *_key(before.identity)),
         )
+
+
+async def _save_holds(tx: Transaction, before: Device, *, after: Device, at: datetime) -> None:
+    for serial in sorted(held(after) - held(before)):
+        await revocations.hold(tx, serial, at=at)
+    for serial in sorted(held(before) - held(after)):
+        await revocations.release(tx, serial, at=at)
 
 
 async def _save_certificates(

@@ -1,13 +1,17 @@
-"""What was taken back: entries of revocation lists, encoded once, and the lists made of them."""
+"""What was taken back or is on hold: entries of revocation lists, encoded once, and the times of holds.
+
+What lists are made of is read in `crl_entries`.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleet.core.partition import shard_of
 from fleet.core.revocation import encode_entry
 from fleet.model import CertificateState, RevocationReason
 from fleet.ports import Row, Transaction
 from fleet.store import columns, times
-from fleet.store.counters import count_up
+from fleet.store.counters import count_up, value_of
 
 # A broker's list holds what was revoked for cause only; an end by renewal or time-out stands on the
 # public one, so that relying parties see it, and the broker's guard refuses it by the allowlist.
@@ -37,27 +41,35 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
-    """A row of `revocations`; `entry` is DER."""
+    """What a row of `revocations` says: revoked, or on hold, since `revoked_at`."""
 
     serial: str
     revoked_at: datetime
     reason: RevocationReason
     for_cause: bool
-    entry: bytes
+
+    @property
+    def is_hold(self) -> bool:
+        """It is on hold: it may be good again."""
+        return self.reason is RevocationReason.CERTIFICATE_HOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrlQuery:
-    """Whose revocations, as of when: entries of certificates that ended before `now` are left out."""
+class Hold:
+    """A row of `holds`: a certificate was held from `held_at`, and until `ended_at` if that has come.
 
-    issuer: str
-    now: datetime
-    for_cause_only: bool = False
+    `released` tells whether it was good again then; if not, it was taken back for good.
+    """
+
+    serial: str
+    held_at: datetime
+    ended_at: datetime | None
+    released: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCrl:
-    """The newest list of an issuing CA, DER."""
+    """The newest list of a root, DER: it was made when the key was at hand."""
 
     issuer: str
     number: int
@@ -69,56 +81,122 @@ class StoredCrl:
 async def record(tx: Transaction, ending: Ending) -> None:
     """Put an ended certificate on the list, or give it a graver reason; its first date stays."""
     known = await revocation_of(tx, ending.serial)
-    revoked_at = ending.at if known is None else known.revoked_at
+    if known is not None and known.is_hold:
+        await tx.execute(
+            "UPDATE holds SET ended_at = ? WHERE serial = ? AND ended_at IS NULL",
+            (times.text(ending.at), ending.serial),
+        )
     for_cause = ending.state is CertificateState.REVOKED
     reason = (
         ending.reason or RevocationReason.UNSPECIFIED
         if for_cause
         else _REASONS.get(ending.state, RevocationReason.UNSPECIFIED)
     )
+    revocation = Revocation(
+        serial=ending.serial,
+        revoked_at=ending.at if known is None else known.revoked_at,
+        reason=reason,
+        for_cause=for_cause,
+    )
+    await _put(tx, revocation, issuer=ending.issuer, not_after=ending.not_after)
+
+
+async def hold(tx: Transaction, serial: str, *, at: datetime) -> None:
+    """Put a certificate on hold, unless it is on the list already; one that nobody signed is on none."""
+    row = await tx.fetch_one(
+        "SELECT issuer, not_after FROM certificates WHERE serial = ? AND fingerprint IS NOT NULL", (serial,)
+    )
+    if row is None or await revocation_of(tx, serial) is not None:
+        return
+    issuer = columns.text(row[0])
+    revocation = Revocation(
+        serial=serial, revoked_at=at, reason=RevocationReason.CERTIFICATE_HOLD, for_cause=False
+    )
+    await _put(tx, revocation, issuer=issuer, not_after=times.optional_moment(row[1]))
     await tx.execute(
-        "INSERT INTO revocations (issuer, serial, revoked_at, reason, for_cause, not_after, entry)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (issuer, serial) DO UPDATE SET"
-        " reason = excluded.reason, for_cause = excluded.for_cause, entry = excluded.entry",
-        (
-            ending.issuer,
-            ending.serial,
-            times.text(revoked_at),
-            reason.value,
-            int(for_cause),
-            times.optional_text(ending.not_after),
-            encode_entry(ending.serial, revoked_at, reason),
-        ),
+        "INSERT INTO holds (issuer, serial, held_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (issuer, serial, held_at) DO UPDATE SET ended_at = NULL, released = 0",
+        (issuer, serial, times.text(at)),
+    )
+
+
+async def release(tx: Transaction, serial: str, *, at: datetime) -> None:
+    """End a hold: the certificate is good again. What was taken back stays so."""
+    known = await revocation_of(tx, serial)
+    if known is None or not known.is_hold:
+        return
+    row = await tx.fetch_one("SELECT issuer FROM certificates WHERE serial = ?", (serial,))
+    issuer = "" if row is None else columns.text(row[0])
+    await tx.execute("DELETE FROM revocations WHERE issuer = ? AND serial = ?", (issuer, serial))
+    await tx.execute(
+        "UPDATE holds SET ended_at = ?, released = 1, since = ? WHERE serial = ? AND ended_at IS NULL",
+        (times.text(at), await _newest_number(tx, issuer), serial),
     )
 
 
 async def revocation_of(tx: Transaction, serial: str) -> Revocation | None:
-    """Return the revocation of a certificate, or None."""
+    """Return what a certificate is on the list for now, or None."""
     row = await tx.fetch_one(
-        "SELECT r.serial, r.revoked_at, r.reason, r.for_cause, r.entry FROM revocations r"
+        "SELECT r.serial, r.revoked_at, r.reason, r.for_cause FROM revocations r"
         " JOIN certificates c ON c.serial = r.serial AND c.issuer = r.issuer WHERE c.serial = ?",
         (serial,),
     )
     return None if row is None else _revocation(row)
 
 
-async def list_revocations(tx: Transaction, query: CrlQuery) -> tuple[Revocation, ...]:
-    """Return the entries of an issuer's list, in the order of their serials."""
+async def holds_of(tx: Transaction, serial: str) -> tuple[Hold, ...]:
+    """Return each time that a certificate was on hold, the first one first."""
     rows = await tx.fetch_all(
-        "SELECT serial, revoked_at, reason, for_cause, entry FROM revocations"
-        " WHERE issuer = ? AND for_cause >= ? AND (not_after IS NULL OR not_after >= ?) ORDER BY serial",
-        (query.issuer, int(query.for_cause_only), times.text(query.now)),
+        "SELECT serial, held_at, ended_at, released FROM holds WHERE serial = ? ORDER BY held_at", (serial,)
     )
-    return tuple(_revocation(row) for row in rows)
+    return tuple(
+        Hold(
+            serial=columns.text(row[0]),
+            held_at=times.moment(row[1]),
+            ended_at=times.optional_moment(row[2]),
+            released=columns.flag(row[3]),
+        )
+        for row in rows
+    )
 
 
-async def next_crl_number(tx: Transaction, issuer: str) -> int:
-    """Take the next number of an issuer's lists (RFC 5280 5.2.3); it grows with every call."""
-    return await count_up(tx, f"crl:{issuer}")
+async def _put(tx: Transaction, revocation: Revocation, *, issuer: str, not_after: datetime | None) -> None:
+    entry = encode_entry(revocation.serial, revocation.revoked_at, revocation.reason)
+    await tx.execute(
+        "INSERT INTO revocations"
+        " (issuer, serial, revoked_at, reason, for_cause, not_after, entry, shard, since)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (issuer, serial) DO UPDATE SET"
+        " reason = excluded.reason, for_cause = excluded.for_cause, entry = excluded.entry,"
+        " since = excluded.since",
+        (
+            issuer,
+            revocation.serial,
+            times.text(revocation.revoked_at),
+            revocation.reason.value,
+            int(revocation.for_cause),
+            times.optional_text(not_after),
+            entry,
+            shard_of(revocation.serial),
+            await _newest_number(tx, issuer),
+        ),
+    )
+
+
+async def next_crl_number(tx: Transaction, issuer: str, *, floor: int = 0) -> int:
+    """Take the next number of an issuer's lists, above `floor` (RFC 5280 5.2.3); it grows with every call."""
+    return await count_up(tx, _counter(issuer), floor=floor)
+
+
+async def _newest_number(tx: Transaction, issuer: str) -> int:
+    return await value_of(tx, _counter(issuer))
+
+
+def _counter(issuer: str) -> str:
+    return f"crl:{issuer}"
 
 
 async def save_crl(tx: Transaction, crl: StoredCrl) -> None:
-    """Keep the newest list of an issuer."""
+    """Keep the newest list of a root."""
     await tx.execute(
         "INSERT INTO crls (issuer, number, this_update, next_update, der) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, this_update = excluded.this_update,"
@@ -128,7 +206,7 @@ async def save_crl(tx: Transaction, crl: StoredCrl) -> None:
 
 
 async def load_crl(tx: Transaction, issuer: str) -> StoredCrl | None:
-    """Return the newest list of an issuer, or None."""
+    """Return the newest list of a root, or None."""
     row = await tx.fetch_one(
         "SELECT number, this_update, next_update, der FROM crls WHERE issuer = ?", (issuer,)
     )
@@ -144,11 +222,10 @@ async def load_crl(tx: Transaction, issuer: str) -> StoredCrl | None:
 
 
 def _revocation(row: Row) -> Revocation:
-    serial, revoked_at, reason, for_cause, entry = row
+    serial, revoked_at, reason, for_cause = row
     return Revocation(
         serial=columns.text(serial),
         revoked_at=times.moment(revoked_at),
         reason=RevocationReason(columns.text(reason)),
         for_cause=columns.flag(for_cause),
-        entry=columns.octets(entry),
     )

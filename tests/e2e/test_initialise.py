@@ -25,7 +25,7 @@ from fleet.ports import Transaction, Work
 from fleet.ra.initialise import Plan, initialise
 from fleet.store import allowlist, certificates, claims, operators, revocations, stations
 from fleet.store.certificates import CertificateQuery, CertificateRecord
-from fleet.store.revocations import CrlQuery
+from fleet.store.crl_entries import CauseQuery, ShardQuery, entries_in, newest_for_cause
 from fleet.store.seal import read_head
 from fleet.store.sqlite import open_store
 from tests.homes import FAST, PLAN, FleetHome, make_home
@@ -141,13 +141,13 @@ def test_the_first_allowlist_admits_the_server_and_the_public_claims_alone(made:
 
 def test_the_canary_is_revoked_for_cause_and_nothing_else_is(made: FleetHome) -> None:
     issuer = made.authority.issuer(Purpose.SERVICE)
-    query = CrlQuery(issuer=issuer.issuer_id, now=NOW, for_cause_only=True)
-    found = asked(made.home, revocations.list_revocations, query)
-    assert [one.serial for one in found] == [f"{leaf_of(made.home.canary).serial_number:032x}"]
+    query = CauseQuery(issuer=issuer.issuer_id, now=NOW, limit=10)
+    (entry,) = asked(made.home, newest_for_cause, query)
+    assert leaf_of(made.home.canary).serial_number.to_bytes(16, "big") in entry
     for other in made.authority.issuers:
         if other.issuer_id != issuer.issuer_id:
-            query = CrlQuery(issuer=other.issuer_id, now=NOW)
-            assert asked(made.home, revocations.list_revocations, query) == ()
+            everything = ShardQuery(issuer=other.issuer_id, first="0000", last="ffff", ends_from=NOW)
+            assert asked(made.home, entries_in, everything).count == 0
 
 
 def test_the_lists_of_the_roots_are_kept_under_the_number_that_they_bear(made: FleetHome) -> None:

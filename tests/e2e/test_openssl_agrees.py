@@ -15,7 +15,8 @@ from device_agent.wire.identity import Identity
 from fleet.ca.crl import make_crl
 from fleet.ca.hierarchy import Authority
 from fleet.ca.issuer import IssuedCertificate, pem_bundle
-from fleet.ca.ocsp import Good, Revoked, Standing, Unknown, read_request
+from fleet.ca.ocsp import Good, Revoked, Standing, Unknown, Validity
+from fleet.ca.ocsp_request import read_request
 from fleet.ca.signers import make_key
 from fleet.core.profile import DEFAULT_PROFILES, device_applicant
 from fleet.core.revocation import encode_entry
@@ -215,13 +216,15 @@ class OneHandler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.mark.parametrize("digest", ["-sha1", "-sha256"])
+@pytest.mark.parametrize("digest", ["-sha1", "-sha256", "-sha384", "-sha512"])
 @pytest.mark.parametrize(
     ("standing", "words"),
     [
         (Good(), ": good"),
         (Unknown(), ": unknown"),
         (Revoked(at=utc_now(), reason=RevocationReason.KEY_COMPROMISE), "Reason: keyCompromise"),
+        (Revoked(at=utc_now(), reason=RevocationReason.CERTIFICATE_HOLD), "Reason: certificateHold"),
+        (Good(archive_cutoff=utc_now()), ": good"),
     ],
 )
 def test_ocsp_is_understood_with_its_nonce(
@@ -233,11 +236,12 @@ def test_ocsp_is_understood_with_its_nonce(
     issuer.write_text(authority.issuer(Purpose.DEVICE, "prod").chain_pem)
 
     def answer(body: bytes) -> bytes:
-        question, now = read_request(body), utc_now()
-        assert question.nonce
-        responder = authority.asked(question)
+        asked, now = read_request(body), utc_now()
+        assert asked.nonce
+        responder = authority.asked(asked.questions[0])
         assert responder is not None
-        return responder.answer(question, standing, this_update=now, next_update=now + timedelta(minutes=5))
+        validity = Validity(this_update=now, next_update=now + timedelta(minutes=5))
+        return responder.answer(asked, [standing], validity=validity)
 
     with OneAnswer(answer) as server:
         command: list[str | Path] = ["openssl", "ocsp", digest, "-issuer", issuer, "-cert", leaf]

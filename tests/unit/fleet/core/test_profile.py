@@ -1,5 +1,6 @@
 """Profiles: a template holds what the applicant may have, and nothing that a request wished for."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -141,6 +142,7 @@ def test_a_host_name_that_is_too_long_for_a_common_name_stands_in_the_alternativ
 
 
 def test_status_addresses_are_plain_http_under_the_issuers_identifier() -> None:
-    assert FACTS.crl_url == f"http://h:80/crl/{'ab' * 20}.crl"
+    assert FACTS.crl_url("41" * 16) == f"http://h:80/crl/{'ab' * 20}.crl"
+    assert replace(FACTS, partitions=4).crl_url("41" * 14 + "c000") == f"http://h:80/crl/{'ab' * 20}-7.crl"
     assert FACTS.certificate_url == f"http://h:80/ca/{'ab' * 20}.cer"
     assert FACTS.ocsp_url == "http://h:80/ocsp"

@@ -28,8 +28,9 @@ from fleet.ports import Store, Transaction
 from fleet.store import allowlist, codes, devices, revocations
 from fleet.store.certificates import SignedCertificate, abandon_intents
 from fleet.store.codes import Grant, GrantKind
+from fleet.store.crl_entries import CauseQuery, ShardQuery, entries_in, newest_for_cause
 from fleet.store.devices import DeviceRecord
-from fleet.store.revocations import CrlQuery, Revocation
+from fleet.store.revocations import Revocation
 from fleet.store.sqlite import memory_store
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -332,13 +333,13 @@ async def test_the_list_for_a_broker_holds_what_was_revoked_for_cause_only() -> 
             replace(each, state=state) for each, state in zip(device.certificates, states, strict=True)
         )
         await store.write(change, Change(after=replace(device, certificates=ended)))
-        query = CrlQuery(issuer=ISSUER, now=NOW)
-        public = await store.read(revocations.list_revocations, query)
-        broker = await store.read(revocations.list_revocations, replace(query, for_cause_only=True))
-        past = await store.read(revocations.list_revocations, replace(query, now=NOW + timedelta(days=91)))
-    assert [each.serial for each in public] == [serial(1), serial(2)]
-    assert [each.serial for each in broker] == [serial(2)]
-    assert past == ()
+        query = ShardQuery(issuer=ISSUER, first="0000", last="ffff", ends_from=NOW)
+        cause = CauseQuery(issuer=ISSUER, now=NOW, limit=10)
+        public = await store.read(entries_in, query)
+        broker = await store.read(newest_for_cause, cause)
+        past = await store.read(entries_in, replace(query, ends_from=NOW + timedelta(days=91)))
+    assert (public.count, len(broker), past.count) == (2, 1, 0)
+    assert bytes.fromhex(serial(2)) in broker[0]
 
 
 async def test_an_intent_that_nobody_signs_any_more_goes_on_the_list_once() -> None:

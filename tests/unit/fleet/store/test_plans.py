@@ -13,6 +13,7 @@ from fleet.store import (
     certificates,
     claims,
     codes,
+    crl_entries,
     devices,
     due,
     inventory,
@@ -21,9 +22,9 @@ from fleet.store import (
 )
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import CertificateQuery
+from fleet.store.crl_entries import CauseQuery, ChangeQuery, ShardQuery
 from fleet.store.due import DueQuery
 from fleet.store.inventory import DeviceQuery
-from fleet.store.revocations import CrlQuery
 from fleet.store.sqlite import memory_store
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -33,6 +34,7 @@ LARGE = (
     "devices",
     "codes",
     "revocations",
+    "holds",
     "audit_entries",
     "audit_details",
     "allowlist_changes",
@@ -108,8 +110,15 @@ QUERIES: dict[str, Query] = {
     "ended": lambda tx: due.past_end(tx, DueQuery(before=NOW)),
     "past grace": lambda tx: due.past_grace(tx, DueQuery(before=NOW)),
     "revocation by serial": lambda tx: revocations.revocation_of(tx, "40"),
-    "entries of a revocation list": lambda tx: revocations.list_revocations(
-        tx, CrlQuery(issuer="1", now=NOW)
+    "holds by serial": lambda tx: revocations.holds_of(tx, "40"),
+    "changes of a revocation list": lambda tx: crl_entries.changes_since(
+        tx, ChangeQuery(issuer="1", since=7, ends_from=NOW)
+    ),
+    "entries for a broker": lambda tx: crl_entries.newest_for_cause(
+        tx, CauseQuery(issuer="1", now=NOW, limit=10)
+    ),
+    "entries of a revocation list": lambda tx: crl_entries.entries_in(
+        tx, ShardQuery(issuer="1", first="0000", last="ffff", ends_from=NOW)
     ),
     "waiting": lambda tx: waiting.of_device(tx, D1),
     "append to the trail": lambda tx: audit.append_many(tx, ()),

@@ -393,7 +393,14 @@ async def test_audit_entries_are_found_by_all_that_is_asked() -> None:
 async def test_numbers_of_revocation_lists_grow_for_each_issuer() -> None:
     async with memory_store() as store:
         taken = [await store.write(revocations.next_crl_number, issuer) for issuer in ("a", "a", "b", "a")]
+        raised = await store.write(_above, 41)
+        after = await store.write(revocations.next_crl_number, "a")
     assert taken == [1, 2, 1, 3]
+    assert (raised, after) == (42, 43)
+
+
+async def _above(tx: Transaction, floor: int) -> int:
+    return await revocations.next_crl_number(tx, "a", floor=floor)
 
 
 async def test_an_older_revocation_list_never_replaces_a_newer_one() -> None:

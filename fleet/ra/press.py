@@ -1,0 +1,29 @@
+"""What revocation lists are made with, before any broker or listener is there."""
+
+from dataclasses import dataclass
+
+from fleet.ca.hierarchy import Authority
+from fleet.config import Config
+from fleet.ports import Store
+from fleet.ra.context import Context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Press:
+    """All that making lists needs."""
+
+    store: Store
+    authority: Authority
+    config: Config
+    status_url: str
+    """Where leaves that are issued now are sent for their status."""
+
+
+def press_of(context: Context) -> Press:
+    """Return what a running service makes its lists with."""
+    return Press(
+        store=context.store,
+        authority=context.authority,
+        config=context.config,
+        status_url=context.endpoints.status_url,
+    )
