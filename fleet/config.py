@@ -18,6 +18,7 @@ from fleet.core.profile import DEFAULT_PROFILES, Profile
 from fleet.errors import BadInputError
 from fleet.model import Purpose
 from fleet.profile_sections import read_profiles
+from fleet.proof_sections import ProofConfig, WebhookConfig, read_proofs, read_webhook
 from fleet.toml_section import Section, Where
 
 _MAX_BYTES = 256 * 1024
@@ -51,6 +52,8 @@ class DomainConfig:
     """What its root and issuing CAs are made with; post-quantum is experimental."""
     profiles: tuple[Profile, ...] = (DEFAULT_PROFILES[Purpose.DEVICE],)
     """The first is the one that its devices have where nothing chooses another."""
+    proofs: ProofConfig = field(default_factory=ProofConfig)
+    """Whom it believes about its devices' hardware."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,8 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     broker: BrokerConfig = field(default_factory=BrokerConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    webhook: WebhookConfig | None = None
+    """Who is asked before a first certificate is signed."""
 
     def domain(self, name: str) -> DomainConfig | None:
         """Return a domain by its name, or None."""
@@ -174,6 +179,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         server=_server(top.section("server")),
         broker=_broker(top.section("broker")),
         policy=_policy(top.section("policy")),
+        webhook=read_webhook(top),
     )
     top.close()
     return config
@@ -252,7 +258,10 @@ def _domain(section: Section, name: str, fleet: str) -> DomainConfig:
         raise section.error(None, f"domain {error}", hint="such as [domains.prod]") from error
     ca_key = section.word("ca_key", KeyType.P256, words=KeyType)
     domain = DomainConfig(
-        name=name, ca_key=ca_key, profiles=read_profiles(section, ca_key=ca_key, fleet=fleet)
+        name=name,
+        ca_key=ca_key,
+        profiles=read_profiles(section, ca_key=ca_key, fleet=fleet),
+        proofs=read_proofs(section),
     )
     section.close()
     return domain

@@ -8,7 +8,7 @@ from fleet.model import Assurance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimProof:
+class ClaimVerifier:
     """What is on file about the batch of a claim certificate that TLS has shown."""
 
     domain: str

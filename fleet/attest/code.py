@@ -11,7 +11,7 @@ from fleet.model import Assurance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CodeProof:
+class CodeVerifier:
     """What is on file about a code that was found by its hash."""
 
     of: Identity

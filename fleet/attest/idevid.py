@@ -7,7 +7,6 @@ or from hardwareModuleName (RFC 4108 5) in the subjectAltName; what it does not 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -21,25 +20,13 @@ from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.proofs import idevid_text
 from fleet.attest.chains import Anchors, reaches, read_chain, read_one
 from fleet.attest.proof import Proven, Statement, refusal
-from fleet.core.things import certificate_thing, serial_thing
+from fleet.core.things import NameRule, certificate_thing, serial_thing
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import RefusedError
 from fleet.model import Assurance
 
 _HARDWARE_MODULE_NAME = ObjectIdentifier("1.3.6.1.5.5.7.8.4")
 _LONGEST_SERIAL = 32
-
-
-class NameRule(StrEnum):
-    """Where a manufacturer's certificate says which device it is in."""
-
-    SERIAL_NUMBER = "serialNumber"
-    """The subject's attribute of that name, as text."""
-    HARDWARE_MODULE = "hardwareModuleName"
-    """The serial number in the subjectAltName, as lower-case hex."""
-    COMMON_NAME = "commonName"
-    LIST = "list"
-    """Nowhere: a list names the certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +36,12 @@ class Maker:
     anchors: Anchors
     rule: NameRule
     prefix: str = ""
+    may_register: bool = False
+    """Devices that nobody has registered come in by its certificates alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdevidProof:
+class IdevidVerifier:
     """A certificate with a fresh signature by its key."""
 
     evidence: IdevidEvidence
@@ -80,7 +69,7 @@ class IdevidProof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TlsIdevidProof:
+class TlsIdevidVerifier:
     """A certificate whose key TLS has proved to be at the other end."""
 
     certificate: bytes
@@ -121,6 +110,7 @@ def _proven(certificate: x509.Certificate, maker: Maker | None) -> Proven:
         evidence=f"certificate {certificate.serial_number:x} {whose}",
         names=names,
         things=tuple(things),
+        may_register=maker is not None and maker.may_register,
     )
 
 

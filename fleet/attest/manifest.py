@@ -11,7 +11,7 @@ from fleet.model import Assurance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestProof:
+class ManifestVerifier:
     """What lists say of the request's key: whose it is, if any, and who vouches for the list."""
 
     owner: str | None

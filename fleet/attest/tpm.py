@@ -48,7 +48,7 @@ class Tpm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TpmProof:
+class TpmVerifier:
     """`secret` is what the challenge held; `is_listed`: a list has the endorsement key, vendor or not."""
 
     evidence: TpmEvidence

@@ -7,7 +7,7 @@ from fleet.model import Assurance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WitnessProof:
+class WitnessVerifier:
     """The word of somebody who was looked up by the certificate or the session that he came with."""
 
     witness: str

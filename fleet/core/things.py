@@ -17,6 +17,18 @@ class ThingKind(StrEnum):
     EK = "ek"
 
 
+class NameRule(StrEnum):
+    """Where a manufacturer's certificate says which device it is in."""
+
+    SERIAL_NUMBER = "serialNumber"
+    """The subject's attribute of that name, as text."""
+    HARDWARE_MODULE = "hardwareModuleName"
+    """The serial number in the subjectAltName, as lower-case hex."""
+    COMMON_NAME = "commonName"
+    LIST = "list"
+    """Nowhere: a list names the certificate."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thing:
     """One thing, by what is on file of it: a SHA-256 in hex, or for a serial `<manufacturer>:<hex>`."""
