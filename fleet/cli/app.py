@@ -23,12 +23,12 @@ _NOUNS = {
     "status": "Show the fleet's health on one screen.",
     "doctor": "Check everything; name each problem with its fix.",
     "device": "Devices: list, show, register, import, approve, suspend, resume, retire, explain.",
-    "cert": "Certificates: list, show, revoke, export, verify.",
+    "cert": "Certificates: list, show, revoke, renew, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",
     "station": "Factory stations: add, list, run.",
     "ca": "Roots and issuing CAs: list, show.",
     "domain": "Security domains: list, show.",
-    "operator": "Operators: add, list, remove.",
+    "operator": "Operators: add, list, renew, remove.",
     "audit": "Who did what and when: tail, search, verify, export.",
     "broker": "The broker: show, apply, sessions, kick.",
 }
@@ -134,7 +134,16 @@ def _remote(
         raise UsageError(
             "a server elsewhere wants to know who asks", hint="--operator-cert PEM --operator-key PEM"
         )
+    context.call_on_close(lambda: _remind(certificate))
     return Remote(server=server, certificate=certificate, key=key, trust=trust)
+
+
+def _remind(certificate: Path) -> None:
+    """Tell an operator in time that the certificate he shows comes to its end."""
+    from fleet.cli import bearer  # noqa: PLC0415 - the cryptography, needed with --server only
+
+    if (text := bearer.reminder(certificate, now=bearer.utc_now())) is not None:
+        output.say(text)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fleet.cli import options
+from fleet.cli import options, own
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import (
@@ -64,6 +64,9 @@ _serial = click.argument("serial", metavar="SERIAL")
 @click.group()
 def command() -> None:
     """Certificates of every purpose: of devices, claims, servers, operators, stations."""
+
+
+command.add_command(own.renew)
 
 
 @command.command("list")

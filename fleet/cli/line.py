@@ -1,6 +1,7 @@
 """Runs a station in its home: the server by its socket, or a service of its own where no server runs."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,17 +11,24 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fleet.cli.client import is_served
+from fleet.cli import bearer
+from fleet.cli.client import Client, is_served
 from fleet.cli.lanes import Report
 from fleet.config import load
-from fleet.errors import BadInputError, UnreachableError
+from fleet.errors import BadInputError, FleetError, UnreachableError
 from fleet.files import telling
-from fleet.home import Home
+from fleet.home import Home, KeyPairFiles
+from fleet.model import Purpose
+from fleet.pair_files import in_force
 from fleet.station.authority import AdminSocket, HttpEnroller
 from fleet.station.identity import StationIdentity
 from fleet.station.ids import IdRule
 from fleet.station.ledger import Ledger
 from fleet.station.runner import Station
+
+_RENEWAL_SECONDS = 3600.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +49,8 @@ async def run_line(line: Line, report: Report) -> None:
         FleetError: the station cannot start, with what to do.
     """
     files = line.home.station(line.station)
-    identity = StationIdentity.load(files.certificate, files.key)
+    pair = in_force(files)
+    identity = StationIdentity.load(pair.certificate, pair.key)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -52,7 +61,32 @@ async def run_line(line: Line, report: Report) -> None:
         HttpEnroller.opened(server, servers=_anchors(line.home)) as enroller,
     ):
         station = Station(identity=identity, ledger=ledger, enroller=enroller, ids=line.ids, baud=line.baud)
-        await _until(ended, station, line, report)
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(_stay_renewed(station, line))
+            await _until(ended, station, line, report)
+            renewing.cancel()
+
+
+async def _stay_renewed(station: Station, line: Line) -> None:
+    """Renew the station's certificate when it is time; a unit that is being served ends with the one before."""
+    files = line.home.station(line.station)
+    while True:
+        try:
+            if bearer.is_due(bearer.read_certificate(files.certificate), Purpose.STATION, now=_now()):
+                station.take(await asyncio.to_thread(_renewed, line, files))
+                _log.info("the certificate of station %s was renewed", line.station)
+        except FleetError as error:
+            _log.warning("the certificate of station %s was not renewed: %s", line.station, error)
+        await asyncio.sleep(_RENEWAL_SECONDS)
+
+
+def _renewed(line: Line, files: KeyPairFiles) -> StationIdentity:
+    client = Client(line.home.admin_socket)
+    made = bearer.renew(client, "stations", line.station, files=files)
+    pair = in_force(files)
+    identity = StationIdentity.load(pair.certificate, pair.key)
+    client.post("stations", line.station, "renewed", body={"serial": made.serial})
+    return identity
 
 
 async def _until(ended: asyncio.Event, station: Station, line: Line, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,8 +10,14 @@ from fleet.cli import options
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
-from fleet.home import OperatorFiles
+from fleet.cli.remote import Remote
+from fleet.errors import NotFoundError, UsageError
+from fleet.home import KeyPairFiles, OperatorFiles, open_home
 from fleet.model import Role
+from fleet.pair_files import Content
+
+if TYPE_CHECKING:
+    from fleet.cli.bearer import Renewed
 
 _COLUMNS = (
     Column(title="OPERATOR", member="operator", whole=True),
@@ -18,6 +25,13 @@ _COLUMNS = (
     Column(title="ADDED", member="added_at"),
     Column(title="REMOVED", member="removed_at"),
 )
+_RENEWED = {
+    "operator": "operator",
+    "serial": "serial",
+    "not_after": "good until",
+    "certificate": "certificate",
+    "key": "key",
+}
 _NAMES = {
     "operator": "operator",
     "role": "role",
@@ -79,6 +93,83 @@ def remove(home: Place, form: Form, *, reason: str, name: str) -> None:
     body = {"reason": reason} if reason else {}
     found = with_client(home, lambda client: client.post("operators", name, "remove", body=body))
     show_record(found, form, names={"operator": "removed", "revoked": "revoked"})
+
+
+@command.command()
+@options.record
+@click.argument("name", required=False)
+def renew(home: Place, form: Form, *, name: str | None) -> None:
+    """Renew your certificate: a new key is made here, the files are replaced, the earlier one ends.
+
+    With --server it is the certificate that you connect with. In a home it is one of operators/, and copies
+    of the earlier one stay good until their end.
+    """
+    from fleet.cli import bearer  # noqa: PLC0415 - the cryptography, needed here only
+
+    who, files = _bearer(home, name)
+    pair = KeyPairFiles(certificate=files.certificate, key=files.key)
+
+    def content_of(renewed: bearer.Renewed) -> dict[Path, Content]:
+        return _content(files, renewed, who)
+
+    made = with_client(
+        home, lambda client: bearer.renew(client, "operators", who, files=pair, content_of=content_of)
+    )
+    if isinstance(home, Remote):
+        # Shown by the new certificate: it works, so that the one before is not needed any more.
+        Client(home).post("operators", who, "renewed", body={"serial": made.serial})
+    found: Members = {
+        "operator": who,
+        "serial": made.serial,
+        "not_after": made.not_after,
+        "certificate": str(files.certificate),
+        "key": str(files.key),
+    }
+    show_record(found, form, names=_RENEWED)
+
+
+def _bearer(home: Place, name: str | None) -> tuple[str, OperatorFiles]:
+    """Return whose certificate is to be renewed, and where his files are."""
+    if isinstance(home, Remote):
+        found = str(Client(home).get("whoami")["operator"])
+        if name not in {None, found}:
+            raise UsageError(
+                f"you are {found}, and renew nobody else's certificate", hint="leave the name out"
+            )
+        return found, _files(home.certificate, home.key)
+    place = open_home(home)
+    known = sorted(path.stem for path in place.operators.glob("*.crt"))
+    if name is None and len(known) != 1:
+        raise UsageError(
+            "several operators have files here", hint=f"fleet operator renew {known[0] if known else 'NAME'}"
+        )
+    chosen = name or known[0]
+    if chosen not in known:
+        raise NotFoundError(
+            f"no operator {chosen} has files in {place.operators}", hint="fleet operator list"
+        )
+    return chosen, place.operator(chosen)
+
+
+def _files(certificate: Path, key: Path) -> OperatorFiles:
+    """Return an operator's files; the one for browsers stands beside the certificate, if he has it there."""
+    stem = certificate.with_suffix("")
+    return OperatorFiles(
+        certificate=certificate,
+        key=key,
+        p12=stem.with_suffix(".p12"),
+        p12_password=stem.with_suffix(".p12-password"),
+    )
+
+
+def _content(files: OperatorFiles, renewed: "Renewed", name: str) -> dict[Path, Content]:
+    from fleet.ra.operator_files import operator_content  # noqa: PLC0415 - as above
+
+    pems = (renewed.certificate_pem, renewed.key_pem)
+    content = operator_content(files, pems, name=name, randomness=os.urandom)
+    if not files.p12.exists():
+        return {path: content[path] for path in (files.key, files.certificate)}
+    return content
 
 
 def _write(folder: Path, made: Members) -> OperatorFiles:

@@ -14,12 +14,18 @@ from fleet.cli.output import say, visible, write_text
 @click.command()
 @options.home
 @click.option("--verbose", "-v", is_flag=True, help="Tell more of what happens, on stderr.")
-def command(home: Path, *, verbose: bool) -> None:
+@click.option("--reload", is_flag=True, help="Make the server that runs read brought certificates again.")
+def command(home: Path, *, verbose: bool, reload: bool) -> None:
     """Run the server: broker, enrollment, renewal, certificate status.
 
     Prints `ready` when all listeners answer. SIGTERM or Ctrl-C ends it; a managed Mosquitto goes on
-    enforcing, unless fleet.toml says otherwise.
+    enforcing, unless fleet.toml says otherwise. SIGHUP does as --reload.
     """
+    if reload:
+        from fleet.cli import own  # noqa: PLC0415 - for this option only
+
+        own.reload(home)
+        return
     from fleet.ra.context import Endpoints  # noqa: PLC0415 - the whole server, needed here only
     from fleet.service import serve  # noqa: PLC0415 - as above
 

@@ -6,6 +6,7 @@ Each is an event for the core, judged on the state at its commit; being late or 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 
 from fleet.core import events
@@ -38,7 +39,10 @@ async def keep_house(context: Context) -> None:
             await look_after_own(context)
         except FleetError as error:
             _log.warning("housekeeping: %s", error)
-        await asyncio.sleep(TICK_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TICK_SECONDS):
+                await context.tls_users.wanted.wait()
+        context.tls_users.wanted.clear()
 
 
 async def begin(context: Context) -> None:

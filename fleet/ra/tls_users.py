@@ -3,6 +3,7 @@
 Nobody is dropped by it: who is connected stays, who connects sees the new certificate.
 """
 
+import asyncio
 from typing import Protocol
 
 from fleet.errors import FleetError, NeedsAttentionError
@@ -23,6 +24,8 @@ class TlsUsers:
         self._users: list[TlsUser] = []
         self.is_behind = False
         """Somebody could not read the newest certificates: it is to be tried again."""
+        self.wanted = asyncio.Event()
+        """Somebody wants housekeeping to look at once: SIGHUP."""
         self.refused = ""
         """Why the newest server certificate that was brought is not in use."""
 

@@ -77,10 +77,11 @@ async def serve(root: Path, *, ready: Ready) -> None:
         loop.add_signal_handler(number, ended.set)
     try:
         async with running(root) as service:
+            loop.add_signal_handler(signal.SIGHUP, service.context.tls_users.wanted.set)
             ready(service.context.endpoints)
             await ended.wait()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 

@@ -47,6 +47,10 @@ class Station:
         self._turn = asyncio.Lock()
         self._untold: dict[str, LaneEvent] = {}
 
+    def take(self, identity: StationIdentity) -> None:
+        """Serve the units that come from now on with another identity of this station."""
+        self._identity = identity
+
     async def run(self, ports: Sequence[str], *, report: Callable[[LaneEvent], None]) -> None:
         """Serve these ports until cancelled; `report` is called on the event loop and must not block.
 

@@ -180,6 +180,9 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "Operator": record(_OPERATOR),
     "NewOperator": record(_OPERATOR, _CREDENTIAL),
     "RemovedOperator": record(each("operator", TEXT), each("revoked", list_of(SERIAL))),
+    "Renewed": record({"serial": SERIAL, "certificate": PEM}, each("not_after", maybe(TIME))),
+    "Superseded": record(each("superseded", list_of(SERIAL))),
+    "ServerCertificate": record(each("serial issuer", TEXT), each("not_after", TIME)),
     "Station": record(_STATION),
     "NewStation": record(_STATION, _CREDENTIAL),
 }

@@ -1,0 +1,100 @@
+"""Renews a certificate whose key stays with its bearer: an operator, or a station in its home.
+
+The key is made here and never leaves; certificate and key are replaced in one step, and only then the server
+is told that the ones before may end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from device_agent.wire.identity import serial_hex
+from fleet.cli.client import Client
+from fleet.core.profile import DEFAULT_PROFILES
+from fleet.core.serial import jitter_of
+from fleet.errors import BadInputError, FleetError
+from fleet.home import KeyPairFiles
+from fleet.model import Purpose
+from fleet.pair_files import Content, pair_content, switch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """A certificate that has just come into use."""
+
+    serial: str
+    certificate_pem: str
+    key_pem: str
+    not_after: str
+
+
+ContentOf = Callable[[Renewed], dict[Path, Content]]
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Return the certificate that a file begins with. Raises `BadInputError`."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path} holds no certificate that can be read") from error
+
+
+def is_due(certificate: x509.Certificate, purpose: Purpose, *, now: datetime) -> bool:
+    """Tell whether two thirds of a certificate's life are over, and its part of the next twelfth."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    jitter = jitter_of(serial_hex(certificate.serial_number))
+    return now >= DEFAULT_PROFILES[purpose].renew_after(begins, ends, jitter)
+
+
+def reminder(certificate: Path, *, now: datetime) -> str | None:
+    """Return what an operator is to be told about the certificate that he shows, if anything."""
+    try:
+        found = read_certificate(certificate)
+    except FleetError:
+        return None  # whoever is asked will say more
+    if not is_due(found, Purpose.OPERATOR, now=now) or now >= found.not_valid_after_utc:
+        return None
+    return f"your certificate ends {found.not_valid_after_utc:%Y-%m-%d}; renew it: fleet operator renew"
+
+
+def renew(client: Client, *address: str, files: KeyPairFiles, content_of: ContentOf | None = None) -> Renewed:
+    """Get the next certificate for a new key, and put both in place of those in use.
+
+    Raises:
+        FleetError: the server refused, or the files cannot be written; those in use stay.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = x509.CertificateSigningRequestBuilder().subject_name(_name(address[-1])).sign(key, hashes.SHA256())
+    made = client.post(*address, "renew", body={"csr": csr.public_bytes(Encoding.PEM).decode()})
+    renewed = Renewed(
+        serial=str(made["serial"]),
+        certificate_pem=str(made["certificate"]),
+        key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        not_after=str(made["not_after"]),
+    )
+    if x509.load_pem_x509_certificate(renewed.certificate_pem.encode()).public_key() != key.public_key():
+        raise FleetError("the server answered with a certificate for another key", hint="nothing was changed")
+    switch(_content(files, renewed) if content_of is None else content_of(renewed), named=files.certificate)
+    return renewed
+
+
+def _content(files: KeyPairFiles, renewed: Renewed) -> dict[Path, Content]:
+    if files.certificate == files.key:
+        return {files.key: Content(data=(renewed.key_pem + renewed.certificate_pem).encode())}
+    return pair_content(files, key_pem=renewed.key_pem.encode(), certificate_pem=renewed.certificate_pem)
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
