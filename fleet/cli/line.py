@@ -68,7 +68,7 @@ async def run_line(line: Line, report: Report) -> None:
 
 
 async def _stay_renewed(station: Station, line: Line) -> None:
-    """Renew the station's certificate when it is time; a unit that is being served ends with the one before."""
+    """Renew the station's certificate when it is time; a unit being served ends with the one before."""
     files = line.home.station(line.station)
     while True:
         try:
