@@ -26,6 +26,7 @@ _NOUNS = {
     "cert": "Certificates: list, show, revoke, renew, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",
     "station": "Factory stations: add, list, run.",
+    "template": "How AWS SDK clients register their things: add, list, show, remove.",
     "ca": "Roots and issuing CAs: list, show.",
     "domain": "Security domains: list, show.",
     "operator": "Operators: add, list, renew, remove.",

@@ -19,6 +19,7 @@ from fleet.web.api import (
     people,
     routes,
     stations,
+    templates,
 )
 from fleet.web.api.routes import Route
 
@@ -27,6 +28,7 @@ _NOUNS = (
     certificates,
     claims,
     stations,
+    templates,
     people,
     own,
     domains,

@@ -89,6 +89,15 @@ _BATCH = {
     **each("created_at", TIME),
     **each("expires closed_at", maybe(TIME)),
 }
+_TEMPLATE = {
+    **each("template", TEXT),
+    **each("domain", DOMAIN),
+    **each("batches parameters required", list_of(TEXT)),
+    **each("device_id", maybe(TEXT)),
+    **each("configuration", {"type": "object", "additionalProperties": TEXT}),
+    **each("added_at", TIME),
+    **each("added_by", TEXT),
+}
 _STATION = {
     **each("station", TEXT),
     **each("domain", DOMAIN),
@@ -184,6 +193,9 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "Superseded": record(each("superseded", list_of(SERIAL))),
     "ServerCertificate": record(each("serial issuer", TEXT), each("not_after", TIME)),
     "Station": record(_STATION),
+    "Template": record(_TEMPLATE),
+    "TemplateFile": record(_TEMPLATE, each("text", TEXT)),
+    "RemovedTemplate": record(each("template", TEXT)),
     "NewStation": record(_STATION, _CREDENTIAL),
 }
 _OF_THE_AUDIT: Mapping[str, Schema] = {
