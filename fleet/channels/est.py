@@ -1,7 +1,7 @@
 """EST (RFC 7030, RFC 8951): devices enroll and renew with clients of other makers.
 
 It translates to the same request and the same use case as every channel, and decides nothing. Its clients
-never confirm: their first admitted connection does. Keys are not made here: they stay on the device.
+never confirm: their first admitted connection does. Keys stay on the device where it can make them.
 Answers that are no end of the matter (401 without a login, 202) have no text: BouncyCastle leaves their
 bodies unread, and takes that for a broken connection.
 """
@@ -18,13 +18,15 @@ from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.replies import Issued, Pending, Problem
 from device_agent.wire.requests import Enroll, Proof, ProofKind, Renew
 from device_agent.wire.secret import Secret
+from fleet.ca.cms import RANDOM_BYTES
+from fleet.channels.est_keygen import delivered, make_key, sender_of
 from fleet.channels.est_login import UnfitLoginError, read_login
 from fleet.channels.est_payload import UnfitBodyError, certs_only, csr_attributes, csr_pem_of, text
 from fleet.core.csr import read_csr
 from fleet.core.same_names import require_same_names
-from fleet.errors import FleetError, RefusedError, problem_code
+from fleet.errors import FleetError, NotFoundError, RefusedError, problem_code
 from fleet.exchange import HTTP_STATUS, HttpAnswer, HttpAnswerer, HttpRequest
-from fleet.model import ClientKind
+from fleet.model import ClientKind, Purpose
 from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.issuing import profile_of
@@ -162,14 +164,63 @@ async def _simplereenroll(call: _Call) -> HttpAnswer:
     held = call.request.certificate
     if held is None:
         return text(HTTPStatus.FORBIDDEN, "TLS must show the certificate to be renewed")
+    return _answered(call, await answer(call.context, call.asker(), _renewal(call, held)))
+
+
+def _renewal(call: _Call, held: bytes) -> Renew:
     csr = csr_pem_of(call.request.content_type, call.request.body)
     read_csr(csr)
     require_same_names(csr, certificate=held)
-    return _answered(call, await answer(call.context, call.asker(), Renew(id=call.new_id(), csr=csr)))
+    return Renew(id=call.new_id(), csr=csr)
+
+
+async def _serverkeygen(call: _Call) -> HttpAnswer:
+    """A key of our making, and its certificate, where the profile allows it (RFC 7030 4.4)."""
+    profile = profile_of(call.context, call.domain, call.profile)
+    if not profile.server_key:
+        return await _refuse(call)
+    asked = _asked_with_key(call)
+    made = make_key(asked.csr, shown=call.request.certificate, device_id=_device_of(call, asked))
+    # Named, so that nobody gets by another profile what this one alone allows.
+    asker = replace(call.asker(), profile=profile.name)
+    reply = await answer(call.context, asker, replace(asked, csr=made.csr))
+    if isinstance(reply, Pending):
+        return text(HTTPStatus.FORBIDDEN, "somebody approves a key, and this one would be another each time")
+    if not isinstance(reply, Issued):
+        return _answered(call, reply)
+    randomness = call.context.randomness(RANDOM_BYTES)
+    return delivered(made, reply.certificate, sender=sender_of(call.context.home), randomness=randomness)
+
+
+def _asked_with_key(call: _Call) -> Enroll | Renew:
+    """Return what is asked together with a key: the first certificate, or the one after the one shown.
+
+    Raises:
+        RefusedError: what is shown is a claim certificate, whose key many devices have.
+    """
+    held, login = call.request.certificate, call.request.authorization
+    purpose = None if held is None else _purpose_of(call, held)
+    if purpose not in {None, Purpose.DEVICE}:
+        raise RefusedError("a key is sent to a certificate of the device's own, not to one that many share")
+    if held is not None and purpose is Purpose.DEVICE and login is None:
+        return _renewal(call, held)
+    return _enrollment(call, login)
+
+
+def _purpose_of(call: _Call, held: bytes) -> Purpose | None:
+    """Return what a certificate of ours is for; None for one of another authority."""
+    try:
+        return call.context.authority.issuer_by_id(shown_certificate(held).issuer).purpose
+    except NotFoundError:
+        return None
+
+
+def _device_of(call: _Call, asked: Enroll | Renew) -> str:
+    return asked.device_id if isinstance(asked, Enroll) else _named_by(asked.csr)
 
 
 async def _refuse(_call: _Call) -> HttpAnswer:
-    """Server-side keys and full CMC: RFC 7030 3.2.2 lets both be absent."""
+    """Full CMC, and keys of our making where no profile allows them: RFC 7030 3.2.2 lets both be absent."""
     return text(HTTPStatus.NOT_IMPLEMENTED, "not done here: the key is made on the device and stays there")
 
 
@@ -207,6 +258,6 @@ _OPERATIONS: dict[str, tuple[str, _Operation]] = {
     "csrattrs": ("GET", _csrattrs),
     "simpleenroll": ("POST", _simpleenroll),
     "simplereenroll": ("POST", _simplereenroll),
-    "serverkeygen": ("POST", _refuse),
+    "serverkeygen": ("POST", _serverkeygen),
     "fullcmc": ("POST", _refuse),
 }

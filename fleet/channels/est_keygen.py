@@ -18,9 +18,14 @@ from cryptography.x509.oid import NameOID
 
 from device_agent.wire.problems import ProblemCode
 from fleet.ca.cms import Sender, key_identifier, sealed_key
+from fleet.ca.loading import load_certificate
+from fleet.ca.signers import FileSigner
+from fleet.core.goodkey import certified_key
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import RefusedError
 from fleet.exchange import HttpAnswer
+from fleet.home import Home
+from fleet.pair_files import in_force
 
 BOUNDARY = "fleet-est-serverkeygen"
 """Not a character of it is in base64, so that no part can hold it."""
@@ -56,6 +61,20 @@ def make_key(request_pem: str, *, shown: bytes | None, device_id: str) -> MadeKe
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return MadeKey(key=key, csr=csr.public_bytes(Encoding.PEM).decode(), recipient=recipient)
+
+
+def sender_of(home: Home) -> Sender:
+    """Return the server of a home as the sender of keys: its own certificate, and the key behind it.
+
+    Raises:
+        NotFoundError, BadInputError: they cannot be read.
+    """
+    files = in_force(home.server)
+    certificate = load_certificate(files.certificate)
+    public_key = certified_key(certificate.public_key())
+    return Sender(
+        certificate=certificate, signer=FileSigner(files.key, passphrase=None, public_key=public_key)
+    )
 
 
 def delivered(made: MadeKey, certificate_pem: str, *, sender: Sender, randomness: bytes) -> HttpAnswer:
