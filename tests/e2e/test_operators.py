@@ -39,8 +39,16 @@ SECURITY_ALONE = {
     "POST operators/{name}/remove",
     "POST revocations",
     "POST stations",
+    "POST stations/{name}/renew",
+    "POST stations/{name}/renewed",
+    "POST own/renew",
+    "POST own/reload",
 }
-VIEWERS_POST = {"POST certificates/verify"}
+VIEWERS_POST = {
+    "POST certificates/verify",
+    "POST operators/{name}/renew",
+    "POST operators/{name}/renewed",
+}
 
 
 @dataclass(kw_only=True)
