@@ -56,6 +56,12 @@ STATION: dict[str, Shape] = {
     "added_at": "str",
     "closed_at": "str?",
 }
+TEMPLATE: dict[str, Shape] = {
+    **dict.fromkeys(("template", "domain", "added_at", "added_by"), "str"),
+    **dict.fromkeys(("batches", "parameters", "required"), ["str"]),
+    "device_id": "str?",
+    "configuration": "object",
+}
 BROKER: Shape = {
     **dict.fromkeys(("driver", "host"), "str"),
     **dict.fromkeys(("mqtt_port", "mqtt_bootstrap_port", "sequence", "entries", "sessions"), "int"),
@@ -127,6 +133,10 @@ COMMANDS: dict[str, Shape] = {
         **dict.fromkeys(("serial", "certificate", "key"), "str"),
     },
     "station list": [STATION],
+    "template add line3 line3.toml": TEMPLATE,
+    "template list": [TEMPLATE],
+    "template show line3": {**TEMPLATE, "text": "str"},
+    "template remove line3": {"template": "str"},
     "audit tail": [ENTRY],
     "audit search --domain prod": [ENTRY],
     "audit verify": {
@@ -183,6 +193,7 @@ def faults(value: object, shape: Shape, path: str = "$") -> Iterator[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("json")
     copy_home(made_home, folder)
+    (folder / "line3.toml").write_text('domain = "prod"')
     with served(folder):
         enroll(folder, "alpha")
         yield folder
