@@ -1,6 +1,7 @@
 """What the use cases need from outside, as protocols. Each has one contract suite, run on every adapter."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -121,4 +122,25 @@ class SupervisedBroker(BrokerEnforcer, Protocol):
 
     def age(self) -> timedelta:
         """Return how long ago the broker's list was last proven equal to the store's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookReply:
+    """What a webhook answered; `signature` is its Fleet-Signature header, empty where it has none."""
+
+    status: int
+    signature: str
+    body: bytes
+
+
+class HookCaller(Protocol):
+    """The way to the webhook that the configuration names, and to no other place."""
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> HookReply:
+        """Return its answer, whatever the status.
+
+        Raises:
+            UnreachableError: there was none in time, or it is longer than it may be.
+        """
         ...

@@ -11,11 +11,12 @@ from device_agent.wire.fields import MAX_BODY_BYTES
 from device_agent.wire.messages import Reply, Request, UnsupportedTypeError, UnsupportedVersionError
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.replies import Problem
-from device_agent.wire.requests import Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
+from device_agent.wire.requests import Attest, Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
 from fleet.errors import FleetError, RefusedError, log_level, problem_code
 from fleet.ra import confirm as confirming
 from fleet.ra.context import Asker, Context
 from fleet.ra.enroll import enroll
+from fleet.ra.evidence import challenge
 from fleet.ra.factory import confirm_unit
 from fleet.ra.held_trust import note_holding
 from fleet.ra.refusals import record_refusal
@@ -79,6 +80,8 @@ async def _guarded(context: Context, asker: Asker, request: Request, doing: Awai
 
 
 async def _dispatch(context: Context, asker: Asker, request: Request, replaces: str) -> Reply:
+    if isinstance(request, Attest):
+        return await challenge(context, asker, request)
     if isinstance(request, Enroll):
         return await enroll(context, asker, request, replaces=replaces)
     speaker = await speaker_of(context, asker)

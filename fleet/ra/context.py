@@ -17,12 +17,14 @@ from fleet.ra.allowlist import BrokerLink
 from fleet.ra.crls import CrlBook
 from fleet.ra.in_force import InForce
 from fleet.ra.limits import RateLimiter
+from fleet.ra.makers import Makers
 from fleet.ra.nonces import Nonces
 from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
 from fleet.ra.shown import ShownCertificate
 from fleet.ra.tls_users import TlsUsers
 from fleet.ra.turns import Turns
+from fleet.ra.webhook import Webhook
 
 
 class Listener(StrEnum):
@@ -60,6 +62,8 @@ class Asker:
     """The security domain that the address of the request named, as EST's labels do; no other is answered."""
     profile: str = ""
     """The profile that the address of the request named."""
+    maker_certificate: bytes = b""
+    """DER of a manufacturer's certificate whose key TLS has proved to be there."""
     kind: ClientKind | None = None
     """How its client takes part, where the channel knows: EST's never say confirm."""
 
@@ -104,6 +108,9 @@ class Context:
     turns: Turns
     by_address: RateLimiter
     by_device: RateLimiter
+    makers: Makers = field(default_factory=Makers)
+    """Whom the domains believe about their devices' hardware."""
+    webhook: Webhook | None = None
     tls_users: TlsUsers = field(default_factory=TlsUsers)
     """Who holds our certificates in memory."""
     post: Post = no_post

@@ -7,11 +7,12 @@ from device_agent.wire.requests import Confirm
 from fleet.core import events
 from fleet.errors import RefusedError
 from fleet.ports import Transaction
-from fleet.ra.admission import StationProof, require_station
+from fleet.ra.applicants import StationProof
 from fleet.ra.context import Asker, Context
 from fleet.ra.issuing import answer_of, follow
 from fleet.ra.judging import Case, Circumstances, Judged, judge
 from fleet.ra.refusals import record_judged
+from fleet.ra.station_word import require_station
 from fleet.store.certificates import load_certificate
 from fleet.store.stations import StationUnit, enrolled_by, record_unit
 

@@ -43,6 +43,11 @@ class Nonces:
         self._used[canonical] = expires
         return True
 
+    def secret(self, nonce: str, about: bytes) -> bytes:
+        """Return 32 bytes that belong to a nonce and to what it is about; only this process can tell them."""
+        # Longer than any body that is tagged, so that no tag is ever such a secret.
+        return hmac.digest(self._key, b"secret\0" + nonce.encode() + b"\0" + about, hashlib.sha256)
+
     def _tag(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, hashlib.sha256)[:_TAG_BYTES]
 

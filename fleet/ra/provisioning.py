@@ -23,7 +23,7 @@ from fleet.ports import Transaction
 from fleet.ra.admission import Admitted, Applicant, ClaimProof, Waits, require_certificate
 from fleet.ra.choice import choose_issuer, may_issue
 from fleet.ra.context import Asker, Context, Listener
-from fleet.ra.enroll import EnrollCase, ruled_on
+from fleet.ra.enrolling import EnrollCase, ruled_on
 from fleet.ra.issuing import issuers_of, sign_leaf
 from fleet.ra.judging import Circumstances, signed_details
 from fleet.ra.keys import KeyUse, key_refusal

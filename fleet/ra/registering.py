@@ -21,7 +21,7 @@ from fleet.model import ADMITTED_STATES, AuditEntry, Purpose
 from fleet.ports import Transaction
 from fleet.ra.admission import Waits, require_certificate
 from fleet.ra.context import Context
-from fleet.ra.enroll import EnrollCase, Judgement, judge_enroll
+from fleet.ra.enrolling import EnrollCase, Judgement, judge_enroll
 from fleet.ra.issuing import follow
 from fleet.ra.provisioning import Requester, case_of, token_hash
 from fleet.ra.shown import ShownCertificate

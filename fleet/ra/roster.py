@@ -1,161 +1,150 @@
-"""Reads lists of devices to register, CSV or JSON lines: a list is right as a whole, or refused."""
+"""Registers the devices of a list, with what their makers say they come with: all of it is right, or refused.
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+A list is read and held against the store as a whole before anything is written, and then written in parts, so
+that devices are answered in between. A crash in the middle leaves the first of them; the same list may come
+again.
+"""
 
-from device_agent.wire.fields import Fields, parse_object
-from device_agent.wire.identity import Identity, parse_device_id, parse_domain
-from device_agent.wire.problems import MalformedMessageError
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+from device_agent.wire.identity import Identity
+from fleet.core.things import Thing
 from fleet.errors import BadInputError
-from fleet.model import ClientKind
+from fleet.model import AuditEntry
+from fleet.ports import Transaction
 from fleet.ra.desk import Desk
-from fleet.ra.devices import Enlisting, Registration, enlist, require_domain
+from fleet.ra.devices import Enlisting, enlist, require_domain
+from fleet.ra.roster_rows import ImportFormat, Roster, Row, rows_of, wrong
+from fleet.store import audit, listed
+from fleet.store.listed import Listing
 
-MAX_TEXT_LENGTH = 16 * 1024 * 1024
+__all__ = ["ImportFormat", "Imported", "Roster", "import_devices", "read_rows"]
+
+MAX_TEXT_LENGTH = 32 * 1024 * 1024
 MAX_DEVICES = 100_000
-MAX_WORDS = 200
-"""Of `hardware` and `note`, in characters."""
 
-_AT_ONCE = 500
-"""Registrations of one unit of work, so that devices are still answered in between."""
-
-_MEMBERS = frozenset({"device_id", "domain", "kind", "batch", "hardware", "note"})
-
-
-class ImportFormat(StrEnum):
-    """How a list is written."""
-
-    CSV = "csv"
-    """A header line with the names of the columns, then a line a device (RFC 4180)."""
-    JSONL = "jsonl"
-    """A JSON object a line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
-    """A list, as it was handed in; `domain` is that of devices that name none."""
-
-    text: str
-    format: ImportFormat
-    domain: str
+_AT_ONCE = 2000
+"""Rows of one unit of work, and of one turn of reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """How many devices a list held, and how many of them were new."""
+    """How many devices a list held, how many of them were new, and how many things of devices were."""
 
     listed: int
     registered: int
+    things: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    rows: Sequence[Row]
+    source: str
+    actor: str
+    at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """What was seen of a list so far."""
+
+    rows: list[Row] = field(default_factory=list)
+    places: dict[Identity, str] = field(default_factory=dict)
+    owners: dict[tuple[str, Thing], Row] = field(default_factory=dict)
+
+    def take(self, row: Row) -> None:
+        """Take the next row; raises `BadInputError` where an earlier one speaks of the same."""
+        identity = row.registration.identity
+        if identity in self.places:
+            raise wrong(row.place, f"{identity.name} is listed twice, first at {self.places[identity]}")
+        if len(self.rows) == MAX_DEVICES:
+            raise BadInputError(f"the list holds more than {MAX_DEVICES} devices", hint="split it")
+        for thing in row.things:
+            other = self.owners.setdefault((identity.domain, thing), row)
+            if other is not row:
+                name = other.registration.identity.name
+                raise wrong(row.place, f"its {thing.kind} is that of {name} at {other.place}")
+        self.places[identity] = row.place
+        self.rows.append(row)
 
 
 async def import_devices(desk: Desk, roster: Roster, *, actor: str) -> Imported:
     """Register the devices of a list; those registered already stay as they are, so a list may come twice.
 
     Raises:
-        BadInputError: a line is wrong, or an id comes twice; nothing was registered.
+        BadInputError: a row is wrong, or speaks of what is another's; nothing was registered.
         NotFoundError: the configuration has no such domain; nothing was registered.
     """
-    registrations = parse_roster(roster)
-    for domain in sorted({registration.identity.domain for registration in registrations}):
+    rows = await read_rows(roster)
+    for domain in sorted({row.registration.identity.domain for row in rows}):
         require_domain(desk, domain)
-    new, at = 0, desk.clock()
-    for first in range(0, len(registrations), _AT_ONCE):
-        part = registrations[first : first + _AT_ONCE]
-        new += await desk.store.write(enlist, Enlisting(registrations=part, actor=actor, at=at))
-    return Imported(listed=len(registrations), registered=new)
+    known = await desk.store.read(_known_things, rows)
+    source = actor if roster.signer is None else roster.signer.source
+    new = 0
+    for first in range(0, len(rows), _AT_ONCE):
+        part = _Part(rows=rows[first : first + _AT_ONCE], source=source, actor=actor, at=desk.clock())
+        new += await desk.store.write(_take, part)
+    things = sum(len(row.things) for row in rows) - known
+    imported = Imported(listed=len(rows), registered=new, things=things)
+    await desk.store.write(audit.append, _entry(desk, roster, imported, actor=actor, source=source))
+    return imported
 
 
-def parse_roster(roster: Roster) -> tuple[Registration, ...]:
-    """Return what a list holds; raises `BadInputError` with the number of the line."""
+async def read_rows(roster: Roster) -> tuple[Row, ...]:
+    """Return what a list holds; others have their turn in between. Raises `BadInputError`."""
     if len(roster.text) > MAX_TEXT_LENGTH:
         raise BadInputError(f"the list is longer than {MAX_TEXT_LENGTH} characters", hint="split it")
-    found: list[Registration] = []
-    seen: set[Identity] = set()
-    for number, registration in _FORMATS[roster.format](roster):
-        if registration.identity in seen:
-            raise _wrong(number, f"{registration.identity.name} is listed twice")
-        if len(found) == MAX_DEVICES:
-            raise BadInputError(f"the list holds more than {MAX_DEVICES} devices", hint="split it")
-        seen.add(registration.identity)
-        found.append(registration)
-    return tuple(found)
+    reading, rows = _Reading(), rows_of(roster)
+    while part := list(islice(rows, _AT_ONCE)):
+        for row in part:
+            reading.take(row)
+        await asyncio.sleep(0)
+    return tuple(reading.rows)
 
 
-def _from_csv(roster: Roster) -> Iterator[tuple[int, Registration]]:
-    reader = csv.reader(io.StringIO(roster.text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_members(1, header)
-        for row in reader:
-            if row and len(row) != len(header):
-                raise _wrong(reader.line_num, f"{len(row)} values for {len(header)} columns")
-            if row:
-                given = {name: value for name, value in zip(header, row, strict=True) if value}
-                yield reader.line_num, _registration(reader.line_num, given, domain=roster.domain)
-    except csv.Error as error:
-        raise _wrong(reader.line_num, f"no CSV: {error}") from error
+async def _known_things(tx: Transaction, rows: Sequence[Row]) -> int:
+    """Return how many things are listed already; raises `BadInputError` where one is another device's."""
+    known = 0
+    for domain in {row.registration.identity.domain for row in rows}:
+        own = [row for row in rows if row.registration.identity.domain == domain]
+        owners = await listed.owners(tx, domain, [thing for row in own for thing in row.things])
+        for row in own:
+            for thing in owners.keys() & row.things:
+                if owners[thing] != row.registration.identity.device_id:
+                    raise wrong(row.place, f"its {thing.kind} is listed for {domain}:{owners[thing]}")
+                known += 1
+    return known
 
 
-def _from_lines(roster: Roster) -> Iterator[tuple[int, Registration]]:
-    for number, line in enumerate(roster.text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = parse_object(line.encode("utf-8", errors="replace"))
-        except MalformedMessageError as error:
-            raise _wrong(number, str(error)) from error
-        _check_members(number, fields.names())
-        yield number, _registration(number, _texts(number, fields), domain=roster.domain)
+async def _take(tx: Transaction, part: _Part) -> int:
+    await _known_things(tx, part.rows)  # another list may have come in between
+    registrations = tuple(row.registration for row in part.rows)
+    new = await enlist(tx, Enlisting(registrations=registrations, actor=part.actor, at=part.at))
+    listings = [
+        Listing(thing=thing, identity=row.registration.identity, source=part.source, listed_at=part.at)
+        for row in part.rows
+        for thing in row.things
+    ]
+    await listed.insert_listings(tx, listings)
+    return new
 
 
-_FORMATS: dict[ImportFormat, Callable[[Roster], Iterator[tuple[int, Registration]]]] = {
-    ImportFormat.CSV: _from_csv,
-    ImportFormat.JSONL: _from_lines,
-}
-
-
-def _texts(number: int, fields: Fields) -> Mapping[str, str]:
-    try:
-        return {name: fields.text(name, longest=MAX_WORDS) for name in _MEMBERS if name in fields}
-    except MalformedMessageError as error:
-        raise _wrong(number, str(error)) from error
-
-
-def _check_members(number: int, names: Iterable[str]) -> None:
-    given = list(names)
-    if len(set(given)) != len(given) or "device_id" not in given or not set(given) <= _MEMBERS:
-        raise _wrong(number, f"must name device_id, and may name {', '.join(sorted(_MEMBERS))}")
-
-
-def _registration(number: int, given: Mapping[str, str], *, domain: str) -> Registration:
-    try:
-        identity = Identity(
-            domain=parse_domain(given.get("domain", domain)),
-            device_id=parse_device_id(given.get("device_id")),
-        )
-        registration = Registration(
-            identity=identity, hardware=_words(given, "hardware"), note=_words(given, "note")
-        )
-        if "kind" in given:
-            registration = replace(registration, kind=ClientKind(given["kind"]))
-        if "batch" in given:
-            registration = replace(registration, batch=parse_domain(given["batch"]))
-    except ValueError as error:
-        raise _wrong(number, str(error)) from error
-    return registration
-
-
-def _words(given: Mapping[str, str], name: str) -> str:
-    words = given.get(name, "")
-    if len(words) > MAX_WORDS or not words.isprintable():
-        raise MalformedMessageError(f"{name} must be printable text of at most {MAX_WORDS} characters")
-    return words
-
-
-def _wrong(number: int, text: str) -> BadInputError:
-    return BadInputError(
-        f"line {number}: {text}", hint="nothing was registered: mend the list, then try again"
+def _entry(desk: Desk, roster: Roster, imported: Imported, *, actor: str, source: str) -> AuditEntry:
+    return AuditEntry(
+        at=desk.clock(),
+        action="devices.imported",
+        actor=actor,
+        domain=roster.domain,
+        details=(
+            ("listed", str(imported.listed)),
+            ("registered", str(imported.registered)),
+            ("things", str(imported.things)),
+            ("source", source),
+            ("sha256", hashlib.sha256(roster.text.encode()).hexdigest()),
+        ),
     )

@@ -25,6 +25,9 @@ ASSURANCE: Mapping[GrantKind, Assurance] = {
     GrantKind.CLAIM: Assurance.CLAIM,
     GrantKind.APPROVAL: Assurance.APPROVED,
     GrantKind.STATION: Assurance.APPROVED,
+    GrantKind.MANIFEST: Assurance.MANUFACTURER,
+    GrantKind.IDEVID: Assurance.MANUFACTURER,
+    GrantKind.TPM: Assurance.HARDWARE,
 }
 """What a grant of each kind proves about who the device is."""
 
@@ -72,19 +75,17 @@ def question_of(config: Config, asker: Asker, csr: Csr, *, at: datetime) -> Ques
     return Question(rules=rules_of(config), csr=csr, channel=channel, label=asker.profile, at=at)
 
 
-async def rule_first(
-    tx: Transaction, question: Question, identity: Identity, *, grants: frozenset[GrantKind]
-) -> Ruled:
-    """Rule on a request for a first certificate; `grants` are those that its proof is worth."""
+async def rule_first(tx: Transaction, question: Question, identity: Identity, *, proved: Assurance) -> Ruled:
+    """Rule on a request for a first certificate; `proved` is what its proof is worth."""
     record = await load_record(tx, identity)
-    known = grants | await grant_kinds(tx, identity, key_hash=question.csr.key_hash)
+    known = await grant_kinds(tx, identity, key_hash=question.csr.key_hash)
     facts = await _facts(
         tx,
         question,
         record or DeviceRecord(identity=identity, registered_at=question.at),
         _Lineage(
             step=Step.FIRST,
-            assurance=max((ASSURANCE[kind] for kind in known), default=Assurance.NONE),
+            assurance=max((proved, *(ASSURANCE[kind] for kind in known))),
             is_approved=GrantKind.APPROVAL in known,
         ),
     )

@@ -27,6 +27,9 @@ class GrantKind(StrEnum):
     CLAIM = "claim"
     APPROVAL = "approval"
     STATION = "station"
+    MANIFEST = "manifest"
+    IDEVID = "idevid"
+    TPM = "tpm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

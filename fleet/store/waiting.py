@@ -1,13 +1,18 @@
-"""Devices that asked with a claim certificate, and wait for somebody to approve them."""
+"""Requests that wait for somebody to approve them, and those that were rejected."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
+from fleet.model import Assurance
 from fleet.ports import Row, Transaction
 from fleet.store import columns, times
+from fleet.store.codes import GrantKind
 
-_COLUMNS = "domain, device_id, key_hash, short_code, claim_serial, address, asked_at"
+_COLUMNS = (
+    "domain, device_id, key_hash, short_code, claim_serial, address, asked_at, kind, assurance, evidence,"
+    " reason, rejected_at, rejected_by"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +25,21 @@ class Waiting:
     claim_serial: str
     address: str
     asked_at: datetime
+    kind: GrantKind = GrantKind.CLAIM
+    assurance: Assurance = Assurance.NONE
+    """What it has proved so far, and by what."""
+    evidence: str = ""
+    reason: str = ""
+    """Why that does not do."""
+    rejected_at: datetime | None = None
+    rejected_by: str = ""
 
 
 async def keep_waiting(tx: Transaction, request: Waiting) -> None:
-    """Remember a request; the same device with the same key counts once."""
+    """Remember a request in the place of an earlier one of the same device with the same key."""
+    await drop_one(tx, request)
     await tx.execute(
-        f"INSERT INTO waiting ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (domain, device_id, key_hash) DO UPDATE SET asked_at = excluded.asked_at,"
-        " address = excluded.address",
+        f"INSERT INTO waiting ({_COLUMNS}) VALUES ({', '.join('?' * 13)})",
         (
             request.identity.domain,
             request.identity.device_id,
@@ -36,12 +48,18 @@ async def keep_waiting(tx: Transaction, request: Waiting) -> None:
             request.claim_serial,
             request.address,
             times.text(request.asked_at),
+            request.kind.value,
+            request.assurance.word,
+            request.evidence,
+            request.reason,
+            times.optional_text(request.rejected_at),
+            request.rejected_by or None,
         ),
     )
 
 
 async def find_waiting(tx: Transaction, identity: Identity, key_hash: str) -> Waiting | None:
-    """Return the request of a device with a key."""
+    """Return the request of a device with a key, be it rejected."""
     row = await tx.fetch_one(
         f"SELECT {_COLUMNS} FROM waiting WHERE domain = ? AND device_id = ? AND key_hash = ?",
         (identity.domain, identity.device_id, key_hash),
@@ -58,17 +76,27 @@ async def of_device(tx: Transaction, identity: Identity) -> tuple[Waiting, ...]:
     return tuple(_request(row) for row in rows)
 
 
-async def list_waiting(tx: Transaction, limit: int) -> tuple[Waiting, ...]:
-    """Return the requests that wait, the oldest first."""
+async def of_code(tx: Transaction, short_code: str) -> tuple[Waiting, ...]:
+    """Return all requests with a short code, of any domain."""
     rows = await tx.fetch_all(
-        f"SELECT {_COLUMNS} FROM waiting ORDER BY asked_at, domain, device_id LIMIT ?",
+        f"SELECT {_COLUMNS} FROM waiting WHERE short_code = ? ORDER BY asked_at, domain, device_id",
+        (short_code,),
+    )
+    return tuple(_request(row) for row in rows)
+
+
+async def list_waiting(tx: Transaction, limit: int) -> tuple[Waiting, ...]:
+    """Return the requests that nobody has decided on, the oldest first."""
+    rows = await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM waiting WHERE rejected_at IS NULL"
+        " ORDER BY asked_at, domain, device_id LIMIT ?",
         (limit,),
     )
     return tuple(_request(row) for row in rows)
 
 
 async def count_waiting(tx: Transaction, claim_serial: str) -> int:
-    """Return how many requests came with a claim certificate."""
+    """Return how many requests came with a claim certificate, or without one."""
     row = await tx.fetch_one("SELECT COUNT(*) FROM waiting WHERE claim_serial = ?", (claim_serial,))
     return 0 if row is None else columns.number(row[0])
 
@@ -80,13 +108,34 @@ async def drop_waiting(tx: Transaction, identity: Identity) -> int:
     )
 
 
+async def drop_one(tx: Transaction, request: Waiting) -> None:
+    """Forget one request."""
+    await tx.execute(
+        "DELETE FROM waiting WHERE domain = ? AND device_id = ? AND key_hash = ?",
+        (request.identity.domain, request.identity.device_id, request.key_hash),
+    )
+
+
+async def drop_older(tx: Transaction, moment: datetime) -> int:
+    """Forget the requests that came, or were rejected, before a moment; return how many there were."""
+    return await tx.execute(
+        "DELETE FROM waiting WHERE asked_at < ? AND (rejected_at IS NULL OR rejected_at < ?)",
+        (times.text(moment), times.text(moment)),
+    )
+
+
 def _request(row: Row) -> Waiting:
-    domain, device_id, key_hash, short_code, claim_serial, address, asked_at = row
     return Waiting(
-        identity=Identity(domain=columns.text(domain), device_id=columns.text(device_id)),
-        key_hash=columns.text(key_hash),
-        short_code=columns.text(short_code),
-        claim_serial=columns.text(claim_serial),
-        address=columns.text(address),
-        asked_at=times.moment(asked_at),
+        identity=Identity(domain=columns.text(row[0]), device_id=columns.text(row[1])),
+        key_hash=columns.text(row[2]),
+        short_code=columns.text(row[3]),
+        claim_serial=columns.text(row[4]),
+        address=columns.text(row[5]),
+        asked_at=times.moment(row[6]),
+        kind=GrantKind(columns.text(row[7])),
+        assurance=Assurance[columns.text(row[8]).upper()],
+        evidence=columns.text(row[9]),
+        reason=columns.text(row[10]),
+        rejected_at=times.optional_moment(row[11]),
+        rejected_by=columns.optional_text(row[12]) or "",
     )
