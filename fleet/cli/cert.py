@@ -211,7 +211,8 @@ def _print_receipt(receipt: Members) -> None:
     revoked, names, sessions = receipt["revoked"], receipt["names"], items_of(receipt["sessions"])
     assert isinstance(revoked, list)  # noqa: S101 - our own server's answer
     assert isinstance(names, list)  # noqa: S101 - as above
-    write_text(f"revoked   {len(revoked)} certificates of {', '.join(map(str, names)) or 'nobody'}")
+    count = f"{len(revoked)} certificate{'' if len(revoked) == 1 else 's'}"
+    write_text(f"revoked   {count} of {', '.join(map(str, names)) or 'nobody'}")
     for serial in revoked:
         write_text(f"          {serial}")
     if sessions:

@@ -116,7 +116,7 @@ async def _server(context: Context) -> list[Finding]:
         return [_bad("server", "no server of this home runs", fix="fleet serve")]
     if not context.answering():
         return [
-            _bad("server", "it does not get the devices' requests from the broker", fix="fleet broker show")
+            _bad("server", "it does not get the devices' requests from the broker", fix="start fleet serve again")
         ]
     return [_good("server", "it runs, and answers requests")]
 
@@ -215,7 +215,7 @@ async def _devices(context: Context) -> list[Finding]:
         )
     if records.ending_soon:
         fix = "fleet cert list --state active --ends-before TIME"
-        found.append(_bad("devices", f"{records.ending_soon} certificates end within 7 days", fix=fix))
+        found.append(_bad("devices", f"certificates that end within 7 days: {records.ending_soon}", fix=fix))
     return found or [_good("devices", "no alarm, nobody waits, no renewal is late")]
 
 

@@ -18,6 +18,7 @@ from fleet.errors import BadInputError, UnreachableError, UsageError
 
 _READ_BYTES = 4096
 _WRITE_SECONDS = 5.0
+_WHICH = "ls /dev/tty* shows them"
 
 
 class UnpluggedError(UnreachableError):
@@ -47,8 +48,27 @@ def is_there(port: str) -> bool:
     except OSError:
         return False
     if not stat.S_ISCHR(mode):
-        raise BadInputError(f"{port} is not a serial port", hint="ls /dev/tty* shows them")
+        raise BadInputError(f"{port} is not a serial port", hint=_WHICH)
     return True
+
+
+def require_port(port: str) -> None:
+    """Refuse a path that can never become a port, such as a file or /dev/null; one that is not there may.
+
+    Raises:
+        BadInputError: the path is something else than a port.
+    """
+    if not is_there(port):
+        return
+    try:
+        descriptor = os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return  # another program has it, or it is not ours: that may change
+    try:
+        if not os.isatty(descriptor):
+            raise BadInputError(f"{port} is not a serial port", hint=_WHICH)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from fleet.station.ids import IdRule
 from fleet.station.lane import Floor, Lane
 from fleet.station.ledger import Ledger
 from fleet.station.pace import Pace
-from fleet.station.port import is_there
+from fleet.station.port import require_port
 from fleet.station.session import Session
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Station:
         """
 
         for port in ports:
-            is_there(port)
+            require_port(port)
 
         async def committed(event: LaneEvent) -> None:
             self._untold[event.serial] = event

@@ -54,7 +54,7 @@ async def test_renewals_that_are_late_are_found(desk: Desk) -> None:
     await desk.enrolled("d1")
     assert "devices" not in await bad(desk)
     desk.clock.forward(timedelta(days=85))
-    assert (await bad(desk))["devices"] == "1 certificates end within 7 days"
+    assert (await bad(desk))["devices"] == "certificates that end within 7 days: 1"
 
 
 async def test_a_clock_before_the_newest_record_is_found(desk: Desk) -> None:
