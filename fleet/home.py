@@ -59,6 +59,11 @@ class AuthorityFiles:
         return self.folder / "link-back.crt"
 
     @property
+    def request(self) -> Path:
+        """What another CA is asked to sign, PEM (RFC 2986)."""
+        return self.folder / "ca.csr"
+
+    @property
     def crl(self) -> Path:
         """A root's CRL, DER: its key is off line, so the list is made whenever the key is at hand."""
         return self.folder / "ca.crl"

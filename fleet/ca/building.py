@@ -56,7 +56,7 @@ def _extensions(
         # RFC 5280 4.2.1.9: critical in a CA. A leaf has none: what does not say that it is a CA is none.
         found.append((x509.BasicConstraints(ca=True, path_length=template.path_length), True))
     # RFC 5280 4.2.1.3 says SHOULD; old stacks ignore a non-critical key usage, so it is a MUST here.
-    found.append((_key_usage(template.key_usage), True))
+    found.append((key_usage(template.key_usage), True))
     if template.extended_key_usage:
         # RFC 3161 2.3 wants it critical for time stamping, so that the key can be for nothing else.
         critical = Usage.TIME_STAMPING in template.extended_key_usage
@@ -78,7 +78,8 @@ def _extensions(
     return found
 
 
-def _key_usage(usages: frozenset[KeyUsage]) -> x509.KeyUsage:
+def key_usage(usages: frozenset[KeyUsage]) -> x509.KeyUsage:
+    """Return the extension that grants these usages and no other (RFC 5280 4.2.1.3)."""
     return x509.KeyUsage(
         digital_signature=KeyUsage.DIGITAL_SIGNATURE in usages,
         key_cert_sign=KeyUsage.KEY_CERT_SIGN in usages,

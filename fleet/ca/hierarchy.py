@@ -20,8 +20,8 @@ FLEET_REALM = "fleet"
 """The root of servers, services, operators and stations."""
 BOOTSTRAP_REALM = "bootstrap"
 """The root of claim certificates."""
-_OWN_REALMS = frozenset({FLEET_REALM, BOOTSTRAP_REALM})
-RESERVED_DOMAINS = frozenset({*_OWN_REALMS, *(purpose.value for purpose in Purpose)})
+OWN_REALMS = frozenset({FLEET_REALM, BOOTSTRAP_REALM})
+RESERVED_DOMAINS = frozenset({*OWN_REALMS, *(purpose.value for purpose in Purpose)})
 """No domain has these names: realms of our own, and `<label>.<purpose>.<fleet>` is no device's dNSName."""
 
 
@@ -142,7 +142,7 @@ class Authority:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(root.realm for root in self.anchors if root.realm not in _OWN_REALMS))
+        return tuple(dict.fromkeys(root.realm for root in self.anchors if root.realm not in OWN_REALMS))
 
     def trust_pem(self, realm: str) -> str:
         """Return the trust anchors of a domain, or of a realm of our own. Raises `NotFoundError`."""

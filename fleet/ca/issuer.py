@@ -11,6 +11,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from device_agent.wire.identity import serial_hex
 from fleet.ca import der, lint
 from fleet.ca.building import builder_of, key_identifier
 from fleet.ca.signers import PrivateKey, Signer, hash_of, rehearsal_key, sign_instead
@@ -108,7 +109,8 @@ class Issuer:
             domain=self.domain,
         )
         lint.require_clean(case)
-        return self._facts_of(_sign_linted(case.certificate, self.signer, self.public_key), serial)
+        certificate = _sign_linted(case.certificate, self.signer, self.public_key)
+        return issued_of(certificate, issuer_id=self.issuer_id, anchor=self.anchor)
 
     def _require_own(self, template: Template) -> None:
         # A CA signs for its one purpose, and for the OCSP responder and time key that speak for it.
@@ -120,18 +122,20 @@ class Issuer:
                 hint="this is a defect of the server: report it with this line",
             )
 
-    def _facts_of(self, certificate: x509.Certificate, serial: str) -> IssuedCertificate:
-        encoded = certificate.public_bytes(Encoding.DER)
-        return IssuedCertificate(
-            der=encoded,
-            serial=serial,
-            issuer_id=self.issuer_id,
-            fingerprint=hashlib.sha256(encoded).hexdigest(),
-            key_hash=key_hash(certified_key(certificate.public_key())),
-            anchor=self.anchor,
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-        )
+
+def issued_of(certificate: x509.Certificate, *, issuer_id: str, anchor: str) -> IssuedCertificate:
+    """Return a certificate of ours with the facts that records are kept by."""
+    encoded = certificate.public_bytes(Encoding.DER)
+    return IssuedCertificate(
+        der=encoded,
+        serial=serial_hex(certificate.serial_number),
+        issuer_id=issuer_id,
+        fingerprint=hashlib.sha256(encoded).hexdigest(),
+        key_hash=key_hash(certified_key(certificate.public_key())),
+        anchor=anchor,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
 
 
 def self_sign(
@@ -163,6 +167,11 @@ def _sign_linted(linted: x509.Certificate, signer: Signer, public_key: Certified
 def issuer_id_of(certificate: x509.Certificate) -> str:
     """Return the hex subject key identifier of a CA's certificate."""
     return key_identifier(certificate).digest.hex()
+
+
+def key_id_of(public_key: CertifiedKey) -> str:
+    """Return the hex subject key identifier that a key has in certificates of ours (RFC 5280 4.2.1.2 (1))."""
+    return x509.SubjectKeyIdentifier.from_public_key(public_key).digest.hex()
 
 
 def fingerprint_of(certificate: x509.Certificate) -> str:

@@ -109,6 +109,27 @@ class AuthorityRecord:
         return self.realm if self.purpose is Purpose.DEVICE else ""
 
 
+_LONGEST_COMMON_NAME = 64  # RFC 5280 A.1, ub-common-name
+
+
+def authority_name(fleet: str, rest: str) -> str:
+    """Return `<fleet> <rest>`, or the rest alone where that is too long: the organization says it too."""
+    full = f"{fleet} {rest}"
+    return full if len(full) <= _LONGEST_COMMON_NAME else rest
+
+
+def issuing_name(record: AuthorityRecord, *, fleet: str) -> str:
+    """Return the common name of an issuing CA, as `acme prod device issuing CA 2`."""
+    number = record.folder.rpartition("-")[2]
+    return authority_name(fleet, f"{record.domain} {record.purpose} issuing CA {number}".lstrip())
+
+
+def signer_name(record: AuthorityRecord, kind: str, *, fleet: str) -> str:
+    """Return the common name of what speaks for an issuing CA, as `acme prod device ocsp 2`."""
+    number = record.folder.rpartition("-")[2]
+    return authority_name(fleet, f"{record.domain} {record.purpose} {kind} {number}".lstrip())
+
+
 def after(record: AuthorityRecord, event: AuthorityEvent) -> AuthorityState:
     """Return where a CA stands after an event.
 

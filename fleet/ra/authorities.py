@@ -6,16 +6,18 @@ Every part of the service reads `context.authority` anew for each request, so th
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from fleet.ca.hierarchy import Authority
+from fleet.ca.hierarchy import OWN_REALMS, Authority
 from fleet.ca.loading import load_authority
-from fleet.core.authority import ISSUES, AuthorityRecord, AuthorityState
-from fleet.errors import FleetError
+from fleet.core.authority import ISSUES, AuthorityEvent, AuthorityRecord, AuthorityState
+from fleet.errors import FleetError, RefusedError
+from fleet.ports import Transaction
+from fleet.ra.authority_changes import Change, change, find
 from fleet.ra.context import Context
 from fleet.ra.publishing import publish
 from fleet.ra.trust_files import write_trust
-from fleet.store.authorities import list_authorities
+from fleet.store.authorities import has_leaves, list_authorities
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +32,11 @@ async def reload_authority(context: Context) -> None:
     Raises:
         FleetError: a file or a key is not right; what was in force stays so.
     """
-    records = await context.store.read(list_authorities, None)
+    async with context.in_force.changing:
+        await _put_in_force(context, await context.store.read(list_authorities, None))
+
+
+async def _put_in_force(context: Context, records: Sequence[AuthorityRecord]) -> None:
     authority = await _loaded(context, records)
     known = await _loaded(context, _held_back(records, context.authority))
     await asyncio.to_thread(write_trust, context.home, authority)
@@ -59,3 +65,88 @@ def _held_back(records: Sequence[AuthorityRecord], before: Authority) -> tuple[A
         else record
         for record in records
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """A CA that is to sign, or to stop signing, and the root that it hangs on."""
+
+    record: AuthorityRecord
+    root: AuthorityRecord
+    what: Change
+
+
+async def activate_authority(context: Context, name: str, *, actor: str) -> AuthorityRecord:
+    """Let an issuing CA sign from now on, beside those that do.
+
+    Raises:
+        NotFoundError: there is no such CA.
+        RefusedError: it cannot sign as it stands, or devices do not trust its root yet.
+        FleetError: its key cannot be used.
+    """
+    async with context.in_force.changing:
+        turn = await _turn(context, name, actor=actor)
+        issuer = context.authority.issuer_by_id(turn.record.issuer)
+        await asyncio.to_thread(issuer.signer.unlock)
+        if issuer.not_after <= context.clock():
+            raise RefusedError(f"the CA {turn.record.folder} has expired", hint="fleet ca add makes another")
+        record = await context.store.write(_activate, turn)
+    await reload_authority(context)
+    return record
+
+
+async def stop_authority(context: Context, name: str, *, actor: str) -> AuthorityRecord:
+    """Let an issuing CA sign nothing new; what it signed is good until its end.
+
+    Raises:
+        NotFoundError: there is no such CA.
+        RefusedError: it does not sign, or nobody else would.
+    """
+    async with context.in_force.changing:
+        record = await context.store.write(_stop, await _turn(context, name, actor=actor))
+    await reload_authority(context)
+    return record
+
+
+async def _turn(context: Context, name: str, *, actor: str) -> _Turn:
+    record = await context.store.read(find, name)
+    if record.is_root or record.state is AuthorityState.REQUESTED:
+        why = "is a root" if record.is_root else "waits for its certificate"
+        raise RefusedError(f"the CA {record.folder} {why}", hint="fleet ca list shows which can sign")
+    anchor = context.authority.issuer_by_id(record.issuer).anchor
+    (root,) = [root for root in context.authority.roots if root.anchor == anchor]
+    what = Change(name=record.folder, actor=actor, at=context.clock().replace(microsecond=0))
+    return _Turn(record=record, root=root.record, what=what)
+
+
+async def _activate(tx: Transaction, turn: _Turn) -> AuthorityRecord:
+    root = await find(tx, turn.root.folder)
+    if root.state not in ISSUES:
+        realm = turn.record.realm
+        if root.state is not AuthorityState.STANDBY or not await _is_unused(tx, realm):
+            raise RefusedError(
+                f"the root {root.folder} of this CA is {root.state}, and others trust {realm} by another one",
+                hint="fleet ca rollover leads devices from one root to the next",
+            )
+        await change(tx, AuthorityEvent.ACTIVATED, replace(turn.what, name=root.folder))
+    return await change(tx, AuthorityEvent.ACTIVATED, turn.what)
+
+
+async def _is_unused(tx: Transaction, realm: str) -> bool:
+    """Tell whether a domain has no device yet that could trust a root of it."""
+    return realm not in OWN_REALMS and not await has_leaves(tx, realm)
+
+
+async def _stop(tx: Transaction, turn: _Turn) -> AuthorityRecord:
+    record = turn.record
+    others = [
+        one
+        for one in await list_authorities(tx)
+        if (one.realm, one.purpose) == (record.realm, record.purpose) and one.folder != record.folder
+    ]
+    if record.state in ISSUES and not any(one.state in ISSUES for one in others):
+        raise RefusedError(
+            f"the CA {record.folder} is the last that signs for {record.domain or record.purpose}",
+            hint="activate another one first: fleet ca activate CA",
+        )
+    return await change(tx, AuthorityEvent.STOPPED, turn.what)

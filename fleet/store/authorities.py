@@ -62,13 +62,24 @@ async def state_of(tx: Transaction, issuer: str) -> tuple[AuthorityState, int | 
     return AuthorityState(columns.text(row[0])), columns.optional_number(row[1])
 
 
-async def count_leaf(tx: Transaction, issuer: str, *, not_after: datetime) -> None:
-    """Note one more leaf of an issuing CA."""
+async def count_leaf(tx: Transaction, serial: str, *, issuer: str, not_after: datetime) -> None:
+    """Note one more leaf of an issuing CA; what speaks for the CA itself is none."""
     await tx.execute(
-        "INSERT INTO authority_leaves (issuer, ends_on, leaves) VALUES (?, ?, 1)"
+        "INSERT INTO authority_leaves (issuer, ends_on, leaves)"
+        " SELECT ?, ?, 1 FROM certificates WHERE serial = ? AND purpose NOT IN ('signer', 'authority')"
         " ON CONFLICT (issuer, ends_on) DO UPDATE SET leaves = authority_leaves.leaves + 1",
-        (issuer, _day(not_after)),
+        (issuer, _day(not_after), serial),
     )
+
+
+async def has_leaves(tx: Transaction, domain: str) -> bool:
+    """Return whether any device of a domain has ever had a certificate."""
+    row = await tx.fetch_one(
+        "SELECT serial FROM certificates WHERE purpose = 'device' AND domain = ? AND device_id > ''"
+        " AND fingerprint IS NOT NULL LIMIT 1",
+        (domain,),
+    )
+    return row is not None
 
 
 async def leaves_of(tx: Transaction, query: LeavesQuery) -> int:
@@ -78,11 +89,6 @@ async def leaves_of(tx: Transaction, query: LeavesQuery) -> int:
         (query.issuer, _day(query.now)),
     )
     return 0 if row is None else columns.number(row[0])
-
-
-async def forget_ended_leaves(tx: Transaction, before: datetime) -> int:
-    """Drop the counts of days that are over; return how many there were."""
-    return await tx.execute("DELETE FROM authority_leaves WHERE ends_on < ?", (_day(before),))
 
 
 def _day(moment: datetime) -> str:

@@ -134,7 +134,7 @@ async def store_signed(tx: Transaction, signed: SignedCertificate) -> None:
             signed.serial,
         ),
     )
-    await authorities.count_leaf(tx, signed.issuer, not_after=signed.not_after)
+    await authorities.count_leaf(tx, signed.serial, issuer=signed.issuer, not_after=signed.not_after)
 
 
 async def load_certificate(tx: Transaction, serial: str) -> CertificateRecord | None:

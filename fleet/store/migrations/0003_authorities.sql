@@ -23,11 +23,12 @@ CREATE INDEX authorities_by_purpose ON authorities (realm, purpose);
 -- How many certificates of an issuing CA end on which day: what is left of its room is a short sum.
 CREATE TABLE authority_leaves (
     issuer TEXT NOT NULL,
-    -- "2026-01-31"; certificates that have ended leave the sum, and their rows.
+    -- "2026-01-31"; what has ended is left out of the sum.
     ends_on TEXT NOT NULL,
     leaves BIGINT NOT NULL,
     PRIMARY KEY (issuer, ends_on)
 );
 INSERT INTO authority_leaves (issuer, ends_on, leaves)
 SELECT issuer, substr(not_after, 1, 10), COUNT(*) FROM certificates
-WHERE not_after IS NOT NULL GROUP BY issuer, substr(not_after, 1, 10);
+WHERE not_after IS NOT NULL AND purpose NOT IN ('signer', 'authority')
+GROUP BY issuer, substr(not_after, 1, 10);

@@ -19,6 +19,7 @@ from fleet.store.authorities import (
     list_authorities,
     save_authority,
 )
+from fleet.store.certificates import CertificateQuery, list_certificates
 from tests.desk import NOON, Desk, Unit
 
 
@@ -88,8 +89,10 @@ async def added(desk: Desk, number: int, *, room: int | None, leaves: int = 0) -
     await desk.context.store.write(insert_authority, record)
 
     async def fill(tx: Transaction, count: int) -> None:
+        serial = (await list_certificates(tx, CertificateQuery(purpose=Purpose.OPERATOR)))[0].serial
         for _ in range(count):
-            await count_leaf(tx, record.issuer, not_after=NOON + timedelta(days=90))
+            end = NOON + timedelta(days=90)
+            await count_leaf(tx, serial, issuer=record.issuer, not_after=end)
 
     await desk.context.store.write(fill, leaves)
     return IssuerName(issuer=record.issuer, anchor="ab" * 32)

@@ -1,0 +1,162 @@
+"""A new issuing CA, first step: its key is made, and a CA above is asked to certify it.
+
+What follows may happen on another machine, and much later. Until then nothing signs and nothing is trusted.
+"""
+
+import asyncio
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
+from fleet.ca.issuer import key_id_of
+from fleet.ca.requesting import authority_csr
+from fleet.ca.signers import make_authority_key
+from fleet.core.authority import AuthorityRecord, AuthorityState, KeyKind, issuing_name
+from fleet.core.goodkey import KeyType
+from fleet.errors import BadInputError
+from fleet.files import FOLDER_MODE, PUBLIC_MODE, make_folder, sync_folder, telling, write_file
+from fleet.home import AuthorityFiles
+from fleet.model import Purpose
+from fleet.ports import Transaction
+from fleet.ra.authority_changes import Change, entry
+from fleet.ra.context import Context
+from fleet.ra.devices import require_domain
+from fleet.store import audit
+from fleet.store.authorities import insert_authority, list_authorities
+
+_KEY_FILE_RANDOMNESS = 32
+_PARTIAL = re.compile(r"\.[a-z]+-[0-9]+\.[0-9a-f]{16}\.partial")
+_PURPOSES_OF_OURS = {
+    FLEET_REALM: frozenset({Purpose.SERVER, Purpose.SERVICE, Purpose.OPERATOR, Purpose.STATION}),
+    BOOTSTRAP_REALM: frozenset({Purpose.CLAIM}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityOrder:
+    """An issuing CA that is wanted."""
+
+    realm: str
+    """A domain, `bootstrap` or `fleet`."""
+    purpose: Purpose
+    actor: str
+    room: int | None = None
+    """How many leaves at most it should have at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """A CA that waits for its certificate."""
+
+    record: AuthorityRecord
+    csr_pem: str
+    common_name: str
+
+
+async def request_authority(context: Context, order: AuthorityOrder) -> Requested:
+    """Make the key of a new issuing CA, and the request for its certificate.
+
+    Raises:
+        BadInputError: no such CA belongs into that realm.
+        NotFoundError: there is no such domain.
+        FleetError: the key cannot be made or kept.
+    """
+    _check(context, order)
+    async with context.in_force.changing:
+        known = await context.store.read(list_authorities, None)
+        requested = await asyncio.to_thread(_make, context, order, known)
+        await context.store.write(_record, (requested.record, order.actor))
+    return requested
+
+
+async def pending_request(context: Context, record: AuthorityRecord) -> str:
+    """Return the request of a CA that waits for its certificate, PEM. Raises `FleetError`."""
+    path = context.home.authority_files(record.folder).request
+    with telling(path):
+        return path.read_text("ascii")
+
+
+def _check(context: Context, order: AuthorityOrder) -> None:
+    if order.realm not in _PURPOSES_OF_OURS:
+        require_domain(context, order.realm)
+    allowed = _PURPOSES_OF_OURS.get(order.realm, frozenset({Purpose.DEVICE}))
+    if order.purpose not in allowed:
+        raise BadInputError(
+            f"{order.realm} has no issuing CA for {order.purpose} certificates",
+            hint=f"it has them for {', '.join(sorted(allowed))}",
+        )
+    if order.room is not None and order.room < 1:
+        raise BadInputError("a CA needs room for one leaf at least", hint="such as --room 100000")
+
+
+def _make(context: Context, order: AuthorityOrder, known: Sequence[AuthorityRecord]) -> Requested:
+    realm = context.home.ca / order.realm
+    _sweep(realm, known)
+    now = context.clock().replace(microsecond=0)
+    domain = context.config.domain(order.realm)
+    key = make_authority_key(KeyType.P256 if domain is None else domain.ca_key)
+    record = AuthorityRecord(
+        folder=f"{order.realm}/{order.purpose}-{_next_number(realm, order, known)}",
+        issuer=key_id_of(key.public_key()),
+        realm=order.realm,
+        purpose=order.purpose,
+        state=AuthorityState.REQUESTED,
+        key=KeyKind.FILE,
+        room=order.room,
+        added_at=now,
+        changed_at=now,
+    )
+    common_name = issuing_name(record, fleet=context.fleet)
+    csr_pem = authority_csr(key, common_name, fleet=context.fleet)
+    sealed = context.in_force.keys.seal(key, randomness=context.randomness(_KEY_FILE_RANDOMNESS))
+    with _new_folder(context.home.ca / record.folder) as files:
+        write_file(files.ca.key, sealed)
+        write_file(files.request, csr_pem.encode(), mode=PUBLIC_MODE)
+    return Requested(record=record, csr_pem=csr_pem, common_name=common_name)
+
+
+def _next_number(realm: Path, order: AuthorityOrder, known: Sequence[AuthorityRecord]) -> int:
+    """Return a number that no CA of this kind has had: a folder without a record counts too."""
+    names = [record.folder.rpartition("/")[2] for record in known if record.realm == order.realm]
+    names += [path.name for path in realm.iterdir()]
+    taken = [name.removeprefix(f"{order.purpose}-") for name in names if name.startswith(f"{order.purpose}-")]
+    return 1 + max((int(number) for number in taken if number.isdecimal()), default=0)
+
+
+@contextmanager
+def _new_folder(place: Path) -> Iterator[AuthorityFiles]:
+    """Make a folder that is there whole, with all its files on the disk, or not at all."""
+    staged = place.parent / f".{place.name}.{secrets.token_hex(8)}.partial"
+    with telling(place):
+        staged.mkdir(mode=FOLDER_MODE)
+        try:
+            yield AuthorityFiles(folder=staged)
+            sync_folder(staged)
+            staged.rename(place)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+        sync_folder(place.parent)
+
+
+def _sweep(realm: Path, known: Sequence[AuthorityRecord]) -> None:
+    """Remove what requests left that were cut off: keys that nothing was ever signed for."""
+    make_folder(realm)
+    recorded = {record.folder for record in known}
+    for path in realm.iterdir():
+        asked = AuthorityFiles(folder=path).request.exists()
+        is_orphan = asked and f"{realm.name}/{path.name}" not in recorded
+        if _PARTIAL.fullmatch(path.name) or is_orphan:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+async def _record(tx: Transaction, asked: tuple[AuthorityRecord, str]) -> None:
+    record, actor = asked
+    await insert_authority(tx, record)
+    what = Change(name=record.folder, actor=actor, at=record.added_at)
+    await audit.append(tx, entry(record, "authority.requested", what))
