@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from device_agent.wire.problems import ProblemCode
-from fleet.core import events, lifecycle
+from fleet.core import events, lifecycle, lineage
 from fleet.model import Device
 from fleet.ports import Transaction
 from fleet.ra.judging import Circumstances, Judged, Outcome, entries, refused, settle
@@ -92,5 +92,6 @@ async def _save(
         sequence=sequence,
         device=last.after,
         serial=issued.serial,
+        retold=lineage.retold(steps[0][0], last.after),
         is_on_record=True,
     )
