@@ -100,7 +100,7 @@ COMMANDS: dict[str, Shape] = {
     "cert show {serial}": {**CERTIFICATE, "revoked_at": "str?", "reason": "str?"},
     "cert verify {leaf}": {
         "good": "bool",
-        **dict.fromkeys(("why", "at", "serial"), "str"),
+        **dict.fromkeys(("standing", "why", "at", "serial"), "str"),
         "certificate": CERTIFICATE,
     },
     "claim create --domain prod --device one": [

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fleet.core.authority import AuthorityState, KeyKind
 from fleet.model import Purpose, Role
+from fleet.ra import verdict_faults
 from fleet.web.api.terms import (
     COUNT,
     DEVICE_ID,
@@ -151,6 +152,7 @@ _OF_CERTIFICATES: Mapping[str, Schema] = {
     "CertificateFile": record(_CERTIFICATE, each("revoked_at", maybe(TIME)), each("reason", maybe(TEXT))),
     "Verdict": record(
         each("good", FLAG),
+        each("standing", word(tuple(verdict_faults.Standing))),
         each("why", TEXT),
         each("at", TIME),
         each("serial", TEXT),
