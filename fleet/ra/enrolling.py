@@ -42,10 +42,11 @@ class EnrollCase:
     """A certificate that was signed before and waits for this: it is put in force, and none is intended."""
 
 
+_Case = TypeVar("_Case", bound=EnrollCase)
 _Outcome = TypeVar("_Outcome")
 
 
-async def consulted(context: Context, work: Work[EnrollCase, _Outcome], case: EnrollCase) -> _Outcome:
+async def consulted(context: Context, work: Work[_Case, _Outcome], case: _Case) -> _Outcome:
     """Run a unit of work over a case; once more, with the webhook's word, where it has to be asked.
 
     Raises:

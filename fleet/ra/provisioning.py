@@ -20,7 +20,7 @@ from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
 from fleet.errors import FleetError, RefusedError
 from fleet.model import ADMITTED_STATES, AuditEntry, CertificateState, ClientKind, Purpose
 from fleet.ports import Transaction
-from fleet.ra.admission import Admitted, Applicant, ClaimProof, Waits, require_certificate
+from fleet.ra.applicants import Admitted, Applicant, ClaimProof, Waits, require_certificate
 from fleet.ra.choice import choose_issuer, may_issue
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.enrolling import EnrollCase, ruled_on
@@ -135,6 +135,7 @@ def case_of(context: Context, requester: Requester, csr: Csr, *, now: datetime) 
         question=question_of(context.config, requester.asker, csr, at=now),
         circumstances=circumstances,
         kind=ClientKind.PLAIN,
+        asks_webhook=context.webhook is not None,
     )
 
 
@@ -342,7 +343,7 @@ async def _tell(
 async def lapse_unregistered(context: Context) -> None:
     """End what nobody registered within its hour."""
     while await context.store.write(_lapse_due, context.clock()):
-        continue
+        context.crls.note_superseded()
 
 
 async def _lapse_due(tx: Transaction, now: datetime) -> int:

@@ -19,9 +19,9 @@ from fleet.core.thing_template import ThingTemplate
 from fleet.errors import FleetError, RefusedError
 from fleet.model import ADMITTED_STATES, AuditEntry, Purpose
 from fleet.ports import Transaction
-from fleet.ra.admission import Waits, require_certificate
+from fleet.ra.applicants import Waits, require_certificate
 from fleet.ra.context import Context
-from fleet.ra.enrolling import EnrollCase, Judgement, judge_enroll
+from fleet.ra.enrolling import EnrollCase, Judgement, consulted, judge_enroll
 from fleet.ra.issuing import follow
 from fleet.ra.provisioning import Requester, case_of, token_hash
 from fleet.ra.shown import ShownCertificate
@@ -50,15 +50,17 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Registering:
+class _Registering(EnrollCase):
     """The argument of the unit of work."""
 
     token_hash: str
     template: str
     parameters: Mapping[str, str]
     shown: ShownCertificate
-    case: EnrollCase
-    at: datetime
+
+    @property
+    def at(self) -> datetime:
+        return self.applicant.at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +86,19 @@ async def register_thing(context: Context, requester: Requester, registration: R
         raise _no_token()
     signed = waiting.signed or await _signed(context, waiting)
     csr = csr_of_key(x509.load_der_x509_certificate(signed.der).public_key())
+    case = case_of(context, requester, csr, now=now)
     registering = _Registering(
+        applicant=case.applicant,
+        question=case.question,
+        circumstances=case.circumstances,
+        kind=case.kind,
+        asks_webhook=case.asks_webhook,
         token_hash=hashed,
         template=registration.template,
         parameters=registration.parameters,
         shown=requester.claim,
-        case=case_of(context, requester, csr, now=now),
-        at=now,
     )
-    found = await context.store.write(_register, registering)
+    found = await consulted(context, _register, registering)
     if isinstance(found, Waits):
         raise RefusedError(
             f"somebody must approve this device first; compare the code {found.short_code}, then ask again"
@@ -122,8 +128,8 @@ async def _register(tx: Transaction, asked: _Registering) -> _Outcome | Waits | 
         await _require_in_force(tx, waiting)
         await provisioning.take_token(tx, waiting.serial)
         return _Outcome(thing=thing)
-    applicant = replace(asked.case.applicant, device_id=waiting.identity.device_id)
-    judgement = await judge_enroll(tx, replace(asked.case, applicant=applicant, leaf=waiting))
+    applicant = replace(asked.applicant, device_id=waiting.identity.device_id)
+    judgement = await judge_enroll(tx, replace(asked, applicant=applicant, leaf=waiting))
     if isinstance(judgement, Waits):
         return judgement
     verdict = judgement.judged.verdict
