@@ -22,6 +22,8 @@ from fleet.broker.settings import CanaryFiles
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, UnreachableError
 
 MOST_BYTES = 16 * 1024 * 1024
+MOST_ENTRIES = 10_000
+"""In one listener's file: each handshake reads it."""
 _PROBE_SECONDS = 5.0
 
 
@@ -70,7 +72,14 @@ def verified(
 
 
 def file_text(file: CrlFile, by_issuer: Mapping[x509.Name, x509.CertificateRevocationList]) -> bytes:
-    """Return what a listener's CRL file holds: PEM, one CRL for each issuing CA."""
+    """Return what a listener's CRL file holds: PEM, one CRL for each issuing CA.
+
+    Raises:
+        BadInputError: it would slow every handshake down.
+    """
+    entries = sum(len(by_issuer[issuer.subject]) for issuer in file.issuers)
+    if entries > MOST_ENTRIES:
+        raise BadInputError(f"a broker's CRL file holds at most {MOST_ENTRIES} entries, not {entries}")
     return b"".join(by_issuer[issuer.subject].public_bytes(Encoding.PEM) for issuer in file.issuers)
 
 

@@ -13,6 +13,7 @@ from device_agent.wire.identity import Identity
 from fleet.ca.building import builder_of
 from fleet.ca.issuer import issuer_id_of
 from fleet.ca.signers import make_key
+from fleet.core.partition import PARTITIONS
 from fleet.core.profile import (
     DEFAULT_PROFILES,
     ISSUING_PROFILE,
@@ -65,6 +66,7 @@ def to_be_signed(kind: str) -> str:
         issuer_id=issuer_id_of(issuer),
         not_after=issuer.not_valid_after_utc,
         status_url="http://localhost:8080",
+        partitions=0 if kind == "issuing" else PARTITIONS,
     )
     key = load_pem_public_key(VECTORS["key"].encode())
     is_root = kind == "root"
