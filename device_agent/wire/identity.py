@@ -16,6 +16,8 @@ MAX_DOMAIN_LENGTH = 32
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}", re.ASCII)
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _SERIAL = re.compile(r"[0-9a-f]{32}", re.ASCII)
+# RFC 5280 4.1.2.2: at most 20 octets. What fits into 16 is written with 32 digits.
+_LONG_SERIAL = re.compile(r"(?!0{8})[0-9a-f]{40}", re.ASCII)
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 _HASHED_LABEL_PREFIX = "h-"
@@ -81,6 +83,17 @@ def parse_serial(text: object) -> str:
     raise MalformedMessageError("serial must be 32 lower-case hex digits")
 
 
+def parse_shown_serial(text: object) -> str:
+    """Return the serial number of a certificate that another CA may have made, as `serial_hex` writes it.
+
+    Raises:
+        MalformedMessageError: it is anything else.
+    """
+    if isinstance(text, str) and (_SERIAL.fullmatch(text) or _LONG_SERIAL.fullmatch(text)):
+        return text
+    raise MalformedMessageError("serial must be 32 lower-case hex digits, or 40 where it is longer")
+
+
 def parse_sha256(text: object) -> str:
     """Return a SHA-256 digest: 64 lower-case hex.
 
@@ -109,5 +122,5 @@ def dns_name(identity: Identity, *, fleet: str) -> str:
 
 
 def serial_hex(serial_number: int) -> str:
-    """Return a serial number as 32 lower-case hex, always."""
-    return f"{serial_number:032x}"
+    """Return a serial number as 32 lower-case hex; 40 where another CA's has more than 16 octets."""
+    return f"{serial_number:032x}" if serial_number < 1 << 128 else f"{serial_number:040x}"

@@ -9,8 +9,8 @@ from device_agent.wire.identity import (
     Identity,
     parse_device_id,
     parse_domain,
-    parse_serial,
     parse_sha256,
+    parse_shown_serial,
 )
 from device_agent.wire.problems import MalformedMessageError
 
@@ -107,6 +107,6 @@ def parse_operational_request(topic: str) -> OperationalTopics:
     match topic.split("/"):
         case ["fleet", "v1", domain, device_id, serial, "request"]:
             identity = Identity(domain=parse_domain(domain), device_id=parse_device_id(device_id))
-            return OperationalTopics(identity=identity, serial=parse_serial(serial))
+            return OperationalTopics(identity=identity, serial=parse_shown_serial(serial))
         case _:
             raise MalformedMessageError("topic must be fleet/v1/<domain>/<id>/<serial>/request")

@@ -15,7 +15,7 @@ from fleet.model import AllowlistChange, Purpose
 from fleet.pair_files import pair_content, switch
 from tests.broker_home import BrokerHome
 from tests.broker_world import Driver, World, embedded, mosquitto, put_guard
-from tests.mqtt import MqttClient
+from tests.mqtt import REFUSED_SUBSCRIPTION, MqttClient
 from tests.pki import Pair, Pki, entry_of, key_pem, pem_of
 
 DRIVERS = [
@@ -54,15 +54,16 @@ def put(pair: Pair, files: KeyPairFiles) -> None:
     switch(pair_content(files, key_pem=key_pem(pair.key), certificate_pem=chain), named=files.certificate)
 
 
-def adopt(home: BrokerHome, other: Pki) -> None:
-    """Put another fleet's authorities, and the list that they made, where the broker finds them."""
+def adopt(home: BrokerHome, *others: Pki) -> None:
+    """Put other fleets' authorities, and the lists that they made, where the broker finds them."""
     adopted = home.files.adopted
     assert adopted is not None
     adopted.authorities.parent.mkdir(exist_ok=True)
-    cas = other.roots["prod"].certificate, other.devices["prod"].certificate
+    cas = [other.roots["prod"].certificate for other in others]
+    cas += [other.devices["prod"].certificate for other in others]
     adopted.authorities.write_bytes(b"".join(pem_of(one) for one in cas))
-    crl = x509.load_der_x509_crl(other.devices["prod"].crl())
-    adopted.crls.write_bytes(crl.public_bytes(Encoding.PEM))
+    crls = [x509.load_der_x509_crl(other.devices["prod"].crl()) for other in others]
+    adopted.crls.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in crls))
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
@@ -110,10 +111,13 @@ async def test_files_that_do_not_fit_together_leave_the_earlier_certificate_in_u
     assert shown_by(await world.open(world.device)) == shown_by(before)
 
 
-async def test_devices_of_an_adopted_authority_come_in_by_the_list_alone_and_go_with_it(world: World) -> None:
+@pytest.mark.parametrize("serial", [1, 0x99 << 120, 0x7F << 152 | 5], ids=["one", "16 octets", "20 octets"])
+async def test_devices_of_an_adopted_authority_come_in_by_the_list_alone_and_go_with_it(
+    world: World, serial: int
+) -> None:
     other = Pki(fleet="other")
     ours = await world.let_in(world.device, "prod:d1")
-    theirs, stranger = other.device("theirs"), other.device("stranger")
+    theirs, stranger = other.devices["prod"].leaf("theirs", serial=serial), other.device("stranger")
     listed = entry_of(theirs, "prod:theirs")
     assert await world.is_refused(theirs, "prod:theirs")
     adopt(world.home, other)
@@ -123,10 +127,27 @@ async def test_devices_of_an_adopted_authority_come_in_by_the_list_alone_and_go_
 
     client = await world.let_in(theirs, "prod:theirs")
     assert await world.is_refused(stranger, "prod:stranger")
+    own, of_another = (f"fleet/v1/prod/theirs/{one}/response" for one in (theirs.serial, stranger.serial))
+    assert await client.subscribe(own) == [1]
+    assert await client.subscribe(of_another) == [REFUSED_SUBSCRIPTION]
     ended = await world.broker.change(AllowlistChange(sequence=3, removed=(listed,)))
     await client.wait_closed()
     assert [cut.name for cut in ended] == ["prod:theirs"]
     await ours.ping()
+
+
+async def test_another_leaf_with_a_listed_serial_number_is_refused_whoever_signed_it(world: World) -> None:
+    other, third = Pki(fleet="other"), Pki(fleet="third")
+    theirs = other.device("theirs")
+    number = theirs.certificate.serial_number
+    adopt(world.home, other, third)
+    await world.broker.reload_tls()
+    await world.broker.change(AllowlistChange(sequence=2, added=(entry_of(theirs, "prod:theirs"),)))
+
+    for authority in (other.devices["prod"], third.devices["prod"], world.home.pki.devices["prod"]):
+        forged = authority.leaf("theirs", serial=number)
+        assert await world.is_refused(forged, "prod:theirs")
+    await world.let_in(theirs, "prod:theirs")
 
 
 async def test_a_device_of_an_adopted_authority_may_show_its_leaf_alone(world: World) -> None:

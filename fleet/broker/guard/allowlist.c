@@ -36,6 +36,27 @@ static bool same_key(const struct key *one, const struct key *other)
            memcmp(one->issuer, other->issuer, one->issuer_length) == 0;
 }
 
+static bool is_longer_than_ours(const struct key *key)
+{
+    static const uint8_t nothing[SERIAL_SIZE - OUR_SERIAL_SIZE];
+    return memcmp(key->serial, nothing, sizeof nothing) != 0;
+}
+
+void key_serial_text(const struct key *key, char *text)
+{
+    size_t skipped = is_longer_than_ours(key) ? 0 : SERIAL_SIZE - OUR_SERIAL_SIZE;
+    write_hex(key->serial + skipped, SERIAL_SIZE - skipped, text);
+}
+
+bool key_read_serial(struct span word, struct key *key)
+{
+    memset(key->serial, 0, SERIAL_SIZE);
+    if (word.length == 2 * OUR_SERIAL_SIZE) {
+        return read_hex(word, key->serial + SERIAL_SIZE - OUR_SERIAL_SIZE, OUR_SERIAL_SIZE);
+    }
+    return read_hex(word, key->serial, SERIAL_SIZE) && is_longer_than_ours(key);
+}
+
 struct allowlist *allowlist_new(size_t expected)
 {
     struct allowlist *list = calloc(1, sizeof *list);

@@ -8,7 +8,9 @@
 #include "rules.h"
 
 #define LONGEST_ISSUER 32
-#define SERIAL_SIZE 16
+#define SERIAL_SIZE 20 /* RFC 5280 4.1.2.2: at most 20 octets; ours have 16 */
+#define OUR_SERIAL_SIZE 16
+#define SERIAL_TEXT (2 * SERIAL_SIZE + 1)
 #define FINGERPRINT_SIZE 32
 #define LONGEST_NAME 128
 #define GENERATION_SIZE 8
@@ -18,7 +20,7 @@
 struct key {
     uint8_t issuer_length;
     uint8_t issuer[LONGEST_ISSUER];
-    uint8_t serial[SERIAL_SIZE];
+    uint8_t serial[SERIAL_SIZE]; /* from the right, zeros before it */
 };
 
 struct entry {
@@ -42,6 +44,12 @@ struct allowlist {
     struct entry **by_key;
     struct entry **by_name;
 };
+
+/* Writes a serial number in hex: 32 digits, or 40 where it has more than 16 octets. */
+void key_serial_text(const struct key *key, char *text);
+
+/* Reads one that was written so; false for anything else. */
+bool key_read_serial(struct span word, struct key *key);
 
 /* NULL when memory is short. `expected` entries fit without growing. */
 struct allowlist *allowlist_new(size_t expected);

@@ -136,8 +136,8 @@ static bool allowed_by_name(const struct guard *guard, const struct mosquitto_ev
     }
     const struct entry *entry = NULL;
     while ((entry = allowlist_named(guard->list, span_of(name), entry)) != NULL) {
-        char serial[2 * SERIAL_SIZE + 1];
-        write_hex(entry->key.serial, SERIAL_SIZE, serial);
+        char serial[SERIAL_TEXT];
+        key_serial_text(&entry->key, serial);
         struct who who = who_of(entry->purpose, entry->name, serial, client_id);
         if (rules_client(&guard->rules, &who) && topic_allowed(&guard->rules, &who, check)) {
             return true;

@@ -22,19 +22,14 @@ static bool read_issuer(const X509 *certificate, struct identity *identity)
 
 static bool read_serial(const X509 *certificate, struct identity *identity)
 {
-    uint8_t bytes[20] = {0};
     BIGNUM *number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), NULL);
-    bool good = number != NULL && !BN_is_negative(number) && BN_num_bytes(number) <= (int)sizeof bytes &&
-                BN_bn2binpad(number, bytes, (int)sizeof bytes) == (int)sizeof bytes;
-    bool longer = good && BN_num_bytes(number) > SERIAL_SIZE;
+    bool good = number != NULL && !BN_is_negative(number) && BN_num_bytes(number) <= SERIAL_SIZE &&
+                BN_bn2binpad(number, identity->key.serial, SERIAL_SIZE) == SERIAL_SIZE;
     BN_free(number);
-    if (!good) {
-        return false;
+    if (good) {
+        key_serial_text(&identity->key, identity->serial);
     }
-    size_t skipped = longer ? 0 : sizeof bytes - SERIAL_SIZE;
-    write_hex(bytes + skipped, sizeof bytes - skipped, identity->serial);
-    memcpy(identity->key.serial, bytes + sizeof bytes - SERIAL_SIZE, SERIAL_SIZE);
-    return !longer;
+    return good;
 }
 
 static bool read_end(const X509 *certificate, int64_t *not_after)

@@ -9,7 +9,6 @@
 
 #include "allowlist.h"
 
-#define SERIAL_TEXT (2 * 20 + 1) /* RFC 5280 4.1.2.2: at most 20 octets */
 #define ISSUER_TEXT (2 * LONGEST_ISSUER + 1)
 
 struct identity {
@@ -17,7 +16,7 @@ struct identity {
     uint8_t fingerprint[FINGERPRINT_SIZE];
     int64_t not_after;
     char issuer[ISSUER_TEXT]; /* lower-case hex */
-    char serial[SERIAL_TEXT]; /* 32 lower-case hex, more for a serial number longer than ours */
+    char serial[SERIAL_TEXT]; /* 32 lower-case hex, 40 for a serial number longer than ours */
     bool listable;            /* its issuer and serial have the form of an allowlist's */
 };
 

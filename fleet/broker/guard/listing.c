@@ -24,7 +24,7 @@ static bool read_key(struct span *line, struct key *key)
     size_t issuer_length;
     memset(key, 0, sizeof *key);
     if (!next_word(line, &issuer) || !read_hex_up_to(issuer, key->issuer, LONGEST_ISSUER, &issuer_length) ||
-        !next_word(line, &serial) || !read_hex(serial, key->serial, SERIAL_SIZE)) {
+        !next_word(line, &serial) || !key_read_serial(serial, key)) {
         return false;
     }
     key->issuer_length = (uint8_t)issuer_length;
