@@ -24,6 +24,8 @@ class RolloverKind(StrEnum):
 class RolloverState(StrEnum):
     """Where a rollover stands; stored by name."""
 
+    REQUESTED = "requested"
+    """The issuing keys are made, and wait for the root's signature."""
     PREPARED = "prepared"
     """The new keys are made, and the roots have signed for each other. Nobody was told."""
     PUBLISHED = "published"
@@ -38,6 +40,7 @@ class RolloverState(StrEnum):
 class RolloverEvent(StrEnum):
     """What an operator orders."""
 
+    PREPARE = "prepare"
     PUBLISH = "publish"
     SWITCH = "switch"
     RETIRE = "retire"
@@ -48,6 +51,9 @@ _State, _Event, _Kind = RolloverState, RolloverEvent, RolloverKind
 
 # fmt: off
 TRANSITIONS: Mapping[tuple[RolloverKind, RolloverState, RolloverEvent], RolloverState] = {
+    (_Kind.ROOT,    _State.REQUESTED, _Event.PREPARE): _State.PREPARED,
+    (_Kind.ROOT,    _State.REQUESTED, _Event.ABANDON): _State.ABANDONED,
+    (_Kind.ROOT,    _State.PREPARED,  _Event.PREPARE): _State.PREPARED,
     (_Kind.ROOT,    _State.PREPARED,  _Event.PUBLISH): _State.PUBLISHED,
     (_Kind.ROOT,    _State.PREPARED,  _Event.ABANDON): _State.ABANDONED,
     (_Kind.ROOT,    _State.PUBLISHED, _Event.PUBLISH): _State.PUBLISHED,
@@ -57,6 +63,9 @@ TRANSITIONS: Mapping[tuple[RolloverKind, RolloverState, RolloverEvent], Rollover
     (_Kind.ROOT,    _State.SWITCHED,  _Event.RETIRE):  _State.RETIRED,
     (_Kind.ROOT,    _State.RETIRED,   _Event.RETIRE):  _State.RETIRED,
     (_Kind.ROOT,    _State.ABANDONED, _Event.ABANDON): _State.ABANDONED,
+    (_Kind.ISSUING, _State.REQUESTED, _Event.PREPARE): _State.PREPARED,
+    (_Kind.ISSUING, _State.REQUESTED, _Event.ABANDON): _State.ABANDONED,
+    (_Kind.ISSUING, _State.PREPARED,  _Event.PREPARE): _State.PREPARED,
     (_Kind.ISSUING, _State.PREPARED,  _Event.SWITCH):  _State.SWITCHED,
     (_Kind.ISSUING, _State.PREPARED,  _Event.ABANDON): _State.ABANDONED,
     (_Kind.ISSUING, _State.SWITCHED,  _Event.SWITCH):  _State.SWITCHED,
@@ -66,14 +75,19 @@ TRANSITIONS: Mapping[tuple[RolloverKind, RolloverState, RolloverEvent], Rollover
 }
 # fmt: on
 
-OPEN = frozenset({_State.PREPARED, _State.PUBLISHED, _State.SWITCHED})
+OPEN = frozenset({_State.REQUESTED, _State.PREPARED, _State.PUBLISHED, _State.SWITCHED})
 """Of one realm, one rollover at a time is open."""
 
 _NEXT = {
-    _State.PREPARED: "fleet ca rollover publish REALM, or switch for an issuing CA",
-    _State.PUBLISHED: "fleet ca rollover switch REALM",
-    _State.SWITCHED: "fleet ca rollover retire REALM",
+    (_Kind.ROOT, _State.REQUESTED): RolloverEvent.PREPARE,
+    (_Kind.ROOT, _State.PREPARED): RolloverEvent.PUBLISH,
+    (_Kind.ROOT, _State.PUBLISHED): RolloverEvent.SWITCH,
+    (_Kind.ROOT, _State.SWITCHED): RolloverEvent.RETIRE,
+    (_Kind.ISSUING, _State.REQUESTED): RolloverEvent.PREPARE,
+    (_Kind.ISSUING, _State.PREPARED): RolloverEvent.SWITCH,
+    (_Kind.ISSUING, _State.SWITCHED): RolloverEvent.RETIRE,
 }
+"""What leads on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +140,11 @@ class Insistence(StrEnum):
     GO_ON = "go-on"
 
 
+def next_step(rollover: Rollover) -> RolloverEvent | None:
+    """Return what is to be ordered next, or None where it has come to its end."""
+    return _NEXT.get((rollover.kind, rollover.state))
+
+
 def after(rollover: Rollover, event: RolloverEvent) -> RolloverState:
     """Return where a rollover stands after an event.
 
@@ -136,7 +155,9 @@ def after(rollover: Rollover, event: RolloverEvent) -> RolloverState:
     if found is None:
         raise RefusedError(
             f"the {rollover.kind} rollover of {rollover.realm} is {rollover.state}: it cannot {event} now",
-            hint=_NEXT.get(rollover.state, "fleet ca rollover status"),
+            hint="fleet ca rollover status"
+            if (step := next_step(rollover)) is None
+            else f"fleet ca rollover {step} {rollover.realm}",
         )
     return found
 
@@ -152,7 +173,7 @@ def require_heard(rollover: Rollover, heard: Heard, insistence: Insistence) -> N
     raise RefusedError(
         f"{heard.missing} of {heard.agents} devices have not acknowledged trust bundle {rollover.version}"
         f" of {rollover.realm}: {_some(heard.silent, heard.missing)}",
-        hint="wait for them, or --anyway: they come later, by the link between the roots",
+        hint="wait for them, or --anyway: those that sleep are led on by the link between the roots",
     )
 
 

@@ -38,10 +38,15 @@ async def insert_rollover(tx: Transaction, rollover: Rollover) -> None:
 
 
 async def save_rollover(tx: Transaction, rollover: Rollover) -> None:
-    """Write where a rollover stands."""
+    """Write where a rollover stands, and what it brings by now."""
     await tx.execute(
-        "UPDATE rollovers SET state = ?, changed_at = ? WHERE number = ?",
-        (rollover.state.value, times.text(rollover.changed_at), rollover.number),
+        "UPDATE rollovers SET state = ?, brings = ?, changed_at = ? WHERE number = ?",
+        (
+            rollover.state.value,
+            _joined(rollover.brings),
+            times.text(rollover.changed_at),
+            rollover.number,
+        ),
     )
 
 

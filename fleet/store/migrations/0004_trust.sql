@@ -7,7 +7,7 @@ CREATE TABLE rollovers (
     realm TEXT NOT NULL,
     -- "root", "issuing".
     kind TEXT NOT NULL,
-    -- "prepared", "published", "switched", "retired", "abandoned".
+    -- "requested", "prepared", "published", "switched", "retired", "abandoned".
     state TEXT NOT NULL,
     -- Folders of the CAs that stop and that take over, separated by spaces; a root first.
     gives_up TEXT NOT NULL,

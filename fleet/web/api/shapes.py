@@ -68,6 +68,20 @@ _AUTHORITY = {
     **each("changed_at", TIME),
     **each("not_after crl_until", maybe(TIME)),
 }
+_ROLLOVER = {
+    **each("number", COUNT),
+    **each("realm", TEXT),
+    **each("kind", word(tuple(RolloverKind))),
+    **each("state", word(tuple(RolloverState))),
+    **each("gives_up brings", list_of(TEXT)),
+    **each("version", maybe(COUNT)),
+    **each("next", maybe(word(tuple(RolloverEvent)))),
+    **each("started_at changed_at", TIME),
+}
+_ROLLED = {
+    **each("devices acknowledged plain needed_by", COUNT),
+    **each("silent needing", list_of(TEXT)),
+}
 _DOMAIN = {
     **each("domain", DOMAIN),
     **each("devices", COUNT),
@@ -246,6 +260,32 @@ _OF_HEALTH: Mapping[str, Schema] = {
         each("subject signed_by", maybe(TEXT)),
         each("not_before", maybe(TIME)),
         each("fingerprint", maybe(SHA256)),
+    ),
+    "Rollover": record(_ROLLOVER),
+    "WorkOrder": record(
+        _ROLLOVER,
+        each("fleet status_url", TEXT),
+        each("root root_pem beside_pem links_pem", maybe(TEXT)),
+        each("requests", list_of(record(each("name purpose common_name", TEXT), each("csr", PEM)))),
+    ),
+    "RolloverStatus": record(
+        _ROLLOVER,
+        _ROLLED,
+        each("refused", list_of(record(each("device problem", TEXT)))),
+        each("notices_left renewed_early", COUNT),
+    ),
+    "RolloverStep": record(
+        _ROLLOVER,
+        _ROLLED,
+        each("changes", list_of(record(each("name before after", TEXT)))),
+        each("told", COUNT),
+        each("refusal", maybe(TEXT)),
+    ),
+    "TrustBundle": record(
+        each("v version", COUNT),
+        each("type realm signature", TEXT),
+        each("anchors", PEM),
+        each("links", maybe(PEM)),
     ),
     "Domain": record(_DOMAIN),
     "DomainDetails": record(_DOMAIN, each("trust", PEM)),
