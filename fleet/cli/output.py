@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from fleet.cli.table import Column, laid_out
+from fleet.cli.table import Column as Column  # noqa: PLC0414 - who says what is shown finds all of it here
+from fleet.cli.table import laid_out
 
 if TYPE_CHECKING:
     from rich.console import Console
