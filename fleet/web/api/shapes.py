@@ -6,6 +6,7 @@ Members may be added in later versions: a client passes over what it does not kn
 from collections.abc import Mapping
 
 from fleet.core.authority import AuthorityState, KeyKind
+from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
 from fleet.model import Purpose, Role
 from fleet.ra import verdict_faults
 from fleet.web.api.terms import (
