@@ -23,7 +23,7 @@ from fleet.model import Purpose
 
 _Value = TypeVar("_Value", bound=x509.ExtensionType)
 
-MOST_BYTES = 64 * 1024
+MOST_BYTES = 24 * 1024
 """Of a chain in PEM."""
 LARGEST_CERTIFICATE = 8192
 MOST_CAS = 3

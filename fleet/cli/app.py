@@ -27,7 +27,7 @@ _NOUNS = {
     "claim": "What lets a device enroll: one-time codes and claim certificates.",
     "station": "Factory stations: add, list, run.",
     "template": "How AWS SDK clients register their things: add, list, show, remove.",
-    "ca": "Roots and issuing CAs: list, show.",
+    "ca": "Roots and issuing CAs: add, import, activate, roll over, back up.",
     "domain": "Security domains: list, show.",
     "operator": "Operators: add, list, renew, remove.",
     "audit": "Who did what and when: tail, search, verify, export.",

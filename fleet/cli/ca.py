@@ -2,10 +2,11 @@
 
 import click
 
-from fleet.cli import ca_keep, ca_restore, options
+from fleet.cli import ca_add, ca_keep, ca_restore, ca_roll, options
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, Members, show_list, show_record
+from fleet.cli.output import Form, Members, show_list, show_record
+from fleet.cli.table import Column
 from fleet.errors import NotFoundError
 
 _COLUMNS = (
@@ -83,5 +84,5 @@ def found(client: Client, name: str) -> Members:
     raise NotFoundError(f"there is no CA {name}", hint="fleet ca list")
 
 
-for each in (*ca_keep.COMMANDS, *ca_restore.COMMANDS):
+for each in (*ca_add.COMMANDS, *ca_keep.COMMANDS, *ca_restore.COMMANDS, *ca_roll.COMMANDS):
     command.add_command(each)

@@ -5,7 +5,8 @@ import click
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, show_list, show_record
+from fleet.cli.output import Form, show_list, show_record
+from fleet.cli.table import Column
 
 _COLUMNS = (
     Column(title="DOMAIN", member="domain", whole=True),

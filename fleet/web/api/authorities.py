@@ -3,12 +3,20 @@
 from cryptography import x509
 
 from device_agent.wire.fields import time_text
+from device_agent.wire.identity import parse_domain
+from device_agent.wire.problems import MalformedMessageError
+from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
+from fleet.ca.imported import MOST_BYTES
 from fleet.ca.issuer import fingerprint_of
-from fleet.model import Role
-from fleet.ra import authority_views
+from fleet.model import Purpose, Role
+from fleet.ra import authorities, authority_views
 from fleet.ra.authority_views import AuthorityView
+from fleet.ra.certified_authority import Certification, certify_authority
+from fleet.ra.new_authority import AuthorityOrder, request_authority
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
+
+_MOST_ROOM = 100_000_000
 
 
 def routes() -> tuple[Route, ...]:
@@ -30,6 +38,42 @@ def routes() -> tuple[Route, ...]:
             about="One root or issuing CA, with its certificate chain.",
             answer=One("AuthorityDetails"),
         ),
+        Route(
+            method="POST",
+            path="authorities",
+            role=Role.SECURITY,
+            handler=_request,
+            about="Make the key of an issuing CA, and the request that a CA above is to sign.",
+            body=("domain", "purpose", "room"),
+            needs=frozenset({"purpose"}),
+            answer=One("AuthorityRequest"),
+        ),
+        Route(
+            method="POST",
+            path="authorities/{name}/certificate",
+            role=Role.SECURITY,
+            handler=_certify,
+            about="Hand in the certificate chain that was made of a request; the CA stands by then.",
+            body=("chain", "anchor"),
+            needs=frozenset({"chain"}),
+            answer=One("AuthorityDetails"),
+        ),
+        Route(
+            method="POST",
+            path="authorities/{name}/activate",
+            role=Role.SECURITY,
+            handler=_activate,
+            about="Let an issuing CA sign, beside those that do.",
+            answer=One("AuthorityDetails"),
+        ),
+        Route(
+            method="POST",
+            path="authorities/{name}/stop",
+            role=Role.SECURITY,
+            handler=_stop,
+            about="Let an issuing CA sign nothing new; what it signed is good until its end.",
+            answer=One("AuthorityDetails"),
+        ),
     )
 
 
@@ -42,7 +86,62 @@ async def _list(asked: Asked) -> Members:
 
 async def _show(asked: Asked) -> Members:
     asked.query()
-    return details(await authority_views.show(asked.context, asked.request.match_info["name"]))
+    return details(await authority_views.show(asked.context, _name(asked)))
+
+
+async def _request(asked: Asked) -> Members:
+    body, context = asked.body(), asked.context
+    purpose = body.word("purpose", of=Purpose)
+    order = AuthorityOrder(
+        realm=_realm(purpose, body.text("domain", longest=32) if "domain" in body else ""),
+        purpose=purpose,
+        room=body.integer("room", lowest=1, highest=_MOST_ROOM) if "room" in body else None,
+        actor=asked.actor,
+    )
+    requested = await request_authority(context, order)
+    view = await authority_views.show(context, requested.record.folder)
+    return {
+        **details(view),
+        "csr": requested.csr_pem,
+        "common_name": requested.common_name,
+        "status_url": context.endpoints.status_url,
+    }
+
+
+def _realm(purpose: Purpose, domain: str) -> str:
+    if (purpose is Purpose.DEVICE) != bool(domain):
+        raise MalformedMessageError("a device CA is of a domain, and no other is")
+    if domain:
+        return parse_domain(domain)
+    return BOOTSTRAP_REALM if purpose is Purpose.CLAIM else FLEET_REALM
+
+
+async def _certify(asked: Asked) -> Members:
+    body = asked.body()
+    certification = Certification(
+        name=_name(asked),
+        chain_pem=body.any_text("chain", longest=MOST_BYTES),
+        anchor_pem=body.any_text("anchor", longest=MOST_BYTES) if "anchor" in body else "",
+        actor=asked.actor,
+    )
+    record = await certify_authority(asked.context, certification)
+    return details(await authority_views.show(asked.context, record.folder))
+
+
+async def _activate(asked: Asked) -> Members:
+    asked.body()
+    record = await authorities.activate_authority(asked.context, _name(asked), actor=asked.actor)
+    return details(await authority_views.show(asked.context, record.folder))
+
+
+async def _stop(asked: Asked) -> Members:
+    asked.body()
+    record = await authorities.stop_authority(asked.context, _name(asked), actor=asked.actor)
+    return details(await authority_views.show(asked.context, record.folder))
+
+
+def _name(asked: Asked) -> str:
+    return asked.request.match_info["name"]
 
 
 def summary(view: AuthorityView) -> Members:

@@ -6,7 +6,6 @@ Members may be added in later versions: a client passes over what it does not kn
 from collections.abc import Mapping
 
 from fleet.core.authority import AuthorityState, KeyKind
-from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
 from fleet.model import Purpose, Role
 from fleet.ra import verdict_faults
 from fleet.web.api.terms import (
@@ -82,6 +81,13 @@ _ROLLOVER = {
 _ROLLED = {
     **each("devices acknowledged plain needed_by", COUNT),
     **each("silent needing", list_of(TEXT)),
+}
+_OF_AUTHORITY = {
+    **each("added_at", TIME),
+    **each("chain", maybe(PEM)),
+    **each("subject signed_by", maybe(TEXT)),
+    **each("not_before", maybe(TIME)),
+    **each("fingerprint", maybe(SHA256)),
 }
 _DOMAIN = {
     **each("domain", DOMAIN),
@@ -254,13 +260,12 @@ _OF_HEALTH: Mapping[str, Schema] = {
         {"next": {"type": "null"}},
     ),
     "Authority": record(_AUTHORITY),
-    "AuthorityDetails": record(
+    "AuthorityDetails": record(_AUTHORITY, _OF_AUTHORITY),
+    "AuthorityRequest": record(
         _AUTHORITY,
-        each("added_at", TIME),
-        each("chain", maybe(PEM)),
-        each("subject signed_by", maybe(TEXT)),
-        each("not_before", maybe(TIME)),
-        each("fingerprint", maybe(SHA256)),
+        _OF_AUTHORITY,
+        each("csr", PEM),
+        each("common_name status_url", TEXT),
     ),
     "Rollover": record(_ROLLOVER),
     "WorkOrder": record(
