@@ -19,7 +19,7 @@ from fleet.ra.noticing import post_notices
 from fleet.ra.own_renewal import look_after_own
 from fleet.ra.provisioning import lapse_unregistered
 from fleet.ra.publishing import refresh_lists
-from fleet.store import allowlist
+from fleet.store import allowlist, requests
 from fleet.store.codes import GrantKind
 from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed, unstamped
 
@@ -72,12 +72,19 @@ async def tick(context: Context) -> None:
     await _tell_due(context, past_grace, now - policy.grace, lambda due: events.GraceOver(serial=due.serial))
     await _tell_due(context, unconfirmed, now - policy.pending, _unconfirmed)
     await lapse_unregistered(context)
+    await forget_requests(context)
     try:
         await refresh_lists(context)
     finally:
         await catch_up(context)
     if context.answering():
         await post_notices(context)
+
+
+async def forget_requests(context: Context) -> None:
+    """Let the oldest requests go, of each outcome those beyond what is kept for dry runs."""
+    if too_many := await context.store.read(requests.surplus, requests.KEPT):
+        await context.store.write(requests.drop_requests, too_many)
 
 
 async def catch_up(context: Context) -> None:

@@ -20,6 +20,7 @@ from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import KeyPairFiles
 from fleet.model import AuditEntry, Certificate, CertificateState, Purpose, RevocationReason
 from fleet.ports import Store, Transaction
+from fleet.ra.keys import require_unblocked
 from fleet.ra.judging import signed_details
 from fleet.store import audit
 from fleet.store.certificates import (
@@ -217,6 +218,7 @@ class _Intent:
 
 async def _record_intent(tx: Transaction, intent: _Intent) -> None:
     record = intent.record
+    await require_unblocked(tx, record.life.key_hash)
     await insert_certificate(tx, record)
     await audit.append(
         tx,

@@ -10,6 +10,7 @@ from datetime import datetime
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from fleet.core import events
+from fleet.errors import RefusedError
 from fleet.model import AuditEntry, CertificateState, RevocationReason
 from fleet.ports import Transaction
 from fleet.store import audit
@@ -42,6 +43,14 @@ async def key_refusal(tx: Transaction, use: KeyUse) -> events.Nothing | None:
     if any(_was_compromised(row) for row in rows):
         return events.Nothing(code=ProblemCode.BAD_KEY, reason="this key was compromised")
     return None
+
+
+async def require_unblocked(tx: Transaction, key_hash: str) -> None:
+    """Refuse a blocked key, whatever it is to be certified for; raises `RefusedError`."""
+    if (why := await blocked_because(tx, key_hash)) is not None:
+        raise RefusedError(
+            f"this key is blocked: {why}", hint="make a new key: fleet key list", code=ProblemCode.BAD_KEY
+        )
 
 
 async def _alarm(tx: Transaction, use: KeyUse, other: CertificateRecord) -> None:

@@ -5,11 +5,14 @@ import logging
 from device_agent.wire.messages import Request
 from device_agent.wire.requests import Enroll
 from fleet.core import events
+from fleet.core.ruling import Outcome
 from fleet.errors import FleetError, RefusedError
 from fleet.model import AuditEntry
+from fleet.ports import Transaction, Work
 from fleet.ra.context import Asker, Context
 from fleet.ra.judging import Circumstances, Judged
 from fleet.store import audit
+from fleet.store.requests import RequestRecord, keep_request
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
         details=tuple((name, value) for name, value in details if value),
     )
     who = asker.address if asker.identity is None else asker.identity.name
-    await _record(context, entry, who=f"{asker.listener} {who}")
+    await _record(context, entry, who=f"{asker.listener} {who}", work=_keep_refusal)
 
 
 async def record_provisioning_refusal(
@@ -82,10 +85,27 @@ async def record_judged(context: Context, judged: Judged, circumstances: Circums
     await _record(context, entry, who=circumstances.address if identity is None else identity.name)
 
 
-async def _record(context: Context, entry: AuditEntry, *, who: str) -> None:
+async def _keep_refusal(tx: Transaction, entry: AuditEntry) -> int | None:
+    """Put a request that no profile was asked about on both records."""
+    details = dict(entry.details)
+    record = RequestRecord(
+        at=entry.at,
+        outcome=Outcome.REFUSED,
+        domain=entry.domain,
+        device_id=entry.device_id,
+        code=details.get("code", ""),
+        reason=details.get("reason", ""),
+    )
+    await keep_request(tx, record)
+    return await audit.append(tx, entry)
+
+
+async def _record(
+    context: Context, entry: AuditEntry, *, who: str, work: Work[AuditEntry, int | None] = audit.append
+) -> None:
     if not context.by_address.allow(f"refused {who}", now=context.clock()):
         return
     try:
-        await context.store.write(audit.append, entry)
+        await context.store.write(work, entry)
     except FleetError as failure:
         _log.warning("a refusal could not be recorded: %s", failure)

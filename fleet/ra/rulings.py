@@ -12,10 +12,10 @@ from fleet.config import Config
 from fleet.core import events
 from fleet.core.csr import Csr
 from fleet.core.ruling import Channel, Facts, Outcome, Rules, Ruling, Step, rule
-from fleet.model import Assurance, ClientKind, Device
+from fleet.model import Assurance, AuditEntry, ClientKind, Device
 from fleet.ports import Transaction
 from fleet.ra.context import Asker, Listener
-from fleet.store import claims, requests
+from fleet.store import audit, claims, requests
 from fleet.store.certificates import load_certificate
 from fleet.store.codes import GrantKind, grant_kinds
 from fleet.store.devices import DeviceRecord, load_record, set_assurance, set_profile
@@ -125,9 +125,26 @@ async def note_ruling(tx: Transaction, ruled: Ruled, verdict: events.Verdict | N
     )
     await requests.keep_request(tx, record)
     if isinstance(verdict, events.Issue | events.Issued) and facts.step is Step.FIRST:
-        await set_assurance(tx, facts.identity, facts.assurance)
-        if facts.label and not facts.device_profile:
-            await set_profile(tx, facts.identity, facts.label)
+        await _begin_lineage(tx, facts, at)
+
+
+async def _begin_lineage(tx: Transaction, facts: Facts, at: datetime) -> None:
+    """Note what the device proved, and which profile its label chose."""
+    identity = facts.identity
+    chosen = facts.label if facts.label and not facts.device_profile else ""
+    await set_assurance(tx, identity, facts.assurance)
+    if chosen:
+        await set_profile(tx, identity, chosen)
+    details = (("assurance", facts.assurance.word), ("profile", chosen))
+    entry = AuditEntry(
+        at=at,
+        action="device.ruled",
+        actor="server",
+        domain=identity.domain,
+        device_id=identity.device_id,
+        details=tuple((name, value) for name, value in details if value),
+    )
+    await audit.append(tx, entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

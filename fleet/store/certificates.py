@@ -10,7 +10,7 @@ from datetime import datetime
 from device_agent.wire.identity import Identity
 from fleet.model import Certificate, CertificateState, Purpose, RevocationReason
 from fleet.ports import Row, Transaction, Value
-from fleet.store import allowlist, authorities, columns, revocations, times
+from fleet.store import allowlist, authorities, columns, keys, revocations, times
 
 _COLUMNS = (
     "serial, purpose, name, domain, device_id, batch, key_hash, state, attempt, parent, code_id, anchor,"
@@ -113,6 +113,8 @@ async def end_certificate(
         "UPDATE certificates SET state = ?, reason = ?, changed_at = ? WHERE serial = ? AND purpose <> ?",
         (state.value, reason.value, times.text(at), serial, Purpose.DEVICE.value),
     )
+    if reason is RevocationReason.KEY_COMPROMISE:
+        await keys.block_compromised(tx, serial, at=at)
     record = await load_certificate(tx, serial)
     if record is not None:
         await revocations.record(tx, _revocation(record, at))

@@ -23,7 +23,7 @@ from fleet.model import (
     StaleHandshake,
 )
 from fleet.ports import Row, Transaction, Value
-from fleet.store import allowlist, codes, columns, revocations, times
+from fleet.store import allowlist, codes, columns, keys, revocations, times
 from fleet.store.certificates import SignedCertificate, life_of, store_signed
 from fleet.store.codes import Grant
 
@@ -272,6 +272,8 @@ async def _end(tx: Transaction, certificate: Certificate, *, at: datetime, reaso
             at=at,
         )
         await revocations.record(tx, ending)
+    if revoked and reason is RevocationReason.KEY_COMPROMISE:
+        await keys.block_compromised(tx, certificate.serial, at=at)
 
 
 async def _save_codes(

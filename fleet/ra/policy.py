@@ -1,0 +1,82 @@
+"""Puts changed profiles and policy in force while the server runs; what else changed waits for a restart."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fleet import config as configuration
+from fleet.config import Config
+from fleet.errors import BadInputError
+from fleet.model import AuditEntry
+from fleet.ra.context import Context
+from fleet.store import audit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What is in force now."""
+
+    changed: bool
+    profiles: int
+
+
+def proposed(context: Context, text: str) -> Config:
+    """Return the configuration of a text, or of the home's file where the text is empty.
+
+    Raises:
+        BadInputError: with its line and what to do.
+    """
+    found = configuration.parse(text, source="the file") if text.strip() else _of_home(context)
+    if found.fleet != context.fleet:
+        raise BadInputError(
+            f"this is the configuration of the fleet {found.fleet}", hint=f"name one of {context.fleet}"
+        )
+    return found
+
+
+async def apply_policy(context: Context, *, actor: str) -> Applied:
+    """Read fleet.toml anew, and put its profiles and its policy in force.
+
+    Raises:
+        BadInputError: it is not right, or changes more than that; what was in force stays so.
+    """
+    async with context.in_force.changing:
+        before, wanted = context.config, _of_home(context)
+        after = _with_policy(before, wanted)
+        if after != wanted:
+            raise BadInputError(
+                "fleet.toml changes more than profiles and [policy]",
+                hint="stop the server, and start it again",
+            )
+        if after != before:
+            await context.store.write(audit.append, _entry(context, actor))
+            context.in_force.replace(config=after)
+    profiles = sum(len(domain.profiles) for domain in after.domains)
+    return Applied(changed=after != before, profiles=profiles)
+
+
+def _with_policy(before: Config, wanted: Config) -> Config:
+    """Return what is in force with the profiles and the policy that are wanted."""
+    named = {domain.name: domain for domain in wanted.domains}
+    domains = tuple(
+        replace(domain, profiles=named[domain.name].profiles) if domain.name in named else domain
+        for domain in before.domains
+    )
+    return replace(before, policy=wanted.policy, domains=domains)
+
+
+def _of_home(context: Context) -> Config:
+    return configuration.load(context.home.config)
+
+
+def _entry(context: Context, actor: str) -> AuditEntry:
+    return AuditEntry(
+        at=context.clock(),
+        action="policy.applied",
+        actor=actor,
+        details=(("file_sha256", _digest(context.home.config)),),
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
