@@ -1,10 +1,11 @@
 """`fleet cert ...`: certificates, of any purpose, and taking them back."""
 
+import sys
 from pathlib import Path
 
 import click
 
-from fleet.cli import options, own
+from fleet.cli import cert_verify, options, own
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import (
@@ -18,7 +19,8 @@ from fleet.cli.output import (
     write_json,
     write_text,
 )
-from fleet.errors import BadInputError, ExitCode, UsageError
+from fleet.errors import ExitCode, UsageError
+from fleet.files import PUBLIC_MODE, write_file
 
 _COLUMNS = (
     Column(title="SERIAL", member="serial", whole=True),
@@ -56,7 +58,8 @@ _REASONS = (
     "privilegeWithdrawn",
 )
 _PURPOSES = ("device", "claim", "server", "service", "operator", "station", "signer", "authority")
-_MAX_FILE = 64 * 1024
+_SHAPES = {"pem": "pem", "leaf": "pem", "der": "pem", "chain": "chain", "p7b": "chain"}
+"""Each form of an export, and the document of the API that it is made of."""
 
 _serial = click.argument("serial", metavar="SERIAL")
 
@@ -127,29 +130,51 @@ def show(home: Place, form: Form, *, serial: str) -> None:
 @command.command()
 @options.place
 @_serial
-@click.option("--leaf", is_flag=True, help="The certificate alone, without its issuing CA.")
-def export(home: Place, *, serial: str, leaf: bool) -> None:
-    """Print a certificate and its issuing CA as PEM."""
-    number = options.serial(serial)
-    chain = with_client(home, lambda client: client.text("certificates", number, "pem"))
-    end = "-----END CERTIFICATE-----\n"
-    write_text(chain.partition(end)[0] + end if leaf else chain)
-
-
-@command.command()
-@options.record
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--at", metavar="TIME", help="As it stood then, such as 2026-01-31T08:00:00Z; else now.")
-@click.pass_context
-def verify(context: click.Context, home: Place, form: Form, *, file: Path, at: str | None) -> None:
-    """Say whether a certificate is good, and why. Exit code 0: it is; 3: it is not."""
-    body: Members = {"certificate": _read_pem(file), **({} if at is None else {"at": at})}
-    found = with_client(home, lambda client: client.post("certificates", "verify", body=body))
-    if form is Form.TABLE:
-        write_text(f"{'good' if found['good'] else 'not good'}: {found['why']}")
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(tuple(_SHAPES)),
+    default="pem",
+    help="pem: with its issuing CAs [default]; leaf: alone; der: alone, binary; chain: with its CAs and its"
+    " trust anchor; p7b: the same as PKCS#7.",
+)
+@click.option("--leaf", is_flag=True, help="The same as --format leaf.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file.")
+def export(home: Place, *, serial: str, shape: str, leaf: bool, out: Path | None) -> None:
+    """Print a certificate, with what those who rely on it need."""
+    shape = "leaf" if leaf else shape
+    if shape == "der" and out is None and sys.stdout.isatty():
+        raise UsageError("DER is no text, and would disturb the terminal", hint="--out FILE, or --format pem")
+    number, document = options.serial(serial), _SHAPES[shape]
+    pem = with_client(home, lambda client: client.text("certificates", number, document))
+    content = _shaped(pem, shape)
+    if out is not None:
+        write_file(out, content, mode=PUBLIC_MODE)
     else:
-        write_json(found)
-    context.exit(ExitCode.DONE if found["good"] else ExitCode.REFUSED)
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+
+
+def _shaped(pem: str, shape: str) -> bytes:
+    """Return certificates in the form that was asked for; the first one is the leaf."""
+    from cryptography import x509  # noqa: PLC0415 - needed here only, and takes a while
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - as above
+
+    from fleet.ca.pkcs7 import make_pkcs7  # noqa: PLC0415 - as above
+
+    certificates = x509.load_pem_x509_certificates(pem.encode())
+    match shape:
+        case "der":
+            return certificates[0].public_bytes(Encoding.DER)
+        case "leaf":
+            return certificates[0].public_bytes(Encoding.PEM)
+        case "p7b":
+            return make_pkcs7(certificates).encode()
+        case _:
+            return pem.encode()
+
+
+command.add_command(cert_verify.verify)
 
 
 @command.command()
@@ -224,14 +249,3 @@ def _print_receipt(receipt: Members) -> None:
     else:
         say(f"error: revoked, but not verified: {receipt['problem']}")
         say("hint: it is committed and will be enforced; run it again to verify")
-
-
-def _read_pem(file: Path) -> str:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{file} cannot be read: {(error.strerror or '').lower()}") from error
-    if len(content) > _MAX_FILE or b"-----BEGIN CERTIFICATE-----" not in content:
-        raise BadInputError(f"{file} holds no certificate in PEM", hint="fleet cert export makes one")
-    start = content.index(b"-----BEGIN CERTIFICATE-----")
-    return content[start:].decode("ascii", errors="replace")

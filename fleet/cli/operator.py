@@ -54,11 +54,17 @@ def command() -> None:
     "--role", type=click.Choice([role.value for role in Role]), required=True, help="What he may do."
 )
 @options.out("operators")
-def add(home: Place, form: Form, *, name: str, role: str, out: Path | None) -> None:
+@click.option(
+    "--compat",
+    type=click.Choice(("modern", "legacy")),
+    default="modern",
+    help="Who must read the PKCS#12 file: legacy is weak (3DES, SHA-1), for what can read nothing else.",
+)
+def add(home: Place, form: Form, *, name: str, role: str, out: Path | None, compat: str) -> None:
     """Add an operator; write the certificate and key as PEM, and as PKCS#12 for a browser."""
     folder = options.folder_of(home, out, "operators")
     made = with_client(home, lambda client: client.post("operators", body={"name": name, "role": role}))
-    files = _write(folder, made)
+    files = _write(folder, made, compat)
     found: Members = {
         **made,
         "certificate": str(files.certificate),
@@ -68,6 +74,8 @@ def add(home: Place, form: Form, *, name: str, role: str, out: Path | None) -> N
     }
     if form is Form.TABLE:
         show_record(found, form, names=_NAMES)
+        if compat == "legacy":
+            say(f"warning: {files.p12} is weak: whoever copies it may find the key in it")
         say(f"next: hand the files to {made['operator']}, and delete them here")
     else:
         write_json(found)
@@ -172,8 +180,9 @@ def _content(files: OperatorFiles, renewed: "Renewed", name: str) -> dict[Path, 
     return content
 
 
-def _write(folder: Path, made: Members) -> OperatorFiles:
-    from fleet.ra.operator_files import write_handed_out  # noqa: PLC0415 - the CA's parts, needed here only
+def _write(folder: Path, made: Members, compat: str) -> OperatorFiles:
+    from fleet.ca.pkcs12 import Compat  # noqa: PLC0415 - the CA's parts, needed here only
+    from fleet.ra.operator_files import write_handed_out  # noqa: PLC0415 - as above
 
     name = str(made["operator"])
     files = OperatorFiles(
@@ -183,5 +192,5 @@ def _write(folder: Path, made: Members) -> OperatorFiles:
         p12_password=folder / f"{name}.p12-password",
     )
     pems = (str(made["certificate"]), str(made["key"]))
-    write_handed_out(files, pems, name=name, randomness=os.urandom)
+    write_handed_out(files, pems, name=name, randomness=os.urandom, compat=Compat(compat))
     return files

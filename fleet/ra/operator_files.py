@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from fleet.ca.pkcs12 import PASSWORD_RANDOMNESS, make_pkcs12, new_password
+from fleet.ca.pkcs12 import PASSWORD_RANDOMNESS, Compat, make_pkcs12, new_password
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import OperatorFiles
 from fleet.pair_files import Content
@@ -25,16 +25,27 @@ def write_operator(
 
 
 def write_handed_out(
-    files: OperatorFiles, pems: tuple[str, str], *, name: str, randomness: Callable[[int], bytes]
+    files: OperatorFiles,
+    pems: tuple[str, str],
+    *,
+    name: str,
+    randomness: Callable[[int], bytes],
+    compat: Compat = Compat.MODERN,
 ) -> None:
     """Write all four files from the certificate with its chain, and the key. Raises `FleetError`."""
     make_folder(files.key.parent)
-    for path, content in operator_content(files, pems, name=name, randomness=randomness).items():
+    contents = operator_content(files, pems, name=name, randomness=randomness, compat=compat)
+    for path, content in contents.items():
         write_file(path, content.data, mode=content.mode)
 
 
 def operator_content(
-    files: OperatorFiles, pems: tuple[str, str], *, name: str, randomness: Callable[[int], bytes]
+    files: OperatorFiles,
+    pems: tuple[str, str],
+    *,
+    name: str,
+    randomness: Callable[[int], bytes],
+    compat: Compat = Compat.MODERN,
 ) -> dict[Path, Content]:
     """Return what the four files of an operator hold: certificate with its chain, key, PKCS#12, password."""
     certificate_pem, key_pem = pems
@@ -47,6 +58,8 @@ def operator_content(
         files.certificate: Content(data=certificate_pem.encode(), mode=PUBLIC_MODE),
         files.p12_password: Content(data=f"{password.reveal()}\n".encode()),
         files.p12: Content(
-            data=make_pkcs12(name, key, certificate=certificate, chain=chain, password=password)
+            data=make_pkcs12(
+                name, key, certificate=certificate, chain=chain, password=password, compat=compat
+            )
         ),
     }

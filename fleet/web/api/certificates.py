@@ -9,6 +9,8 @@ from fleet.model import CertificateState, CutOff, Purpose, RevocationReason, Rol
 from fleet.ra import certificates
 from fleet.ra.revoke import Receipt, revoke
 from fleet.ra.selection import ByDevice, ByQuery, BySerial, Selection, parse_query
+from fleet.ra.verdict_faults import Wanted
+from fleet.ra.verdicts import verify
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.inventory import DeviceQuery
 from fleet.web.api.asked import Asked
@@ -37,7 +39,7 @@ def routes() -> tuple[Route, ...]:
             role=Role.VIEWER,
             handler=_verify,
             about="Say whether a certificate is good for this fleet. Changes nothing.",
-            body=("certificate", "at"),
+            body=("certificate", "at", "domain", "purpose"),
             needs=frozenset({"certificate"}),
             answer=One("Verdict"),
         ),
@@ -54,7 +56,15 @@ def routes() -> tuple[Route, ...]:
             path="certificates/{serial}/pem",
             role=Role.VIEWER,
             handler=_export,
-            about="A certificate with its chain, PEM.",
+            about="A certificate with its issuing CAs, PEM, as TLS sends them.",
+            answer=Document(_PEM_TYPE),
+        ),
+        Route(
+            method="GET",
+            path="certificates/{serial}/chain",
+            role=Role.VIEWER,
+            handler=_export_chain,
+            about="A certificate with its issuing CAs and its trust anchor, PEM.",
             answer=Document(_PEM_TYPE),
         ),
         Route(
@@ -102,12 +112,22 @@ async def _export(asked: Asked) -> web.Response:
     return web.Response(text=await certificates.export(asked.context, asked.serial()), content_type=_PEM_TYPE)
 
 
+async def _export_chain(asked: Asked) -> web.Response:
+    chain = await certificates.export_chain(asked.context, asked.serial())
+    return web.Response(text=chain, content_type=_PEM_TYPE)
+
+
 async def _verify(asked: Asked) -> Members:
     body = asked.body()
-    at = body.time("at") if "at" in body else None
-    verdict = await certificates.verify(asked.context, body.pem("certificate"), at=at)
+    wanted = Wanted(
+        at=body.time("at") if "at" in body else None,
+        domain=asked.domain(body.text("domain", longest=32)) if "domain" in body else "",
+        purpose=body.word("purpose", of=Purpose) if "purpose" in body else None,
+    )
+    verdict = await verify(asked.context, body.pem("certificate"), wanted)
     return {
         "good": verdict.good,
+        "standing": verdict.standing.value,
         "why": verdict.why,
         "at": time_text(verdict.at),
         "serial": verdict.serial,
