@@ -29,7 +29,9 @@ from device_agent.core.record import Anchor
 from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.driver import Driver
+from device_agent.environment import change_of
 from device_agent.errors import BadInputError
+from device_agent.hooks import Hooks
 from device_agent.keys.place import forget, open_keys, settle
 from device_agent.life import Life
 from device_agent.ports import KeyStore, Ways
@@ -82,8 +84,10 @@ def now() -> datetime:
 class Agent:
     """One device. Made by `Agent.opened`."""
 
-    def __init__(self, life: Life, settings: Settings, *, ways: Ways, clock: Callable[[], datetime]) -> None:
-        self._life, self._settings, self._clock = life, settings, clock
+    def __init__(
+        self, life: Life, settings: Settings, *, ways: Ways, hooks: Hooks, clock: Callable[[], datetime]
+    ) -> None:
+        self._life, self._settings, self._clock, self._hooks = life, settings, clock, hooks
         self._traffic = Traffic()
         self._signals = Signals()
         presence = Presence(life, self._traffic, signals=self._signals)
@@ -120,13 +124,17 @@ class Agent:
         with open_store(settings.state) as store:
             if settings.key_place:
                 settle(settings.state, settings.key_place, in_use=store.keys_in_use())
+            hooks = Hooks(settings.state, settings.hook_folder)
             life = Life(
                 store,
                 keys or open_keys(settings.state),
                 clock=clock,
                 new_key_name=lambda: f"k-{secrets.token_hex(8)}",
+                published=lambda generation, credential: hooks.tell(
+                    change_of(settings.state, generation, credential)
+                ),
             )
-            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt), clock=clock)
+            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt), hooks=hooks, clock=clock)
 
     @property
     def record(self) -> StoredRecord:
@@ -186,6 +194,7 @@ class Agent:
             await self._driver.renew_once()
         finally:
             await self._asking.disconnect()
+        await self._hooks.catch_up()
         return self.status()
 
     async def run(self) -> None:
@@ -197,7 +206,7 @@ class Agent:
             "trust": self._trust_for_caller,
         }
         try:
-            async with serving(self._settings.socket, acts):
+            async with serving(self._settings.socket, acts), in_background(self._hooks.run()):
                 await self._driver.run()
         finally:
             self._running = False
@@ -258,6 +267,7 @@ class Agent:
     def reset(self) -> None:
         """Factory reset: forget the identity and destroy its keys. The server is not told."""
         self._life.erase()
+        self._hooks.forget()
         forget(self._settings.state)
 
     async def _renew_for_caller(self, _fields: Fields) -> dict[str, object]:

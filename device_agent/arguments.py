@@ -56,7 +56,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_enroll(commands)
-    _add(commands, "run", "stay connected and renew in time; SIGHUP renews now")
+    run = _add(commands, "run", "stay connected and renew in time; SIGHUP renews now")
+    run.add_argument(
+        "--hooks",
+        metavar="DIR",
+        type=Path,
+        help="what is run after each change of the identity; default post-renew.d in the state folder",
+    )
+    command = _add(commands, "exec", "run a program that uses this device's identity")
+    command.add_argument("program", metavar="-- PROGRAM [ARGUMENT ...]", nargs=argparse.REMAINDER)
     _add_json(_add(commands, "renew", "renew now: the running agent does, or this command by itself"))
     _add_json(_add(commands, "status", "tell who this device is and what it holds"))
     trust = _add(commands, "trust", "tell which roots this device trusts, or take a trust bundle from a file")

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING
 from device_agent import control
 from device_agent.arguments import build_parser, enrollment, read_trust, read_trust_bundle
 from device_agent.config import Settings
-from device_agent.errors import AgentError, ExitCode, LockedError, UsageError, exit_code
+from device_agent.errors import (
+    AgentError,
+    BadInputError,
+    ExitCode,
+    LockedError,
+    NotEnrolledError,
+    UsageError,
+    exit_code,
+)
 
 if TYPE_CHECKING:
     from device_agent.status import ShownTrust
@@ -91,7 +99,7 @@ async def _enroll_serial(settings: Settings, options: Namespace) -> int:
 
 
 def _run(options: Namespace) -> int:
-    return asyncio.run(_stay(Settings(state=options.state)))
+    return asyncio.run(_stay(Settings(state=options.state, hooks=options.hooks)))
 
 
 async def _stay(settings: Settings) -> int:
@@ -200,6 +208,24 @@ async def _take_bundle(settings: Settings, bundle: "TrustBundle") -> None:
         await agent.take_bundle(bundle)
 
 
+def _exec(options: Namespace) -> int:
+    from device_agent.environment import environment_of  # noqa: PLC0415 - as above
+    from device_agent.store import load_record  # noqa: PLC0415 - as above
+
+    program = options.program[1:] if options.program[:1] == ["--"] else options.program
+    if not program:
+        raise UsageError("exec needs a program", hint="device-agent exec -- PROGRAM [ARGUMENT ...]")
+    loaded = load_record(options.state)
+    active = None if loaded is None else loaded.record.life.active
+    if active is None:
+        raise NotEnrolledError("this device has no certificate yet", hint="device-agent enroll")
+    try:
+        os.execvpe(program[0], program, {**os.environ, **environment_of(options.state, active)})  # noqa: S606 - what the caller named, without a shell
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise BadInputError(f"{program[0]} cannot be run: {reason}") from error
+
+
 def _reset(options: Namespace) -> int:
     from device_agent.agent import Agent  # noqa: PLC0415 - as above
 
@@ -253,6 +279,7 @@ _COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "renew": _renew,
     "status": _status,
     "trust": _trust,
+    "exec": _exec,
     "reset": _reset,
     "doctor": _doctor,
 }

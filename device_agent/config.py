@@ -25,11 +25,18 @@ class Settings:
     model: str = "device-agent"
     key_place: str = ""
     """Where keys are to live, `file:` or a PKCS#11 URI (RFC 7512); empty leaves it as it is."""
+    hooks: Path | None = None
+    """What is run after each change of the identity; None is `post-renew.d` in the state folder."""
     mqtt: MqttOptions = field(default_factory=MqttOptions)
     patience: timedelta = timedelta(seconds=60)
     """How long `enroll` tries again where that can help."""
     first_wait: timedelta = timedelta(seconds=5)
     """The most that is waited after a first failure; it doubles with each more."""
+
+    @property
+    def hook_folder(self) -> Path:
+        """Where the hooks are; it need not be there."""
+        return self.hooks or self.state / "post-renew.d"
 
     @property
     def socket(self) -> Path:

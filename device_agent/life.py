@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+def _nobody(_generation: str, _credential: Credential) -> None:
+    """Stand in for somebody who is told."""
+
+
 class Life:
     """Record, keys and `current/` of one device. Made under the lock of its state folder."""
 
@@ -45,8 +49,10 @@ class Life:
         *,
         clock: Callable[[], datetime],
         new_key_name: Callable[[], str],
+        published: Callable[[str, Credential], None] = _nobody,
     ) -> None:
-        self._store, self._keys = store, keys
+        """`published` is told, time and again, what `current/` holds: the folder's name, the credential."""
+        self._store, self._keys, self._published = store, keys, published
         self._clock, self._new_key_name = clock, new_key_name
         self._record = self._load()
         self._follow_up()
@@ -260,7 +266,9 @@ class Life:
             "trust.pem": anchors.encode(),
             "servers.pem": servers.encode(),
         }
-        self._store.publish(self._generation(credential), {**key, **certificates})
+        generation = self._generation(credential)
+        self._store.publish(generation, {**key, **certificates})
+        self._published(generation, credential)
 
     def _generation(self, credential: Credential) -> str:
         """Name what `current/` holds: the certificate, and the trust bundles that were taken since."""

@@ -1,0 +1,36 @@
+"""Tells other programs of this device where its identity is: the environment that hooks and `exec` give.
+
+Every path goes through `current`, so that it holds after each renewal; no value is a secret.
+"""
+
+from pathlib import Path
+
+from device_agent.core.record import Credential
+from device_agent.hooks import Change
+from device_agent.store import CURRENT
+from device_agent.wire.identity import parse_name
+
+
+def change_of(state: Path, generation: str, active: Credential) -> Change:
+    """Return what hooks are told of a folder that `current` leads to now."""
+    return Change(generation=generation, serial=active.serial, environment=environment_of(state, active))
+
+
+def environment_of(state: Path, active: Credential) -> dict[str, str]:
+    """Return the variables; the key is a file's path or a PKCS#11 URI (RFC 7512)."""
+    current, identity = state.absolute() / CURRENT, parse_name(active.broker.name)
+    uri = current / "key.uri"
+    return {
+        "DEVICE_AGENT_NAME": identity.name,
+        "DEVICE_AGENT_DOMAIN": identity.domain,
+        "DEVICE_AGENT_ID": identity.device_id,
+        "DEVICE_AGENT_SERIAL": active.serial,
+        "DEVICE_AGENT_CURRENT": str(current),
+        "DEVICE_AGENT_CERT": str(current / "cert.pem"),
+        "DEVICE_AGENT_CHAIN": str(current / "chain.pem"),
+        "DEVICE_AGENT_TRUST": str(current / "trust.pem"),
+        "DEVICE_AGENT_SERVERS": str(current / "servers.pem"),
+        "DEVICE_AGENT_KEY": uri.read_text().strip() if uri.exists() else str(current / "key.pem"),
+        "DEVICE_AGENT_BROKER_HOST": active.broker.host,
+        "DEVICE_AGENT_BROKER_PORT": str(active.broker.port),
+    }
