@@ -1,15 +1,16 @@
 """`fleet device ...`: the devices of a fleet, from registration to retirement."""
 
-import sys
-from pathlib import Path
+from collections.abc import Mapping
 
 import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.device_acts import act
+from fleet.cli.device_import import import_devices
+from fleet.cli.device_queue import approve, reject
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, Json, Members, items_of, say, show_list, show_record, write_text
-from fleet.errors import BadInputError
+from fleet.cli.output import Column, Form, Json, items_of, say, show_list, show_record, write_text
 
 _COLUMNS = (
     Column(title="DEVICE", member="device_id", whole=True),
@@ -47,13 +48,27 @@ _STORY = (
     Column(title="DETAILS", member="details"),
 )
 _WAITING = (
+    Column(title="SHORT CODE", member="short_code", whole=True),
     Column(title="DEVICE", member="device_id", whole=True),
     Column(title="DOMAIN", member="domain"),
-    Column(title="SHORT CODE", member="short_code"),
-    Column(title="ASKED", member="asked_at"),
-    Column(title="ADDRESS", member="address"),
-    Column(title="KEY", member="key_hash", whole=True),
+    Column(title="SINCE", member="asked_at"),
+    Column(title="UNTIL", member="ends_at"),
+    Column(title="PROVED", member="assurance"),
+    Column(title="WHY", member="reason"),
+    Column(title="REJECTED BY", member="rejected_by"),
 )
+_PROOFS = (
+    Column(title="PROVED", member="assurance", whole=True),
+    Column(title="BY", member="proof"),
+    Column(title="AT", member="proved_at"),
+    Column(title="EVIDENCE", member="evidence"),
+)
+_LISTED = (
+    Column(title="THING", member="thing", whole=True),
+    Column(title="VALUE", member="value"),
+    Column(title="LISTED BY", member="source"),
+)
+_ATTRIBUTES = (Column(title="NAME", member="name", whole=True), Column(title="VALUE", member="value"))
 _CODES = (
     Column(title="GRANT", member="code_id", whole=True),
     Column(title="KIND", member="kind"),
@@ -117,6 +132,9 @@ def show(home: Place, form: Form, *, domain: str | None, device: str) -> None:
     if form is Form.TABLE:
         _section("certificates", found.get("certificates"), _CERTIFICATES)
         _section("codes and other grants", found.get("codes"), _CODES)
+        _section("what was proved", found.get("proofs"), _PROOFS)
+        _section("what lists say that it comes with", found.get("listed"), _LISTED)
+        _section("attributes", _pairs(found.get("attributes")), _ATTRIBUTES)
         _section("requests that wait for approval", found.get("waiting"), _WAITING)
 
 
@@ -172,41 +190,6 @@ def register(
     show_record(with_client(home, lambda client: client.post("devices", body=body)), form, names=_NAMES)
 
 
-@command.command("import")
-@options.record
-@options.domain
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="Else by the file's name.")
-def import_devices(home: Place, form: Form, *, domain: str | None, file: Path, kind: str | None) -> None:
-    """Register the devices of a list, CSV or JSON lines; - is standard input.
-
-    The columns are device_id, and any of domain, kind, batch, hardware, note. All of the list is taken or
-    nothing of it; devices that are known already stay as they are.
-    """
-    place = options.domain_of(home, domain)
-    chosen = kind or ("jsonl" if file.suffix in {".jsonl", ".ndjson"} else "csv")
-    body = _read(file)
-    found = with_client(
-        home, lambda client: client.post_text("devices", "import", body=body, domain=place, format=chosen)
-    )
-    show_record(found, form, names={"listed": "listed", "registered": "new"})
-
-
-@command.command()
-@options.record
-@options.domain
-@options.device
-@options.reason
-@click.option("--key", metavar="SHA256", help="Which key, where several ask in this name (see device show).")
-def approve(
-    home: Place, form: Form, *, domain: str | None, device: str, reason: str, key: str | None
-) -> None:
-    """Let a device in that waits for approval; compare its short code first."""
-    _act(
-        home, form, options.identity_of(home, device, domain), "approve", {"reason": reason, "key_hash": key}
-    )
-
-
 @command.command()
 @options.record
 @options.domain
@@ -214,7 +197,7 @@ def approve(
 @options.reason
 def suspend(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Keep a device out for now; its sessions end, nothing is revoked."""
-    _act(home, form, options.identity_of(home, device, domain), "suspend", {"reason": reason})
+    act(home, form, options.identity_of(home, device, domain), "suspend", {"reason": reason})
 
 
 @command.command()
@@ -224,7 +207,7 @@ def suspend(home: Place, form: Form, *, domain: str | None, device: str, reason:
 @options.reason
 def resume(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Let a device go on after a suspension, or after an alarm that was none."""
-    _act(home, form, options.identity_of(home, device, domain), "resume", {"reason": reason})
+    act(home, form, options.identity_of(home, device, domain), "resume", {"reason": reason})
 
 
 @command.command()
@@ -234,13 +217,12 @@ def resume(home: Place, form: Form, *, domain: str | None, device: str, reason: 
 @options.reason
 def retire(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Take a device out of service for good: all that it has is revoked."""
-    _act(home, form, options.identity_of(home, device, domain), "retire", {"reason": reason})
+    act(home, form, options.identity_of(home, device, domain), "retire", {"reason": reason})
 
 
-def _act(home: Place, form: Form, where: tuple[str, str], verb: str, body: Members) -> None:
-    given = {name: value for name, value in body.items() if value}
-    found = with_client(home, lambda client: client.post("devices", *where, verb, body=given))
-    show_record(found, form, names={"device_id": "device", "action": "done", "sessions": "sessions ended"})
+def _pairs(members: Json) -> Json:
+    found = members if isinstance(members, Mapping) else {}
+    return [{"name": name, "value": value} for name, value in found.items()]
 
 
 def _section(title: str, items: Json, columns: tuple[Column, ...]) -> None:
@@ -249,10 +231,5 @@ def _section(title: str, items: Json, columns: tuple[Column, ...]) -> None:
         show_list(found, Form.TABLE, columns=columns)
 
 
-def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{file} cannot be read: {(error.strerror or '').lower()}") from error
+for each in (import_devices, approve, reject):
+    command.add_command(each)

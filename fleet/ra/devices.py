@@ -14,10 +14,13 @@ from fleet.ports import Transaction
 from fleet.ra.desk import Desk
 from fleet.ra.judging import Circumstances, settle
 from fleet.store import audit, certificates, claims, inventory, waiting
+from fleet.store.attributes import attributes_of
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.codes import CodeQuery, CodeRecord, Grant, list_codes
 from fleet.store.devices import DeviceRecord, insert_devices, load_device, load_record, mark_retired
 from fleet.store.inventory import DeviceQuery, DeviceSummary
+from fleet.store.listed import Listing, listings_of
+from fleet.store.proofs import ProofRecord, proofs_of
 
 _PAGE = 1000
 
@@ -43,6 +46,9 @@ class DeviceView:
     certificates: tuple[CertificateRecord, ...]
     codes: tuple[CodeRecord, ...]
     waiting: tuple[waiting.Waiting, ...]
+    proofs: tuple[ProofRecord, ...] = ()
+    listings: tuple[Listing, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +152,9 @@ async def view_of(tx: Transaction, identity: Identity) -> DeviceView | None:
         certificates=await certificates.list_certificates(tx, of_device),
         codes=await list_codes(tx, CodeQuery(domain=domain, device_id=device_id, limit=_PAGE)),
         waiting=await waiting.of_device(tx, identity),
+        proofs=await proofs_of(tx, identity),
+        listings=await listings_of(tx, identity),
+        attributes=tuple((await attributes_of(tx, identity)).items()),
     )
 
 

@@ -97,7 +97,7 @@ _CASES: tuple[_Case, ...] = (
         advice="fleet device resume {id} --domain {domain}",
     ),
     _Case(
-        is_it=lambda view: bool(view.waiting),
+        is_it=lambda view: any(request.rejected_at is None for request in view.waiting),
         verdict="it waits for approval",
         advice="compare the code that it shows; then: fleet device approve {id} --domain {domain}",
     ),
@@ -122,12 +122,17 @@ _CASES: tuple[_Case, ...] = (
 
 def _judgement(identity: Identity, view: DeviceView | None, requests: tuple[Waiting, ...]) -> tuple[str, str]:
     if view is None:
-        verdict = (
-            "it asked, and is not registered" if not requests else "not registered; it waits for approval"
-        )
-        advice = f"fleet device {'approve' if requests else 'register'} {identity.device_id}"
-        return verdict, f"{advice} --domain {identity.domain}"
+        return _unregistered(identity, requests)
     case = next((case for case in _CASES if case.is_it(view)), None)
     if case is None:
         return "active: its certificate is admitted", ""
     return case.verdict, case.advice.format(id=identity.device_id, domain=identity.domain)
+
+
+def _unregistered(identity: Identity, requests: tuple[Waiting, ...]) -> tuple[str, str]:
+    place = f"{identity.device_id} --domain {identity.domain}"
+    if any(request.rejected_at is None for request in requests):
+        return "not registered; it waits for approval", f"fleet device approve {place}"
+    if requests:
+        return f"not registered; its request was rejected by {requests[-1].rejected_by}", ""
+    return "it asked, and is not registered", f"fleet device register {place}"

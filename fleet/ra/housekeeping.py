@@ -19,7 +19,8 @@ from fleet.ra.noticing import post_notices
 from fleet.ra.own_renewal import look_after_own
 from fleet.ra.provisioning import lapse_unregistered
 from fleet.ra.publishing import refresh_lists
-from fleet.store import allowlist, requests
+from fleet.ra.queue import LIFETIME as WAITING_LIFETIME
+from fleet.store import allowlist, requests, waiting
 from fleet.store.codes import GrantKind
 from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed, unstamped
 
@@ -73,6 +74,8 @@ async def tick(context: Context) -> None:
     await _tell_due(context, unconfirmed, now - policy.pending, _unconfirmed)
     await lapse_unregistered(context)
     await forget_requests(context)
+    if await context.store.read(waiting.has_older, now - WAITING_LIFETIME):
+        await context.store.write(waiting.drop_older, now - WAITING_LIFETIME)
     try:
         await refresh_lists(context)
     finally:

@@ -5,6 +5,7 @@ Each is one device with one key; people compare a short code that is derived fro
 
 import base64
 import hashlib
+import re
 from datetime import datetime, timedelta
 
 from device_agent.wire.identity import Identity
@@ -21,6 +22,9 @@ MAX_WAITING = 1000
 LIFETIME = timedelta(days=7)
 """A request that nobody decided on is forgotten after it, and so is a rejection: the device may ask anew."""
 RETRY_AFTER_SECONDS = 30
+
+SHORT_CODE = re.compile(r"[0-9A-HJKMNP-TV-Z]{4}-?[0-9A-HJKMNP-TV-Z]{4}", re.ASCII)
+"""How people may write a short code, in upper case."""
 
 _CROCKFORD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 

@@ -116,6 +116,14 @@ async def drop_one(tx: Transaction, request: Waiting) -> None:
     )
 
 
+async def has_older(tx: Transaction, moment: datetime) -> bool:
+    """Tell whether there is a request that came before a moment."""
+    return (
+        await tx.fetch_one("SELECT 1 FROM waiting WHERE asked_at < ? LIMIT 1", (times.text(moment),))
+        is not None
+    )
+
+
 async def drop_older(tx: Transaction, moment: datetime) -> int:
     """Forget the requests that came, or were rejected, before a moment; return how many there were."""
     return await tx.execute(

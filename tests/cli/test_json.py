@@ -30,9 +30,15 @@ CODE: Shape = {
     **dict.fromkeys(("expires", "closed_at"), "str?"),
     "bound": "bool",
 }
-WAITING: Shape = dict.fromkeys(
-    ("domain", "device_id", "key_hash", "short_code", "address", "asked_at"), "str"
-)
+WAITING: Shape = {
+    **dict.fromkeys(
+        ("domain", "device_id", "key_hash", "short_code", "address", "asked_at", "ends_at"), "str"
+    ),
+    **dict.fromkeys(("proof", "assurance", "evidence", "reason"), "str"),
+    "rejected_by": "str?",
+}
+PROOF: Shape = dict.fromkeys(("key_hash", "proof", "assurance", "evidence", "proved_at"), "str")
+LISTED: Shape = dict.fromkeys(("thing", "value", "source", "listed_at"), "str")
 ENTRY: Shape = {
     "number": "int",
     **dict.fromkeys(("at", "action", "actor", "domain", "device_id", "serial"), "str"),
@@ -46,6 +52,9 @@ DEVICE: Shape = {
     "certificates": [CERTIFICATE],
     "codes": [CODE],
     "waiting": [WAITING],
+    "proofs": [PROOF],
+    "listed": [LISTED],
+    "attributes": "object",
 }
 OUTCOME: Shape = {"domain": "str", "device_id": "str", "action": "str", "sessions": [CUT_OFF]}
 PLACE: Shape = {"host": "str", "port": "int"}
@@ -95,7 +104,7 @@ COMMANDS: dict[str, Shape] = {
     "device suspend prod:alpha": OUTCOME,
     "device resume prod:alpha": OUTCOME,
     "device retire lab:beta": OUTCOME,
-    "device import --domain prod /dev/stdin": {"listed": "int", "registered": "int"},
+    "device import --domain prod /dev/stdin": dict.fromkeys(("listed", "registered", "things"), "int"),
     "cert list": [CERTIFICATE],
     "cert show {serial}": {**CERTIFICATE, "revoked_at": "str?", "reason": "str?"},
     "cert verify {leaf}": {

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from device_agent.wire.identity import Identity
-from fleet.ra.approvals import approve
+from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
@@ -216,7 +216,9 @@ async def test_bouncycastle_waits_for_approval_behind_a_claim_certificate(bouncy
     (folder / "claim.key").write_bytes(own.key_pem)
 
     said = await bouncy.must("claim", "claim.key", "claim.crt", "waits", "waits.key", "waits.crt")
-    await approve(fleet.context, Identity(domain="prod", device_id="waits"), actor="operator:test")
+    await approve(
+        fleet.context, Choice(identity=Identity(domain="prod", device_id="waits")), actor="operator:test"
+    )
 
     assert said == "pending"
 

@@ -26,6 +26,7 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 """A list of devices; the use case counts them."""
 MAX_PAGE = 1000
 _LONGEST = 256
+_LONGEST_CERTIFICATE = 4096
 
 
 class Query:
@@ -39,6 +40,10 @@ class Query:
     def text(self, name: str) -> str:
         """Return a parameter, or the empty text."""
         return self._fields.text(name, longest=_LONGEST) if name in self._fields else ""
+
+    def long_text(self, name: str) -> str:
+        """Return a parameter that may hold a certificate, or the empty text."""
+        return self._fields.text(name, longest=_LONGEST_CERTIFICATE) if name in self._fields else ""
 
     def domain(self, name: str) -> str:
         """Return a domain's name, or the empty text."""

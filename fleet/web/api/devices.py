@@ -1,31 +1,39 @@
 """Operators' routes of devices: lists, one with all that is on file, registration, and the acts on it."""
 
+import base64
 from collections.abc import Awaitable
 from typing import Protocol
 
+from cryptography import x509
+
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import Identity, parse_domain, parse_name
+from device_agent.wire.problems import MalformedMessageError
+from fleet.attest.secure_elements import Signer
+from fleet.core.unreadable import UNREADABLE
 from fleet.model import ClientKind, Role
-from fleet.ra import approvals, devices, explain, roster
+from fleet.ra import devices, explain, roster
 from fleet.ra.context import Context
 from fleet.ra.devices import DeviceView, Outcome, Registration
 from fleet.ra.roster import ImportFormat, Roster
 from fleet.store.inventory import DeviceQuery, DeviceSummary, Standing
-from fleet.store.waiting import Waiting
-from fleet.web.api.asked import MAX_FILE_BYTES, Asked, page_of
+from fleet.store.listed import Listing
+from fleet.store.proofs import ProofRecord
+from fleet.web.api import waiting
+from fleet.web.api.asked import MAX_FILE_BYTES, Asked, Query
 from fleet.web.api.audit import entry_members
-from fleet.web.api.certificates import certificate_members, cut_off
+from fleet.web.api.certificates import certificate_members
 from fleet.web.api.claims import code_members
 from fleet.web.api.routes import Handler, Members, One, Page, Route, listed, time_or_none
+from fleet.web.api.waiting import outcome_members, waiting_members
 
 _DEVICE = "devices/{domain}/{device_id}"
 _LONGEST_REASON = 200
-_MOST_WAITING = 100_000
 
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
-    return *_routes_of_many(), *_routes_of_one()
+    return *_routes_of_many(), *_routes_of_one(), *waiting.routes()
 
 
 def _routes_of_many() -> tuple[Route, ...]:
@@ -55,19 +63,11 @@ def _routes_of_many() -> tuple[Route, ...]:
             role=Role.OPERATOR,
             handler=_import,
             about="Register the devices of a list, all or none.",
-            query=("domain", "format"),
+            query=("domain", "format", "signer"),
             needs=frozenset({"domain"}),
             file="text/csv",
             longest=MAX_FILE_BYTES,
             answer=One("Imported"),
-        ),
-        Route(
-            method="GET",
-            path="waiting",
-            role=Role.VIEWER,
-            handler=_list_waiting,
-            about="Requests that wait for approval, the longest waiting first.",
-            answer=Page("Waiting"),
         ),
     )
 
@@ -89,15 +89,6 @@ def _routes_of_one() -> tuple[Route, ...]:
             handler=_explain,
             about="Why a device stands where it stands, and what to do.",
             answer=One("Story"),
-        ),
-        Route(
-            method="POST",
-            path=f"{_DEVICE}/approve",
-            role=Role.SECURITY,
-            handler=_approve,
-            about="Let a device in that waits.",
-            body=("reason", "key_hash"),
-            answer=One("Outcome"),
         ),
         *(
             Route(
@@ -138,12 +129,6 @@ async def _list(asked: Asked) -> Members:
     return listed([_summary(summary) for summary in found], following)
 
 
-async def _list_waiting(asked: Asked) -> Members:
-    everybody = await approvals.list_waiting(asked.context, _MOST_WAITING)
-    found, following = page_of(everybody, asked.query(), key=_queued)
-    return listed([_waiting(request) for request in found], following)
-
-
 async def _register(asked: Asked) -> Members:
     body = asked.body()
     identity = Identity(domain=body.text("domain", longest=32), device_id=body.device_id("device_id"))
@@ -161,10 +146,26 @@ async def _register(asked: Asked) -> Members:
 async def _import(asked: Asked) -> Members:
     query = asked.query()
     domain = asked.domain(query.domain("domain"))
-    form = query.word("format", of=ImportFormat) or ImportFormat.CSV
-    handed_in = Roster(text=asked.file(), format=form, domain=domain)
+    handed_in = Roster(
+        text=asked.file(),
+        format=query.word("format", of=ImportFormat) or ImportFormat.AUTO,
+        domain=domain,
+        signer=_signer(query, asked.context),
+    )
     imported = await roster.import_devices(asked.context, handed_in, actor=asked.actor)
-    return {"listed": imported.listed, "registered": imported.registered}
+    return {"listed": imported.listed, "registered": imported.registered, "things": imported.things}
+
+
+def _signer(query: Query, context: Context) -> Signer | None:
+    """Return who has signed a list: his certificate stands in the query, DER in base64url."""
+    text = query.long_text("signer")
+    if not text:
+        return None
+    try:
+        der = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return Signer(x509.load_der_x509_certificate(der), at=context.clock())
+    except UNREADABLE as error:
+        raise MalformedMessageError(f"signer: {error}") from error
 
 
 async def _show(asked: Asked) -> Members:
@@ -180,18 +181,8 @@ async def _explain(asked: Asked) -> Members:
         "verdict": story.verdict,
         "advice": story.advice or None,
         "story": [entry_members(entry) for entry in story.entries],
-        "waiting": [_waiting(request) for request in story.waiting],
+        "waiting": [waiting_members(request) for request in story.waiting],
     }
-
-
-async def _approve(asked: Asked) -> Members:
-    identity = asked.identity()
-    body = asked.body()
-    key_hash = body.sha256("key_hash") if "key_hash" in body else None
-    outcome = await approvals.approve(
-        asked.context, identity, actor=asked.actor, reason=_words(body, "reason"), key_hash=key_hash
-    )
-    return _outcome(outcome)
 
 
 class _Deed(Protocol):
@@ -204,9 +195,30 @@ def _act(deed: _Deed) -> Handler:
     async def handle(asked: Asked) -> Members:
         identity = asked.identity()
         body = asked.body()
-        return _outcome(await deed(asked.context, identity, actor=asked.actor, reason=_words(body, "reason")))
+        return outcome_members(
+            await deed(asked.context, identity, actor=asked.actor, reason=_words(body, "reason"))
+        )
 
     return handle
+
+
+def _proof(proof: ProofRecord) -> Members:
+    return {
+        "key_hash": proof.key_hash,
+        "proof": proof.kind.value,
+        "assurance": proof.assurance.word,
+        "evidence": proof.evidence,
+        "proved_at": time_text(proof.proved_at),
+    }
+
+
+def _listing(listing: Listing) -> Members:
+    return {
+        "thing": listing.thing.kind.value,
+        "value": listing.thing.value,
+        "source": listing.source,
+        "listed_at": time_text(listing.listed_at),
+    }
 
 
 def _words(body: Fields, name: str) -> str:
@@ -244,31 +256,8 @@ def _view(view: DeviceView) -> Members:
         "retired_at": time_or_none(view.record.retired_at),
         "certificates": [certificate_members(record) for record in view.certificates],
         "codes": [code_members(code) for code in view.codes],
-        "waiting": [_waiting(request) for request in view.waiting],
-    }
-
-
-def _waiting(request: Waiting) -> Members:
-    return {
-        "domain": request.identity.domain,
-        "device_id": request.identity.device_id,
-        "key_hash": request.key_hash,
-        "short_code": request.short_code,
-        "address": request.address,
-        "asked_at": time_text(request.asked_at),
-    }
-
-
-def _queued(request: Waiting) -> str:
-    """Return a request's place in the queue; `/` is in none of the parts."""
-    identity = request.identity
-    return f"{time_text(request.asked_at)}/{identity.domain}/{identity.device_id}/{request.key_hash}"
-
-
-def _outcome(outcome: Outcome) -> Members:
-    return {
-        "domain": outcome.identity.domain,
-        "device_id": outcome.identity.device_id,
-        "action": outcome.action,
-        "sessions": [cut_off(session) for session in outcome.cut_offs],
+        "proofs": [_proof(proof) for proof in view.proofs],
+        "listed": [_listing(listing) for listing in view.listings],
+        "attributes": dict(view.attributes),
+        "waiting": [waiting_members(request) for request in view.waiting],
     }

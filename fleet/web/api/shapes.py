@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fleet.core.authority import AuthorityState, KeyKind
 from fleet.core.goodkey import KeyType
+from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
 from fleet.core.ruling import Outcome, Step
 from fleet.model import Assurance, Purpose, Role
 from fleet.ra import verdict_faults
@@ -69,6 +70,13 @@ _AUTHORITY = {
     **each("leaves", COUNT),
     **each("changed_at", TIME),
     **each("not_after crl_until", maybe(TIME)),
+}
+_OF_AUTHORITY = {
+    **each("added_at", TIME),
+    **each("chain", maybe(PEM)),
+    **each("subject signed_by", maybe(TEXT)),
+    **each("not_before", maybe(TIME)),
+    **each("fingerprint", maybe(SHA256)),
 }
 _ROLLOVER = {
     **each("number", COUNT),
@@ -138,17 +146,23 @@ _OF_DEVICES: Mapping[str, Schema] = {
         each("code_conflict", FLAG),
         each("retired_at", maybe(TIME)),
         {"certificates": list_of(ref("Certificate")), "codes": list_of(ref("Grant"))},
-        {"waiting": list_of(ref("Waiting"))},
+        {"waiting": list_of(ref("Waiting")), "proofs": list_of(ref("Proof"))},
+        {"listed": list_of(ref("Listed")), "attributes": {"type": "object"}},
     ),
     "Waiting": record(
         each("domain", DOMAIN),
         each("device_id", DEVICE_ID),
         each("key_hash", SHA256),
         each("short_code", {**TEXT, "description": "Shown on the device, too."}),
-        each("address", TEXT),
-        each("asked_at", TIME),
+        each("address proof assurance evidence reason", TEXT),
+        each("asked_at ends_at", TIME),
+        each("rejected_by", maybe(TEXT)),
     ),
-    "Imported": record(each("listed registered", COUNT)),
+    "Proof": record(
+        each("key_hash", SHA256), each("proof assurance evidence", TEXT), each("proved_at", TIME)
+    ),
+    "Listed": record(each("thing value source", TEXT), each("listed_at", TIME)),
+    "Imported": record(each("listed registered things", COUNT)),
     "Outcome": record(
         each("domain", DOMAIN),
         each("device_id", DEVICE_ID),
@@ -255,13 +269,12 @@ _OF_HEALTH: Mapping[str, Schema] = {
         {"next": {"type": "null"}},
     ),
     "Authority": record(_AUTHORITY),
-    "AuthorityDetails": record(
+    "AuthorityDetails": record(_AUTHORITY, _OF_AUTHORITY),
+    "AuthorityRequest": record(
         _AUTHORITY,
-        each("added_at", TIME),
-        each("chain", maybe(PEM)),
-        each("subject signed_by", maybe(TEXT)),
-        each("not_before", maybe(TIME)),
-        each("fingerprint", maybe(SHA256)),
+        _OF_AUTHORITY,
+        each("csr", PEM),
+        each("common_name status_url", TEXT),
     ),
     "Rollover": record(_ROLLOVER),
     "WorkOrder": record(

@@ -18,7 +18,7 @@ from fleet.channels.est import answerer
 from fleet.exchange import HttpAnswer, HttpRequest
 from fleet.model import BrokerEventKind, CertificateState, ClientKind
 from fleet.ra.answer import answer
-from fleet.ra.approvals import approve
+from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import suspend
 from fleet.ra.housekeeping import stamp_unused
@@ -288,7 +288,9 @@ async def test_a_stranger_with_a_claim_waits_until_it_is_approved(desk: Desk) ->
     request = await by_claim(desk, unit)
 
     waits = await ask(desk, request)
-    await approve(desk.context, Identity(domain="prod", device_id="stranger"), actor="operator:test")
+    await approve(
+        desk.context, Choice(identity=Identity(domain="prod", device_id="stranger")), actor="operator:test"
+    )
     taken = await ask(desk, request)
 
     assert waits.status is HTTPStatus.ACCEPTED

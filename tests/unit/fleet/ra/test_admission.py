@@ -13,7 +13,7 @@ from device_agent.wire.replies import Confirmed, Issued, Pending, Problem, Reply
 from device_agent.wire.requests import Confirm, Proof, ProofKind, Renew
 from fleet.model import BrokerEvent, BrokerEventKind, CertificateState
 from fleet.ra.answer import answer, answer_body, answer_unit_confirm
-from fleet.ra.approvals import approve
+from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
 from fleet.ra.context import Asker, Listener
@@ -110,7 +110,7 @@ async def test_an_id_that_is_not_registered_waits_and_goes_on_once_it_is_approve
     pending = await answer(desk.context, asker, unit.enroll(CLAIM))
     again = await answer(desk.context, asker, unit.enroll(CLAIM))
     identity = replace(await desk.register("other"), device_id="stranger")
-    await approve(desk.context, identity, actor="operator:test")
+    await approve(desk.context, Choice(identity=identity), actor="operator:test")
     issued = await answer(desk.context, asker, unit.enroll(CLAIM))
 
     assert isinstance(pending, Pending)

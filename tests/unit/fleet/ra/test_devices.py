@@ -13,6 +13,7 @@ from fleet.model import Alarm, CertificateState
 from fleet.ports import Transaction
 from fleet.ra import approvals, devices
 from fleet.ra.answer import answer
+from fleet.ra.approvals import Choice
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.context import Asker, Listener
 from fleet.ra.devices import Registration
@@ -148,7 +149,7 @@ async def test_a_device_that_waits_is_approved_with_its_key_and_gets_its_certifi
     (request,) = await approvals.list_waiting(desk.context, 10)
     assert request.key_hash == unit.key_hash
 
-    await approvals.approve(desk.context, D1, actor=ADA, reason="seen on the bench")
+    await approvals.approve(desk.context, Choice(identity=D1), actor=ADA, reason="seen on the bench")
 
     assert isinstance(await answer(desk.context, asker, asked), Issued)
     assert await approvals.list_waiting(desk.context, 10) == ()
@@ -165,8 +166,8 @@ async def test_of_two_keys_in_one_name_the_operator_has_to_choose(desk: Desk) ->
     assert isinstance(await answer(desk.context, other, thief.enroll(proof)), Pending)
 
     with pytest.raises(RefusedError, match="2 keys ask in the name of prod:d1"):
-        await approvals.approve(desk.context, D1, actor=ADA)
-    await approvals.approve(desk.context, D1, actor=ADA, key_hash=unit.key_hash)
+        await approvals.approve(desk.context, Choice(identity=D1), actor=ADA)
+    await approvals.approve(desk.context, Choice(identity=D1, key_hash=unit.key_hash), actor=ADA)
 
     assert isinstance(await answer(desk.context, asker, unit.enroll(proof)), Issued)
     assert isinstance(await answer(desk.context, other, thief.enroll(proof)), Problem)
@@ -174,4 +175,4 @@ async def test_of_two_keys_in_one_name_the_operator_has_to_choose(desk: Desk) ->
 
 async def test_nobody_is_approved_who_did_not_ask(desk: Desk) -> None:
     with pytest.raises(NotFoundError, match="no request of prod:d1 waits for approval"):
-        await approvals.approve(desk.context, D1, actor=ADA)
+        await approvals.approve(desk.context, Choice(identity=D1), actor=ADA)

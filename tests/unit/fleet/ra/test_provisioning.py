@@ -17,7 +17,7 @@ from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import CertificateState
 from fleet.ports import Transaction
 from fleet.ra import claims, devices, templates
-from fleet.ra.approvals import approve
+from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import Registration as Enlistment
 from fleet.ra.provisioning import NewCertificate, Requester, create_certificate, lapse_unregistered
@@ -289,7 +289,7 @@ async def test_a_device_nobody_knows_waits_and_is_named_by_its_key_once_approved
     waits = await refused(create(desk, requester, unit))
     identity = Identity(domain="prod", device_id=f"t-{unit.key_hash[:32]}")
 
-    await approve(desk.context, identity, actor=ADA)
+    await approve(desk.context, Choice(identity=identity), actor=ADA)
     made = await create(desk, requester, unit)
     thing = await register(desk, requester, made, template="any")
 

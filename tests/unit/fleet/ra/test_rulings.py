@@ -19,7 +19,7 @@ from fleet.core.ruling import Outcome
 from fleet.model import Assurance, ClientKind
 from fleet.ports import Transaction
 from fleet.ra.answer import answer
-from fleet.ra.approvals import approve
+from fleet.ra.approvals import Choice, approve
 from fleet.ra.context import Asker, Listener
 from fleet.ra.devices import show
 from fleet.store.claims import Batch, insert_batch
@@ -150,7 +150,7 @@ async def test_a_profile_that_wants_approval_keeps_even_a_good_code_waiting(desk
 
     waits = await answer(desk.context, unit.at_bootstrap(), request)
     assert isinstance(waits, Pending)
-    await approve(desk.context, D1, actor="operator:ada")
+    await approve(desk.context, Choice(identity=D1), actor="operator:ada")
     leaf_of(await answer(desk.context, unit.at_bootstrap(), request))
     record = await desk.context.store.read(load_record, D1)
     assert record is not None
