@@ -159,7 +159,11 @@ async def carry_out(surroundings: Surroundings, order: Order, *, now: datetime) 
     issued = issuer.issue(template, serial=intent.serial)
     result = _Result(request=request, signed=signed_record(issued, profile=order.profile.name), at=now)
     sequence = await surroundings.store.write(_record_result, result)
-    return CertifiedOwn(issued=issued, chain_pem=issuer.chain_pem, sequence=sequence)
+    chain_pem = issuer.chain_pem
+    if request.purpose is Purpose.SERVER:
+        # Devices that hold only the root before this one's find their way by its certificate for the new key.
+        chain_pem += surroundings.authority.cross_pem(issuer)
+    return CertifiedOwn(issued=issued, chain_pem=chain_pem, sequence=sequence)
 
 
 def with_key(found: CertifiedOwn, key: ClassicPrivateKey) -> OwnCertificate:
