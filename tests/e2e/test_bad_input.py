@@ -202,7 +202,8 @@ async def test_every_bad_request_is_answered_and_none_gets_what_it_may_not_have(
 ) -> None:
     codes = Codes(fleet=fleet)
     who = {sample: f"{name}-{number}" for number, sample in enumerate(samples())}
-    await codes.of(*who.values(), OTHER_DEVICE)
+    # A station takes in units that nobody has registered, and those alone.
+    await codes.of(*(who.values() if name != "serial" else ()), OTHER_DEVICE)
     async with AsyncExitStack() as stack:
         send = await CHANNELS[name](fleet, codes, stack)
         for sample, device_id in who.items():

@@ -1,16 +1,17 @@
-"""Bad input over EST: always a status that says so, never a dropped connection, never a wrong certificate."""
+"""Bad HTTP and bad bodies over EST: always a status that says so, never a dropped connection.
+
+Bad requests for certificates are tried in `test_bad_input`, on every channel.
+"""
 
 import asyncio
 import base64
-import random
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
-import cryptography_vectors
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -26,12 +27,7 @@ from tests.live import LiveFleet, live, make_live_home
 from tests.mqtt import client_context
 
 ENROLL = "/.well-known/est/prod/simpleenroll"
-REQUESTS = Path(cryptography_vectors.__file__).parent / "x509/requests"
-CUSTOM = Path(cryptography_vectors.__file__).parent / "x509/custom"
-MUTATIONS = 150
-REFUSALS = {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
 DER = base64.b64decode(EstUnit(device_id="d1").csr)
-PEM_BLOCK = re.compile(rb"-----BEGIN [^-]+-----\s(?P<body>[^-]+)-----END", re.ASCII)
 
 
 @pytest.fixture(scope="module")
@@ -63,53 +59,6 @@ async def post(
 ) -> tuple[HTTPStatus, bytes]:
     async with session.post(ENROLL, data=body, headers=login) as response:
         return HTTPStatus(response.status), await response.read()
-
-
-def corpus() -> Iterator[bytes]:
-    """Every request of the vectors, and other things that are none, as DER where they have one."""
-    for path in sorted([*REQUESTS.glob("*"), *CUSTOM.glob("*.pem")]):
-        content = path.read_bytes()
-        block = PEM_BLOCK.search(content)
-        yield content if block is None else base64.b64decode(b"".join(block["body"].split()))
-
-
-def mutations() -> Iterator[bytes]:
-    """A good request with a few octets changed, cut out or doubled; the same ones in every run."""
-    dice = random.Random(7030)
-    for _ in range(MUTATIONS):
-        octets = bytearray(DER)
-        for _ in range(dice.randint(1, 4)):
-            place = dice.randrange(len(octets))
-            match dice.randrange(3):
-                case 0:
-                    octets[place] ^= 1 << dice.randrange(8)
-                case 1:
-                    del octets[place : place + dice.randint(1, 8)]
-                case _:
-                    octets[place:place] = octets[place : place + dice.randint(1, 8)]
-        yield bytes(octets)
-
-
-async def test_the_corpus_and_mutations_get_a_4xx_or_what_they_may_have(fleet: LiveFleet) -> None:
-    samples = [*corpus(), *mutations()]
-    names = [f"vector-{number}" for number in range(len(samples))]
-    codes = await codes_for(fleet, *names)
-    seen: list[HTTPStatus] = []
-
-    async with fleet.https() as session:
-        for sample, name, code in zip(samples, names, codes, strict=True):
-            status, body = await post(session, base64.b64encode(sample), login=headers(name, code))
-            seen.append(status)
-            if status is HTTPStatus.OK:
-                certificate, request = leaf(body), x509.load_der_x509_csr(sample)
-                assert request.is_signature_valid
-                assert certificate.public_key() == request.public_key()
-                assert certificate.subject == common_name(name)
-            else:
-                assert status in REFUSALS, (name, status, body)
-                assert 0 < len(body) < 300
-
-    assert seen.count(HTTPStatus.OK) <= 2  # requests that name nobody
 
 
 def common_name(text: str) -> x509.Name:
