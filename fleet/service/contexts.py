@@ -9,12 +9,15 @@ from fleet.ra.allowlist import BrokerLink
 from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
 from fleet.ra.limits import RateLimiter
+from fleet.ra.makers import load_makers
 from fleet.ra.nonces import Nonces
 from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
 from fleet.ra.turns import Turns
+from fleet.ra.webhook import HookRules, Webhook
 from fleet.service.brokers import Broker
 from fleet.service.parts import Parts
+from fleet.web.webhook import HttpsHookCaller, read_secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,23 @@ def context_of(
         turns=Turns(),
         by_address=RateLimiter(per_minute=policy.recover_per_minute),
         by_device=RateLimiter(per_minute=policy.recover_per_minute),
+        makers=load_makers(parts.config, root=parts.home.root),
+        webhook=_webhook(parts),
+    )
+
+
+def _webhook(parts: Parts) -> Webhook | None:
+    """Return the service that is asked before a first certificate is signed, if the fleet has one."""
+    settings = parts.config.webhook
+    if settings is None:
+        return None
+    return Webhook(
+        HttpsHookCaller(settings, root=parts.home.root),
+        HookRules(may_set=settings.may_set, profiles=settings.profiles),
+        fleet=parts.config.fleet,
+        secret=read_secret(settings, root=parts.home.root),
+        clock=parts.clock,
+        randomness=secrets.token_bytes,
     )
 
 

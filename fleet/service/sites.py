@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.channels import est as est_channel
 from fleet.errors import FleetError
@@ -13,6 +14,7 @@ from fleet.live_tls import Door
 from fleet.model import Purpose
 from fleet.pair_files import in_force
 from fleet.ra.context import Context, Endpoints, Listener
+from fleet.ra.makers import load_makers
 from fleet.service.parts import Parts
 from fleet.web import api, devices, est, health, status
 from fleet.web.gate import problems
@@ -60,7 +62,7 @@ def server_tls(parts: Parts) -> ssl.SSLContext:
     """A client certificate is optional in TLS, required by route (INTERFACES.md).
 
     Issuing CAs are loaded beside the roots, for clients that show their leaf alone, as EST's do; a chain
-    still has to end at a root.
+    still has to end at a root. Manufacturers' anchors open nothing but what asks for their certificates.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -77,6 +79,8 @@ def server_tls(parts: Parts) -> ssl.SSLContext:
     tls.load_verify_locations(cadata="".join(one.chain_pem for one in issuers))
     if parts.home.adopted_authorities.exists():
         tls.load_verify_locations(cafile=parts.home.adopted_authorities)
+    for anchor in load_makers(parts.config, root=parts.home.root).certificates:
+        tls.load_verify_locations(cadata=anchor.public_bytes(Encoding.DER))
     tls.verify_mode = ssl.CERT_OPTIONAL
     return tls
 
