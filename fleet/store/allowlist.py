@@ -14,12 +14,17 @@ from fleet.store.counters import count_up, value_of
 
 _COUNTER = "allowlist"
 _COLUMNS = "issuer, serial, fingerprint, name, purpose, not_after"
+# An adopted leaf is on record under a name of ours; brokers see the serial number that it has.
+_ADMITTED = (
+    "SELECT l.issuer, COALESCE(a.serial, l.serial), l.fingerprint, l.name, l.purpose, l.not_after"
+    " FROM allowlist l LEFT JOIN adopted_leaves a ON a.record = l.serial"
+)
 _ADD, _REMOVE = "add", "remove"
 
 
 async def snapshot(tx: Transaction, _argument: None) -> Allowlist:
     """Return all that is admitted, and the sequence number of the last change to it."""
-    rows = await tx.fetch_all(f"SELECT {_COLUMNS} FROM allowlist ORDER BY serial")
+    rows = await tx.fetch_all(f"{_ADMITTED} ORDER BY l.serial")
     entries = tuple(_entry(row) for row in rows)
     return Allowlist(sequence=await value_of(tx, _COUNTER), entries=entries)
 
@@ -42,17 +47,17 @@ async def changes_after(tx: Transaction, after: int) -> tuple[AllowlistChange, .
 
 async def of_device(tx: Transaction, identity: Identity) -> tuple[AllowlistEntry, ...]:
     """Return what is admitted of a device."""
-    return await _where(tx, "purpose = 'device' AND domain = ? AND device_id = ?", _parts(identity))
+    return await _where(tx, "l.purpose = 'device' AND l.domain = ? AND l.device_id = ?", _parts(identity))
 
 
 async def of_serial(tx: Transaction, serial: str) -> tuple[AllowlistEntry, ...]:
     """Return the entry of a certificate, if it is admitted."""
-    return await _where(tx, "serial = ?", (serial,))
+    return await _where(tx, "l.serial = ?", (serial,))
 
 
 async def of_batch(tx: Transaction, domain: str, batch: str) -> tuple[AllowlistEntry, ...]:
     """Return what is admitted of a batch's claim certificates."""
-    return await _where(tx, "purpose = 'claim' AND domain = ? AND batch = ?", (domain, batch))
+    return await _where(tx, "l.purpose = 'claim' AND l.domain = ? AND l.batch = ?", (domain, batch))
 
 
 async def note(
@@ -80,7 +85,7 @@ async def prune_changes(tx: Transaction, through: int) -> int:
 
 
 async def _where(tx: Transaction, condition: str, parameters: Sequence[str]) -> tuple[AllowlistEntry, ...]:
-    sql = f"SELECT {_COLUMNS} FROM allowlist WHERE {condition} ORDER BY serial"
+    sql = f"{_ADMITTED} WHERE {condition} ORDER BY l.serial"
     return tuple(_entry(row) for row in await tx.fetch_all(sql, parameters))
 
 
