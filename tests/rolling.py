@@ -1,0 +1,91 @@
+"""Rollovers for tests, as an operator with the roots at hand orders them."""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+
+from device_agent.wire.secret import Secret
+from fleet.ca.ceremony import Commission, Hand, SignedRoot, perform
+from fleet.ca.root_at_hand import IssuingOrder
+from fleet.core.rollover import Insistence, Rollover, RolloverEvent
+from fleet.ra.context import Context
+from fleet.ra.rollover import WorkOrder, begin
+from fleet.ra.rollover_material import Material, NewRoot, complete
+from fleet.ra.rollover_steps import Advanced, Mode, StepOrder, take_step
+
+ACTOR = "operator:test"
+
+
+async def prepare(context: Context, name: str) -> Rollover:
+    """Let the roots of the home sign for each other, or for an issuing CA."""
+    order = await begin(context, name, actor=ACTOR)
+    material = await asyncio.to_thread(signed, context, order)
+    return await complete(context, order.rollover.realm, material, actor=ACTOR)
+
+
+def signed(context: Context, order: WorkOrder) -> Material:
+    """Return what the roots sign."""
+    home, status_url = context.home, context.endpoints.status_url
+    commission = Commission(
+        fleet=context.fleet,
+        realm=order.rollover.realm,
+        status_url=status_url,
+        root_pem=order.root_pem,
+        requests=tuple(
+            (
+                one.name,
+                IssuingOrder(
+                    csr_pem=one.csr_pem,
+                    common_name=one.common_name,
+                    purpose=one.purpose,
+                    status_url=status_url,
+                ),
+            )
+            for one in order.requests
+        ),
+        version=order.rollover.version,
+        beside_pem=order.beside_pem,
+        links_pem=order.links_pem,
+    )
+    roots = [name for name in order.rollover.brings if name.rpartition("/")[2].startswith("root-")]
+    hand = Hand(
+        files=home.authority_files(order.root),
+        passphrase=Secret(home.root_passphrase.read_text().strip()),
+        now=datetime.now(UTC).replace(microsecond=0),
+        randomness=os.urandom,
+        next_files=home.authority_files(roots[0]) if roots else None,
+    )
+    found = perform(commission, hand)
+    return Material(certificates=found.certificates, root=_root(found.root))
+
+
+def _root(root: SignedRoot | None) -> NewRoot | None:
+    if root is None:
+        return None
+    return NewRoot(
+        certificate_pem=root.certificate_pem,
+        crl=root.crl,
+        link_pem=root.link_pem,
+        back_pem=root.back_pem,
+        bundles=root.bundles,
+    )
+
+
+async def step(
+    context: Context,
+    realm: str,
+    event: RolloverEvent,
+    *,
+    insistence: Insistence = Insistence.WAIT,
+    mode: Mode = Mode.ACT,
+) -> Advanced:
+    """Order a step."""
+    order = StepOrder(
+        realm=realm,
+        event=event,
+        actor=ACTOR,
+        at=context.clock().replace(microsecond=0),
+        insistence=insistence,
+        mode=mode,
+    )
+    return await take_step(context, order)
