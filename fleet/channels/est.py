@@ -24,13 +24,15 @@ from fleet.channels.est_login import UnfitLoginError, read_login
 from fleet.channels.est_payload import UnfitBodyError, certs_only, csr_attributes, csr_pem_of, text
 from fleet.core.csr import read_csr
 from fleet.core.same_names import require_same_names
-from fleet.errors import FleetError, NotFoundError, RefusedError, problem_code
+from fleet.core.unreadable import UNREADABLE
+from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError, problem_code
 from fleet.exchange import HTTP_STATUS, HttpAnswer, HttpAnswerer, HttpRequest
 from fleet.model import ClientKind, Purpose
 from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.evidence import is_listed_key
 from fleet.ra.issuing import profile_of
-from fleet.ra.shown import shown_certificate
+from fleet.ra.shown import ShownCertificate, shown_certificate
 
 BUSY_SECONDS = 60
 APPROVAL_HEADER = "X-Fleet-Approval-Code"
@@ -56,11 +58,13 @@ class _Call:
     """What the label names; empty where it names none."""
 
     def asker(self) -> Asker:
-        shown = None if self.request.certificate is None else shown_certificate(self.request.certificate)
+        held = self.request.certificate
+        is_ours = held is not None and _purpose_of(self, held) is not None
         return Asker(
             listener=Listener.HTTPS,
             address=self.request.address,
-            certificate=shown,
+            certificate=_shown(held),
+            maker_certificate=b"" if held is None or is_ours else held,
             domain=self.domain,
             profile=self.profile,
             kind=ClientKind.PLAIN,
@@ -134,9 +138,13 @@ async def _csrattrs(call: _Call) -> HttpAnswer:
 
 
 async def _simpleenroll(call: _Call) -> HttpAnswer:
-    """First certificate, by a one-time code over HTTP basic, or by the connection's claim certificate."""
+    """First certificate: by a code over HTTP basic, by a certificate of ours or a maker's, or by a key.
+
+    A key is a proof by itself where its maker has listed it: the request is signed by it.
+    """
     authorization = call.request.authorization
-    if authorization is None and call.request.certificate is None:
+    is_bare = authorization is None and call.request.certificate is None
+    if is_bare and not await _has_listed_key(call):
         return replace(_unauthorized(call, ""), content_type="", body=b"")
     enrollment = _enrollment(call, authorization)
     return _answered(call, await answer(call.context, call.asker(), enrollment))
@@ -146,9 +154,25 @@ def _enrollment(call: _Call, authorization: Secret | None) -> Enroll:
     login = None if authorization is None else read_login(authorization)
     csr = csr_pem_of(call.request.content_type, call.request.body)
     if login is None:
-        return Enroll(id=call.new_id(), device_id=_named_by(csr), csr=csr, proof=Proof(kind=ProofKind.CLAIM))
+        proof = Proof(kind=_kind_of(call))
+        return Enroll(id=call.new_id(), device_id=_named_by(csr), csr=csr, proof=proof)
     proof = Proof(kind=ProofKind.CODE, code=login.code)
     return Enroll(id=call.new_id(), device_id=login.device_id, csr=csr, proof=proof)
+
+
+def _kind_of(call: _Call) -> ProofKind:
+    held = call.request.certificate
+    if held is None:
+        return ProofKind.MANIFEST
+    return ProofKind.IDEVID if _purpose_of(call, held) is None else ProofKind.CLAIM
+
+
+async def _has_listed_key(call: _Call) -> bool:
+    try:
+        csr = read_csr(csr_pem_of(call.request.content_type, call.request.body))
+    except (UnfitBodyError, RefusedError):
+        return False  # it learns what is wrong once it says who it is
+    return await is_listed_key(call.context, call.domain, csr.key_hash)
 
 
 def _named_by(csr: str) -> str:
@@ -209,10 +233,30 @@ def _asked_with_key(call: _Call) -> Enroll | Renew:
 
 def _purpose_of(call: _Call, held: bytes) -> Purpose | None:
     """Return what a certificate of ours is for; None for one of another authority."""
+    shown = _shown(held)
     try:
-        return call.context.authority.issuer_by_id(shown_certificate(held).issuer).purpose
+        return None if shown is None else call.context.authority.issuer_by_id(shown.issuer).purpose
     except NotFoundError:
         return None
+
+
+def _shown(held: bytes | None) -> ShownCertificate | None:
+    """Name the certificate of the connection; None where there is none, or one that names no issuer.
+
+    Ours always name it, manufacturers' need not. Raises `BadInputError` for what is no certificate.
+    """
+    try:
+        return None if held is None else shown_certificate(held)
+    except BadInputError:
+        try:
+            x509.load_der_x509_certificate(held or b"").extensions.get_extension_for_class(
+                x509.AuthorityKeyIdentifier
+            )
+        except x509.ExtensionNotFound:
+            return None
+        except UNREADABLE:
+            pass
+        raise
 
 
 def _device_of(call: _Call, asked: Enroll | Renew) -> str:

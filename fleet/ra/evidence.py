@@ -16,7 +16,7 @@ from fleet.attest.idevid import IdevidVerifier, TlsIdevidVerifier
 from fleet.attest.proof import Proven, Statement
 from fleet.attest.tpm import TpmVerifier, read_tpm
 from fleet.core.csr import Csr
-from fleet.core.things import Thing, certificate_thing
+from fleet.core.things import Thing, ThingKind, certificate_thing
 from fleet.errors import RefusedError
 from fleet.model import Purpose
 from fleet.ports import Transaction
@@ -164,6 +164,12 @@ def _secret(context: Context, found: tpm.Tpm, *, nonce: str, key_hash: str) -> b
     """Return the secret of a challenge: known to us, and to the one TPM that can open it beside its key."""
     about = b"\0".join((found.ek.area, found.ak.name, key_hash.encode()))
     return context.nonces.secret(nonce, about)
+
+
+async def is_listed_key(context: Context, domain: str, key_hash: str) -> bool:
+    """Tell whether a manufacturer's list has a key: whoever signs a request by it is heard without a word."""
+    thing = Thing(kind=ThingKind.KEY, value=key_hash)
+    return await _is_listed(context, domain, (thing,))
 
 
 async def _is_listed(context: Context, domain: str, things: tuple[Thing, ...]) -> bool:
