@@ -11,7 +11,7 @@ from tests.e2e.test_tutorial import Reader, Step, reader, shows, steps
 __all__ = ["reader"]
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/enroll-with-est.md"
-PORTS = {"localhost:8443": "https", "-p 8883": "mqtt"}
+PORTS = {"localhost:8443": "https", "-p 8883": "mqtt", "provision.py 8884": "mqtt_bootstrap"}
 
 
 def on_free_ports(step: Step, folder: Path) -> Step:
