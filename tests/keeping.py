@@ -111,6 +111,7 @@ _UNKNOWN = {
     ("codes", "code_hash"),
     ("codes", "expires_at"),
     ("codes", "created_at"),
+    ("holds", "since"),
     ("revocations", "since"),
 }
 

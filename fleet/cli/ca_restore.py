@@ -139,7 +139,7 @@ def _warnings(restored: "Restored") -> list[str]:
         lines.append("warning: is not revoked here, and what was issued after it is refused by the brokers")
         lines.append("warning: no device enrolls or renews until you have looked: fleet ca unfreeze")
     lines += [
-        f"warning: {count} acts {action} are not known to this version, and were not done again"
+        f"warning: {action} happened {count} times since, and was not done again: look at each"
         for action, count in sorted(restored.strange.items())
     ]
     if restored.codes_lost:

@@ -109,7 +109,7 @@ async def _bring_up_to_date(
         await store.write(open_gap, time_text(manifest.made_at))
         codes = await store.write(restoring.close_unused_codes, now)
     await store.write(restoring.drop_answers, None)
-    await store.write(restoring.leap, _leapt(manifest.made_at, now))
+    await store.write(restoring.leap, _leap(manifest.made_at, now))
     restored = Restored(
         home=order.into,
         manifest=manifest,
@@ -198,9 +198,10 @@ async def _require_whole_trail(store: Store, against: Verification) -> None:
         )
 
 
-def _leapt(made_at: datetime, now: datetime) -> int:
+def _leap(made_at: datetime, now: datetime) -> restoring.Leap:
     """Return how far counters must move, so that no number that was given out meanwhile comes again."""
-    return _FEWEST_LEAPT + _LEAPT_EACH_SECOND * max(0, int((now - made_at).total_seconds()))
+    by = _FEWEST_LEAPT + _LEAPT_EACH_SECOND * max(0, int((now - made_at).total_seconds()))
+    return restoring.Leap(by=by, lists_from=int(now.timestamp() * 1000))
 
 
 def _entry(restored: Restored, actor: str, now: datetime) -> AuditEntry:

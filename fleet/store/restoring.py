@@ -23,13 +23,28 @@ class Claimed:
     """Domain and id of devices."""
 
 
-async def leap(tx: Transaction, by: int) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leap:
+    """How far every counter moves, and where those of revocation lists are at least before that.
+
+    Lists are numbered by the milliseconds of the clock, or on from the last one, whichever is more.
+    """
+
+    by: int
+    lists_from: int
+
+
+async def leap(tx: Transaction, jump: Leap) -> int:
     """Move every counter on, also those that nobody had counted with yet; return how many there are."""
     await tx.execute(
         "INSERT INTO counters (name, value) SELECT 'crl:' || issuer, 0 FROM authorities WHERE issuer <> ''"
         " ON CONFLICT (name) DO NOTHING"
     )
-    return await tx.execute("UPDATE counters SET value = value + ?", (by,))
+    await tx.execute(
+        "UPDATE counters SET value = ? WHERE substr(name, 1, 4) = 'crl:' AND value < ?",
+        (jump.lists_from, jump.lists_from),
+    )
+    return await tx.execute("UPDATE counters SET value = value + ?", (jump.by,))
 
 
 async def drop_answers(tx: Transaction, _argument: None) -> int:

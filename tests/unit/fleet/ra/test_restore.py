@@ -1,7 +1,6 @@
 """A backup and the trail kept elsewhere bring a home back to the very state in which it was lost."""
 
 import json
-import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,24 +10,18 @@ import pytest
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.messages import Reply
-from device_agent.wire.problems import ProblemCode
-from device_agent.wire.replies import Confirmed, Issued, Problem
+from device_agent.wire.replies import Confirmed, Issued
 from device_agent.wire.requests import Confirm, Done, Proof, ProofKind, Renew
-from fleet.ca.shares import split_key
-from fleet.errors import BadInputError, NeedsAttentionError, RefusedError
-from fleet.model import BrokerEventKind, CertificateState, Purpose, RevocationReason, Role
-from fleet.ra import devices, restore as restoring
+from fleet.errors import BadInputError, RefusedError
+from fleet.model import BrokerEventKind, Purpose, Role
+from fleet.ra import devices
 from fleet.ra.answer import answer
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
 from fleet.ra.housekeeping import tick
 from fleet.ra.operators import add_operator, remove_operator
 from fleet.ra.publishing import publish
-from fleet.ra.replay import EFFECTS, TOLD_ONLY
-from fleet.ra.revoke import revoke
-from fleet.ra.selection import BySerial
-from fleet.store import allowlist, certificates
-from fleet.store.certificates import CertificateQuery
+from fleet.store import allowlist
 from fleet.store.counters import value_of
 from fleet.store.sqlite import open_store
 from tests.desk import Desk, Unit

@@ -1,0 +1,340 @@
+"""What each kind of act did beside the device that it was about, to be done again from its audit entry.
+
+An act that neither table names is reported, never guessed at.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeAlias
+
+from device_agent.wire.identity import Identity
+from fleet.core.authority import AuthorityState
+from fleet.model import (
+    Assurance,
+    AuditEntry,
+    Certificate,
+    CertificateState,
+    ClientKind,
+    Purpose,
+    RevocationReason,
+    Role,
+)
+from fleet.ports import Transaction
+from fleet.store import (
+    attributes,
+    authorities,
+    certificates,
+    claims,
+    keys,
+    operators,
+    proofs,
+    stations,
+    templates,
+    times,
+)
+from fleet.store.certificates import CertificateRecord, SignedCertificate
+from fleet.store.codes import GrantKind
+from fleet.store.devices import (
+    DeviceRecord,
+    insert_device,
+    load_record,
+    mark_retired,
+    set_assurance,
+    set_profile,
+)
+
+Effect: TypeAlias = Callable[[Transaction, AuditEntry], Awaitable[None]]
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+
+async def _register(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    identity = identity_of(entry)
+    if await load_record(tx, identity) is not None:
+        return
+    batch = details.get("batch")
+    if batch is not None and await claims.load_batch(tx, entry.domain, batch) is None:
+        await claims.insert_batch(tx, claims.Batch(domain=entry.domain, name=batch, created_at=entry.at))
+    record = DeviceRecord(
+        identity=identity,
+        registered_at=entry.at,
+        kind=ClientKind(details.get("kind", ClientKind.AGENT)),
+        batch=batch,
+        hardware=details.get("hardware", ""),
+        note=details.get("note", ""),
+    )
+    await insert_device(tx, record)
+
+
+async def _retire(tx: Transaction, entry: AuditEntry) -> None:
+    await mark_retired(tx, identity_of(entry), entry.at)
+
+
+async def _assign_profile(tx: Transaction, entry: AuditEntry) -> None:
+    """Give a device or a batch its profile; one that is not named was taken back."""
+    details = details_of(entry)
+    if "batch" in details:
+        profile = details.get("profile", "")
+        await claims.set_batch_profile(tx, entry.domain, details["batch"], profile=profile)
+    else:
+        await set_profile(tx, identity_of(entry), details.get("profile", ""))
+
+
+async def _register_thing(tx: Transaction, entry: AuditEntry) -> None:
+    prefix = "parameter "
+    parameters = {
+        name.removeprefix(prefix): value for name, value in entry.details if name.startswith(prefix)
+    }
+    await attributes.put_attributes(tx, identity_of(entry), parameters, source="template")
+
+
+async def _prove(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    proof = proofs.ProofRecord(
+        identity=identity_of(entry),
+        key_hash=details["key_hash"],
+        kind=GrantKind(details["proof"]),
+        assurance=Assurance[details["assurance"].upper()],
+        evidence=details.get("evidence", ""),
+        proved_at=entry.at,
+    )
+    await proofs.keep_proof(tx, proof)
+
+
+async def _enrich(tx: Transaction, entry: AuditEntry) -> None:
+    told = details_of(entry)
+    if profile := told.pop("profile", ""):
+        await set_profile(tx, identity_of(entry), profile)
+    await attributes.put_attributes(tx, identity_of(entry), told, source="webhook")
+
+
+async def _rule(tx: Transaction, entry: AuditEntry) -> None:
+    details, identity = details_of(entry), identity_of(entry)
+    if "assurance" in details:
+        await set_assurance(tx, identity, Assurance[details["assurance"].upper()])
+    if "profile" in details:
+        await set_profile(tx, identity, details["profile"])
+
+
+# --- certificates of our own ----------------------------------------------------------------------
+
+
+async def _intend(tx: Transaction, entry: AuditEntry) -> None:
+    if entry.device_id:
+        return  # a device's certificates are in what became of it
+    details = details_of(entry)
+    record = CertificateRecord(
+        life=Certificate(
+            serial=entry.serial,
+            key_hash=details["key"],
+            state=CertificateState.VOID,
+            anchor=details.get("anchor", ""),
+            parent=details.get("parent"),
+        ),
+        purpose=Purpose(details["purpose"]),
+        name=details["name"],
+        domain=entry.domain,
+        batch=details.get("batch"),
+        issuer=details.get("issuer", ""),
+        created_at=entry.at,
+        changed_at=entry.at,
+    )
+    await certificates.insert_certificate(tx, record)
+
+
+async def _issue(tx: Transaction, entry: AuditEntry) -> None:
+    signed = signed_of(entry)
+    if entry.device_id or signed is None:
+        return
+    if await certificates.load_certificate(tx, entry.serial) is None:
+        await _intend(tx, entry)
+    await certificates.sign_certificate(tx, signed, state=CertificateState.ACTIVE, at=entry.at)
+
+
+async def _revoke(tx: Transaction, entry: AuditEntry) -> None:
+    if not entry.device_id:
+        await certificates.end_certificate(
+            tx, entry.serial, state=CertificateState.REVOKED, reason=reason_of(details_of(entry)), at=entry.at
+        )
+
+
+async def _supersede(tx: Transaction, entry: AuditEntry) -> None:
+    reason = RevocationReason.SUPERSEDED
+    await certificates.end_certificate(
+        tx, entry.serial, state=CertificateState.SUPERSEDED, reason=reason, at=entry.at
+    )
+
+
+async def _block_key(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    reason = details.get("reason", "")
+    await keys.block_key(tx, details["key_hash"], reason=reason, at=entry.at, by=entry.actor)
+
+
+async def _add_template(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    record = templates.TemplateRecord(
+        name=details["name"], text=details["text"], added_at=entry.at, added_by=entry.actor
+    )
+    await templates.put_template(tx, record)
+
+
+async def _remove_template(tx: Transaction, entry: AuditEntry) -> None:
+    await templates.delete_template(tx, details_of(entry)["name"])
+
+
+async def _move_authority(tx: Transaction, entry: AuditEntry) -> None:
+    """Bring a CA to where the trail left it; one whose files came later than the backup is not there."""
+    details = details_of(entry)
+    known = await authorities.load_authority_record(tx, details.get("issuer", ""))
+    if known is not None and "state" in details:
+        moved = replace(known, state=AuthorityState(details["state"]), changed_at=entry.at)
+        await authorities.save_authority(tx, moved)
+
+
+# --- who lets in, and who may act -----------------------------------------------------------------
+
+
+async def _open_batch(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    uses = details.get("uses", "")
+    batch = claims.Batch(
+        domain=entry.domain,
+        name=details.get("batch") or details["name"],
+        created_at=entry.at,
+        uses_allowed=int(uses) if uses.isdecimal() else None,
+        expires_at=times.optional_moment(details.get("expires")),
+    )
+    if await claims.load_batch(tx, batch.domain, batch.name) is None:
+        await claims.insert_batch(tx, batch)
+    else:
+        await claims.limit_batch(tx, batch)
+
+
+async def _close_batch(tx: Transaction, entry: AuditEntry) -> None:
+    batch = await claims.load_batch(tx, entry.domain, details_of(entry)["batch"])
+    if batch is not None:
+        await claims.close_batch(tx, batch, at=entry.at)
+
+
+async def _add_station(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    batches = tuple(name for name in details.get("batches", "").split(", ") if name)
+    for name in batches:
+        if await claims.load_batch(tx, entry.domain, name) is None:
+            await claims.insert_batch(tx, claims.Batch(domain=entry.domain, name=name, created_at=entry.at))
+    record = stations.StationRecord(
+        name=details["name"], domain=entry.domain, batches=batches, added_at=entry.at
+    )
+    await stations.insert_station(tx, record)
+
+
+async def _close_station(tx: Transaction, entry: AuditEntry) -> None:
+    await stations.close_station(tx, details_of(entry)["name"], at=entry.at)
+
+
+async def _add_operator(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    record = operators.OperatorRecord(name=details["name"], role=Role(details["role"]), added_at=entry.at)
+    await operators.insert_operator(tx, record)
+
+
+async def _remove_operator(tx: Transaction, entry: AuditEntry) -> None:
+    await operators.remove_operator(tx, details_of(entry)["name"], at=entry.at)
+
+
+EFFECTS: Mapping[str, Effect] = MappingProxyType(
+    {
+        "device.enriched": _enrich,
+        "device.proved": _prove,
+        "device.registered": _register,
+        "device.retired": _retire,
+        "device.ruled": _rule,
+        "certificate.intended": _intend,
+        "certificate.issued": _issue,
+        "certificate.revoked": _revoke,
+        "certificate.superseded": _supersede,
+        "authority.changed": _move_authority,
+        "authority.compromised": _move_authority,
+        "key.blocked": _block_key,
+        "profile.assigned": _assign_profile,
+        "template.added": _add_template,
+        "template.removed": _remove_template,
+        "thing.registered": _register_thing,
+        "batch.added": _open_batch,
+        "batch.opened": _open_batch,
+        "batch.closed": _close_batch,
+        "station.added": _add_station,
+        "station.closed": _close_station,
+        "operator.added": _add_operator,
+        "operator.removed": _remove_operator,
+    }
+)
+"""What an act did beside the device that it was about."""
+
+TOLD_ONLY = frozenset(
+    {
+        "backup.made",
+        "backup.drilled",
+        "certificate.confirmed",
+        "certificate.dead",
+        "code.closed",
+        "code.created",
+        "device.alarmed",
+        "device.approved",
+        "device.changed",
+        "device.done",
+        "device.rejected",
+        "device.replaced",
+        "device.resumed",
+        "device.revoked",
+        "device.suspended",
+        "fleet.initialised",
+        "fleet.restored",
+        "fleet.unfrozen",
+        "key.reused",
+        "certificate.brought",
+        "policy.applied",
+        "provisioning.intended",
+        "provisioning.lapsed",
+        "provisioning.signed",
+        "request.refused",
+        "trust.refused",
+    }
+)
+"""Acts whose whole effect stands in what became of their device, and those that had none."""
+
+
+def signed_of(entry: AuditEntry) -> SignedCertificate | None:
+    """Return what an entry tells of a signed certificate: its record, without its bytes."""
+    details = details_of(entry)
+    if entry.action != "certificate.issued" or "not_after" not in details:
+        return None
+    return SignedCertificate(
+        serial=entry.serial,
+        issuer=details["issuer"],
+        fingerprint=details["fingerprint"],
+        not_before=times.moment(details["not_before"]),
+        not_after=times.moment(details["not_after"]),
+        profile=details.get("profile", ""),
+        der=b"",
+    )
+
+
+def details_of(entry: AuditEntry) -> dict[str, str]:
+    """Return what an entry tells, by name."""
+    return dict(entry.details)
+
+
+def identity_of(entry: AuditEntry) -> Identity:
+    """Return the device that an entry is about."""
+    return Identity(domain=entry.domain, device_id=entry.device_id)
+
+
+def reason_of(details: Mapping[str, str]) -> RevocationReason:
+    """Return the CRLReason that an entry gives; operators' own words are none."""
+    given = details.get("reason_code") or details.get("reason", "")
+    return RevocationReason(given) if given in set(RevocationReason) else RevocationReason.UNSPECIFIED
