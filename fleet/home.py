@@ -125,6 +125,10 @@ class Home:
         """A root or issuing CA by its folder below `ca/`, as its record names it."""
         return AuthorityFiles(folder=self.ca / folder)
 
+    def foreign_list(self, issuer: str) -> Path:
+        """The CRL of somebody else's CA above one of ours, by its hex subject key identifier, DER."""
+        return self.ca / ".lists" / f"{issuer}.crl"
+
     @property
     def root_passphrase(self) -> Path:
         """There only while nobody has moved it off the machine."""

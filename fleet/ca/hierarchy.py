@@ -59,6 +59,19 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Above:
+    """Somebody else's CA between a root and an issuing CA of ours."""
+
+    certificate: x509.Certificate
+    crl: bytes | None
+    """DER; None where it was not handed in yet."""
+
+    @property
+    def issuer_id(self) -> str:
+        return issuer_id_of(self.certificate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSigner:
     """The time key of a domain: what it signs is believed by the domain's devices."""
 
@@ -81,6 +94,8 @@ class Authority:
     issuers: tuple[Issuer, ...]
     responders: tuple[Responder, ...]
     time_signers: tuple[tuple[str, TimeSigner], ...]
+    above: tuple[Above, ...] = ()
+    """The CAs between roots and issuing CAs, each once."""
 
     def issuer(self, purpose: Purpose, domain: str = "") -> Issuer:
         """Return the active issuing CA, of several the first; only device CAs are of a domain.
@@ -112,6 +127,11 @@ class Authority:
     def listed(self) -> tuple[Issuer, ...]:
         """The issuing CAs that have a revocation list."""
         return tuple(one for one in self.issuers if one.state in LISTED)
+
+    @property
+    def elsewhere(self) -> tuple[Root | Above, ...]:
+        """The CAs above the issuing ones: their keys are not here, nor are their lists made here."""
+        return (*self.roots, *self.above)
 
     @property
     def anchors(self) -> tuple[Root, ...]:
@@ -181,10 +201,10 @@ class Authority:
         return pem_bundle([root.link]) if any(one.realm == root.realm for one in before) else ""
 
     def certificate(self, issuer_id: str) -> x509.Certificate:
-        """Return the certificate of a root or issuing CA, as AIA offers it. Raises `NotFoundError`."""
-        for root in self.roots:
-            if root.issuer_id == issuer_id:
-                return root.certificate
+        """Return the certificate of a CA of any kind, as AIA offers it. Raises `NotFoundError`."""
+        for one in self.elsewhere:
+            if one.issuer_id == issuer_id:
+                return one.certificate
         return self.issuer_by_id(issuer_id).certificate
 
     def asked(self, question: Question) -> Responder | None:

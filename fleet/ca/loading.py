@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from fleet.ca.hierarchy import Authority, Root, TimeSigner
+from fleet.ca.hierarchy import Above, Authority, Root, TimeSigner
 from fleet.ca.issuer import Issuer, issuer_id_of, pem_bundle
 from fleet.ca.keyring import KeyRing
 from fleet.ca.ocsp import Responder
@@ -57,6 +57,7 @@ def load_authority(home: Home, *, fleet: str, keys: KeyRing, records: Sequence[A
         issuers=tuple(issuers),
         responders=tuple(responders),
         time_signers=tuple(time_signers),
+        above=tuple(_load_above(home, issuers)),
     )
 
 
@@ -146,6 +147,14 @@ def _load_issuer(files: AuthorityFiles, record: AuthorityRecord, below: _Below) 
         anchor=_root_of(top, record, below.roots).anchor,
         rehearsal=rehearsal_key(signer.public_key),
     )
+
+
+def _load_above(home: Home, issuers: Sequence[Issuer]) -> Iterator[Above]:
+    for certificate in dict.fromkeys(one for issuer in issuers for one in issuer.chain):
+        path = home.foreign_list(issuer_id_of(certificate))
+        with telling(path):
+            crl = path.read_bytes() if path.exists() else None
+        yield Above(certificate=certificate, crl=crl)
 
 
 def _root_of(top: x509.Certificate, record: AuthorityRecord, roots: Sequence[Root]) -> Root:

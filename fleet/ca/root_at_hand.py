@@ -3,13 +3,14 @@
 Works on the files of one root alone, with no store and no server, so that it works where there is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
 from device_agent.wire.secret import Secret
+from fleet.ca.crl import make_crl
 from fleet.ca.issuer import IssuedCertificate, Issuer, fingerprint_of
 from fleet.ca.loading import load_certificate
 from fleet.ca.signers import FileSigner, rehearsal_key
@@ -74,6 +75,13 @@ def sign_issuing(
     )
     serial = new_serial(now=now, randomness=randomness(SERIAL_RANDOMNESS))
     return root.issue(template, serial=serial)
+
+
+def sign_list(
+    root: Issuer, entries: Sequence[bytes], *, number: int, now: datetime, lifetime: timedelta
+) -> bytes:
+    """Return the next revocation list of a root, DER; raises `FleetError`."""
+    return make_crl(root, entries, number=number, this_update=now, next_update=now + lifetime)
 
 
 def _requested_key(csr_pem: str) -> CertifiedKey:

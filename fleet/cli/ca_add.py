@@ -84,7 +84,9 @@ def add(
     def act(client: Client) -> Members:
         if csr is not None:
             return client.post("authorities", body=body)
-        root = _root(client, realm, home=home, named=root_folder, passphrase_file=passphrase_file)
+        record = _active_root(client, realm)
+        # Before anything is asked of the server: a wrong passphrase leaves nothing behind.
+        root = opened_root(client, record, home=home, named=root_folder, passphrase_file=passphrase_file)
         return _certified(client, client.post("authorities", body=body), root, standby=standby)
 
     found = with_client(home, act)
@@ -140,13 +142,16 @@ def stop(home: Place, form: Form, *, name: str) -> None:
 COMMANDS: tuple[click.Command, ...] = (add, take, activate, stop)
 
 
-def _root(
-    client: Client, realm: str, *, home: Place, named: Path | None, passphrase_file: Path | None
+def opened_root(
+    client: Client, record: Members, *, home: Place, named: Path | None, passphrase_file: Path | None
 ) -> "Issuer":
-    """Return the root of a realm with its key open, before anything is asked of the server."""
+    """Return a root with its key open, from the home or from the folder that was named.
+
+    Raises:
+        FleetError: the key is not there or does not open, or the folder holds another root.
+    """
     from fleet.ca.root_at_hand import open_root  # noqa: PLC0415 - the whole CA, needed here only
 
-    record = _active_root(client, realm)
     files = root_key.folder_of(home, named, str(record["name"]))
     root = open_root(
         files,
@@ -155,7 +160,7 @@ def _root(
     )
     if root.anchor != record["anchor"]:
         raise BadInputError(
-            f"{files.folder} holds another root than that of {realm}", hint="fleet ca show " + realm
+            f"{files.folder} holds another root than {record['name']}", hint=f"fleet ca show {record['name']}"
         )
     return root
 

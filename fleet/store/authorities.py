@@ -23,6 +23,14 @@ class LeavesQuery:
     now: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedQuery:
+    """What a CA has revoked that has not ended before `now`."""
+
+    issuer: str
+    now: datetime
+
+
 async def insert_authority(tx: Transaction, record: AuthorityRecord) -> None:
     """Add a CA."""
     await tx.execute(f"INSERT INTO authorities ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(record))
@@ -89,6 +97,15 @@ async def leaves_of(tx: Transaction, query: LeavesQuery) -> int:
         (query.issuer, _day(query.now)),
     )
     return 0 if row is None else columns.number(row[0])
+
+
+async def revoked_by(tx: Transaction, query: RevokedQuery) -> tuple[str, ...]:
+    """Return the serials that a CA has revoked, of certificates that have not ended."""
+    rows = await tx.fetch_all(
+        "SELECT serial FROM revocations WHERE issuer = ? AND (not_after IS NULL OR not_after >= ?)",
+        (query.issuer, times.text(query.now)),
+    )
+    return tuple(columns.text(serial) for (serial,) in rows)
 
 
 def _day(moment: datetime) -> str:

@@ -102,9 +102,9 @@ class _StatusRoutes:
             self._asking -= 1
 
     def _root_crl(self, name: ListName) -> bytes | None:
-        """A root's list was signed when its key was last at hand; it is served as it stands."""
-        roots = self._context.authority.roots
-        return next((root.crl for root in roots if root.issuer_id == name.issuer), None)
+        """The list of a CA whose key is not here was signed where it is; it is served as it stands."""
+        elsewhere = self._context.authority.elsewhere
+        return next((one.crl for one in elsewhere if one.issuer_id == name.issuer), None)
 
     def _headers(self, this_update: datetime, next_update: datetime, tag: str) -> dict[str, str]:
         """Let caches keep it for a while, but never beyond its nextUpdate (RFC 5019 6.2)."""

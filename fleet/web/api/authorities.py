@@ -1,5 +1,7 @@
 """Operators' routes of authorities: roots and issuing CAs, and where each stands."""
 
+import base64
+
 from cryptography import x509
 
 from device_agent.wire.fields import time_text
@@ -9,10 +11,11 @@ from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
 from fleet.ca.imported import MOST_BYTES
 from fleet.ca.issuer import fingerprint_of
 from fleet.model import Purpose, Role
-from fleet.ra import authorities, authority_views
+from fleet.ra import authorities, authority_views, root_lists
 from fleet.ra.authority_views import AuthorityView
 from fleet.ra.certified_authority import Certification, certify_authority
 from fleet.ra.new_authority import AuthorityOrder, request_authority
+from fleet.ra.root_lists import LARGEST
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
 
@@ -57,6 +60,24 @@ def routes() -> tuple[Route, ...]:
             body=("chain", "anchor"),
             needs=frozenset({"chain"}),
             answer=One("AuthorityDetails"),
+        ),
+        Route(
+            method="POST",
+            path="authorities/{name}/list",
+            role=Role.SECURITY,
+            handler=_order_list,
+            about="What the next revocation list of a root is to name, for whoever has its key.",
+            answer=One("ListOrder"),
+        ),
+        Route(
+            method="POST",
+            path="authorities/{name}/crl",
+            role=Role.SECURITY,
+            handler=_take_list,
+            about="Hand in the list of a CA whose key is elsewhere; without one, make an issuing CA's anew.",
+            body=("crl",),
+            longest=2 * LARGEST,
+            answer=One("TakenList"),
         ),
         Route(
             method="POST",
@@ -138,6 +159,35 @@ async def _stop(asked: Asked) -> Members:
     asked.body()
     record = await authorities.stop_authority(asked.context, _name(asked), actor=asked.actor)
     return details(await authority_views.show(asked.context, record.folder))
+
+
+async def _order_list(asked: Asked) -> Members:
+    asked.body()
+    order = await root_lists.order_list(asked.context, _name(asked))
+    return {
+        "name": order.root.record.folder,
+        "issuer": order.root.issuer_id,
+        "anchor": order.root.anchor,
+        "number": order.number,
+        "revoked": order.entries.count,
+        "entries": base64.b64encode(order.entries.der).decode(),
+    }
+
+
+async def _take_list(asked: Asked) -> Members:
+    body = asked.body()
+    if "crl" in body:
+        encoded = body.base64("crl", longest=LARGEST)
+        taken = await root_lists.take_list(asked.context, _name(asked), encoded, actor=asked.actor)
+    else:
+        taken = await root_lists.publish_list(asked.context, _name(asked))
+    return {
+        "issuer": taken.issuer,
+        "number": taken.crl.number,
+        "revoked": len(taken.crl.serials),
+        "this_update": time_text(taken.crl.this_update),
+        "next_update": time_text(taken.crl.next_update),
+    }
 
 
 def _name(asked: Asked) -> str:

@@ -302,6 +302,15 @@ _OF_HEALTH: Mapping[str, Schema] = {
         each("anchors", PEM),
         each("links", maybe(PEM)),
     ),
+    "ListOrder": record(
+        each("name issuer", TEXT),
+        each("anchor", SHA256),
+        each("number revoked", COUNT),
+        each("entries", {**TEXT, "description": "revokedCertificates (RFC 5280 5.1.2.6), base64."}),
+    ),
+    "TakenList": record(
+        each("issuer", TEXT), each("number revoked", COUNT), each("this_update next_update", TIME)
+    ),
     "Domain": record(_DOMAIN),
     "DomainDetails": record(_DOMAIN, each("trust", PEM)),
     "Broker": record(

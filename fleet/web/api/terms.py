@@ -78,6 +78,7 @@ TERMS: Mapping[str, Schema] = {
     "chain": {**PEM, "description": "The CA's own certificate first, then those above it."},
     "code_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "Which code, not the code."},
     "count": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "crl": {**TEXT, "description": "A revocation list (RFC 5280 5), DER in base64."},
     "csr": {**PEM, "description": "PKCS#10 (RFC 2986); its names do not count."},
     "days": {"type": "integer", "minimum": 1, "maximum": 3650},
     "device_id": DEVICE_ID,
