@@ -5,7 +5,7 @@ and it holds no secret, so that the file can be shown and kept under version con
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -185,7 +185,14 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
     return config
 
 
-def default_text(*, fleet: str, domains: Sequence[str], host: str, status_url: str = "") -> str:
+def default_text(
+    *,
+    fleet: str,
+    domains: Sequence[str],
+    host: str,
+    status_url: str = "",
+    ca_keys: Mapping[str, KeyType] | None = None,
+) -> str:
     """Return the configuration that `fleet init` writes: every key, at its default."""
     server, broker, policy = ServerConfig(), BrokerConfig(), PolicyConfig()
     lines = [
@@ -218,7 +225,8 @@ def default_text(*, fleet: str, domains: Sequence[str], host: str, status_url: s
         f"recover_per_minute = {policy.recover_per_minute}",
     ]
     for name in domains:
-        lines += ["", *_domain_text(DomainConfig(name=name))]
+        ca_key = (ca_keys or {}).get(name, KeyType.P256)
+        lines += ["", *_domain_text(DomainConfig(name=name, ca_key=ca_key))]
     return "\n".join(lines) + "\n"
 
 
@@ -227,6 +235,7 @@ def _domain_text(domain: DomainConfig) -> list[str]:
     minutes = int(profile.backdate.total_seconds() // 60)
     return [
         _explained(f"[domains.{domain.name}]", "fleet profile show, for what else it can say"),
+        _explained(f'ca_key = "{domain.ca_key}"', "of authorities that are made from now on"),
         f"lifetime_days = {profile.lifetime.days}",
         _explained(f"backdate_minutes = {minutes}", "for devices whose clocks are slow"),
         _explained("same_key = false", "renewal makes a new key, unless a device cannot"),
@@ -256,7 +265,7 @@ def _domain(section: Section, name: str, fleet: str) -> DomainConfig:
         parse_domain(name)
     except MalformedMessageError as error:
         raise section.error(None, f"domain {error}", hint="such as [domains.prod]") from error
-    ca_key = section.word("ca_key", KeyType.P256, words=KeyType)
+    ca_key = _ca_key(section)
     domain = DomainConfig(
         name=name,
         ca_key=ca_key,
@@ -265,6 +274,14 @@ def _domain(section: Section, name: str, fleet: str) -> DomainConfig:
     )
     section.close()
     return domain
+
+
+def _ca_key(section: Section) -> KeyType:
+    key_type = section.word("ca_key", KeyType.P256, words=KeyType)
+    if key_type is KeyType.ED25519:
+        # Agents verify chains as browsers do (RFC 5280 6.1), and that takes no Ed25519 above a leaf.
+        raise section.error("ca_key", "devices take no chain with an Ed25519 CA", hint='ca_key = "p256"')
+    return key_type
 
 
 def _server(section: Section) -> ServerConfig:

@@ -3,8 +3,8 @@
 The only place where a root signs. Keys are written encrypted, each file whole or not there.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from device_agent.wire.secret import Secret
 from fleet.ca.crl import make_crl
 from fleet.ca.issuer import IssuedCertificate, Issuer, fingerprint_of, self_sign
-from fleet.ca.signers import KeySigner, PrivateKey, encrypted_pem, make_key, rehearsal_key
-from fleet.core.goodkey import key_hash
+from fleet.ca.signers import KeySigner, PrivateKey, encrypted_pem, make_authority_key, rehearsal_key
+from fleet.core.goodkey import KeyType, key_hash
 from fleet.core.profile import (
     ISSUING_PROFILE,
     OCSP_PROFILE,
@@ -57,10 +57,12 @@ class Founder:
     issuing_passphrase: Secret
     work_factor: int
     """scrypt's N is 2 to this power."""
+    ca_keys: Mapping[str, KeyType] = field(default_factory=dict)
+    """What the authorities of a realm are made with, where that is not P-256."""
 
     def root(self, files: AuthorityFiles, *, realm: str) -> tuple[Issuer, Founded]:
         """Make the root of a realm; the issuer that is returned holds its key, open."""
-        key, name = make_key(), self._name(f"{realm} root{_which(files)}")
+        key, name = make_authority_key(self._key_type(realm)), self._name(f"{realm} root{_which(files)}")
         template = ROOT_PROFILE.template(
             authority_applicant(name, fleet=self.fleet), key.public_key(), now=self.now, issuer=None
         )
@@ -94,23 +96,24 @@ class Founder:
         number = files.folder.name.rpartition("-")[2]
         name = self._name(f"{domain} {purpose} issuing CA {number}".lstrip())
         profile = STATION_ISSUING_PROFILE if purpose is Purpose.STATION else ISSUING_PROFILE
-        issued, key = self._certify(files.ca, root, profile, name)
+        issued, key = self._certify(files.ca, root, profile, name=name, key_type=self._key_type(domain))
         certificate = x509.load_der_x509_certificate(issued.der)
         issuer = self._issuer(certificate, key, purpose=purpose, domain=domain, anchor=root.anchor)
         made = [self._founded(issued, name, profile, domain)]
-        signers = [(files.ocsp, OCSP_PROFILE)]
+        signers = [(files.ocsp, OCSP_PROFILE, self._key_type(domain))]
         if purpose is Purpose.DEVICE:
-            signers.append((files.time, TIME_PROFILE))
-        for pair, profile in signers:
+            # Time is signed for agents, which verify ECDSA.
+            signers.append((files.time, TIME_PROFILE, KeyType.P256))
+        for pair, profile, key_type in signers:
             name = self._name(f"{domain} {purpose} {profile.name} {number}".lstrip())
-            signer, _ = self._certify(pair, issuer, profile, name)
+            signer, _ = self._certify(pair, issuer, profile, name=name, key_type=key_type)
             made.append(self._founded(signer, name, profile, domain))
         return issuer, tuple(made)
 
     def _certify(
-        self, files: KeyPairFiles, issuer: Issuer, profile: Profile, name: str
+        self, files: KeyPairFiles, issuer: Issuer, profile: Profile, *, name: str, key_type: KeyType
     ) -> tuple[IssuedCertificate, PrivateKey]:
-        key = make_key()
+        key = make_authority_key(key_type)
         template = profile.template(
             authority_applicant(name, fleet=self.fleet),
             key.public_key(),
@@ -144,6 +147,9 @@ class Founder:
 
     def _founded(self, issued: IssuedCertificate, name: str, profile: Profile, domain: str) -> Founded:
         return Founded(issued=issued, name=name, profile=profile.name, purpose=profile.purpose, domain=domain)
+
+    def _key_type(self, realm: str) -> KeyType:
+        return self.ca_keys.get(realm, KeyType.P256)
 
     def _serial(self) -> str:
         return new_serial(now=self.now, randomness=self.randomness(SERIAL_RANDOMNESS))

@@ -11,8 +11,9 @@ import click
 
 from device_agent.wire.secret import Secret
 from fleet.cli import options
-from fleet.cli.output import Form, Members, say, write_json, write_text
-from fleet.errors import BadInputError
+from fleet.cli.output import Form, Members, say, visible, write_json, write_text
+from fleet.core.goodkey import KeyType
+from fleet.errors import BadInputError, UsageError
 from fleet.files import read_secret
 
 
@@ -32,6 +33,13 @@ from fleet.files import read_secret
     metavar="URL",
     help="http://HOST[:PORT] where relying parties find CRL and OCSP [this server].",
 )
+@click.option(
+    "--ca-key",
+    "ca_keys",
+    multiple=True,
+    metavar="D=TYPE",
+    help="What a domain's authorities are made with: p256, p384, rsa, ml-dsa-44, ml-dsa-65 [p256].",
+)
 @click.option("--operator", default="admin", metavar="NAME", help="The first operator [admin].")
 @click.option(
     "--passphrase-file",
@@ -47,6 +55,7 @@ def command(
     domains: tuple[str, ...],
     hosts: tuple[str, ...],
     status_url: str,
+    ca_keys: tuple[str, ...],
     operator: str,
     passphrase_file: Path | None,
 ) -> None:
@@ -62,6 +71,7 @@ def command(
         domains=domains or ("prod",),
         hosts=hosts or ("localhost",),
         status_url=status_url,
+        ca_keys=dict(_ca_key(given) for given in ca_keys),
         operator=operator,
         root_passphrase=_passphrase(passphrase_file, form),
     )
@@ -77,6 +87,17 @@ def command(
         _print(found, home)
     else:
         write_json(found)
+
+
+def _ca_key(given: str) -> tuple[str, KeyType]:
+    domain, _, name = given.partition("=")
+    try:
+        return domain, KeyType(name)
+    except ValueError as error:
+        types = ", ".join(KeyType)
+        raise UsageError(
+            f"{visible(given[:64])} is not DOMAIN=TYPE", hint=f"a type is one of {types}"
+        ) from error
 
 
 def _print(found: Members, home: Path) -> None:

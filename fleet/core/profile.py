@@ -10,7 +10,15 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from device_agent.wire.identity import Identity, dns_label, dns_name
-from fleet.core.goodkey import CLASSIC, POST_QUANTUM, CertifiedKey, KeyType, certified_key, check_key
+from fleet.core.goodkey import (
+    ALL_KEY_TYPES,
+    CLASSIC,
+    POST_QUANTUM,
+    CertifiedKey,
+    KeyType,
+    certified_key,
+    check_key,
+)
 from fleet.core.names import Subject, expand
 from fleet.core.partition import partition_of
 from fleet.errors import BadInputError
@@ -222,6 +230,7 @@ OCSP_PROFILE = Profile(
     name="ocsp",
     purpose=Purpose.SIGNER,
     lifetime=_YEAR,
+    key_types=ALL_KEY_TYPES,
     extended_key_usage=(Usage.OCSP_SIGNING,),
     ocsp_nocheck=True,
 )
@@ -233,6 +242,7 @@ ROOT_PROFILE = Profile(
     purpose=Purpose.AUTHORITY,
     lifetime=20 * _YEAR,
     backdate=_CA_BACKDATE,
+    key_types=ALL_KEY_TYPES,
     key_usage=_CA_USAGE,
     is_ca=True,
 )
@@ -241,6 +251,7 @@ ISSUING_PROFILE = Profile(
     purpose=Purpose.AUTHORITY,
     lifetime=10 * _YEAR,
     backdate=_CA_BACKDATE,
+    key_types=ALL_KEY_TYPES,
     key_usage=_CA_USAGE,
     is_ca=True,
     path_length=0,

@@ -6,8 +6,8 @@ Never overwrites, never asks, and leaves nothing behind when it fails.
 import base64
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, RESERVED_DOMAINS
 from fleet.ca.issuer import Issuer
 from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority, records_of_files
+from fleet.core.goodkey import KeyType
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import Home, OperatorFiles
@@ -51,6 +52,8 @@ class Plan:
     """Names and addresses of the server; devices are told the first one."""
     status_url: str = ""
     """`http://HOST[:PORT]` of a proxy that relying parties reach; empty: the server itself."""
+    ca_keys: Mapping[str, KeyType] = field(default_factory=dict)
+    """What the authorities of a domain are made with, where that is not P-256."""
     operator: str = "admin"
     root_passphrase: Secret | None = None
     """None: one is made and kept in the home, until somebody moves it off the machine."""
@@ -80,7 +83,11 @@ async def initialise(
     _check(plan)
     now = now.replace(microsecond=0)
     text = config.default_text(
-        fleet=plan.fleet, domains=plan.domains, host=plan.hosts[0], status_url=plan.status_url
+        fleet=plan.fleet,
+        domains=plan.domains,
+        host=plan.hosts[0],
+        status_url=plan.status_url,
+        ca_keys=plan.ca_keys,
     )
     settings = config.parse(text)
     founder = Founder(
@@ -91,6 +98,7 @@ async def initialise(
         root_passphrase=plan.root_passphrase or _new_passphrase(randomness),
         issuing_passphrase=_new_passphrase(randomness),
         work_factor=work_factor,
+        ca_keys={domain.name: domain.ca_key for domain in settings.domains},
     )
     with new_home(root) as home:
         _write_passphrases(home, founder, keep_root=plan.root_passphrase is None)
@@ -127,6 +135,8 @@ def _check(plan: Plan) -> None:
         raise BadInputError("the fleet needs domains, each once", hint="such as --domain prod")
     if reserved := RESERVED_DOMAINS.intersection(plan.domains):
         raise BadInputError(f"domain {min(reserved)} is a name of our own", hint="choose another name")
+    if strangers := sorted(set(plan.ca_keys) - set(plan.domains)):
+        raise BadInputError(f"there is no domain {strangers[0]}", hint=f"add --domain {strangers[0]}")
     for host in plan.hosts or ("",):
         _check_host(host)
     if plan.status_url and not is_plain_http(plan.status_url):

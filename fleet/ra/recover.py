@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.fields import MAX_BODY_BYTES, parse_object
@@ -29,7 +29,7 @@ from fleet.store.certificates import load_certificate
 
 RETRY_AFTER_SECONDS = 60
 
-_LONGEST_SIGNATURE = 1024
+_LONGEST_SIGNATURE = 3309  # ML-DSA-65 (FIPS 204 4, table 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def is_signed_by(certificate: x509.Certificate, signature: bytes, text: bytes) -
         match key:
             case ec.EllipticCurvePublicKey():
                 key.verify(signature, text, ec.ECDSA(hashes.SHA256()))
-            case ed25519.Ed25519PublicKey():
+            case ed25519.Ed25519PublicKey() | mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey():
                 key.verify(signature, text)
             case rsa.RSAPublicKey():
                 key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())

@@ -10,6 +10,7 @@ from cryptography import x509
 
 from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, Authority
 from fleet.ca.issuer import pem_bundle
+from fleet.core.goodkey import PostQuantumKey
 from fleet.files import PUBLIC_MODE, make_folder, telling, write_file
 from fleet.home import Home
 from fleet.model import Purpose
@@ -37,8 +38,8 @@ def _bundles(home: Home, authority: Authority) -> Mapping[Path, Sequence[x509.Ce
     at_brokers = [*_issuing(authority, Purpose.SERVICE), *_issuing(authority, Purpose.DEVICE)]
     bundles = {
         home.server_trust: _roots(authority, FLEET_REALM),
-        home.broker_operational_roots: _roots(authority, FLEET_REALM, *domains),
-        home.broker_operational_issuers: at_brokers,
+        home.broker_operational_roots: _readable(_roots(authority, FLEET_REALM, *domains)),
+        home.broker_operational_issuers: _readable(at_brokers),
         home.broker_bootstrap_roots: _roots(authority, BOOTSTRAP_REALM),
         home.broker_bootstrap_issuers: _issuing(authority, Purpose.CLAIM),
     }
@@ -50,6 +51,11 @@ def _bundles(home: Home, authority: Authority) -> Mapping[Path, Sequence[x509.Ce
             dict.fromkeys([*(one.certificate for one in of_domain), *above])
         )
     return bundles
+
+
+def _readable(certificates: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """Return what brokers can read: no TLS of theirs knows post-quantum keys, so none of these is let in."""
+    return [one for one in certificates if not isinstance(one.public_key(), PostQuantumKey)]
 
 
 def _roots(authority: Authority, *realms: str) -> list[x509.Certificate]:

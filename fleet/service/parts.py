@@ -9,8 +9,11 @@ from fleet.ca.hierarchy import Authority
 from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority
 from fleet.ca.signers import issuing_passphrase
-from fleet.config import Config
+from fleet.config import Config, DomainConfig
+from fleet.core.goodkey import POST_QUANTUM, PostQuantumKey
+from fleet.errors import BadInputError
 from fleet.home import Home
+from fleet.model import Purpose
 from fleet.ports import Clock, Store
 from fleet.ra.authority_records import known_authorities
 from fleet.ra.brought import take_trust
@@ -58,8 +61,25 @@ async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock:
     records = await known_authorities(store, home, now=clock())
     authority = load_authority(home, fleet=settings.fleet, keys=keys, records=records)
     for domain in settings.domains:
-        authority.root(domain.name)
+        _require_fitting(domain, authority)
     authority.unlock()  # a wrong passphrase shows now, not with the first device
     take_trust(home, settings.server)
     write_trust(home, authority)
     return Parts(home=home, in_force=InForce(authority, settings, keys=keys), store=store, clock=clock)
+
+
+def _require_fitting(domain: DomainConfig, authority: Authority) -> None:
+    """Check that a domain has authorities, and that they can certify the keys that its profiles take.
+
+    Raises:
+        NotFoundError: it has none.
+        BadInputError: they are post-quantum and its profiles are not, or the other way round.
+    """
+    authority.root(domain.name)
+    takes_post_quantum = domain.ca_key in POST_QUANTUM
+    for issuer in authority.active(Purpose.DEVICE, domain.name):
+        if isinstance(issuer.public_key, PostQuantumKey) != takes_post_quantum:
+            raise BadInputError(
+                f"ca_key of the domain {domain.name} is {domain.ca_key}, and its CA is of another kind",
+                hint="a domain is post-quantum as a whole, or not at all: fleet ca list",
+            )

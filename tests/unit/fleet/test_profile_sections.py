@@ -93,6 +93,7 @@ def test_a_post_quantum_domain_has_post_quantum_profiles() -> None:
         (PROD + "[domains.prod.profiles.device]\n", 4, "the profile device is the domain's own"),
         (PROD + '[domains.prod.profiles."Gate way"]\n', 4, "profile name must be a DNS label"),
         (PROD + 'ca_key = "rsa-1"\n', 4, "ca_key must be one of p256"),
+        (PROD + 'ca_key = "ed25519"\n', 4, "devices take no chain with an Ed25519 CA"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(text: str, line: int, words: str) -> None:
