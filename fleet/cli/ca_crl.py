@@ -69,12 +69,13 @@ def crl(
         if record["kind"] == "issuing":
             return client.post("authorities", name, "crl", body={})
         root = opened_root(client, record, home=home, named=root_folder, passphrase_file=passphrase_file)
-        return _renewed(client, name, root, timedelta(days=days))
+        return renewed(client, name, root, timedelta(days=days))
 
     show_record(with_client(home, act), form, names=_NAMES)
 
 
-def _renewed(client: Client, name: str, root: "Issuer", lifetime: timedelta) -> Members:
+def renewed(client: Client, name: str, root: "Issuer", lifetime: timedelta) -> Members:
+    """Sign the next list of a root, and hand it in. Raises `FleetError`."""
     from fleet.ca.root_at_hand import sign_list  # noqa: PLC0415 - the whole CA, needed here only
 
     order = client.post("authorities", name, "list", body={})

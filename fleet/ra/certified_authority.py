@@ -10,7 +10,7 @@ from cryptography import x509
 
 from fleet.ca.imported import ImportedChain, Wanted, judge_chain, read_chain
 from fleet.ca.issuer import Issuer, fingerprint_of, issued_of, issuer_id_of, pem_bundle
-from fleet.ca.signers import make_key, rehearsal_key
+from fleet.ca.signers import make_authority_key, rehearsal_key
 from fleet.core.authority import (
     AuthorityEvent,
     AuthorityRecord,
@@ -20,7 +20,7 @@ from fleet.core.authority import (
     issuing_name,
     signer_name,
 )
-from fleet.core.goodkey import CertifiedKey, certified_key
+from fleet.core.goodkey import CertifiedKey, KeyType, certified_key
 from fleet.core.profile import ISSUING_PROFILE, OCSP_PROFILE, TIME_PROFILE, authority_applicant
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
@@ -179,8 +179,10 @@ async def _make_signers(context: Context, record: AuthorityRecord, issuer: Issue
     profiles = {files.ocsp: OCSP_PROFILE}
     if record.purpose is Purpose.DEVICE:
         profiles[files.time] = TIME_PROFILE
+    domain = context.config.domain(record.realm)
+    key_type = KeyType.P256 if domain is None else domain.ca_key
     for pair, profile in profiles.items():
-        key = make_key()
+        key = make_authority_key(key_type)
         name = signer_name(record, profile.name, fleet=context.fleet)
         order = Order(
             request=OwnRequest(purpose=profile.purpose, name=name, actor=actor, domain=record.domain),
