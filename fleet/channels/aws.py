@@ -23,9 +23,10 @@ from fleet.core import isolation
 from fleet.core.isolation import SharedLink
 from fleet.errors import FleetError, NotFoundError, RefusedError, log_level, problem_code
 from fleet.ra.context import Context
-from fleet.ra.provisioning import Requester, create_certificate
+from fleet.ra.provisioning import create_certificate
 from fleet.ra.refusals import record_provisioning_refusal
 from fleet.ra.registering import Registration, register_thing
+from fleet.ra.requester import Requester
 from fleet.ra.shown import ShownCertificate
 
 REQUEST_TOPICS = ((isolation.REQUESTS, 0),)
@@ -135,14 +136,12 @@ async def _guarded(call: _Call, *, known: bool) -> tuple[str, Payload]:
         return "accepted", await _VERBS[call.verb](call)
     except MalformedMessageError as error:
         return "rejected", _rejection(_INVALID_PAYLOAD, str(error))
-    except RefusedError as error:
+    except (RefusedError, NotFoundError) as error:
         requester = call.requester()
         await record_provisioning_refusal(
             call.context, requester.asker, call.verb, error, connection=requester.connection
         )
-        return "rejected", _rejection(FAULTS[error.code], str(error))
-    except NotFoundError as error:
-        return "rejected", _rejection(_NOT_FOUND, str(error))
+        return "rejected", _rejection(FAULTS[problem_code(error)], str(error))
     except FleetError as error:
         _log.log(log_level(error), "%s of %s: %s", call.verb, call.link.name, error)
         return "rejected", _rejection(FAULTS[problem_code(error)], "the server cannot do this now")

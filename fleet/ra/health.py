@@ -14,8 +14,9 @@ from fleet.errors import FleetError
 from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra.audits import Notary, verify
+from fleet.ra import templates
 from fleet.ra.context import Context
-from fleet.store import allowlist, audit, certificates, inventory, waiting
+from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.inventory import DeviceQuery, Standing
 
@@ -231,6 +232,16 @@ async def _audit_trail(context: Context) -> list[Finding]:
     return [_bad("audit trail", finding.text, fix="fleet audit verify") for finding in verdict.findings]
 
 
+async def _templates(context: Context) -> list[Finding]:
+    """Templates that AWS clients cannot register by, and how many of them have not registered yet."""
+    faults = await templates.faults(context)
+    pending = await context.store.read(provisioning.count_all_pending, None)
+    return [
+        _bad("templates", f"{name}: {why}", fix=f"fleet template add {name} FILE, or remove it")
+        for name, why in faults.items()
+    ] or [_good("templates", f"each can be used; {pending} certificates wait to be registered")]
+
+
 async def _clock(context: Context) -> list[Finding]:
     newest = await context.store.read(audit.search_newest, audit.AuditQuery(limit=1))
     now = context.clock()
@@ -269,6 +280,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "own certificates": _own_certificates,
     "revocation lists": _revocation_lists,
     "devices": _devices,
+    "templates": _templates,
     "audit trail": _audit_trail,
     "clock": _clock,
     "disk": _disk,

@@ -15,9 +15,9 @@ from fleet.ports import Work
 from fleet.ra.context import Context
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
+from fleet.ra.lapsing import lapse_unregistered
 from fleet.ra.noticing import post_notices
 from fleet.ra.own_renewal import look_after_own
-from fleet.ra.provisioning import lapse_unregistered
 from fleet.ra.publishing import refresh_lists
 from fleet.ra.queue import LIFETIME as WAITING_LIFETIME
 from fleet.store import allowlist, requests, waiting

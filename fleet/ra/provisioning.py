@@ -6,7 +6,6 @@ lost the answer may come with another one. The same key gets the same certificat
 """
 
 import base64
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,20 +15,21 @@ from device_agent.wire.secret import Secret
 from fleet.ca.issuer import pem_of
 from fleet.core import events, lifecycle
 from fleet.core.csr import Csr, read_csr
-from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
+from fleet.core.serial import new_serial
 from fleet.errors import FleetError, RefusedError
-from fleet.model import ADMITTED_STATES, AuditEntry, CertificateState, ClientKind, Purpose
+from fleet.model import ADMITTED_STATES, Purpose
 from fleet.ports import Transaction
-from fleet.ra.applicants import Admitted, Applicant, ClaimProof, Waits, require_certificate
+from fleet.ra.applicants import Admitted, Waits, require_certificate
 from fleet.ra.choice import choose_issuer, may_issue
-from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.context import Context
 from fleet.ra.enrolling import EnrollCase, ruled_on
-from fleet.ra.issuing import issuers_of, sign_leaf
-from fleet.ra.judging import Circumstances, signed_details
+from fleet.ra.issuing import sign_leaf
 from fleet.ra.keys import KeyUse, key_refusal
-from fleet.ra.rulings import Ruled, question_of, refusal_of
+from fleet.ra.lapsing import lapse, tell
+from fleet.ra.requester import Requester, case_of, require_room, token_hash
+from fleet.ra.rulings import Ruled, refusal_of
 from fleet.ra.shown import ShownCertificate
-from fleet.store import audit, provisioning, revocations
+from fleet.store import provisioning
 from fleet.store.certificates import SignedCertificate, load_certificate
 from fleet.store.devices import load_record
 from fleet.store.provisioning import Provisioned, ProvisionedState
@@ -39,25 +39,6 @@ TOKEN_LIFETIME = timedelta(hours=1)
 MAX_PENDING = 1000
 """Certificates that wait behind one claim certificate; more are told to come back."""
 _TOKEN_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requester:
-    """Who asks, as the broker proved it."""
-
-    claim: ShownCertificate
-    client_id: str
-    """As the client chose it: for people to read, and proof of nothing."""
-    connection: str
-
-    @property
-    def asker(self) -> Asker:
-        return Asker(
-            listener=Listener.PROVISIONING,
-            client_id=self.client_id,
-            certificate=self.claim,
-            kind=ClientKind.PLAIN,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +85,7 @@ async def create_certificate(context: Context, requester: Requester, *, csr_pem:
         FleetError: the request is not fit, or nobody may register what it names.
     """
     now = context.clock()
-    if not context.by_device.allow(f"provisioning {requester.connection}", now=now):
-        raise RefusedError("too many requests by this connection", code=ProblemCode.RATE_LIMITED)
+    require_room(context, requester, now=now)
     csr = read_csr(csr_pem)
     token = Secret(base64.urlsafe_b64encode(context.randomness(_TOKEN_BYTES)).decode().rstrip("="))
     creating = _Creating(
@@ -117,31 +97,6 @@ async def create_certificate(context: Context, requester: Requester, *, csr_pem:
     return NewCertificate(
         certificate_id=signed.fingerprint, certificate_pem=pem_of(signed.der) + chain, token=token
     )
-
-
-def case_of(context: Context, requester: Requester, csr: Csr, *, now: datetime) -> EnrollCase:
-    """Return the case of a claim's client; which device it is, the unit of work finds out."""
-    applicant = Applicant(
-        device_id="", key_hash=csr.key_hash, proof=ClaimProof(shown=requester.claim), address="", at=now
-    )
-    circumstances = Circumstances(
-        at=now,
-        actor="server",
-        randomness=context.randomness(SERIAL_RANDOMNESS),
-        issuers=issuers_of(context),
-    )
-    return EnrollCase(
-        applicant=applicant,
-        question=question_of(context.config, requester.asker, csr, at=now),
-        circumstances=circumstances,
-        kind=ClientKind.PLAIN,
-        asks_webhook=context.webhook is not None,
-    )
-
-
-def token_hash(token: Secret) -> str:
-    """Return the SHA-256 of a token, hex: it has 256 random bits, nobody can try them all."""
-    return hashlib.sha256(token.reveal().encode("utf-8", "replace")).hexdigest()
 
 
 async def _certificate(context: Context, creating: _Creating, csr: Csr) -> SignedCertificate:
@@ -278,7 +233,7 @@ async def _intent(
     await provisioning.give_token(
         tx, intent.serial, token_hash=creating.token_hash, expires_at=intent.expires_at
     )
-    await _tell(tx, intent, "provisioning.intended", at=creating.at)
+    await tell(tx, intent, "provisioning.intended", at=creating.at)
     return intent
 
 
@@ -297,57 +252,4 @@ async def _keep(tx: Transaction, result: _Result) -> None:
         )
     if not await provisioning.keep_signed(tx, result.signed):
         raise RefusedError("the certificate lapsed while it was signed; ask again", code=ProblemCode.BUSY)
-    await _tell(tx, result.intent, "provisioning.signed", at=result.at, signed=result.signed)
-
-
-async def lapse(tx: Transaction, provisioned: Provisioned, *, at: datetime) -> None:
-    """End a certificate that nobody registered: its token is worth nothing, and the public list names it."""
-    await provisioning.end(tx, provisioned.serial, ProvisionedState.LAPSED)
-    ending = revocations.Ending(
-        issuer=provisioned.issuer,
-        serial=provisioned.serial,
-        state=CertificateState.VOID,
-        reason=None,
-        not_after=None if provisioned.signed is None else provisioned.signed.not_after,
-        at=at,
-    )
-    await revocations.record(tx, ending)
-    await _tell(tx, provisioned, "provisioning.lapsed", at=at)
-
-
-async def _tell(
-    tx: Transaction,
-    provisioned: Provisioned,
-    action: str,
-    *,
-    at: datetime,
-    signed: SignedCertificate | None = None,
-) -> None:
-    details = (
-        ("key_hash", provisioned.key_hash),
-        ("claim", provisioned.claim_serial),
-        *(signed_details(signed) or (("issuer", provisioned.issuer),)),
-    )
-    entry = AuditEntry(
-        at=at,
-        action=action,
-        actor="server" if action == "provisioning.lapsed" else f"device:{provisioned.identity.name}",
-        domain=provisioned.identity.domain,
-        device_id=provisioned.identity.device_id,
-        serial=provisioned.serial,
-        details=details,
-    )
-    await audit.append(tx, entry)
-
-
-async def lapse_unregistered(context: Context) -> None:
-    """End what nobody registered within its hour."""
-    while await context.store.write(_lapse_due, context.clock()):
-        context.crls.note_superseded()
-
-
-async def _lapse_due(tx: Transaction, now: datetime) -> int:
-    due = await provisioning.lapsing(tx, now)
-    for provisioned in due:
-        await lapse(tx, provisioned, at=now)
-    return len(due)
+    await tell(tx, result.intent, "provisioning.signed", at=result.at, signed=result.signed)

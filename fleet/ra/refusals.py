@@ -6,7 +6,7 @@ from device_agent.wire.messages import Request
 from device_agent.wire.requests import Enroll
 from fleet.core import events
 from fleet.core.ruling import Outcome
-from fleet.errors import FleetError, RefusedError
+from fleet.errors import FleetError, RefusedError, problem_code
 from fleet.model import AuditEntry
 from fleet.ports import Transaction, Work
 from fleet.ra.context import Asker, Context
@@ -43,14 +43,14 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
 
 
 async def record_provisioning_refusal(
-    context: Context, asker: Asker, act: str, error: RefusedError, *, connection: str
+    context: Context, asker: Asker, act: str, error: FleetError, *, connection: str
 ) -> None:
     """Put a refusal on the topics of AWS on the audit trail, unless the connection has had its share."""
     claim = "" if asker.certificate is None else asker.certificate.serial
     details = (
         ("request", act),
         ("listener", asker.listener.value),
-        ("code", error.code.value),
+        ("code", problem_code(error).value),
         ("reason", str(error)),
         ("client", asker.client_id),
     )

@@ -23,7 +23,7 @@ from fleet.ra.applicants import Waits, require_certificate
 from fleet.ra.context import Context
 from fleet.ra.enrolling import EnrollCase, Judgement, consulted, judge_enroll
 from fleet.ra.issuing import follow
-from fleet.ra.provisioning import Requester, case_of, token_hash
+from fleet.ra.requester import Requester, case_of, require_room, token_hash
 from fleet.ra.shown import ShownCertificate
 from fleet.ra.templates import template_of
 from fleet.store import audit, provisioning
@@ -78,8 +78,7 @@ async def register_thing(context: Context, requester: Requester, registration: R
         RefusedError: token, template, parameters, admission or profiles say no.
     """
     now = context.clock()
-    if not context.by_device.allow(f"provisioning {requester.connection}", now=now):
-        raise RefusedError("too many requests by this connection", code=ProblemCode.RATE_LIMITED)
+    require_room(context, requester, now=now)
     hashed = token_hash(registration.token)
     waiting = await context.store.read(provisioning.find_by_token, hashed)
     if waiting is None:

@@ -18,6 +18,7 @@ from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra.desk import Desk
 from fleet.store import audit
+from fleet.store.claims import load_batch
 from fleet.store.templates import (
     TemplateRecord,
     delete_template,
@@ -72,6 +73,12 @@ async def remove(desk: Desk, name: str, *, actor: str) -> None:
     """Take a template away; what was registered by it stays. Raises `NotFoundError`."""
     if not await desk.store.write(_remove, _Removal(name=name, actor=actor, at=desk.clock())):
         raise _unknown(name)
+
+
+async def faults(desk: Desk) -> dict[str, str]:
+    """Return why templates cannot be used, by name: what they stand on was changed since."""
+    known = frozenset(domain.name for domain in desk.config.domains)
+    return await desk.store.read(_faults, known)
 
 
 async def template_of(tx: Transaction, name: str) -> ThingTemplate:
@@ -193,6 +200,22 @@ async def _remove(tx: Transaction, removal: _Removal) -> bool:
     entry = AuditEntry(at=removal.at, action="template.removed", actor=removal.actor, details=details)
     await audit.append(tx, entry)
     return True
+
+
+async def _faults(tx: Transaction, domains: frozenset[str]) -> dict[str, str]:
+    found = {}
+    for record in await list_templates(tx, None):
+        try:
+            template = read_template(record.name, record.text)
+        except BadInputError as error:
+            found[record.name] = str(error)
+            continue
+        missing = [name for name in template.batches if await load_batch(tx, template.domain, name) is None]
+        if template.domain not in domains:
+            found[record.name] = f"there is no domain {template.domain}"
+        elif missing:
+            found[record.name] = f"{template.domain} has no batch {missing[0]}"
+    return found
 
 
 def _unknown(name: str) -> NotFoundError:

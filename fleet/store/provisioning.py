@@ -113,6 +113,12 @@ async def count_pending(tx: Transaction, claim_serial: str) -> int:
     return 0 if row is None else columns.number(row[0])
 
 
+async def count_all_pending(tx: Transaction, _argument: None) -> int:
+    """Return how many wait, by whatever claim they came."""
+    row = await tx.fetch_one("SELECT COUNT(*) FROM provisioned WHERE state = 'pending'")
+    return 0 if row is None else columns.number(row[0])
+
+
 async def end(tx: Transaction, serial: str, state: ProvisionedState) -> None:
     """Note what became of it; its token is worth nothing any more, and its certificate is not kept here."""
     await tx.execute(

@@ -20,8 +20,10 @@ from fleet.ra import claims, devices, templates
 from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import Registration as Enlistment
-from fleet.ra.provisioning import NewCertificate, Requester, create_certificate, lapse_unregistered
+from fleet.ra.lapsing import lapse_unregistered
+from fleet.ra.provisioning import NewCertificate, create_certificate
 from fleet.ra.registering import Registration, Thing, register_thing
+from fleet.ra.requester import Requester
 from fleet.ra.shown import ShownCertificate, shown_certificate
 from fleet.store import allowlist, audit, provisioning
 from fleet.store.audit import AuditQuery

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agent.wire.identity import Identity
 from fleet.errors import BadInputError, NotFoundError
-from fleet.ra import templates
+from fleet.ra import devices, templates
 from fleet.ra.templates import read_template
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
@@ -72,6 +73,19 @@ async def test_a_template_of_a_domain_that_is_not_there_is_refused(desk: Desk) -
 def test_a_template_that_is_none_is_told_by_its_line(text: str, reason: str) -> None:
     with pytest.raises(BadInputError, match=reason.replace("[", r"\[")):
         read_template("line3", text)
+
+
+async def test_the_doctor_names_a_template_that_stands_on_nothing(desk: Desk) -> None:
+    await templates.add(desk.context, "line3", text=GOOD, actor=ADA)
+    await templates.add(desk.context, "any", text='domain = "prod"', actor=ADA)
+
+    assert await templates.faults(desk.context) == {"line3": "prod has no batch line3"}
+    await devices.register(
+        desk.context,
+        devices.Registration(identity=Identity(domain="prod", device_id="d2"), batch="line3"),
+        actor=ADA,
+    )
+    assert await templates.faults(desk.context) == {}
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "x" * 37, "line 3", "\u00e4"])
