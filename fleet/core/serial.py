@@ -16,6 +16,8 @@ SERIAL_RANDOMNESS = 13
 # always exactly 16 octets and never needs a sign octet.
 _TOP = 0x40 << 120
 _LAST = (0x80 << 120) - 1
+ADOPTED = "00"
+"""How the records of leaves begin that another CA made: below every serial of ours."""
 _RANDOM_BITS = 8 * SERIAL_RANDOMNESS
 _TIME_BITS = 22
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
@@ -49,3 +51,8 @@ def new_serial(*, now: datetime, randomness: bytes, above: str | None = None) ->
 def jitter_of(serial: str) -> float:
     """Return from 0 up to 1, of the serial's random bits: it spreads renewals, and never moves."""
     return int(serial[-8:], 16) / 2**32
+
+
+def is_adopted(serial: str) -> bool:
+    """Tell whether a record stands for a leaf of another CA."""
+    return serial.startswith(ADOPTED)

@@ -5,18 +5,19 @@ handshakes, clones. Nobody is answered here.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from device_agent.wire.identity import parse_serial
+from device_agent.wire.identity import parse_shown_serial
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from fleet.core import events, lifecycle
+from fleet.core.serial import is_adopted
 from fleet.errors import FleetError
 from fleet.model import BrokerEvent, BrokerEventKind
 from fleet.ports import SupervisedBroker, Transaction
 from fleet.ra.context import Context
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, Judged, refused, settle
-from fleet.store.certificates import load_certificate
+from fleet.store.adopted import Shown, load_shown
 from fleet.store.devices import load_device, mark_seen
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ async def observe(context: Context, broker: SupervisedBroker) -> None:
 
 def _sighting(event: BrokerEvent) -> Sighting | None:
     try:
-        serial = parse_serial(event.serial)
+        serial = parse_shown_serial(event.serial)
     except MalformedMessageError:
         return None
     circumstances = Circumstances(at=event.at, actor="server", address=event.address)
@@ -69,14 +70,17 @@ async def case_of(tx: Transaction, sighting: Sighting) -> Case | None:
     Whose certificate it is, its row says: the broker has no name for one that is not on its list, and just
     these refusals are the evidence. That knocking at a closed door costs no commit is on purpose.
     """
-    row = await load_certificate(tx, sighting.event.serial)
-    if row is None or row.identity is None or row.issuer != sighting.issuer:
+    row = await load_shown(tx, Shown(issuer=sighting.issuer, serial=sighting.event.serial))
+    if row is None or row.identity is None:
         return None
-    if isinstance(sighting.event, events.Refused):
+    event = replace(sighting.event, serial=row.serial)
+    if isinstance(event, events.Refused):
+        if is_adopted(row.serial):
+            return None  # what was there before us may go on trying: that is no copy
         device = await load_device(tx, row.identity)
-        if device is None or lifecycle.decide(device, sighting.event).device == device:
+        if device is None or lifecycle.decide(device, event).device == device:
             return None
-    return Case(identity=row.identity, event=sighting.event, circumstances=sighting.circumstances)
+    return Case(identity=row.identity, event=event, circumstances=sighting.circumstances)
 
 
 async def judge_sighting(tx: Transaction, case: Case) -> Judged:

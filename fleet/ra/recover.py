@@ -25,7 +25,7 @@ from fleet.ra.answer import answer, read
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.refusals import record_refusal
 from fleet.ra.shown import ShownCertificate, shown_certificate
-from fleet.store.certificates import load_certificate
+from fleet.store.adopted import Shown, load_shown
 
 RETRY_AFTER_SECONDS = 60
 
@@ -80,7 +80,7 @@ async def _judge(context: Context, proof: RecoveryProof, request: Request, addre
 
 async def _require_possession(context: Context, proof: RecoveryProof) -> None:
     """Refuse what is no device's certificate of ours, or not signed by its key."""
-    row = await context.store.read(load_certificate, proof.shown.serial)
+    row = await context.store.read(load_shown, Shown(issuer=proof.shown.issuer, serial=proof.shown.serial))
     if (
         row is None
         or row.signed is None

@@ -12,7 +12,7 @@ from device_agent.wire.requests import Renew
 from fleet.core import events
 from fleet.core.csr import read_csr
 from fleet.core.ruling import Ruling
-from fleet.core.serial import SERIAL_RANDOMNESS
+from fleet.core.serial import SERIAL_RANDOMNESS, is_adopted
 from fleet.errors import RefusedError
 from fleet.model import ClientKind, Device
 from fleet.ports import Transaction
@@ -22,6 +22,7 @@ from fleet.ra.judging import Circumstances, Judged, refused, settle
 from fleet.ra.keys import KeyUse, key_refusal
 from fleet.ra.rulings import Question, note_ruling, question_of, refusal_of, rule_next
 from fleet.ra.speaker import Speaker
+from fleet.store.adopted import take_part
 from fleet.store.devices import load_device
 
 
@@ -45,7 +46,8 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
         # Each renewal that nobody confirms leaves a dead certificate on the revocation list.
         raise RefusedError("too many renewals in a minute", code=ProblemCode.RATE_LIMITED)
     csr = read_csr(request.csr)
-    csr.require_identity(speaker.identity, fleet=context.fleet)
+    if not is_adopted(speaker.serial):  # another CA knew it by other names, and none are certified
+        csr.require_identity(speaker.identity, fleet=context.fleet)
     event = events.Renew(
         parent=speaker.serial,
         key_hash=csr.key_hash,
@@ -79,7 +81,8 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
 
 async def judge_renew(tx: Transaction, case: RenewCase) -> Judged:
     """Ask the profiles, check the key, and let the core judge: one commit."""
-    device = await load_device(tx, case.identity)
+    device = await _moving(tx, case) if is_adopted(case.event.parent) else None
+    device = device or await load_device(tx, case.identity)
     if device is None:
         return refused(ProblemCode.UNKNOWN_DEVICE, f"{case.identity.name} is not registered")
     if device.kind is ClientKind.AGENT and case.event.attempt is None:
@@ -89,6 +92,16 @@ async def judge_renew(tx: Transaction, case: RenewCase) -> Judged:
     judged = await _judge_ruled(tx, device, case, ruled.ruling)
     await note_ruling(tx, ruled, judged.verdict, case.circumstances.at)
     return judged
+
+
+async def _moving(tx: Transaction, case: RenewCase) -> Device | None:
+    """Return the device of an adopted leaf; how it takes part from here on, its first renewal shows."""
+    device = await load_device(tx, case.identity)
+    kind = ClientKind.PLAIN if case.event.attempt is None else ClientKind.AGENT
+    if device is None or device.kind is kind or not all(is_adopted(one.serial) for one in device.certificates):
+        return device
+    await take_part(tx, (case.identity, kind))
+    return await load_device(tx, case.identity)
 
 
 async def _judge_ruled(tx: Transaction, device: Device, case: RenewCase, ruling: Ruling) -> Judged:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from device_agent.wire.identity import Identity
 from fleet.ca.crl import serials_missing
 from fleet.core import events
+from fleet.core.serial import is_adopted
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, Certificate, CertificateState, CutOff, Purpose, RevocationReason
 from fleet.ports import Transaction
@@ -145,7 +146,9 @@ async def _unlisted(context: Context, serials: frozenset[str]) -> str:
     for serial in serials:
         row = await context.store.read(load_certificate, serial)
         # RFC 5280 3.3: what has ended may leave the list.
-        if row is not None and row.signed is not None and row.signed.not_after > now:
+        # What another CA made is on no list of ours: its own record keeps it out.
+        ours = row is not None and not is_adopted(row.serial)
+        if ours and row is not None and row.signed is not None and row.signed.not_after > now:
             by_list.setdefault(list_of(row.issuer, serial), []).append(serial)
     for name, wanted in by_list.items():
         issuer = context.authority.issuer_by_id(name.issuer)

@@ -4,7 +4,7 @@ It never says what that certificate may do; only its row in the store does.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 
@@ -22,6 +22,8 @@ class ShownCertificate:
     serial: str
     fingerprint: str = ""
     """SHA-256 of the DER, hex; empty where the broker's guard has compared it already."""
+    der: bytes = field(default=b"", repr=False, compare=False)
+    """Its bytes, where the channel has seen them."""
 
 
 def shown_certificate(der: bytes) -> ShownCertificate:
@@ -41,4 +43,5 @@ def shown_certificate(der: bytes) -> ShownCertificate:
         issuer=authority.key_identifier.hex(),
         serial=serial_hex(certificate.serial_number),
         fingerprint=hashlib.sha256(der).hexdigest(),
+        der=der,
     )

@@ -10,8 +10,11 @@ from device_agent.wire.problems import ProblemCode
 from fleet.core import events
 from fleet.errors import RefusedError
 from fleet.model import Purpose
+from fleet.ra.adopting import meet
 from fleet.ra.context import Asker, Context, Listener
-from fleet.store.certificates import load_certificate
+from fleet.ra.shown import ShownCertificate
+from fleet.store.adopted import Shown, load_shown, record_at
+from fleet.store.certificates import CertificateRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,12 @@ class Speaker:
         return self.asker.address
 
 
+async def find_shown(context: Context, shown: ShownCertificate) -> CertificateRecord | None:
+    """Return the record of a certificate; one of an adopted fleet's list is admitted as it shows itself."""
+    named = Shown(issuer=shown.issuer, serial=shown.serial)
+    return await context.store.read(load_shown, named) or await meet(context, shown)
+
+
 async def speaker_of(context: Context, asker: Asker) -> Speaker:
     """Return the device that asks.
 
@@ -38,10 +47,11 @@ async def speaker_of(context: Context, asker: Asker) -> Speaker:
     via = events.Via.RECOVERY if asker.listener is Listener.RECOVERY else events.Via.ADMITTED
     if asker.listener is Listener.OPERATIONAL and asker.identity is not None:
         # The guard lets a certificate publish under its own name and serial alone.
-        return Speaker(identity=asker.identity, serial=asker.serial, via=via, asker=asker)
+        serial = await context.store.read(record_at, (asker.identity, asker.serial))
+        return Speaker(identity=asker.identity, serial=serial, via=via, asker=asker)
     if asker.certificate is None:
         raise RefusedError("this needs the certificate of a device")
-    row = await context.store.read(load_certificate, asker.certificate.serial)
+    row = await find_shown(context, asker.certificate)
     if (
         row is None
         or row.purpose is not Purpose.DEVICE

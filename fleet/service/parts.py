@@ -16,6 +16,7 @@ from fleet.home import Home
 from fleet.model import Purpose
 from fleet.ports import Clock, Store
 from fleet.ra.authority_records import known_authorities
+from fleet.ra.adopted_files import write_adopted
 from fleet.ra.brought import take_trust
 from fleet.ra.in_force import InForce
 from fleet.ra.press import Press
@@ -65,6 +66,7 @@ async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock:
     authority.unlock()  # a wrong passphrase shows now, not with the first device
     take_trust(home, settings.server)
     write_trust(home, authority)
+    await write_adopted(store, home)
     return Parts(home=home, in_force=InForce(authority, settings, keys=keys), store=store, clock=clock)
 
 
