@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.asking import Asking
+from device_agent.attesting import attestor_of
 from device_agent.background import in_background
 from device_agent.config import Settings, hardware_id, model
 from device_agent.control import serving
@@ -74,6 +75,19 @@ class MqttEnrollment:
     claim: ClaimFiles
     """Opens the listener: a batch's claim certificate, or the domain's public one together with a code."""
     code: Secret | None = None
+    idevid: ClaimFiles | None = None
+    """The manufacturer's certificate and its key, where they are the proof."""
+    has_tpm: bool = False
+    """The TPM that keeps the keys is the proof; a code beside it says which device it is in."""
+
+    @property
+    def proof(self) -> Proof:
+        """What admits the device."""
+        if self.has_tpm:
+            return Proof(kind=ProofKind.TPM, code=self.code)
+        if self.idevid is not None:
+            return Proof(kind=ProofKind.IDEVID)
+        return Proof(kind=ProofKind.CLAIM if self.code is None else ProofKind.CODE, code=self.code)
 
 
 def now() -> datetime:
@@ -91,7 +105,13 @@ class Agent:
         self._traffic = Traffic()
         self._signals = Signals()
         presence = Presence(life, self._traffic, signals=self._signals)
-        asking = self._asking = Asking(life, ways, host=presence, new_id=lambda: str(uuid.uuid4()))
+        asking = self._asking = Asking(
+            life,
+            ways,
+            host=presence,
+            new_id=lambda: str(uuid.uuid4()),
+            attestor=lambda record: attestor_of(settings.state, record),
+        )
         self._trusting = Trusting(life, asking, signals=self._signals, clock=clock)
         self._driver = Driver(
             life,
@@ -281,10 +301,7 @@ class Agent:
 
     def _begin(self, enrollment: MqttEnrollment) -> None:
         """Put what admits the device into the record, before a key is made or anything is asked."""
-        device_id = _device_id(enrollment.device_id)
-        proof = Proof(kind=ProofKind.CLAIM)
-        if enrollment.code is not None:
-            proof = Proof(kind=ProofKind.CODE, code=enrollment.code)
+        device_id, idevid = _device_id(enrollment.device_id), enrollment.idevid
         # What enrollment is told to trust counts, whatever bundles an earlier life has seen.
         since = self._clock().replace(microsecond=0)
         told = HeldTrust(realm=FLEET_REALM, since=since, source=Source.ENROLLMENT)
@@ -292,7 +309,7 @@ class Agent:
         # A key was made for one id: another id gets another key.
         life = record.life if record.device_id == device_id else replace(record.life, pending=None)
         self._life.take(
-            ProofGiven(proof=proof),
+            ProofGiven(proof=enrollment.proof),
             onto=replace(
                 record,
                 life=life,
@@ -302,6 +319,8 @@ class Agent:
                     port=enrollment.port,
                     claim_certificate=str(enrollment.claim.certificate.absolute()),
                     claim_key=str(enrollment.claim.key.absolute()),
+                    idevid_certificate="" if idevid is None else str(idevid.certificate.absolute()),
+                    idevid_key="" if idevid is None else str(idevid.key.absolute()),
                 ),
             ),
         )

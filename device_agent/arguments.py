@@ -88,17 +88,31 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         if getattr(options, name) is None:
             raise UsageError(f"enroll --mqtt needs --{name}", hint="device-agent enroll --help")
     host, port = _address(options.mqtt)
-    certificate, _, key = options.claim.partition(",")
-    if not key:
-        raise UsageError("--claim takes two files", hint="--claim claim.crt,claim.key")
+    if options.idevid is not None and (options.tpm is not None or options.code_file is not None):
+        raise UsageError("--idevid is a proof by itself", hint="leave --tpm and --code-file out")
     return MqttEnrollment(
         host=host,
         port=port,
         device_id=options.device,
         trust_pem=read_trust(options.trust),
-        claim=ClaimFiles(certificate=Path(certificate), key=Path(key)),
+        claim=ClaimFiles(**_pair(options.claim, "--claim")),
         code=None if options.code_file is None else read_code(options.code_file),
+        idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
+        has_tpm=options.tpm is not None,
     )
+
+
+def key_place(options: argparse.Namespace) -> str:
+    """Return where keys are to live: what `--tpm` proves, is in it.
+
+    Raises:
+        UsageError: `--key` names another place.
+    """
+    if options.tpm is None:
+        return str(options.key)
+    if options.key:
+        raise UsageError("--tpm keeps the key in the TPM", hint="leave --key out")
+    return f"tpm:{options.tpm}"
 
 
 def read_trust(path: Path) -> str:
@@ -150,6 +164,19 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     enroll.add_argument(
         "--code-file", metavar="FILE", help="one-time code; - is standard input, or a prompt on a terminal"
     )
+    enroll.add_argument(
+        "--tpm",
+        metavar="PLACE",
+        nargs="?",
+        const="",
+        help="keep the key in this TPM, and prove it: device:/dev/tpmrm0 by default",
+    )
+    enroll.add_argument(
+        "--idevid", metavar="CERT,KEY", help="prove who this is by its maker's certificate, PEM files"
+    )
+    enroll.add_argument(
+        "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
+    )
     enroll.add_argument("--claim", metavar="CERT,KEY", help="claim certificate and its key, PEM files")
     enroll.add_argument(
         "--trust", metavar="PEM", type=Path, help="roots by which servers and stations are trusted"
@@ -158,7 +185,7 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--key",
         metavar="PLACE",
         default="",
-        help="where keys live: file:, or a token by its pkcs11: URI; default where they are, else file:",
+        help="where keys live: file:, tpm:, or a token by its pkcs11: URI; default where they are, or file:",
     )
     enroll.add_argument(
         "--hardware-id", metavar="ID", default="", help="how stations know this unit; default its machine id"
@@ -174,6 +201,14 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str) 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _pair(text: str, option: str) -> dict[str, Path]:
+    certificate, _, key = text.partition(",")
+    name = option.removeprefix("--")
+    if not key:
+        raise UsageError(f"{option} takes two files", hint=f"{option} {name}.crt,{name}.key")
+    return {"certificate": Path(certificate), "key": Path(key)}
 
 
 def _address(text: str) -> tuple[str, int]:

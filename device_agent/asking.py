@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
+from device_agent.attesting import ask_with_evidence
 from device_agent.core.csr import csr_pem
 from device_agent.core.events import (
     Ask,
@@ -26,12 +27,12 @@ from device_agent.core.record import Anchor, Credential
 from device_agent.core.stored import Bootstrap, StoredRecord
 from device_agent.errors import AgentError, BadInputError, ChannelError, NotEnrolledError, RefusedError
 from device_agent.life import Life
-from device_agent.ports import ClaimLogin, Link, OperationalLogin, RecoveryLogin, Ways
+from device_agent.ports import Attestor, ClaimLogin, Link, OperationalLogin, RecoveryLogin, Ways
 from device_agent.tls import client_context
 from device_agent.wire import replies
 from device_agent.wire.identity import parse_name
 from device_agent.wire.problems import ProblemCode, Retry
-from device_agent.wire.requests import Confirm, Done, Enroll, Renew, Request, StatusQuery
+from device_agent.wire.requests import CHALLENGED, Confirm, Done, Enroll, Renew, Request, StatusQuery
 from device_agent.wire.topics import OperationalTopics
 
 _log = logging.getLogger(__name__)
@@ -95,8 +96,17 @@ class _Listener:
 class Asking:
     """Carries requests. Every method raises `ChannelError` where the way is not open."""
 
-    def __init__(self, life: Life, ways: Ways, *, host: Host, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        life: Life,
+        ways: Ways,
+        *,
+        host: Host,
+        new_id: Callable[[], str],
+        attestor: Callable[[StoredRecord], Attestor],
+    ) -> None:
         self._life, self._ways, self._host, self._new_id = life, ways, host, new_id
+        self._attestor = attestor
         self._connected: _Connected | None = None
 
     @property
@@ -183,6 +193,9 @@ class Asking:
         )
         # One client id may be connected once, and the broker there takes nobody's place.
         async with self._ways.claim(login) as asker:
+            if isinstance(request, Enroll) and request.proof.kind in CHALLENGED:
+                attestor, pending = self._attestor(record), self._life.pending
+                return await ask_with_evidence(asker, request, attestor, pending=pending, new_id=self._new_id)
             return await asker.ask(request)
 
     async def _ask_recovery(self, ask: Ask, request: Request) -> replies.Reply:

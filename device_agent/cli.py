@@ -12,11 +12,11 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from device_agent import control
-from device_agent.arguments import build_parser, enrollment, read_trust, read_trust_bundle
+from device_agent.arguments import build_parser, enrollment, key_place, read_trust, read_trust_bundle
 from device_agent.config import Settings
 from device_agent.errors import (
     AgentError,
@@ -61,10 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _enroll(options: Namespace) -> int:
     from device_agent.keys.place import parse_place  # noqa: PLC0415 - `status` starts without it
 
-    if options.key:
-        parse_place(options.key)
+    place = key_place(options)
+    if place:
+        parse_place(place)
     settings = Settings(
-        state=options.state, hardware_id=options.hardware_id, model=options.model, key_place=options.key
+        state=options.state,
+        hardware_id=options.hardware_id,
+        model=options.model,
+        key_place=place,
+        patience=timedelta(seconds=options.wait),
     )
     if options.serial is not None:
         return asyncio.run(_enroll_serial(settings, options))

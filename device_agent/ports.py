@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from device_agent.wire.evidence import TpmIdentity
 from device_agent.wire.identity import Identity
-from device_agent.wire.replies import Reply
-from device_agent.wire.requests import Request
+from device_agent.wire.replies import Challenge, Reply
+from device_agent.wire.requests import Evidence, Request
 
 
 class Signer(Protocol):
@@ -67,6 +68,18 @@ class KeyStore(Protocol):
 
     def reference(self, name: str) -> Path | str:
         """Return what other programs of this device find the key by: a file, or a PKCS#11 URI (RFC 7512)."""
+        ...
+
+
+class Attestor(Protocol):
+    """What proves which device this is, and where its key lives: a TPM, or a manufacturer's certificate."""
+
+    def identity(self) -> TpmIdentity | None:
+        """Return which TPM would answer, None where it is none; raises `KeyStoreError`."""
+        ...
+
+    def answer(self, challenge: Challenge, *, device_id: str, key: str, key_hash: str) -> Evidence:
+        """Return the evidence for a key of this device, by its name and its hash; raises `KeyStoreError`."""
         ...
 
 

@@ -47,6 +47,9 @@ class Bootstrap:
     claim_certificate: str
     """Path of the PEM file, leaf first."""
     claim_key: str
+    idevid_certificate: str = ""
+    """Paths of the manufacturer's certificate and its key, where they prove who the device is."""
+    idevid_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +296,8 @@ def _bootstrap_members(bootstrap: Bootstrap) -> dict[str, object]:
         "port": bootstrap.port,
         "claim_certificate": bootstrap.claim_certificate,
         "claim_key": bootstrap.claim_key,
+        "idevid_certificate": bootstrap.idevid_certificate or None,
+        "idevid_key": bootstrap.idevid_key or None,
     }
 
 
@@ -302,7 +307,13 @@ def _bootstrap(fields: Fields) -> Bootstrap:
         port=fields.integer("port", lowest=1, highest=65535),
         claim_certificate=fields.text("claim_certificate", longest=_LONGEST_PATH),
         claim_key=fields.text("claim_key", longest=_LONGEST_PATH),
+        idevid_certificate=_path(fields, "idevid_certificate"),
+        idevid_key=_path(fields, "idevid_key"),
     )
+
+
+def _path(fields: Fields, name: str) -> str:
+    return fields.text(name, longest=_LONGEST_PATH) if name in fields else ""
 
 
 def _hashes_members(hashes: "ObjectHashes | None") -> dict[str, object] | None:

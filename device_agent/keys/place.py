@@ -1,4 +1,4 @@
-"""Where a device's keys live: in files, or in the token that was named when it first enrolled.
+"""Where a device's keys live: in files, or in the token or TPM that was named when it first enrolled.
 
 The place is kept in the state folder, and changes only when no key is in use: an identity never moves
 from a token to a file, by itself or by a slip.
@@ -7,31 +7,40 @@ from a token to a file, by itself or by a slip.
 import secrets
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent.errors import BadInputError, StateError
 from device_agent.files import read_file, remove_file, write_file
 from device_agent.keys.software import FileKeyStore
 from device_agent.keys.uri import parse_token_uri
-from device_agent.ports import KeyStore
+from device_agent.ports import Attestor, KeyStore
 from device_agent.wire.token_uri import TokenUri
 
+if TYPE_CHECKING:
+    from device_agent.keys.tpm_link import TpmPlace
+
 PLACE = "key-place"
+_TPM = "tpm:"
 _FOLDER = "keys"
 _REFUSED_PINS = "pin-refused"
 _MOST = 4096
 
 
-def parse_place(text: str) -> TokenUri | None:
-    """Return the token that `--key` names, None for files.
+def parse_place(text: str) -> "TokenUri | TpmPlace | None":
+    """Return the token or the TPM that `--key` names, None for files.
 
     Raises:
-        BadInputError: it names neither.
+        BadInputError: it names none of them.
     """
     if text in ("file", "file:"):
         return None
+    if text.startswith(_TPM):
+        from device_agent.keys.tpm_link import parse_tpm_place  # noqa: PLC0415 - few devices have one
+
+        return parse_tpm_place(text.removeprefix(_TPM))
     if not text.startswith("pkcs11:"):
         raise BadInputError(
-            "--key must be file: or the pkcs11: URI of a token",
+            "--key must be file:, tpm:, or the pkcs11: URI of a token",
             hint="leave it out for a key in a 0600 file",
         )
     uri = parse_token_uri(text)
@@ -42,12 +51,31 @@ def parse_place(text: str) -> TokenUri | None:
 
 def open_keys(state: Path) -> KeyStore:
     """Return the key store of a state folder; nothing is asked of a token yet. Raises `StateError`."""
-    uri = _held(state)
-    if uri is None:
-        return FileKeyStore(state / _FOLDER)
-    from device_agent.keys.pkcs11 import TokenKeyStore  # noqa: PLC0415 - keys in files do without its memory
+    match _held(state):
+        case None:
+            return FileKeyStore(state / _FOLDER)
+        case TokenUri() as uri:
+            from device_agent.keys.pkcs11 import TokenKeyStore  # noqa: PLC0415 - files do without its memory
 
-    return TokenKeyStore(uri, refused_pins=state / _REFUSED_PINS)
+            return TokenKeyStore(uri, refused_pins=state / _REFUSED_PINS)
+        case place:
+            from device_agent.keys.tpm import TpmKeyStore  # noqa: PLC0415 - as above
+
+            return TpmKeyStore(place, state / _FOLDER)
+
+
+def open_tpm(state: Path) -> Attestor:
+    """Return what proves that keys are in the TPM of a state folder.
+
+    Raises:
+        BadInputError: its keys are elsewhere. StateError: where they are cannot be read.
+    """
+    from device_agent.keys.tpm import TpmAttestor, TpmKeyStore  # noqa: PLC0415 - as above
+
+    place = _held(state)
+    if place is None or isinstance(place, TokenUri):
+        raise BadInputError("the keys of this device are in no TPM", hint="device-agent enroll --tpm")
+    return TpmAttestor(place=place, store=TpmKeyStore(place, state / _FOLDER))
 
 
 def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
@@ -62,21 +90,34 @@ def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
         BadInputError: it is no place, or keys are in use elsewhere.
         StateError: it cannot be kept.
     """
-    uri, held = parse_place(wanted), _held(state)
-    if uri == (held and replace(held, object="")):
+    place, held = parse_place(wanted), _held(state)
+    if place == (replace(held, object="") if isinstance(held, TokenUri) else held):
         return
     if in_use:
-        place = "files" if held is None else replace(held, object="").text()
         raise BadInputError(
-            f"this device has its keys in {place} already",
+            f"this device has its keys in {_words(held)} already",
             hint="leave --key out to go on with them; device-agent reset to begin again",
         )
-    if uri is None:
+    if place is None:
         remove_file(state / PLACE)
         return
-    # The prefix tells this device's keys from all others in the token: only its own are ever destroyed.
-    own = replace(uri, object=f"device-agent-{secrets.token_hex(8)}")
-    write_file(state / PLACE, f"{own.text()}\n".encode())
+    if isinstance(place, TokenUri):
+        # The prefix tells this device's keys from others in the token: only its own are ever destroyed.
+        place = replace(place, object=f"device-agent-{secrets.token_hex(8)}")
+        text = place.text()
+    else:
+        text = f"{_TPM}{place.text()}"
+    write_file(state / PLACE, f"{text}\n".encode())
+
+
+def _words(held: "TokenUri | TpmPlace | None") -> str:
+    match held:
+        case None:
+            return "files"
+        case TokenUri():
+            return replace(held, object="").text()
+        case _:
+            return f"the TPM {held.text()}"
 
 
 def forget(state: Path) -> None:
@@ -84,12 +125,13 @@ def forget(state: Path) -> None:
     remove_file(state / PLACE)
 
 
-def _held(state: Path) -> TokenUri | None:
+def _held(state: Path) -> "TokenUri | TpmPlace | None":
     content = read_file(state / PLACE, most=_MOST)
     if content is None:
         return None
     try:
-        return parse_token_uri(content.decode().strip())
+        text = content.decode().strip()
+        return parse_token_uri(text) if text.startswith("pkcs11:") else parse_place(text)
     except (UnicodeDecodeError, BadInputError) as error:
         raise StateError(
             f"{state / PLACE} does not say where the keys are", hint="restore the state folder"

@@ -26,7 +26,6 @@ from device_agent.keys.tpm_templates import ATTESTATION, DEVICE_KEY, EK_ECC, EK_
 from device_agent.wire.evidence import TpmEvidence, TpmIdentity
 from device_agent.wire.proofs import tpm_qualifying_data
 from device_agent.wire.replies import Challenge
-from device_agent.wire.requests import ProofKind
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _FILE = re.compile(r"\.?([a-z0-9][a-z0-9-]{0,63})\.tpm(?:\.new)?", re.ASCII)
@@ -148,7 +147,6 @@ class TpmAttestor:
 
     place: TpmPlace
     store: TpmKeyStore
-    kind = ProofKind.TPM
 
     def identity(self) -> TpmIdentity:
         """Return which TPM this is; raises `KeyStoreError`."""
@@ -158,8 +156,9 @@ class TpmAttestor:
             with tpm.primary(ENDORSEMENT, template) as ek, tpm.primary(ENDORSEMENT, ATTESTATION) as ak:
                 return TpmIdentity(ek_public=ek.public, ek_certificate=certificate, ak_public=ak.public)
 
-    def answer(self, challenge: Challenge, *, device_id: str, key: str) -> TpmEvidence:
+    def answer(self, challenge: Challenge, *, device_id: str, key: str, key_hash: str) -> TpmEvidence:
         """Open the challenge, and have the TPM certify a key; raises `KeyStoreError`."""
+        del key_hash  # the TPM names the key itself in what it signs
         if challenge.credential is None or challenge.secret is None:
             raise KeyStoreError("the server's challenge holds nothing for a TPM")
         identity, signer = self.identity(), self.store.open(key)
