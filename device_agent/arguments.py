@@ -88,6 +88,7 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         if getattr(options, name) is None:
             raise UsageError(f"enroll --mqtt needs --{name}", hint="device-agent enroll --help")
     host, port = _address(options.mqtt)
+    claim = ClaimFiles(**_pair(options.claim, "--claim"))
     if options.idevid is not None and (options.tpm is not None or options.code_file is not None):
         raise UsageError("--idevid is a proof by itself", hint="leave --tpm and --code-file out")
     return MqttEnrollment(
@@ -95,7 +96,7 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         port=port,
         device_id=options.device,
         trust_pem=read_trust(options.trust),
-        claim=ClaimFiles(**_pair(options.claim, "--claim")),
+        claim=claim,
         code=None if options.code_file is None else read_code(options.code_file),
         idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
         has_tpm=options.tpm is not None,
