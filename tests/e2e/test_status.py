@@ -113,7 +113,7 @@ async def fetch(fleet: LiveFleet, path: str) -> bytes:
 def crl_path(leaf: x509.Certificate) -> str:
     """Return where the leaf says that its list is, on the status listener."""
     (point,) = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    (name,) = point.full_name or ()
+    (name,) = list(point.full_name or ())
     return "/crl/" + str(name.value).rpartition("/")[2]
 
 
@@ -124,11 +124,9 @@ async def verify(leaves: Leaves, word: str, crls: Sequence[bytes], *flags: str) 
     """Return what `openssl verify` says of a leaf with these lists."""
     bundle = leaves.fleet.folder / "crls.pem"
     bundle.write_bytes(b"".join(x509.load_der_x509_crl(one).public_bytes(Encoding.PEM) for one in crls))
-    code, told = await run(
-        *("openssl", "verify", "-crl_check", *flags, "-CAfile", leaves.root, "-untrusted", leaves.issuer),
-        *("-CRLfile", bundle, leaves.files[word]),
-        folder=leaves.fleet.folder,
-    )
+    trust: list[str | Path] = ["-CAfile", leaves.root, "-untrusted", leaves.issuer, "-CRLfile", bundle]
+    command = ("openssl", "verify", "-crl_check", *flags, *trust, leaves.files[word])
+    code, told = await run(*command, folder=leaves.fleet.folder)
     return "good" if code == 0 else told
 
 
@@ -215,7 +213,7 @@ async def test_gnutls_is_told_the_same(leaves: Leaves) -> None:
 
 @pytest.mark.needs("java")
 async def test_java_agrees_by_ocsp_alone_and_by_the_crl_that_each_leaf_names_alone(leaves: Leaves) -> None:
-    command = ["java", JAVA, leaves.root, leaves.issuer, *leaves.files.values()]
+    command: list[str | Path] = ["java", JAVA, leaves.root, leaves.issuer, *leaves.files.values()]
     code, told = await run(*command, folder=leaves.fleet.folder)
     words = {
         "good": "good",

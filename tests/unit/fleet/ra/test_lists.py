@@ -160,7 +160,7 @@ async def test_a_leaf_finds_itself_in_the_part_that_it_names(desk: Desk, party: 
 
     leaf = x509.load_pem_x509_certificate(issued.certificate.encode())
     (point,) = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    (name,) = point.full_name or ()
+    (name,) = list(point.full_name or ())
     part = parse_list_name(str(name.value).rpartition("/")[2].removesuffix(".crl"))
     assert part is not None
     crl = await party.fetch(part)
