@@ -16,6 +16,7 @@ from fleet.ca.founding import Founder
 from fleet.ca.issuer import Issuer, pem_bundle
 from fleet.ca.root_at_hand import IssuingOrder, open_root, sign_issuing
 from fleet.ca.succession import Occasion, Roots, succeed
+from fleet.core.goodkey import check_key
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
 from fleet.home import AuthorityFiles
@@ -84,7 +85,7 @@ def perform(commission: Commission, hand: Hand) -> Signed:
             f"{hand.files.ca.certificate} is another root than the server's",
             hint=f"name the folder of the root of {commission.realm} with --root",
         )
-    new = None if hand.next_files is None else _next_root(commission, hand, hand.next_files)
+    new = None if hand.next_files is None else _next_root(commission, hand, hand.next_files, like=old)
     signer = new or old
     certificates = tuple(
         (name, sign_issuing(signer, order, now=hand.now, randomness=hand.randomness).pem)
@@ -98,7 +99,7 @@ def perform(commission: Commission, hand: Hand) -> Signed:
     )
 
 
-def _next_root(commission: Commission, hand: Hand, files: AuthorityFiles) -> Issuer:
+def _next_root(commission: Commission, hand: Hand, files: AuthorityFiles, *, like: Issuer) -> Issuer:
     """Make the next root, or open the one that was made before a cut."""
     if not files.crl.exists():
         founder = Founder(
@@ -109,6 +110,7 @@ def _next_root(commission: Commission, hand: Hand, files: AuthorityFiles) -> Iss
             root_passphrase=hand.passphrase,
             issuing_passphrase=hand.passphrase,
             work_factor=_WORK_FACTOR,
+            ca_keys={commission.realm: check_key(like.public_key)},
         )
         issuer, _ = founder.root(files, realm=commission.realm)
         founder.root_crl(files, issuer)

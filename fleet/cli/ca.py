@@ -2,7 +2,7 @@
 
 import click
 
-from fleet.cli import ca_add, ca_crl, ca_keep, ca_restore, ca_roll, options
+from fleet.cli import ca_add, ca_crl, ca_keep, ca_lose, ca_restore, ca_roll, options
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, show_list, show_record
@@ -84,5 +84,12 @@ def found(client: Client, name: str) -> Members:
     raise NotFoundError(f"there is no CA {name}", hint="fleet ca list")
 
 
-for each in (*ca_add.COMMANDS, *ca_crl.COMMANDS, *ca_keep.COMMANDS, *ca_restore.COMMANDS, *ca_roll.COMMANDS):
+for each in (
+    *ca_add.COMMANDS,
+    *ca_crl.COMMANDS,
+    *ca_keep.COMMANDS,
+    *ca_lose.COMMANDS,
+    *ca_restore.COMMANDS,
+    *ca_roll.COMMANDS,
+):
     command.add_command(each)

@@ -10,6 +10,7 @@ from fleet.model import RevocationReason
 # RFC 5280 5.3.1. Unspecified has no number here: it is said by leaving the reason out.
 _REASON_CODES: dict[RevocationReason, int] = {
     RevocationReason.KEY_COMPROMISE: 1,
+    RevocationReason.CA_COMPROMISE: 2,
     RevocationReason.AFFILIATION_CHANGED: 3,
     RevocationReason.SUPERSEDED: 4,
     RevocationReason.CESSATION_OF_OPERATION: 5,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
 from fleet.ca.issuer import pem_bundle
 from fleet.core.authority import ISSUES, AuthorityRecord, KeyKind, issuing_name
+from fleet.core.goodkey import PostQuantumKey
 from fleet.core.rollover import OPEN, Rollover, RolloverKind, RolloverState
 from fleet.errors import NotFoundError, RefusedError
 from fleet.files import telling
@@ -81,10 +82,21 @@ async def plan(context: Context, name: str) -> Rollover:
             hint=f"fleet ca add {realm} --csr asks them for another issuing CA",
         )
     if planned.kind is RolloverKind.ROOT:
-        return planned
+        return _readable(context, planned)
     if name not in planned.gives_up:
         raise NotFoundError(f"there is no active issuing CA {name}", hint="fleet ca list")
     return replace(planned, gives_up=(name,), brings=())
+
+
+def _readable(context: Context, planned: Rollover) -> Rollover:
+    """Let a root be followed whose signature agents can check."""
+    key = context.authority.root(planned.realm).certificate.public_key()
+    if isinstance(key, PostQuantumKey):
+        raise RefusedError(
+            f"the root of {planned.realm} is post-quantum: no agent could check its trust bundle yet",
+            hint="fleet ca add puts another issuing CA under the same root",
+        )
+    return planned
 
 
 async def begin(context: Context, name: str, *, actor: str) -> WorkOrder:

@@ -113,7 +113,7 @@ async def end_certificate(
         "UPDATE certificates SET state = ?, reason = ?, changed_at = ? WHERE serial = ? AND purpose <> ?",
         (state.value, reason.value, times.text(at), serial, Purpose.DEVICE.value),
     )
-    if reason is RevocationReason.KEY_COMPROMISE:
+    if reason in {RevocationReason.KEY_COMPROMISE, RevocationReason.CA_COMPROMISE}:
         await keys.block_compromised(tx, serial, at=at)
     record = await load_certificate(tx, serial)
     if record is not None:

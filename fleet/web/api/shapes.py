@@ -296,6 +296,14 @@ _OF_HEALTH: Mapping[str, Schema] = {
         each("told", COUNT),
         each("refusal", maybe(TEXT)),
     ),
+    "GivenUp": record(
+        each("name root", TEXT),
+        each("state", word(tuple(AuthorityState))),
+        each("successor revoked", maybe(TEXT)),
+        each("root_knows", FLAG),
+        each("hastened due needed_by", COUNT),
+        each("needing problems", list_of(TEXT)),
+    ),
     "TrustBundle": record(
         each("v version", COUNT),
         each("type realm signature", TEXT),

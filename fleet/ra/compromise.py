@@ -1,0 +1,237 @@
+"""The day on which an issuing CA's key is lost or in other hands: others sign, and its devices move.
+
+What has to happen at once goes first: it signs no more, and whoever can takes its place. Every part is on
+record by itself and is done once, so that the order may be given again after any failure.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from device_agent.wire.identity import serial_hex
+from fleet.ca.crl import read_crl
+from fleet.ca.hierarchy import Root
+from fleet.core.authority import ISSUES, AuthorityEvent, AuthorityRecord, AuthorityState, KeyKind
+from fleet.core.rollover import Need
+from fleet.errors import FleetError, RefusedError
+from fleet.model import AuditEntry, CertificateState, RevocationReason
+from fleet.ports import Transaction
+from fleet.ra.authorities import activate_authority, reload_authority
+from fleet.ra.authority_changes import Change, change, find
+from fleet.ra.context import Context
+from fleet.ra.hastening import Haste, hasten
+from fleet.store import audit
+from fleet.store.authorities import list_authorities
+from fleet.store.certificates import end_certificate, load_certificate
+from fleet.store.notices import count_due
+from fleet.store.rollovers import NeedQuery, who_needs
+
+_log = logging.getLogger(__name__)
+
+
+class Loss(StrEnum):
+    """What has happened to a CA's key."""
+
+    LOST = "lost"
+    """It cannot be used any more, and nobody else has it."""
+    COMPROMISED = "compromised"
+    """Somebody else may have it."""
+
+
+class Admission(StrEnum):
+    """What becomes of the leaves while their devices move."""
+
+    GO_ON = "go-on"
+    """They connect: brokers compare each certificate with the one on record, which no thief can forge."""
+    CUT_OFF = "cut-off"
+    """They connect no more; devices come back by the recovery listener."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossOrder:
+    """What an operator orders on that day."""
+
+    name: str
+    loss: Loss
+    actor: str
+    at: datetime
+    within: timedelta
+    """In which all devices are to move."""
+    admission: Admission = Admission.GO_ON
+    successor: str = ""
+    """The CA that takes over; none: one that is active already, or the first that stands by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossOutcome:
+    """What was done, or in a rehearsal what would be."""
+
+    name: str
+    state: AuthorityState
+    successor: str | None
+    """Who signs now; None: nobody, and devices wait."""
+    revoked: str | None
+    """The serial that the root's list must name; None where nothing was revoked."""
+    root: str
+    root_knows: bool
+    """The root's list in force names it, or need not."""
+    hastened: int
+    """Devices that this order made due."""
+    due: int
+    """All that were made due since the loss."""
+    need: Need
+    """Who still lives by it."""
+    problems: tuple[str, ...] = ()
+
+
+async def rehearse_loss(context: Context, order: LossOrder) -> LossOutcome:
+    """Return what the order would do; nothing is changed.
+
+    Raises:
+        NotFoundError: there is no such CA. RefusedError: it is a root.
+    """
+    record = await _issuing(context, order.name)
+    heirs = await _heirs(context, record, order)
+    return await _outcome(context, record, heirs[0].folder if heirs else None, hastened=0)
+
+
+async def give_up(context: Context, order: LossOrder) -> LossOutcome:
+    """Stop a CA, let another take its place, revoke it if it was compromised, and have its devices move.
+
+    Raises:
+        NotFoundError: there is no such CA. RefusedError: it is a root.
+        FleetError: something is not done yet; what was done stays, and the order may be given again.
+    """
+    record = await _issuing(context, order.name)
+    problems: list[str] = []
+    successor = await _take_place(context, record, order, problems)
+    own = context.authority.issuer_by_id(record.issuer).certificate
+    stopping = _Stopping(record=record, serial=serial_hex(own.serial_number), order=order)
+    async with context.in_force.changing:
+        await context.store.write(_stop, stopping)
+    try:
+        await reload_authority(context)
+    except FleetError as error:
+        problems.append(str(error))
+    context.crls.note_change()
+    haste = Haste(issuer=record.issuer, begins=order.at, within=order.within, actor=order.actor)
+    hastened = await hasten(context, haste)
+    record = await context.store.read(find, record.folder)
+    found = await _outcome(context, record, successor, hastened=hastened)
+    return replace(found, problems=tuple(problems))
+
+
+async def _issuing(context: Context, name: str) -> AuthorityRecord:
+    record = await context.store.read(find, name)
+    if record.is_root:
+        raise RefusedError(
+            f"{name} is a root: it is followed by another, and what a thief made with its key is not undone",
+            hint=f"fleet ca rollover prepare {record.realm}",
+        )
+    return record
+
+
+async def _heirs(context: Context, lost: AuthorityRecord, order: LossOrder) -> list[AuthorityRecord]:
+    """Return who could take over: those that sign already first, then those that stand by with their key."""
+    records = await context.store.read(list_authorities, None)
+    kin = [
+        one
+        for one in records
+        if (one.realm, one.purpose) == (lost.realm, lost.purpose) and one.folder != lost.folder
+    ]
+    if order.successor:
+        kin = [one for one in kin if order.successor in {one.folder, one.issuer}]
+    active = [one for one in kin if one.state in ISSUES]
+    standing_by = [
+        one for one in kin if one.state is AuthorityState.STANDBY and one.key is not KeyKind.ELSEWHERE
+    ]
+    return [*active, *standing_by]
+
+
+async def _take_place(
+    context: Context, lost: AuthorityRecord, order: LossOrder, problems: list[str]
+) -> str | None:
+    """Let the first heir sign whose key can be used; return its name."""
+    for heir in await _heirs(context, lost, order):
+        if heir.state in ISSUES:
+            return heir.folder
+        try:
+            await activate_authority(context, heir.folder, actor=order.actor)
+        except FleetError as error:
+            _log.warning("%s cannot take over: %s", heir.folder, error)
+            problems.append(f"{heir.folder} cannot take over: {error}")
+        else:
+            return heir.folder
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stopping:
+    """What one commit records of a loss."""
+
+    record: AuthorityRecord
+    serial: str
+    """Of its own certificate."""
+    order: LossOrder
+
+
+async def _stop(tx: Transaction, stopping: _Stopping) -> None:
+    """Record that a CA signs no more, and what is to be believed of what it signed."""
+    record, order = stopping.record, stopping.order
+    told = (("loss", order.loss.value),)
+    what = Change(name=record.folder, actor=order.actor, at=order.at, details=told)
+    if (await find(tx, record.folder)).state is AuthorityState.ACTIVE:
+        await change(tx, AuthorityEvent.STOPPED, what)
+    if order.loss is Loss.COMPROMISED:
+        await _revoke(tx, stopping)
+    if order.admission is Admission.GO_ON:
+        return
+    if order.loss is Loss.COMPROMISED:
+        await change(tx, AuthorityEvent.COMPROMISED, what)
+    elif (await find(tx, record.folder)).state is AuthorityState.RETIRING:
+        await change(tx, AuthorityEvent.RETIRED, what)
+
+
+async def _revoke(tx: Transaction, stopping: _Stopping) -> None:
+    """Take back the CA's own certificate, where it is one of ours; its key is never certified again."""
+    order, row = stopping.order, await load_certificate(tx, stopping.serial)
+    if row is None or row.state is CertificateState.REVOKED:
+        return
+    await end_certificate(
+        tx, row.serial, state=CertificateState.REVOKED, reason=RevocationReason.CA_COMPROMISE, at=order.at
+    )
+    entry = AuditEntry(
+        at=order.at,
+        action="certificate.revoked",
+        actor=order.actor,
+        serial=row.serial,
+        details=(("reason", RevocationReason.CA_COMPROMISE.value), ("name", row.name)),
+    )
+    await audit.append(tx, entry)
+
+
+async def _outcome(
+    context: Context, record: AuthorityRecord, successor: str | None, *, hastened: int
+) -> LossOutcome:
+    issuer = context.authority.issuer_by_id(record.issuer)
+    root = next(one for one in context.authority.roots if one.anchor == issuer.anchor)
+    serial = serial_hex(issuer.certificate.serial_number)
+    row = await context.store.read(load_certificate, serial)
+    revoked = serial if row is not None and row.state is CertificateState.REVOKED else None
+    return LossOutcome(
+        name=record.folder,
+        state=record.state,
+        successor=successor,
+        revoked=revoked,
+        root=root.record.folder,
+        root_knows=revoked is None or _names(root, serial),
+        hastened=hastened,
+        due=await context.store.read(count_due, record.issuer),
+        need=await context.store.read(who_needs, NeedQuery(issuers=(record.issuer,))),
+    )
+
+
+def _names(root: Root, serial: str) -> bool:
+    """Tell whether the list of a root that is in force names a certificate."""
+    return root.crl is not None and serial in read_crl(root.crl, root.certificate).serials

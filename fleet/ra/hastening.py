@@ -1,0 +1,71 @@
+"""Has all lineages of an issuing CA renewed before their time, spread so that nobody is flooded.
+
+Each device is told by its retained notice, and moves at a moment of its own. What was told once is told no
+second time, so that whoever is cut off begins again and goes on where it stood.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from device_agent.wire.identity import Identity
+from fleet.core.serial import jitter_of
+from fleet.model import AuditEntry
+from fleet.ports import Transaction
+from fleet.ra.context import Context
+from fleet.ra.noticing import post_notices
+from fleet.store import audit
+from fleet.store.notices import DueQuery, EarlyRenewal, make_due, not_due_yet, want_notice
+
+_AT_ONCE = 200
+"""Notices that are posted before an order is answered; housekeeping posts the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Haste:
+    """Which CA's lineages move, from when, and within what time."""
+
+    issuer: str
+    begins: datetime
+    within: timedelta
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    haste: Haste
+    devices: tuple[tuple[Identity, str], ...]
+
+
+async def hasten(context: Context, haste: Haste) -> int:
+    """Make every lineage of a CA due; return how many were not yet.
+
+    Raises:
+        StoreError: some are due, and the rest when this is ordered again.
+    """
+    hastened = 0
+    while devices := await context.store.read(not_due_yet, DueQuery(issuer=haste.issuer)):
+        await context.store.write(_make_due, _Page(haste=haste, devices=devices))
+        hastened += len(devices)
+    if context.answering():
+        await post_notices(context, most=_AT_ONCE)
+    return hastened
+
+
+def moment_of(serial: str, haste: Haste) -> datetime:
+    """Return when a certificate is to be renewed: spread over the time by its own random bits."""
+    return (haste.begins + haste.within * jitter_of(serial)).replace(microsecond=0)
+
+
+async def _make_due(tx: Transaction, page: _Page) -> None:
+    haste = page.haste
+    renewals = [
+        EarlyRenewal(serial=serial, renew_after=moment_of(serial, haste), issuer=haste.issuer)
+        for _, serial in page.devices
+    ]
+    await make_due(tx, renewals)
+    for identity, _ in page.devices:
+        await want_notice(tx, identity)
+    details = (("issuer", haste.issuer), ("devices", str(len(renewals))))
+    await audit.append(
+        tx, AuditEntry(at=haste.begins, action="renewal.hastened", actor=haste.actor, details=details)
+    )
