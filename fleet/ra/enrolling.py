@@ -16,7 +16,7 @@ from fleet.ra.consulting import question_for, take_word
 from fleet.ra.context import Context
 from fleet.ra.judging import Circumstances, Judged, settle
 from fleet.ra.keys import KeyUse, key_refusal
-from fleet.ra.leaf import Entrance, put_in_force
+from fleet.ra.leaf import Entrance, outdated, put_in_force
 from fleet.ra.proven import note_proof
 from fleet.ra.queue import wait_for_approval
 from fleet.ra.rulings import Question, Ruled, note_ruling, refusal_of, rule_first
@@ -144,10 +144,13 @@ async def _judge_ruled(tx: Transaction, admitted: Admitted, case: _Ruled) -> Jud
     if (refusal := await key_refusal(tx, use)) is not None:
         return Judged(verdict=refusal, identity=identity)
     entrance = Entrance(before=admitted.before, enroll=case.event, grants=admitted.grants)
+    terms = case.ruled.ruling.terms
     if case.leaf is not None:
+        if terms is None or terms.profile.name != case.leaf.profile:
+            return Judged(verdict=outdated("the device's profile is another by now"), identity=identity)
         return await put_in_force(tx, admitted.device, entrance, circumstances, case.leaf)
     judged = await settle(tx, admitted.device, entrance.asked, circumstances, admitted.grants)
-    return replace(judged, terms=case.ruled.ruling.terms)
+    return replace(judged, terms=terms)
 
 
 async def _wait(tx: Transaction, applicant: Applicant, admitted: Admitted) -> Waits:

@@ -11,7 +11,8 @@ from device_agent.wire.problems import ProblemCode
 from fleet.core import events, lifecycle, lineage
 from fleet.model import Device
 from fleet.ports import Transaction
-from fleet.ra.judging import Circumstances, Judged, Outcome, entries, refused, settle
+from fleet.ra.gap import gap_refusal
+from fleet.ra.judging import Circumstances, Judged, Outcome, entries, settle
 from fleet.store import audit
 from fleet.store.codes import Grant
 from fleet.store.devices import save_device
@@ -32,6 +33,12 @@ class Entrance:
         return (*self.before, self.enroll)
 
 
+def outdated(why: str) -> events.Nothing:
+    """Return what is said of a leaf that can never be put in force any more."""
+    reason = f"this certificate cannot be registered any more: {why}; ask for another"
+    return events.Nothing(code=ProblemCode.NOT_CURRENT, reason=reason)
+
+
 async def put_in_force(
     tx: Transaction, device: Device, entrance: Entrance, circumstances: Circumstances, leaf: Provisioned
 ) -> Judged:
@@ -43,9 +50,11 @@ async def put_in_force(
     if not isinstance(decision.verdict, events.Issue):
         # Nothing is issued: what it changes, a conflict or an alarm, is kept as always.
         return await settle(tx, device, entrance.asked, circumstances, entrance.grants)
+    if (frozen := await gap_refusal(tx)) is not None:
+        return Judged(verdict=frozen, identity=device.identity)
     highest = lifecycle.highest_serial(after)
     if highest is not None and leaf.serial <= highest:
-        return refused(ProblemCode.BUSY, "a newer certificate was issued in the meantime; ask for another")
+        return Judged(verdict=outdated("a newer one was issued in the meantime"), identity=device.identity)
     intended = lifecycle.intend(decision.device, decision.verdict, serial=leaf.serial, anchor=leaf.anchor)
     intent = Outcome(
         after=intended,

@@ -23,6 +23,7 @@ from fleet.ra.applicants import Admitted, Waits, require_certificate
 from fleet.ra.choice import choose_issuer, may_issue
 from fleet.ra.context import Context
 from fleet.ra.enrolling import EnrollCase, ruled_on
+from fleet.ra.gap import gap_refusal
 from fleet.ra.issuing import sign_leaf
 from fleet.ra.keys import KeyUse, key_refusal
 from fleet.ra.lapsing import lapse, tell
@@ -189,7 +190,7 @@ async def _refusal(tx: Transaction, admitted: Admitted, case: EnrollCase) -> eve
     use = KeyUse(
         identity=identity, key_hash=applicant.key_hash, actor=f"device:{identity.name}", at=applicant.at
     )
-    if (refusal := await key_refusal(tx, use)) is not None:
+    if (refusal := await gap_refusal(tx) or await key_refusal(tx, use)) is not None:
         return refusal
     event = events.Enroll(code_id=admitted.code_id, key_hash=applicant.key_hash, kind=case.kind)
     device = admitted.device

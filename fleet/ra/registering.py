@@ -23,6 +23,7 @@ from fleet.ra.applicants import Waits, require_certificate
 from fleet.ra.context import Context
 from fleet.ra.enrolling import EnrollCase, Judgement, consulted, judge_enroll
 from fleet.ra.issuing import follow
+from fleet.ra.lapsing import lapse
 from fleet.ra.requester import Requester, case_of, require_room, token_hash
 from fleet.ra.shown import ShownCertificate
 from fleet.ra.templates import template_of
@@ -133,6 +134,8 @@ async def _register(tx: Transaction, asked: _Registering) -> _Outcome | Waits | 
         return judgement
     verdict = judgement.judged.verdict
     if isinstance(verdict, events.Nothing):
+        if verdict.code is ProblemCode.NOT_CURRENT:
+            await lapse(tx, waiting, at=asked.at)
         return verdict
     if not isinstance(verdict, events.Issued):
         raise FleetError("a registration ended in between", hint="report this as a defect")

@@ -1,9 +1,12 @@
 """Certificates handed out before registration are worth nothing until a token, once, puts them in force."""
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import replace
+import json
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -15,21 +18,24 @@ from device_agent.wire.problems import ProblemCode
 from device_agent.wire.secret import Secret
 from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import CertificateState
-from fleet.ports import Transaction
+from fleet.ports import Clock, HookReply, Transaction
 from fleet.ra import claims, devices, templates
 from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import Registration as Enlistment
+from fleet.ra.gap import open_gap
 from fleet.ra.lapsing import lapse_unregistered
 from fleet.ra.provisioning import NewCertificate, create_certificate
 from fleet.ra.registering import Registration, Thing, register_thing
 from fleet.ra.requester import Requester
 from fleet.ra.shown import ShownCertificate, shown_certificate
+from fleet.ra.webhook import HookRules, Webhook, signed
 from fleet.store import allowlist, audit, provisioning
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import load_certificate
 from fleet.store.claims import load_batch
-from tests.desk import Desk, Unit
+from tests.desk import Desk, Unit, at_desk
+from tests.homes import FleetHome
 
 ADA = "operator:ada"
 HOUR = timedelta(hours=1)
@@ -381,6 +387,81 @@ async def test_a_crash_between_intent_and_signature_leaves_no_certificate_and_th
     assert story.count("provisioning.intended") == 2
     assert "provisioning.lapsed" in story
     assert (await register(desk, requester, made, SerialNumber="d1")).name == "prod:d1"
+
+
+@dataclass(kw_only=True)
+class Service:
+    """A company's own service, which answers each question in the same words."""
+
+    key: Secret
+    clock: Clock
+    words: dict[str, object]
+    asked: list[str] = field(default_factory=list)
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> HookReply:
+        question = json.loads(body)
+        self.asked.append(question["device_id"])
+        answer = json.dumps({"v": 1, "id": question["id"], **self.words}).encode()
+        at = int(self.clock().timestamp())
+        signature = signed(self.key, at=at, body=answer, answers=question["id"])
+        return HookReply(status=200, body=answer, signature=signature)
+
+
+@asynccontextmanager
+async def with_webhook(
+    fleet_home: FleetHome, folder: Path, words: dict[str, object]
+) -> AsyncIterator[tuple[Desk, Service]]:
+    toml = fleet_home.home.config.read_text() + "[domains.prod.profiles.short]\nlifetime_days = 7\n"
+    async with at_desk(fleet_home, folder, toml=toml) as desk:
+        service = Service(key=Secret("k" * 32), clock=desk.clock, words=words)
+        rules = HookRules(may_set=frozenset({"profile"}), profiles=frozenset({"short"}))
+        hook = Webhook(
+            service,
+            rules,
+            fleet=desk.context.fleet,
+            secret=service.key,
+            clock=desk.clock,
+            randomness=desk.context.randomness,
+        )
+        yield replace(desk, context=replace(desk.context, webhook=hook)), service
+
+
+async def test_a_webhook_that_refuses_keeps_a_thing_from_being_registered(
+    fleet_home: FleetHome, tmp_path: Path
+) -> None:
+    words = {"decision": "refuse", "reason": "not sold yet"}
+    async with with_webhook(fleet_home, tmp_path, words) as (desk, service):
+        requester = await ready(desk, "d1")
+        made = await create(desk, requester, Unit(device_id="d1"))
+        code = await refused(register(desk, requester, made, SerialNumber="d1"))
+        left = await admitted(desk)
+
+    assert (code, service.asked) == (ProblemCode.NOT_ALLOWED, ["d1"])
+    assert serial_of(made) not in left
+
+
+async def test_a_webhook_that_chooses_another_profile_has_the_certificate_made_anew(
+    fleet_home: FleetHome, tmp_path: Path
+) -> None:
+    words = {"decision": "allow", "profile": "short"}
+    async with with_webhook(fleet_home, tmp_path, words) as (desk, _):
+        requester, unit = await ready(desk, "d1"), Unit(device_id="d1")
+        long = await create(desk, requester, unit)
+        code = await refused(register(desk, requester, long, SerialNumber="d1"))
+        short = await create(desk, requester, unit)
+        thing = await register(desk, requester, short, SerialNumber="d1")
+
+    assert (code, thing.name) == (ProblemCode.NOT_CURRENT, "prod:d1")
+    assert leaf_of(short).not_valid_after_utc < leaf_of(long).not_valid_after_utc
+
+
+async def test_nothing_is_handed_out_while_the_fleets_past_has_a_gap(desk: Desk) -> None:
+    requester = await ready(desk, "d1", "d2")
+    made = await create(desk, requester, Unit(device_id="d1"))
+    await desk.context.store.write(open_gap, "2030-06-01T00:00:00Z")
+
+    assert await refused(register(desk, requester, made, SerialNumber="d1")) is ProblemCode.FROZEN
+    assert await refused(create(desk, requester, Unit(device_id="d2"))) is ProblemCode.FROZEN
 
 
 async def test_a_token_that_is_none_says_no_more_than_that(desk: Desk) -> None:
