@@ -122,6 +122,9 @@ async def _by_listed_key(tx: Transaction, applicant: Applicant, proof: ListedKey
 async def _by_hardware(tx: Transaction, applicant: Applicant, proof: HardwareProof) -> Admitted | Waits:
     statement, proven = applicant.statement(proof.domain), proof.proven
     owner = await _owner(tx, statement, proven)
+    is_named = applicant.device_id in {owner, proven.names}
+    if proven.names and not is_named:
+        raise refused(ProblemCode.BAD_IDENTITY, f"the proof is of the device {proven.names}")
     if proof.code_hash:
         admitted = await _by_code(tx, applicant, proof.code_hash)
         return replace(admitted, kind=proof.kind, proven=proven)
@@ -129,9 +132,6 @@ async def _by_hardware(tx: Transaction, applicant: Applicant, proof: HardwarePro
     device = await load_device(tx, identity)
     if (known := _repeated(device, applicant, kind=proof.kind, proven=proven)) is not None:
         return known
-    is_named = applicant.device_id in {owner, proven.names}
-    if proven.names and not is_named:
-        raise refused(ProblemCode.BAD_IDENTITY, f"the proof is of the device {proven.names}")
     if not is_named or (device is None and not proven.may_register):
         return await wait_for_approval(
             tx,
