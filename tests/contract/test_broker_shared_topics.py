@@ -1,6 +1,8 @@
 """The contract of every broker on topics that AWS clients share: each connection hears its own answers only,
 whoever shares its claim certificate, whatever its client id is."""
 
+import asyncio
+
 import pytest
 
 from fleet.core import isolation
@@ -171,6 +173,27 @@ async def test_an_answer_that_comes_late_is_not_for_who_has_the_client_id_now(wo
     await server.publish(link.answer(ACCEPTED), b"for the first")
 
     assert await thief.received() == []
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
+async def test_a_thief_who_comes_in_the_very_moment_of_an_answer_gets_nothing(
+    world: World, leaves: bool
+) -> None:
+    server = await listening(world)
+    for _ in range(25):
+        client = await sdk(world, "sdk-1", clean=False)
+        thief = await world.open(world.claim, bootstrap=True)
+        await client.publish(CREATE, b"csr")
+        link, _, _ = await asked(server)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.publish(link.answer(ACCEPTED), b"for the first", qos=0))
+            if leaves:
+                group.create_task(client.close())
+            taken = group.create_task(thief.connect("sdk-1", clean=False))
+        if taken.result() == 0:
+            assert await thief.received() == []
+        await thief.close()
+        await client.close()
 
 
 async def test_an_answer_to_nobody_waits_in_no_session(world: World) -> None:

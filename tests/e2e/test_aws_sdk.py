@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from device_agent.wire import cbor
 from device_agent.wire.identity import Identity, serial_hex
 from fleet.model import CertificateState
 from fleet.ra.templates import add
@@ -162,16 +163,22 @@ async def test_however_many_share_a_claim_each_gets_its_own_certificate(
         assert [name.value for name in names] == [unit.device_id]
 
 
+async def bare(fleet: LiveFleet, claim: Claim, *topics: str) -> MqttClient:
+    """Connect without an SDK, and listen to both outcomes."""
+    tls = client_context(trust=claim.trust, certificate=claim.certificate, key=claim.key)
+    client = await MqttClient.open(tls, port=fleet.context.endpoints.mqtt_bootstrap_port)
+    assert await client.connect("bare") == 0
+    for topic in topics:
+        assert await client.subscribe(f"{topic}/accepted", f"{topic}/rejected") == [1, 1]
+    return client
+
+
 async def test_a_key_is_never_made_for_a_device(
     way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
 ) -> None:
     fleet, _ = way
-    claim = await claim_for(fleet, batch_of(request), "SN-never")
     topic = "$aws/certificates/create/json"
-    tls = client_context(trust=claim.trust, certificate=claim.certificate, key=claim.key)
-    client = await MqttClient.open(tls, port=fleet.context.endpoints.mqtt_bootstrap_port)
-    assert await client.connect("sdk-1") == 0
-    await client.subscribe(f"{topic}/accepted", f"{topic}/rejected")
+    client = await bare(fleet, await claim_for(fleet, batch_of(request), "SN-never"), topic)
 
     await client.publish(topic, b"{}")
     answer = await client.receive()
@@ -180,6 +187,45 @@ async def test_a_key_is_never_made_for_a_device(
     assert answer.topic == f"{topic}/rejected"
     assert b'"statusCode": 403' in answer.body
     assert b"AccessDenied" in answer.body
+
+
+async def test_devices_that_speak_cbor_enroll_as_well(
+    way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
+) -> None:
+    fleet, _ = way
+    batch = batch_of(request)
+    unit = Unit(device_id=f"SN-{batch}")
+    create = "$aws/certificates/create-from-csr/cbor"
+    register = "$aws/provisioning-templates/line3/provision/cbor"
+    client = await bare(fleet, await claim_for(fleet, batch, unit.device_id), create, register)
+
+    await client.publish(create, cbor.encode({"certificateSigningRequest": unit.csr}))
+    created = cbor.decode((await client.receive()).body)
+    assert isinstance(created, dict)
+    token = created["certificateOwnershipToken"]
+    parameters: cbor.Item = {"SerialNumber": unit.device_id}
+    await client.publish(
+        register, cbor.encode({"certificateOwnershipToken": token, "parameters": parameters})
+    )
+    thing = cbor.decode((await client.receive()).body)
+    await client.close()
+
+    assert isinstance(thing, dict)
+    assert thing["thingName"] == f"prod:{unit.device_id}"
+
+
+async def test_a_token_outlives_the_server_that_gave_it(homes: dict[str, FleetHome], tmp_path: Path) -> None:
+    unit = Unit(device_id="SN-restart")
+    home = homes["embedded"]
+    async with live(home, tmp_path) as fleet:
+        await add(fleet.context, "line3", text=TEMPLATE, actor="operator:test")
+        claim = await claim_for(fleet, "restart", unit.device_id)
+        async with sdk_311(fleet, claim, "sdk-1") as sdk:
+            created = await sdk.create(unit.csr)
+    async with live(home, tmp_path) as fleet, sdk_311(fleet, claim, "sdk-1") as sdk:
+        thing = await sdk.register("line3", created.token, SerialNumber=unit.device_id)
+
+    assert thing.thing_name == "prod:SN-restart"
 
 
 async def test_what_the_sdk_is_refused_it_is_told_with_aws_own_words(
