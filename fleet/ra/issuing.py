@@ -60,6 +60,8 @@ class Asked:
 async def fulfil(context: Context, judged: Judged, asked: Asked) -> Reply:
     """Turn a judgement on an `enroll` or `renew` into the answer; sign where it says so."""
     await follow(context, judged)
+    if isinstance(judged.verdict, events.Replay):
+        judged = await _without_lost(context, judged, judged.verdict, asked)
     if isinstance(judged.verdict, events.Issue) and judged.terms is not None:
         judged = await _issue(context, judged, judged.terms, asked)
         await follow(context, judged)
@@ -67,6 +69,23 @@ async def fulfil(context: Context, judged: Judged, asked: Asked) -> Reply:
         await _note_stamp(context, judged, asked)
     await record_judged(context, judged, asked.circumstances)
     return await answer_of(context, judged, message_id=asked.message_id, anchors=asked.anchors)
+
+
+async def _without_lost(context: Context, judged: Judged, replay: events.Replay, asked: Asked) -> Judged:
+    """Judge again, without a certificate that was lost with the database it stood in.
+
+    A restored server knows it by its audit trail. Whoever asks for it never got it: it is dead, as any that
+    nobody confirms, and the device is told so, or gets another.
+    """
+    row = await context.store.read(load_certificate, replay.serial)
+    if judged.identity is None or row is None or row.signed is None or row.signed.der:
+        return judged
+    lost = events.Unconfirmed(serial=replay.serial)
+    for event in (lost, asked.event):
+        case = Case(identity=judged.identity, event=event, circumstances=asked.circumstances)
+        judged = await context.store.write(judge, case)
+        await follow(context, judged)
+    return judged
 
 
 async def follow(context: Context, judged: Judged) -> None:
@@ -92,8 +111,8 @@ async def answer_of(
     match judged.verdict:
         case events.Issued(serial=serial) | events.Replay(serial=serial):
             row = await context.store.read(load_certificate, serial)
-            if row is None or row.signed is None:
-                raise NotFoundError(f"certificate {serial} is not in the store")
+            if row is None or row.signed is None or not row.signed.der:
+                raise NotFoundError(f"certificate {serial} is not in the store, or not whole")
             bundles = await context.store.read(bundles_in_force, (row.domain, FLEET_REALM))
             issuance = Issuance(message_id=message_id, anchors=anchors, bundles=bundles)
             return _issued(context, row, row.signed, issuance)
