@@ -31,7 +31,7 @@ ASSURANCE: Mapping[GrantKind, Assurance] = {
 }
 """What a grant of each kind proves about who the device is."""
 
-_OVER_MQTT = frozenset({Listener.BOOTSTRAP, Listener.OPERATIONAL})
+_OVER_MQTT = frozenset({Listener.BOOTSTRAP, Listener.PROVISIONING, Listener.OPERATIONAL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
