@@ -16,6 +16,7 @@ from fleet.core.serial import new_serial
 from fleet.model import AuditEntry, CertificateState, ClientKind, Device, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.choice import IssuerName, choose_issuer
+from fleet.ra.gap import gap_refusal
 from fleet.store import audit, times
 from fleet.store.certificates import SignedCertificate
 from fleet.store.codes import Grant
@@ -99,6 +100,8 @@ async def settle(
         raise ValueError("there is nothing to judge")
     serial, issuer = "", None
     if isinstance(decision.verdict, events.Issue):
+        if (frozen := await gap_refusal(tx)) is not None:
+            return Judged(verdict=frozen, identity=before.identity)
         candidates = circumstances.issuers.get(before.identity.domain, ())
         issuer = await choose_issuer(tx, candidates, now=circumstances.at)
         if issuer is None:

@@ -30,6 +30,7 @@ class SignedCertificate:
     not_before: datetime
     not_after: datetime
     der: bytes
+    """Empty where a restored database knows it by its audit trail alone."""
     profile: str = ""
 
 

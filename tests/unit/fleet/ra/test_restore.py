@@ -1,30 +1,42 @@
 """A backup and the trail kept elsewhere bring a home back to the very state in which it was lost."""
 
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from device_agent.wire.fields import time_text
 from device_agent.wire.identity import Identity
 from device_agent.wire.messages import Reply
-from device_agent.wire.replies import Confirmed, Issued
+from device_agent.wire.problems import ProblemCode
+from device_agent.wire.replies import Confirmed, Dead, Issued, Problem
 from device_agent.wire.requests import Confirm, Done, Proof, ProofKind, Renew
-from fleet.errors import BadInputError, RefusedError
-from fleet.model import BrokerEventKind, Purpose, Role
+from fleet.ca.shares import split_key
+from fleet.core.audit import entry_hash
+from fleet.errors import BadInputError, FleetError, NeedsAttentionError, RefusedError
+from fleet.home import Home
+from fleet.model import AuditEntry, BrokerEventKind, Purpose, Role
 from fleet.ra import devices
 from fleet.ra.answer import answer
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
+from fleet.ra.gap import close_gap
 from fleet.ra.housekeeping import tick
+from fleet.ra.kept_trail import KeptEntry, parse_line
 from fleet.ra.operators import add_operator, remove_operator
 from fleet.ra.publishing import publish
-from fleet.store import allowlist
+from fleet.ra.replay_acts import EFFECTS, TOLD_ONLY
+from fleet.store import allowlist, audit
 from fleet.store.counters import value_of
 from fleet.store.sqlite import open_store
-from tests.desk import Desk, Unit
+from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome
 from tests.keeping import Keeper, differences, keeping, rows_of
 
@@ -62,11 +74,9 @@ async def renewed(desk: Desk, issued: Issued, device_id: str, *, unit: Unit | No
 
 
 async def live(desk: Desk) -> dict[str, Issued]:
-    """Everything that a fleet does in a while, after a backup of what `devices_of` has enrolled."""
-    context, held = desk.context, {}
-    for name in ("revoked", "suspended", "retired", "renewed", "alarmed", "resumed"):
-        held[name] = (await enrolled(desk, name))[1]
-    return held
+    """Devices of before the backup, each named after what will become of it."""
+    names = ("revoked", "suspended", "retired", "renewed", "alarmed", "resumed")
+    return {name: (await enrolled(desk, name))[1] for name in names}
 
 
 async def go_on(desk: Desk, held: dict[str, Issued]) -> None:
@@ -225,9 +235,6 @@ async def test_a_trail_that_proves_nothing_is_refused_and_no_home_is_left(
 
 
 def spoiled(trail: Path, how: str) -> None:
-    from fleet.core.audit import entry_hash
-    from fleet.ra.kept_trail import KeptEntry, parse_line
-
     lines = trail.read_text().splitlines()
     entry = json.loads(lines[-2])
     match how:
@@ -242,8 +249,6 @@ def spoiled(trail: Path, how: str) -> None:
             forged.pop("leaf_hash")
             kept = parse_line(lines[-2].encode(), 1)
             assert isinstance(kept, KeptEntry)
-            from dataclasses import replace
-
             leaf = entry_hash(kept.number, replace(kept.entry, actor="operator:eve"))
             changed(trail, len(lines) - 2, json.dumps({**forged, "leaf_hash": leaf.hex()}))
         case "another head":
@@ -253,22 +258,194 @@ def spoiled(trail: Path, how: str) -> None:
             changed(trail, 3, "[]")
 
 
-async def test_the_trail_of_another_fleet_does_not_carry_on_this_one(
-    keeper: Keeper, tmp_path: Path, fleet_home: FleetHome
-) -> None:
+async def test_the_trail_of_another_fleet_does_not_carry_on_this_one(keeper: Keeper) -> None:
     backup = keeper.back_up()
     trail = await keeper.keep_trail()
     first = json.loads(trail.read_text().splitlines()[0])
-    from fleet.core.audit import entry_hash
-    from fleet.ra.kept_trail import KeptEntry, parse_line
-
     kept = parse_line(json.dumps(first).encode(), 1)
     assert isinstance(kept, KeptEntry)
-    from dataclasses import replace
-
     other = replace(kept.entry, actor="somebody")
     leaf = entry_hash(0, other).hex()
     changed(trail, 0, json.dumps({**first, "actor": "somebody", "leaf_hash": leaf}))
 
     with pytest.raises(RefusedError, match="does not carry on"):
         await keeper.restore(backup, trail)
+
+
+# --- what a restore cannot bring back -------------------------------------------------------------
+
+
+@asynccontextmanager
+async def reopened(keeper: Keeper, home: Path, folder: Path) -> AsyncIterator[Desk]:
+    """Open a desk on a restored home."""
+    folder.mkdir()
+    authority = keeper.desk.context.authority
+    made = FleetHome(home=Home(home), authority=authority, made_at=keeper.desk.clock())
+    async with at_desk(made, folder) as desk:
+        desk.clock.now = keeper.desk.clock()
+        yield desk
+
+
+async def test_a_device_that_never_got_its_certificate_starts_over_with_a_new_key(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    _, first = await enrolled(keeper.desk, "d1")
+    backup, asking = keeper.back_up(), Unit(device_id="d1")
+    assert isinstance(await renewed(keeper.desk, first, "d1", unit=asking), Issued)  # and the answer is lost
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    async with reopened(keeper, restored.home, tmp_path / "again") as desk:
+        told = await renewed(desk, first, "d1", unit=asking)
+        anew = Renew(id=str(uuid4()), csr=Unit(device_id="d1").csr, attempt=2)
+        second = await answer(desk.context, desk.speaking(first, device_id="d1"), anew)
+
+    assert isinstance(told, Dead), told
+    assert isinstance(second, Issued), second
+
+
+async def test_a_device_that_got_it_goes_on_as_if_nothing_had_happened(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    _, first = await enrolled(keeper.desk, "d1")
+    backup = keeper.back_up()
+    second = await renewed(keeper.desk, first, "d1")
+    assert isinstance(second, Issued)
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    async with reopened(keeper, restored.home, tmp_path / "again") as desk:
+        assert second.serial in desk.broker.listed
+        await confirm(desk, second, "d1")
+        assert first.serial not in desk.broker.listed
+
+
+async def test_a_code_that_was_used_since_admits_no_other_key(keeper: Keeper, tmp_path: Path) -> None:
+    identity = Identity(domain="prod", device_id="d1")
+    order = CodeOrder(identities=(identity,), actor=TEST, lifetime=timedelta(days=1))
+    (code,) = await create_codes(keeper.desk.context, order)
+    backup, proof = keeper.back_up(), Proof(kind=ProofKind.CODE, code=code.code)
+    unit, thief = Unit(device_id="d1"), Unit(device_id="d1")
+    assert isinstance(await answer(keeper.desk.context, unit.at_bootstrap(), unit.enroll(proof)), Issued)
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    async with reopened(keeper, restored.home, tmp_path / "again") as desk:
+        reply = await answer(desk.context, thief.at_bootstrap(), thief.enroll(proof))
+
+    assert isinstance(reply, Problem), reply
+
+
+async def test_without_a_trail_nothing_is_issued_until_an_operator_says_so(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    _, first = await enrolled(keeper.desk, "d1")
+    identity = Identity(domain="prod", device_id="d2")
+    order = CodeOrder(identities=(identity,), actor=TEST, lifetime=timedelta(days=1))
+    (code,) = await create_codes(keeper.desk.context, order)
+    restored = await keeper.restore(keeper.back_up(), None)
+    assert (restored.is_proven, restored.codes_lost) == (False, 1)
+
+    async with reopened(keeper, restored.home, tmp_path / "again") as desk:
+        frozen = await renewed(desk, first, "d1")
+        assert isinstance(frozen, Problem)
+        assert frozen.code is ProblemCode.FROZEN
+        unit = Unit(device_id="d2")
+        unused = unit.enroll(Proof(kind=ProofKind.CODE, code=code.code))
+        assert isinstance(await answer(desk.context, unit.at_bootstrap(), unused), Problem)
+        since = await close_gap(desk.context, actor=TEST, reason="looked")
+        assert isinstance(await renewed(desk, first, "d1"), Issued)
+        with pytest.raises(RefusedError, match="no gap"):
+            await close_gap(desk.context, actor=TEST, reason="")
+
+    assert since == time_text(restored.manifest.made_at)
+
+
+async def test_an_act_that_is_not_known_is_reported_and_not_guessed_at(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    entry = AuditEntry(at=keeper.desk.clock(), action="moon.landed", actor=TEST)
+    await keeper.desk.context.store.write(audit.append, entry)
+
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    assert restored.strange == {"moon.landed": 1}
+    assert not restored.is_proven
+
+
+def test_no_act_is_in_both_tables() -> None:
+    assert not EFFECTS.keys() & TOLD_ONLY
+
+
+# --- whole, or not at all -------------------------------------------------------------------------
+
+
+async def test_the_shares_of_another_backup_restore_nothing(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    other = replace(backup, key=split_key(bytes(32), backup.header.quorum))
+    with pytest.raises(BadInputError, match="shares"):
+        await keeper.restore(other, None)
+    assert not (keeper.elsewhere / "restored").exists()
+
+
+async def test_a_damaged_backup_restores_nothing(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    content = bytearray(backup.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    backup.path.write_bytes(content)
+    with pytest.raises(BadInputError):
+        await keeper.restore(backup, None)
+    assert [path.name for path in keeper.elsewhere.iterdir()] == ["one.backup"]
+
+
+async def test_a_home_that_is_there_is_never_overwritten(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    await keeper.restore(backup, None)
+    before = (keeper.elsewhere / "restored/fleet.toml").stat().st_ino
+    with pytest.raises(RefusedError, match="is a fleet home already"):
+        await keeper.restore(backup, None)
+    assert (keeper.elsewhere / "restored/fleet.toml").stat().st_ino == before
+
+
+async def test_replay_that_undid_a_revocation_would_be_found(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof reads the trail's own words: a replay that forgets something does not pass it."""
+    await enrolled(keeper.desk, "d1")
+    backup = keeper.back_up()
+    await keeper.desk.revoke("d1")
+    trail = await keeper.keep_trail()
+
+    async def forgetful(_tx: object, _entry: object, _became: str) -> None:
+        return None
+
+    monkeypatch.setattr("fleet.ra.replay._follow", forgetful)
+    with pytest.raises(NeedsAttentionError, match="is not revoked"):
+        await keeper.restore(backup, trail)
+    assert not (keeper.elsewhere / "restored").exists()
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename", "mkdir"])
+async def test_a_disk_that_fails_at_any_write_leaves_no_half_home(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Fault after fault, later and later, until one restore comes through."""
+    backup, trail = keeper.back_up(), await keeper.keep_trail()
+    real = getattr(os, call)
+    for at in (1, 2, 5, 20, 60, 10_000):
+        count = 0
+
+        def failing(*arguments: object, **options: object) -> object:
+            nonlocal count
+            count += 1
+            if count == at:  # noqa: B023 - called within this turn
+                raise OSError(errno.EIO, "input/output error")
+            return real(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, failing)
+            try:
+                await keeper.restore(backup, trail)
+            except (FleetError, OSError):
+                assert not (keeper.elsewhere / "restored").exists()
+            else:
+                break
+    assert (keeper.elsewhere / "restored/fleet.toml").exists()
+    left = sorted(path.name for path in keeper.elsewhere.iterdir())
+    assert left == ["one.backup", "restored", "trail.jsonl"]
