@@ -247,8 +247,8 @@ def _case(
 
 def _require_foreign(context: Context, authorities: ForeignAuthorities) -> None:
     """Refuse a CA of ours: what it signs is let in by its own record, never by a list."""
-    ours = {one.certificate.public_key() for one in context.authority.roots}
-    ours |= {one.certificate.public_key() for one in context.authority.issuers}
+    ours = [one.certificate.public_key() for one in context.authority.roots]
+    ours += [one.certificate.public_key() for one in context.authority.issuers]
     if any(one.public_key() in ours for one in authorities.certificates):
         raise RefusedError("one of these CAs is this fleet's own", hint="fleet ca list")
 
