@@ -4,11 +4,12 @@ import base64
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 from cryptography.x509.oid import NameOID
+
+from fleet.ca.signers import ClassicPrivateKey, hash_of
 
 CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
 
@@ -22,7 +23,7 @@ class EstUnit:
     """A device with a client of another maker: one key, and how it asks for a certificate."""
 
     device_id: str
-    key: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    key: ClassicPrivateKey = field(default_factory=new_key)
     dns_names: tuple[str, ...] = ()
 
     @property
@@ -33,7 +34,9 @@ class EstUnit:
         if self.dns_names:
             names = x509.SubjectAlternativeName([x509.DNSName(name) for name in self.dns_names])
             builder = builder.add_extension(names, critical=False)
-        return base64.encodebytes(builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER))
+        return base64.encodebytes(
+            builder.sign(self.key, hash_of(self.key.public_key())).public_bytes(Encoding.DER)
+        )
 
     @property
     def key_pem(self) -> bytes:
