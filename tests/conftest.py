@@ -21,6 +21,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "faketime": "faketime",
     "swtpm": "swtpm swtpm-tools",
+    "swtpm_setup": "swtpm-tools",
     "tpm2_createek": "tpm2-tools",
     "tpm2_ptool": "libtpm2-pkcs11-tools",
     "pkcs11-tool": "opensc",

@@ -53,7 +53,7 @@ class Attribute(IntFlag):
     X509_SIGN = 1 << 19
 
 
-_KNOWN = Attribute(sum(Attribute))
+_RESERVED = 0xFFFFFFFF & ~sum(int(each) for each in Attribute)
 BORN_INSIDE = Attribute.FIXED_TPM | Attribute.FIXED_PARENT | Attribute.SENSITIVE_DATA_ORIGIN
 """The TPM made the key, and no command takes it out."""
 
@@ -97,7 +97,7 @@ def read_public(sized_area: bytes) -> TpmPublic:
     octets = Octets(area)
     kind, name_hash = octets.u16(), _hash(octets.u16())
     attributes = octets.u32()
-    if attributes & ~_KNOWN:
+    if attributes & _RESERVED:
         raise BrokenStructureError("a reserved attribute of a TPM key is set")
     octets.sized(longest=_LONGEST_DIGEST)  # authPolicy
     symmetric_bits = _symmetric(octets)
