@@ -32,6 +32,7 @@ _NOUNS = {
     "profile": "What certificates hold: list, show, check, assign, clear.",
     "policy": "Changed profiles and policy: test, apply.",
     "key": "Keys that are never certified again: block, list.",
+    "adoption": "Fleets of another CA: open, add, list, left, crl, close.",
     "operator": "Operators: add, list, renew, remove.",
     "audit": "Who did what and when: tail, search, verify, export.",
     "broker": "The broker: show, apply, sessions, kick.",

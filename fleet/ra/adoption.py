@@ -168,7 +168,7 @@ async def close_adoption(context: Context, name: str, *, actor: str) -> Closed:
     Raises:
         NotFoundError: there is no such adoption.
     """
-    adoption = await _require_known(context, name)
+    adoption = await require_known(context, name)
     change = _Change(adoption=adoption, actor=actor, action="adoption.closed", at=context.clock())
     await context.store.write(_close, change)
     here = [
@@ -253,7 +253,8 @@ def _require_foreign(context: Context, authorities: ForeignAuthorities) -> None:
         raise RefusedError("one of these CAs is this fleet's own", hint="fleet ca list")
 
 
-async def _require_known(context: Context, name: str) -> Adoption:
+async def require_known(context: Context, name: str) -> Adoption:
+    """Return an adoption; raises `NotFoundError` where there is none of that name."""
     adoption = await context.store.read(adopted.load_adoption, name)
     if adoption is None:
         raise NotFoundError(f"there is no adoption {name}", hint="fleet adoption list")
@@ -261,7 +262,7 @@ async def _require_known(context: Context, name: str) -> Adoption:
 
 
 async def _require_open(context: Context, name: str) -> Adoption:
-    adoption = await _require_known(context, name)
+    adoption = await require_known(context, name)
     if adoption.closed_at is not None:
         raise RefusedError(f"the adoption {name} is closed", hint="open another: fleet adoption open")
     return adoption

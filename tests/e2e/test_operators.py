@@ -41,6 +41,10 @@ SECURITY_ALONE = {
     "POST stations",
     "POST stations/{name}/renew",
     "POST stations/{name}/renewed",
+    "POST adoptions",
+    "POST adoptions/{name}/leaves",
+    "POST adoptions/{name}/crls",
+    "POST adoptions/{name}/close",
     "POST own/renew",
     "POST own/reload",
 }

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from fleet.ra.context import Context
 from fleet.web.api import (
+    adoptions,
     audit,
     authorities,
     broker,
@@ -34,6 +35,7 @@ _NOUNS = (
     templates,
     people,
     own,
+    adoptions,
     domains,
     authorities,
     profiles,
