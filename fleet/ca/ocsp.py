@@ -5,8 +5,8 @@ responses, never silence.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
 from fleet.ca import der
-from fleet.ca.ocsp_request import Question, Request
+from fleet.ca.ocsp_request import HASH_NAMES, Question, Request
 from fleet.ca.signature_algorithm import signature_algorithm
 from fleet.ca.signers import Signer
 from fleet.core.revocation import reason_code
@@ -78,11 +78,16 @@ class Responder:
     certificate: x509.Certificate
     """Of the responder: id-kp-OCSPSigning and id-pkix-ocsp-nocheck, issued by that CA."""
     signer: Signer
+    _names: Mapping[str, tuple[bytes, bytes]] = field(init=False, repr=False, compare=False)
+    """How questions may name the CA, by algorithm."""
+
+    def __post_init__(self) -> None:
+        names = {algorithm: issuer_hashes(self.issuer, algorithm) for algorithm in HASH_NAMES}
+        object.__setattr__(self, "_names", names)  # as the frozen instance itself would be set up
 
     def speaks_for(self, question: Question) -> bool:
         """Is the question about a certificate of this CA?"""
-        asked = question.issuer_name_hash, question.issuer_key_hash
-        return asked == issuer_hashes(self.issuer, question.algorithm)
+        return self._names[question.algorithm] == (question.issuer_name_hash, question.issuer_key_hash)
 
     def answer(self, request: Request, standings: Sequence[Standing], *, validity: Validity) -> bytes:
         """Return the signed response, one standing for each question in its order.

@@ -26,6 +26,8 @@ _HASHES = {
     der.object_identifier("2.16.840.1.101.3.4.2.2"): "sha384",
     der.object_identifier("2.16.840.1.101.3.4.2.3"): "sha512",
 }
+HASH_NAMES = tuple(_HASHES.values())
+"""Algorithms that a question may name its issuer by, as `hashlib` calls them."""
 _NONCE = der.object_identifier("1.3.6.1.5.5.7.48.1.2")
 _TRUE, _FALSE = b"\xff", b"\x00"
 _VERSION, _REQUESTOR, _EXTENSIONS = (der.context(number) for number in (0, 1, 2))

@@ -33,6 +33,7 @@ from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts
 from fleet.service.sites import admin_site, device_app, endpoints_json, server_door, status_app
 from fleet.store.certificates import abandon_intents
+from fleet.store.devices import hold_what_is_off
 from fleet.store.status_urls import StatusUrl, note_status_url
 from fleet.web.listening import bind, serving
 
@@ -177,6 +178,7 @@ async def _lists(parts: Parts, *, http_port: int) -> CrlBook:
     book, now = CrlBook(), parts.clock()
     press = replace(parts.press, status_url=parts.config.server.status_place(http_port))
     await parts.store.write(note_status_url, StatusUrl(url=press.status_url, at=now))
+    await parts.store.write(hold_what_is_off, now)
     await make_public(press, book, now=now)
     return book
 

@@ -156,6 +156,23 @@ async def save_device(
     return await allowlist.note(tx, admitted, after=await allowlist.of_device(tx, before.identity))
 
 
+async def hold_what_is_off(tx: Transaction, at: datetime) -> int:
+    """Put on hold what should be and is not, as of devices that were suspended before holds were kept.
+
+    Return how many certificates these are.
+    """
+    rows = await tx.fetch_all(
+        "SELECT domain, device_id FROM devices WHERE suspended = 1 OR alarm > 0 OR code_conflict = 1"
+    )
+    count = 0
+    for domain, device_id in rows:
+        identity = Identity(domain=columns.text(domain), device_id=columns.text(device_id))
+        device = await load_device(tx, identity)
+        for serial in () if device is None else sorted(held(device)):
+            count += await revocations.hold(tx, serial, at=at)
+    return count
+
+
 async def mark_retired(tx: Transaction, identity: Identity, at: datetime) -> None:
     """Note that a device was taken out of service; its certificates end through the core."""
     await tx.execute(

@@ -101,13 +101,16 @@ async def record(tx: Transaction, ending: Ending) -> None:
     await _put(tx, revocation, issuer=ending.issuer, not_after=ending.not_after)
 
 
-async def hold(tx: Transaction, serial: str, *, at: datetime) -> None:
-    """Put a certificate on hold, unless it is on the list already; one that nobody signed is on none."""
+async def hold(tx: Transaction, serial: str, *, at: datetime) -> bool:
+    """Put a certificate on hold, unless it is on the list already; one that nobody signed is on none.
+
+    Return whether it is held by this.
+    """
     row = await tx.fetch_one(
         "SELECT issuer, not_after FROM certificates WHERE serial = ? AND fingerprint IS NOT NULL", (serial,)
     )
     if row is None or await revocation_of(tx, serial) is not None:
-        return
+        return False
     issuer = columns.text(row[0])
     revocation = Revocation(
         serial=serial, revoked_at=at, reason=RevocationReason.CERTIFICATE_HOLD, for_cause=False
@@ -118,6 +121,7 @@ async def hold(tx: Transaction, serial: str, *, at: datetime) -> None:
         " ON CONFLICT (issuer, serial, held_at) DO UPDATE SET ended_at = NULL, released = 0",
         (issuer, serial, times.text(at)),
     )
+    return True
 
 
 async def release(tx: Transaction, serial: str, *, at: datetime) -> None:

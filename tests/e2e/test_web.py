@@ -1,7 +1,9 @@
 """The HTTP listeners against bad clients, and status as relying parties read it."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
+from fleet.core.partition import PARTITIONS
+from fleet.model import Purpose
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home, post
+from tests.status import ocsp_request
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +96,51 @@ async def test_ocsp_by_get_of_junk_is_malformed_too(fleet: LiveFleet) -> None:
         answer = ocsp.load_der_ocsp_response(await response.read())
 
     assert answer.response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
+async def test_an_ocsp_answer_says_how_long_it_may_be_kept_and_is_not_sent_twice(fleet: LiveFleet) -> None:
+    issuer = fleet.context.authority.issuer(Purpose.SERVICE)
+    serial = x509.load_pem_x509_certificate(fleet.home.home.service.certificate.read_bytes()).serial_number
+    path = "/ocsp/" + base64.b64encode(ocsp_request(issuer, f"{serial:032x}")).decode().replace("+", "%2B")
+    async with fleet.http() as session:
+        async with session.get(path) as first:
+            answer = ocsp.load_der_ocsp_response(await first.read())
+        tag = first.headers["ETag"]
+        async with session.get(path, headers={"If-None-Match": tag}) as second:
+            again = second.status
+
+    assert answer.certificate_status is ocsp.OCSPCertStatus.GOOD
+    assert first.headers["Cache-Control"] == "max-age=60, public, no-transform, must-revalidate"
+    assert parsedate_to_datetime(first.headers["Last-Modified"]) == answer.this_update_utc
+    assert answer.next_update_utc is not None
+    assert parsedate_to_datetime(first.headers["Expires"]) < answer.next_update_utc
+    assert again == HTTPStatus.NOT_MODIFIED
+
+
+async def test_under_too_much_load_ocsp_says_try_later(
+    fleet: LiveFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.web.status.MOST_AT_ONCE", 0)
+    async with fleet.http() as session, session.post("/ocsp", data=b"anything") as response:
+        answer = ocsp.load_der_ocsp_response(await response.read())
+    assert answer.response_status is ocsp.OCSPResponseStatus.TRY_LATER
+
+
+@pytest.mark.parametrize("name", ["ab-0", "ab-127", "ab-delta-1", "zz", "ab" * 20, "ab" * 20 + "-130"])
+async def test_a_list_that_nobody_has_is_not_found(fleet: LiveFleet, name: str) -> None:
+    async with fleet.http() as session, session.get(f"/crl/{name}.crl") as response:
+        assert response.status == HTTPStatus.NOT_FOUND
+
+
+async def test_every_part_of_every_list_is_served_and_names_itself(fleet: LiveFleet) -> None:
+    issuer, url = fleet.context.authority.issuers[0], fleet.context.endpoints.status_url
+    async with fleet.http() as session:
+        for number in (PARTITIONS, 2 * PARTITIONS - 1):
+            path = f"/crl/{issuer.issuer_id}-{number}.crl"
+            async with session.get(path) as response:
+                crl = x509.load_der_x509_crl(await response.read())
+            point = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
+            assert f"{url}{path}" in [name.value for name in point.full_name or ()]
 
 
 async def test_every_authority_and_its_list_are_served(fleet: LiveFleet) -> None:

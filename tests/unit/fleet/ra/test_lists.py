@@ -1,5 +1,6 @@
 """Revocation lists as they are handed out: whole, in their time, in parts, and with what changed since."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -15,14 +16,15 @@ from fleet.core.revocation import encode_entry
 from fleet.errors import FleetError, NotFoundError, UnreachableError
 from fleet.model import Purpose, RevocationReason
 from fleet.ports import Transaction
+from fleet.ra.allowlist import BrokerLink
 from fleet.ra.broker_lists import MOST_ENTRIES, give_to_brokers, make_for_brokers
 from fleet.ra.crls import ListName, list_of, parse_list_name
 from fleet.ra.devices import resume, suspend
 from fleet.ra.press import press_of
 from fleet.ra.public_lists import current_list, make_public
-from fleet.ra.publishing import publish, refresh_lists
+from fleet.ra.publishing import keep_published, publish, refresh_lists
 from fleet.store.status_urls import StatusUrl, note_status_url
-from tests.desk import NOON, Desk
+from tests.desk import NOON, Desk, MemoryBroker
 from tests.homes import FleetHome
 from tests.status import RelyingParty, entries_of
 
@@ -300,6 +302,30 @@ async def test_brokers_get_new_lists_at_half_of_their_life_and_after_a_jump_of_t
     desk.clock.forward(jump)
     await refresh_lists(desk.context)
     assert desk.broker.crls is not first
+
+
+async def test_brokers_get_what_they_miss_without_being_asked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.ra.publishing._RETRY_SECONDS", 0)
+    taken = asyncio.Event()
+
+    class Told(MemoryBroker):
+        async def publish_crls(self, crls: Sequence[bytes]) -> None:
+            await super().publish_crls(crls)
+            taken.set()
+
+    broker = Told()
+    context = replace(desk.context, broker=BrokerLink(desk.context.store, (broker,)))
+    broker.fails = True
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        keeping = group.create_task(keep_published(context))
+        context.crls.note_change()
+        await asyncio.sleep(0)
+        broker.fails = False
+        await taken.wait()
+        keeping.cancel()
+    assert not context.crls.brokers_miss_something
 
 
 async def test_a_broker_that_was_away_gets_its_lists_when_it_is_back(desk: Desk) -> None:

@@ -22,7 +22,7 @@ from fleet.ra.kept_answers import MOST, Answer, Keeping, KeptAnswers
 from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
 from fleet.ra.standing import ocsp_answer
-from fleet.store.devices import load_device, save_device
+from fleet.store.devices import hold_what_is_off, load_device, save_device
 from fleet.store.revocations import Hold, holds_of
 from tests.desk import NOON, Desk, Unit
 from tests.status import RelyingParty, ocsp_request
@@ -129,6 +129,21 @@ async def test_a_hold_that_ends_in_a_revocation_is_never_lifted(desk: Desk, part
     assert await party.everywhere(issued.serial) == {"keyCompromise"}
     assert (await party.ask(issued.serial)).revocation_time_utc == NOON, "not to be relied on since the hold"
     assert (hold.held_at, hold.ended_at, hold.released) == (NOON, NOON + timedelta(hours=1), False)
+
+
+async def test_a_device_that_was_suspended_before_holds_were_kept_is_on_hold_from_the_next_start_on(
+    desk: Desk, party: RelyingParty
+) -> None:
+    issued = await confirmed(desk)
+    await desk.enrolled("d2")
+    await desk.context.store.write(_suspended_as_it_was, "d1")
+    held = [await desk.context.store.write(hold_what_is_off, NOON) for _ in range(2)]
+    assert held == [1, 0]
+    assert await party.everywhere(issued.serial) == {"certificateHold"}
+
+
+async def _suspended_as_it_was(tx: Transaction, device_id: str) -> None:
+    await tx.execute("UPDATE devices SET suspended = 1 WHERE device_id = ?", (device_id,))
 
 
 async def test_each_hold_is_remembered_with_its_times(desk: Desk) -> None:

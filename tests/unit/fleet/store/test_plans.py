@@ -110,6 +110,7 @@ QUERIES: dict[str, Query] = {
     "ended": lambda tx: due.past_end(tx, DueQuery(before=NOW)),
     "past grace": lambda tx: due.past_grace(tx, DueQuery(before=NOW)),
     "revocation by serial": lambda tx: revocations.revocation_of(tx, "40"),
+    "devices that should be on hold": lambda tx: devices.hold_what_is_off(tx, NOW),
     "holds by serial": lambda tx: revocations.holds_of(tx, "40"),
     "changes of a revocation list": lambda tx: crl_entries.changes_since(
         tx, ChangeQuery(issuer="1", since=7, ends_from=NOW)
