@@ -8,6 +8,7 @@ import binascii
 import hashlib
 import re
 import textwrap
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,8 +87,10 @@ def load(der: bytes) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise MalformedMessageError(f"a certificate must not exceed {MAX_CERTIFICATE_BYTES} octets")
     try:
-        return x509.load_der_x509_certificate(der)
-    except UNREADABLE as error:
+        with warnings.catch_warnings():  # what it reads, but should not, such as a negative serial number
+            warnings.simplefilter("error")
+            return x509.load_der_x509_certificate(der)
+    except (*UNREADABLE, Warning) as error:
         raise MalformedMessageError("a certificate cannot be read (RFC 5280 4.1)") from error
 
 

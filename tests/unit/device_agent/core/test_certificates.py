@@ -49,6 +49,13 @@ def test_any_text_reads_as_a_bundle_or_as_malformed(text: str) -> None:
         assert read_bundle(text, most=3)
 
 
+def test_a_certificate_with_a_negative_serial_number_is_malformed() -> None:
+    # RFC 5280 4.1.2.2; the first octet of the serial's value stands where the tag of its length ends.
+    with pytest.raises(MalformedMessageError):
+        load(ROOT_DER[:15] + b"\x80" + ROOT_DER[16:])
+
+
+
 @given(octets=st.binary(max_size=200), at=st.integers(0, len(ROOT_DER) - 1))
 def test_a_damaged_certificate_is_malformed_and_never_anything_else(octets: bytes, at: int) -> None:
     damaged = ROOT_DER[:at] + octets + ROOT_DER[at + len(octets) :]
