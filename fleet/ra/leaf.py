@@ -11,6 +11,7 @@ from device_agent.wire.problems import ProblemCode
 from fleet.core import events, lifecycle, lineage
 from fleet.model import Device
 from fleet.ports import Transaction
+from fleet.ra.choice import may_issue
 from fleet.ra.gap import gap_refusal
 from fleet.ra.judging import Circumstances, Judged, Outcome, entries, settle
 from fleet.store import audit
@@ -50,12 +51,13 @@ async def put_in_force(
     if not isinstance(decision.verdict, events.Issue):
         # Nothing is issued: what it changes, a conflict or an alarm, is kept as always.
         return await settle(tx, device, entrance.asked, circumstances, entrance.grants)
-    if (frozen := await gap_refusal(tx)) is not None:
-        return Judged(verdict=frozen, identity=device.identity)
-    highest = lifecycle.highest_serial(after)
-    if highest is not None and leaf.serial <= highest:
-        return Judged(verdict=outdated("a newer one was issued in the meantime"), identity=device.identity)
+    if (refusal := await _refusal(tx, after, leaf)) is not None:
+        return Judged(verdict=refusal, identity=device.identity)
     intended = lifecycle.intend(decision.device, decision.verdict, serial=leaf.serial, anchor=leaf.anchor)
+    signed = lifecycle.signed(intended, entrance.enroll, serial=leaf.serial)
+    if not isinstance(signed.verdict, events.Issued):
+        raise ValueError("what is to be issued was not")
+    confirmed = lifecycle.decide(signed.device, events.Confirm(serial=leaf.serial))
     intent = Outcome(
         after=intended,
         decision=decision,
@@ -63,14 +65,24 @@ async def put_in_force(
         issuer=leaf.issuer,
         grants=entrance.grants,
     )
-    steps = [(device, intent)]
-    signed = lifecycle.signed(intended, entrance.enroll, serial=leaf.serial)
-    steps.append((intended, Outcome(after=signed.device, decision=signed, signed=leaf.signed)))
-    if not isinstance(signed.verdict, events.Issued):
-        raise ValueError("what is to be issued was not")
-    confirmed = lifecycle.decide(signed.device, events.Confirm(serial=leaf.serial))
-    steps.append((signed.device, Outcome(after=confirmed.device, decision=confirmed)))
+    steps = (
+        (device, intent),
+        (intended, Outcome(after=signed.device, decision=signed, signed=leaf.signed)),
+        (signed.device, Outcome(after=confirmed.device, decision=confirmed)),
+    )
     return await _save(tx, steps, circumstances, issued=signed.verdict)
+
+
+async def _refusal(tx: Transaction, device: Device, leaf: Provisioned) -> events.Nothing | None:
+    """Return what has come in between since the leaf was signed, if anything has."""
+    if (frozen := await gap_refusal(tx)) is not None:
+        return frozen
+    if not await may_issue(tx, leaf.issuer):
+        return outdated("its issuing CA was stopped")
+    highest = lifecycle.highest_serial(device)
+    if highest is not None and leaf.serial <= highest:
+        return outdated("a newer one was issued in the meantime")
+    return None
 
 
 async def _save(

@@ -28,7 +28,7 @@ from fleet.ra.issuing import sign_leaf
 from fleet.ra.keys import KeyUse, key_refusal
 from fleet.ra.lapsing import lapse, tell
 from fleet.ra.requester import Requester, case_of, require_room, token_hash
-from fleet.ra.rulings import Ruled, refusal_of
+from fleet.ra.rulings import Ruled, note_ruling, refusal_of
 from fleet.ra.shown import ShownCertificate
 from fleet.store import provisioning
 from fleet.store.certificates import SignedCertificate, load_certificate
@@ -136,6 +136,7 @@ async def _intend(tx: Transaction, creating: _Creating) -> _Found:
         return found
     admitted, ruled = found
     if (refusal := refusal_of(ruled.ruling) or await _refusal(tx, admitted, case)) is not None:
+        await note_ruling(tx, ruled, refusal, creating.at)
         return refusal
     intent = await _intent(tx, creating, admitted, ruled, claim_serial=claim.serial)
     if isinstance(intent, events.Nothing):
@@ -149,7 +150,8 @@ async def _again(
     """Return what this key has got already, with a fresh token; None where that was lost or is over."""
     if known.claim_serial != claim_serial:
         raise RefusedError("this key came by another claim certificate", code=ProblemCode.KEY_IN_USE)
-    signed = known.signed if known.expires_at > creating.at else None
+    in_time = known.expires_at > creating.at and await may_issue(tx, known.issuer)
+    signed = known.signed if in_time else None
     if known.state is ProvisionedState.REGISTERED:
         row = await load_certificate(tx, known.serial)
         if row is None or row.signed is None or row.state not in ADMITTED_STATES:
@@ -172,16 +174,22 @@ async def _named(tx: Transaction, domain: str, case: EnrollCase) -> EnrollCase:
     Clients put all kinds of common names into their requests; one that is no device's is a wish, and ignored.
     """
     csr = case.question.csr
-    device_id = f"t-{csr.key_hash[:32]}"
-    for name in csr.common_names if len(csr.common_names) == 1 else ():
-        try:
-            identity = Identity(domain=domain, device_id=parse_device_id(name))
-        except MalformedMessageError:
-            continue
-        if await load_record(tx, identity) is not None:
-            return replace(case, applicant=replace(case.applicant, device_id=name))
+    identity = _asked_for(domain, csr)
+    if identity is not None and await load_record(tx, identity) is not None:
+        return replace(case, applicant=replace(case.applicant, device_id=identity.device_id))
+    applicant = replace(case.applicant, device_id=f"t-{csr.key_hash[:32]}")
     question = replace(case.question, csr=replace(csr, common_names=()))
-    return replace(case, applicant=replace(case.applicant, device_id=device_id), question=question)
+    return replace(case, applicant=applicant, question=question)
+
+
+def _asked_for(domain: str, csr: Csr) -> Identity | None:
+    """Return the device that a request names, if it names one."""
+    if len(csr.common_names) != 1:
+        return None
+    try:
+        return Identity(domain=domain, device_id=parse_device_id(csr.common_names[0]))
+    except MalformedMessageError:
+        return None
 
 
 async def _refusal(tx: Transaction, admitted: Admitted, case: EnrollCase) -> events.Nothing | None:

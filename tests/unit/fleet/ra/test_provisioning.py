@@ -16,8 +16,9 @@ from cryptography.x509.oid import NameOID
 from device_agent.wire.identity import Identity, serial_hex
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.secret import Secret
+from fleet.core.authority import AuthorityState
 from fleet.errors import FleetError, NotFoundError, RefusedError
-from fleet.model import CertificateState
+from fleet.model import CertificateState, Purpose
 from fleet.ports import Clock, HookReply, Transaction
 from fleet.ra import claims, devices, templates
 from fleet.ra.approvals import Choice, approve
@@ -32,6 +33,7 @@ from fleet.ra.shown import ShownCertificate, shown_certificate
 from fleet.ra.webhook import HookRules, Webhook, signed
 from fleet.store import allowlist, audit, provisioning
 from fleet.store.audit import AuditQuery
+from fleet.store.authorities import load_authority_record, save_authority
 from fleet.store.certificates import load_certificate
 from fleet.store.claims import load_batch
 from tests.desk import Desk, Unit, at_desk
@@ -453,6 +455,23 @@ async def test_a_webhook_that_chooses_another_profile_has_the_certificate_made_a
 
     assert (code, thing.name) == (ProblemCode.NOT_CURRENT, "prod:d1")
     assert leaf_of(short).not_valid_after_utc < leaf_of(long).not_valid_after_utc
+
+
+async def stop_issuing(tx: Transaction, issuer: str) -> None:
+    record = await load_authority_record(tx, issuer)
+    assert record is not None
+    await save_authority(tx, replace(record, state=AuthorityState.RETIRING))
+
+
+async def test_what_a_ca_signed_that_was_stopped_since_is_not_registered(desk: Desk) -> None:
+    requester = await ready(desk, "d1")
+    made = await create(desk, requester, Unit(device_id="d1"))
+    issuer = desk.context.authority.issuer(Purpose.DEVICE, "prod").issuer_id
+    await desk.context.store.write(stop_issuing, issuer)
+
+    assert await refused(register(desk, requester, made, SerialNumber="d1")) is ProblemCode.NOT_CURRENT
+    assert serial_of(made) not in await admitted(desk)
+    assert serial_of(made) in await listed(desk)
 
 
 async def test_nothing_is_handed_out_while_the_fleets_past_has_a_gap(desk: Desk) -> None:
