@@ -77,6 +77,8 @@ class MqttEnrollment:
     code: Secret | None = None
     idevid: ClaimFiles | None = None
     """The manufacturer's certificate and its key, where they are the proof."""
+    domain: str = ""
+    """Not empty where `claim` is the device's certificate of another CA, which this domain has adopted."""
     has_tpm: bool = False
     """The TPM that keeps the keys is the proof; a code beside it says which device it is in."""
 
@@ -321,6 +323,7 @@ class Agent:
                     claim_key=str(enrollment.claim.key.absolute()),
                     idevid_certificate="" if idevid is None else str(idevid.certificate.absolute()),
                     idevid_key="" if idevid is None else str(idevid.key.absolute()),
+                    domain=enrollment.domain,
                 ),
             ),
         )

@@ -9,9 +9,12 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from device_agent.attesting import ask_with_evidence
+from device_agent.core.acceptance import MAX_CHAIN
+from device_agent.core.certificates import load, read_bundle
 from device_agent.core.csr import csr_pem
 from device_agent.core.events import (
     Ask,
@@ -30,8 +33,8 @@ from device_agent.life import Life
 from device_agent.ports import Attestor, ClaimLogin, Link, OperationalLogin, RecoveryLogin, Ways
 from device_agent.tls import client_context
 from device_agent.wire import replies
-from device_agent.wire.identity import parse_name
-from device_agent.wire.problems import ProblemCode, Retry
+from device_agent.wire.identity import Identity, parse_name, serial_hex
+from device_agent.wire.problems import MalformedMessageError, ProblemCode, Retry
 from device_agent.wire.requests import CHALLENGED, Confirm, Done, Enroll, Renew, Request, StatusQuery
 from device_agent.wire.topics import OperationalTopics
 
@@ -185,6 +188,8 @@ class Asking:
             raise NotEnrolledError(
                 "this device waits for a station", hint="device-agent enroll --serial PATH"
             )
+        if record.bootstrap.domain:
+            return await self._ask_adopted(record, record.bootstrap, request)
         login = ClaimLogin(
             host=record.bootstrap.host,
             port=record.bootstrap.port,
@@ -197,6 +202,23 @@ class Asking:
                 attestor, pending = self._attestor(record), self._life.pending
                 return await ask_with_evidence(asker, request, attestor, pending=pending, new_id=self._new_id)
             return await asker.ask(request)
+
+    async def _ask_adopted(
+        self, record: StoredRecord, bootstrap: Bootstrap, request: Request
+    ) -> replies.Reply:
+        """Ask as the device that a certificate of another CA stands for, where that was adopted."""
+        tls = _claim_context(record, bootstrap)
+        login = OperationalLogin(
+            host=bootstrap.host,
+            port=bootstrap.port,
+            identity=Identity(domain=bootstrap.domain, device_id=record.device_id),
+            serial=_serial_of(Path(bootstrap.claim_certificate)),
+            tls=tls,
+        )
+        listener = _Listener(self._host)
+        listener.is_in_use = False
+        async with self._ways.operational(login, listener) as link:
+            return await link.ask(request)
 
     async def _ask_recovery(self, ask: Ask, request: Request) -> replies.Reply:
         record = self._life.record
@@ -221,9 +243,9 @@ class Asking:
     def _request(self, ask: Ask) -> Request:
         record, message_id = self._life.record, self._new_id()
         match ask:
-            case Ask.ENROLL:
+            case Ask.ENROLL if record.bootstrap is None or not record.bootstrap.domain:
                 return self._enroll(record, message_id)
-            case Ask.RENEW:
+            case Ask.ENROLL | Ask.RENEW:  # of an adopted certificate the first one is a renewal
                 return Renew(
                     id=message_id,
                     csr=csr_pem(record.csr),
@@ -298,6 +320,14 @@ def _claim_context(record: StoredRecord, bootstrap: Bootstrap) -> ssl.SSLContext
             hint="give both files: --claim CERT,KEY; the shell leaves a ~ after the comma as it is",
         ) from error
     return context
+
+
+def _serial_of(certificate: Path) -> str:
+    """Return the serial number of the leaf that a PEM file begins with; raises `BadInputError`."""
+    try:
+        return serial_hex(load(read_bundle(certificate.read_text(), most=MAX_CHAIN)[0]).serial_number)
+    except (OSError, UnicodeDecodeError, MalformedMessageError) as error:
+        raise BadInputError(f"{certificate} holds no certificate", hint="--adopt CERT,KEY") from error
 
 
 def _anchor_ids(record: StoredRecord) -> tuple[str, ...]:

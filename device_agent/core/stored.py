@@ -50,6 +50,8 @@ class Bootstrap:
     idevid_certificate: str = ""
     """Paths of the manufacturer's certificate and its key, where they prove who the device is."""
     idevid_key: str = ""
+    domain: str = ""
+    """Not empty where the certificate is one of another CA, by which the device is known in this domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +300,7 @@ def _bootstrap_members(bootstrap: Bootstrap) -> dict[str, object]:
         "claim_key": bootstrap.claim_key,
         "idevid_certificate": bootstrap.idevid_certificate or None,
         "idevid_key": bootstrap.idevid_key or None,
+        "domain": bootstrap.domain or None,
     }
 
 
@@ -309,6 +312,7 @@ def _bootstrap(fields: Fields) -> Bootstrap:
         claim_key=fields.text("claim_key", longest=_LONGEST_PATH),
         idevid_certificate=_path(fields, "idevid_certificate"),
         idevid_key=_path(fields, "idevid_key"),
+        domain=parse_domain(fields.text("domain", longest=_LONGEST_NAME)) if "domain" in fields else "",
     )
 
 
