@@ -16,6 +16,7 @@ from fleet.ports import Transaction
 from fleet.ra.audits import Notary, verify
 from fleet.ra import templates
 from fleet.ra.context import Context
+from fleet.ra.gap import gap_since
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.inventory import DeviceQuery, Standing
@@ -242,6 +243,19 @@ async def _templates(context: Context) -> list[Finding]:
     ] or [_good("templates", f"each can be used; {pending} certificates wait to be registered")]
 
 
+async def _restore(context: Context) -> list[Finding]:
+    since = await context.store.read(gap_since, None)
+    if not since:
+        return []
+    return [
+        _bad(
+            "restore",
+            f"nothing is known of what happened since {since}; devices get nothing",
+            fix="revoke again what was revoked since, then: fleet ca unfreeze",
+        )
+    ]
+
+
 async def _clock(context: Context) -> list[Finding]:
     newest = await context.store.read(audit.search_newest, audit.AuditQuery(limit=1))
     now = context.clock()
@@ -282,6 +296,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "devices": _devices,
     "templates": _templates,
     "audit trail": _audit_trail,
+    "restore": _restore,
     "clock": _clock,
     "disk": _disk,
 }
