@@ -15,6 +15,7 @@ from device_agent.core.certificates import anchor_id, bundle, read_bundle
 from device_agent.core.record import Anchor, Credential, DeviceRecord, Pending
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.wire.fields import Fields, time_text
+from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import BrokerAddress, HttpsAddress
 from device_agent.wire.requests import MAX_ATTEMPT, Proof
