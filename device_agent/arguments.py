@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Never
 
 from device_agent import __version__
 from device_agent.errors import BadInputError, ExitCode, UsageError
-from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
 from device_agent.wire.trust import TrustBundle
@@ -85,14 +84,11 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
     """
     from device_agent.agent import ClaimFiles, MqttEnrollment  # noqa: PLC0415 - the other commands start faster
 
-    opens = "claim" if options.adopt is None else "domain"
-    for name in ("device", opens, "trust"):
+    for name in ("device", "claim", "trust"):
         if getattr(options, name) is None:
             raise UsageError(f"enroll --mqtt needs --{name}", hint="device-agent enroll --help")
-    if options.adopt is not None and (options.claim, options.code_file) != (None, None):
-        raise UsageError("--adopt is a proof by itself", hint="leave --claim and --code-file out")
     host, port = _address(options.mqtt)
-    claim = ClaimFiles(**_pair(options.adopt or options.claim, "--claim" if options.claim else "--adopt"))
+    claim = ClaimFiles(**_pair(options.claim, "--claim"))
     if options.idevid is not None and (options.tpm is not None or options.code_file is not None):
         raise UsageError("--idevid is a proof by itself", hint="leave --tpm and --code-file out")
     return MqttEnrollment(
@@ -103,7 +99,6 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         claim=claim,
         code=None if options.code_file is None else read_code(options.code_file),
         idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
-        domain="" if options.adopt is None else _domain(options.domain),
         has_tpm=options.tpm is not None,
     )
 
@@ -185,20 +180,14 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     enroll.add_argument("--claim", metavar="CERT,KEY", help="claim certificate and its key, PEM files")
     enroll.add_argument(
-        "--adopt",
-        metavar="CERT,KEY",
-        help="move from this certificate of another CA, which the fleet has adopted; --mqtt is then the "
-        "broker's operational listener",
-    )
-    enroll.add_argument("--domain", metavar="D", help="with --adopt: the domain that has adopted it")
-    enroll.add_argument(
         "--trust", metavar="PEM", type=Path, help="roots by which servers and stations are trusted"
     )
     enroll.add_argument(
         "--key",
         metavar="PLACE",
         default="",
-        help="where keys live: file:, tpm:, or a token by its pkcs11: URI; default where they are, or file:",
+        help="where keys live: file:[KIND], tpm:, or a token by its pkcs11: URI; default where they are, "
+        "or file:p256",
     )
     enroll.add_argument(
         "--hardware-id", metavar="ID", default="", help="how stations know this unit; default its machine id"
@@ -222,13 +211,6 @@ def _pair(text: str, option: str) -> dict[str, Path]:
     if not key:
         raise UsageError(f"{option} takes two files", hint=f"{option} {name}.crt,{name}.key")
     return {"certificate": Path(certificate), "key": Path(key)}
-
-
-def _domain(text: str) -> str:
-    try:
-        return parse_domain(text)
-    except MalformedMessageError as error:
-        raise BadInputError(f"domain: {error}", hint="--domain prod") from error
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -198,7 +198,7 @@ def leaf_for(
     names = [x509.DNSName(alternative or dns_name(identity, fleet=fleet))]
     identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     public_key = key or csr.public_key()
-    assert isinstance(public_key, ec.EllipticCurvePublicKey)
+    assert isinstance(public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([name]))

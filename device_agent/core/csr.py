@@ -18,6 +18,8 @@ _COMMON_NAME = bytes.fromhex("0603550403")
 _SIGNATURE_OF_KEY: dict[bytes, bytes] = {
     # id-ecPublicKey (RFC 5480 2.1.1) signs as ecdsa-with-SHA256, parameters absent (RFC 5758 3.2).
     bytes.fromhex("06072a8648ce3d0201"): bytes.fromhex("300a06082a8648ce3d040302"),
+    # Ed25519 has one OID for both, parameters absent (RFC 8410 3, 6).
+    bytes.fromhex("06032b6570"): bytes.fromhex("300506032b6570"),
     # rsaEncryption signs as sha256WithRSAEncryption, parameters NULL (RFC 4055 5).
     bytes.fromhex("06092a864886f70d010101"): bytes.fromhex("300d06092a864886f70d01010b0500"),
 }
@@ -32,8 +34,9 @@ def csr_der(device_id: str, *, public_key_der: bytes, sign: Callable[[bytes], by
 
     Args:
         device_id: common name of the subject.
-        public_key_der: SubjectPublicKeyInfo of a P-256 or RSA key.
-        sign: signs a message with SHA-256 and the private key: ECDSA in DER (RFC 3279 2.2.3), or PKCS#1 v1.5.
+        public_key_der: SubjectPublicKeyInfo of an elliptic curve, Ed25519 or RSA key.
+        sign: signs a message with the private key: ECDSA in DER (RFC 3279 2.2.3) or PKCS#1 v1.5, each with
+            SHA-256; Ed25519 takes the message whole.
 
     Raises:
         ValueError: the key is of another kind.
@@ -57,7 +60,7 @@ def _algorithm(public_key_der: bytes) -> bytes:
     for key_oid, algorithm in _SIGNATURE_OF_KEY.items():
         if key_oid in public_key_der[:_OID_WITHIN]:
             return algorithm
-    raise ValueError("the key is neither an elliptic curve key nor an RSA key")
+    raise ValueError("the key is neither an elliptic curve key, nor Ed25519, nor an RSA key")
 
 
 def _subject(common_name: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from device_agent.errors import BadInputError, StateError
 from device_agent.files import read_file, remove_file, write_file
-from device_agent.keys.software import FileKeyStore
+from device_agent.keys.software import FileKeyStore, KeyKind
 from device_agent.keys.uri import parse_token_uri
 from device_agent.ports import Attestor, KeyStore
 from device_agent.wire.token_uri import TokenUri
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
     from device_agent.keys.tpm_link import TpmPlace
 
 PLACE = "key-place"
+_FILE = "file:"
 _TPM = "tpm:"
 _FOLDER = "keys"
 _REFUSED_PINS = "pin-refused"
 _MOST = 4096
 
 
-def parse_place(text: str) -> "TokenUri | TpmPlace | None":
-    """Return the token or the TPM that `--key` names, None for files.
+def parse_place(text: str) -> "TokenUri | TpmPlace | KeyKind":
+    """Return the token or the TPM that `--key` names, or the kind of the keys in files.
 
     Raises:
         BadInputError: it names none of them.
     """
-    if text in ("file", "file:"):
-        return None
+    if text in ("file", _FILE):
+        return KeyKind.P256
+    if text.startswith(_FILE):
+        return _kind(text.removeprefix(_FILE))
     if text.startswith(_TPM):
         from device_agent.keys.tpm_link import parse_tpm_place  # noqa: PLC0415 - few devices have one
 
@@ -49,11 +52,19 @@ def parse_place(text: str) -> "TokenUri | TpmPlace | None":
     return uri
 
 
+def _kind(text: str) -> KeyKind:
+    try:
+        return KeyKind(text)
+    except ValueError as error:
+        kinds = ", ".join(f"{_FILE}{kind}" for kind in KeyKind)
+        raise BadInputError("--key names a kind of key that is not made here", hint=kinds) from error
+
+
 def open_keys(state: Path) -> KeyStore:
     """Return the key store of a state folder; nothing is asked of a token yet. Raises `StateError`."""
     match _held(state):
-        case None:
-            return FileKeyStore(state / _FOLDER)
+        case KeyKind() as kind:
+            return FileKeyStore(state / _FOLDER, kind=kind)
         case TokenUri() as uri:
             from device_agent.keys.pkcs11 import TokenKeyStore  # noqa: PLC0415 - files do without its memory
 
@@ -73,7 +84,7 @@ def open_tpm(state: Path) -> Attestor:
     from device_agent.keys.tpm import TpmAttestor, TpmKeyStore  # noqa: PLC0415 - as above
 
     place = _held(state)
-    if place is None or isinstance(place, TokenUri):
+    if isinstance(place, KeyKind | TokenUri):
         raise BadInputError("the keys of this device are in no TPM", hint="device-agent enroll --tpm")
     return TpmAttestor(place=place, store=TpmKeyStore(place, state / _FOLDER))
 
@@ -93,26 +104,29 @@ def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
     place, held = parse_place(wanted), _held(state)
     if place == (replace(held, object="") if isinstance(held, TokenUri) else held):
         return
-    if in_use:
+    # Another kind of key in files moves nothing: it is for the next one.
+    if in_use and not (isinstance(place, KeyKind) and isinstance(held, KeyKind)):
         raise BadInputError(
             f"this device has its keys in {_words(held)} already",
             hint="leave --key out to go on with them; device-agent reset to begin again",
         )
-    if place is None:
+    if place is KeyKind.P256:
         remove_file(state / PLACE)
         return
     if isinstance(place, TokenUri):
         # The prefix tells this device's keys from others in the token: only its own are ever destroyed.
         place = replace(place, object=f"device-agent-{secrets.token_hex(8)}")
         text = place.text()
+    elif isinstance(place, KeyKind):
+        text = f"{_FILE}{place}"
     else:
         text = f"{_TPM}{place.text()}"
     write_file(state / PLACE, f"{text}\n".encode())
 
 
-def _words(held: "TokenUri | TpmPlace | None") -> str:
+def _words(held: "TokenUri | TpmPlace | KeyKind") -> str:
     match held:
-        case None:
+        case KeyKind():
             return "files"
         case TokenUri():
             return replace(held, object="").text()
@@ -125,10 +139,10 @@ def forget(state: Path) -> None:
     remove_file(state / PLACE)
 
 
-def _held(state: Path) -> "TokenUri | TpmPlace | None":
+def _held(state: Path) -> "TokenUri | TpmPlace | KeyKind":
     content = read_file(state / PLACE, most=_MOST)
     if content is None:
-        return None
+        return KeyKind.P256
     try:
         text = content.decode().strip()
         return parse_token_uri(text) if text.startswith("pkcs11:") else parse_place(text)

@@ -1,14 +1,18 @@
-"""P-256 keys in files: one 0600 file a generation, in a folder that only its owner can enter.
+"""Keys in files: one 0600 file a generation, in a folder that only its owner can enter.
 
 A private key never leaves this module but into OpenSSL, and never stands in an error or a log.
 """
 
 import re
 import ssl
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -27,12 +31,34 @@ _FILE = re.compile(r"\.?([a-z0-9][a-z0-9-]{0,63})\.pem(?:\.new)?", re.ASCII)
 _MOST = 16 * 1024
 
 
+FileKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+
+class KeyKind(StrEnum):
+    """What a new key is; the server's profile says what it takes."""
+
+    P256 = "p256"
+    P384 = "p384"
+    ED25519 = "ed25519"
+    RSA = "rsa"
+    """2048 bits."""
+
+
+_MAKERS: Mapping[KeyKind, Callable[[], FileKey]] = {
+    KeyKind.P256: lambda: ec.generate_private_key(ec.SECP256R1()),
+    KeyKind.P384: lambda: ec.generate_private_key(ec.SECP384R1()),
+    KeyKind.ED25519: ed25519.Ed25519PrivateKey.generate,
+    KeyKind.RSA: lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+}
+_CURVES = {"secp256r1", "secp384r1"}
+
+
 class FileSigner:
     """One key in a file."""
 
     __slots__ = ("_key", "_name", "_path")
 
-    def __init__(self, name: str, *, path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(self, name: str, *, path: Path, key: FileKey) -> None:
         self._name, self._path, self._key = name, path, key
 
     def __repr__(self) -> str:
@@ -47,7 +73,13 @@ class FileSigner:
         return self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     def sign(self, message: bytes) -> bytes:
-        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+        match self._key:
+            case ec.EllipticCurvePrivateKey():
+                return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+            case ed25519.Ed25519PrivateKey():
+                return self._key.sign(message)
+            case _:
+                return self._key.sign(message, PKCS1v15(), hashes.SHA256())
 
     def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
         try:
@@ -61,16 +93,17 @@ class FileSigner:
 
 
 class FileKeyStore:
-    """The keys of one folder."""
+    """The keys of one folder; new ones are of one kind, those that are there may be of others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, kind: KeyKind = KeyKind.P256) -> None:
         self._folder = folder
+        self._kind = kind
 
     def create(self, name: str) -> FileSigner:
         path = self._path(name)
         if path.exists():
             raise KeyStoreError(f"there is a key {name} already", hint="device-agent doctor")
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = _MAKERS[self._kind]()
         content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
             make_folder(self._folder)
@@ -86,8 +119,12 @@ class FileKeyStore:
             key = load_pem_private_key(content, password=None)
         except (ValueError, TypeError) as error:
             raise KeyStoreError(f"{path} holds no private key", hint="device-agent doctor") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-            raise KeyStoreError(f"{path} holds a key of another kind than P-256", hint="device-agent doctor")
+        if not isinstance(key, FileKey) or (
+            isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _CURVES
+        ):
+            raise KeyStoreError(
+                f"{path} holds a key of a kind that is not used here", hint="device-agent doctor"
+            )
         return FileSigner(name, path=path, key=key)
 
     def destroy(self, name: str) -> None:

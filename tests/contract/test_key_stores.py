@@ -1,5 +1,6 @@
 """What every key store must do; run on each adapter."""
 
+import hashlib
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -7,16 +8,18 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import KeyStoreError
 from device_agent.keys.pkcs11 import TokenKeyStore
-from device_agent.keys.software import FileKeyStore
+from device_agent.keys.software import FileKeyStore, KeyKind
 from device_agent.keys.uri import parse_token_uri
 from device_agent.ports import KeyStore, Signer
 from device_agent.wire.identity import Identity
+from fleet.core.csr import read_csr
 from tests.pki import Pki, pem_of
 from tests.provisioner import leaf_for
 from tests.tokens import SoftHsm
@@ -31,11 +34,12 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
         yield made
 
 
-@pytest.fixture(params=["files", pytest.param("token", marks=pytest.mark.needs("softhsm2-util"))])
+@pytest.fixture(params=[*KeyKind, pytest.param("token", marks=pytest.mark.needs("softhsm2-util"))])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     """Open the same keys again, as a restarted agent does."""
-    if request.param == "files":
-        return lambda: FileKeyStore(tmp_path / "keys")
+    if isinstance(request.param, KeyKind):
+        kind = request.param
+        return lambda: FileKeyStore(tmp_path / "keys", kind=kind)
     hsm: SoftHsm = request.getfixturevalue("hsm")
     uri = replace(parse_token_uri(hsm.token().uri), object="device-agent-1")
     return lambda: TokenKeyStore(uri, refused_pins=tmp_path / "pin-refused")
@@ -57,9 +61,22 @@ def test_a_key_is_there_after_a_restart_and_is_the_same(opened: Opened) -> None:
 
 def test_a_signature_verifies_with_the_public_key(opened: Opened) -> None:
     signer = opened().create("k-1")
-    public_key = load_der_public_key(signer.public_key_der)
-    assert isinstance(public_key, ec.EllipticCurvePublicKey)
-    public_key.verify(signer.sign(b"message"), b"message", ec.ECDSA(hashes.SHA256()))
+    signature = signer.sign(b"message")
+    match load_der_public_key(signer.public_key_der):
+        case ec.EllipticCurvePublicKey() as key:
+            key.verify(signature, b"message", ec.ECDSA(hashes.SHA256()))
+        case ed25519.Ed25519PublicKey() as key:
+            key.verify(signature, b"message")
+        case rsa.RSAPublicKey() as key:
+            key.verify(signature, b"message", PKCS1v15(), hashes.SHA256())
+        case _:
+            pytest.fail("a key of another kind")
+
+
+def test_a_request_proves_the_key_that_it_is_for(opened: Opened) -> None:
+    signer = opened().create("k-1")
+    request = csr_der("d1", public_key_der=signer.public_key_der, sign=signer.sign)
+    assert read_csr(request).key_hash == hashlib.sha256(signer.public_key_der).hexdigest()
 
 
 def test_two_keys_are_different(opened: Opened) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -46,8 +46,14 @@ def test_a_request_for_an_rsa_key_is_signed_with_pkcs1() -> None:
     assert x509.load_der_x509_csr(der).is_signature_valid
 
 
+def test_a_request_for_an_ed25519_key_is_signed_over_the_message_whole() -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    der = csr_der("d1", public_key_der=spki(key.public_key()), sign=key.sign)
+    assert x509.load_der_x509_csr(der).is_signature_valid
+
+
 def test_a_key_of_another_kind_is_refused() -> None:
-    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    key = ed448.Ed448PrivateKey.generate().public_key()
     with pytest.raises(ValueError, match="neither"):
         csr_der("d1", public_key_der=spki(key), sign=sign)
 

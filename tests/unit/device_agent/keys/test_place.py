@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from device_agent.errors import BadInputError, StateError
 from device_agent.keys.pkcs11 import TokenKeyStore
@@ -41,7 +43,24 @@ def test_keys_in_use_stay_where_they_are(tmp_path: Path, held: str, wanted: str)
     settle(tmp_path, wanted, in_use=SOME)
 
 
-@pytest.mark.parametrize("wanted", ["tpm", "", "pkcs11:object=k;token=a?module-path=/m.so", "pkcs11:"])
+def test_the_next_key_in_a_file_may_be_of_another_kind(tmp_path: Path) -> None:
+    open_keys(tmp_path).create("k-1")
+    settle(tmp_path, "file:p384", in_use=SOME)
+
+    keys = open_keys(tmp_path)
+    keys.create("k-2")
+    curves = [load_der_public_key(keys.open(name).public_key_der) for name in ("k-1", "k-2")]
+    assert [key.curve.name for key in curves if isinstance(key, ec.EllipticCurvePublicKey)] == [
+        "secp256r1",
+        "secp384r1",
+    ]
+    settle(tmp_path, "file:", in_use=SOME)
+    assert not (tmp_path / PLACE).exists()
+
+
+@pytest.mark.parametrize(
+    "wanted", ["tpm", "", "file:p521", "file:/keys", "pkcs11:object=k;token=a?module-path=/m.so", "pkcs11:"]
+)
 def test_another_place_is_refused(tmp_path: Path, wanted: str) -> None:
     with pytest.raises(BadInputError):
         settle(tmp_path, wanted, in_use=NONE)

@@ -4,14 +4,14 @@ import stat
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from device_agent.errors import KeyStoreError
 from device_agent.keys.software import FileKeyStore
 
 
-def pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+def pem(key: ec.EllipticCurvePrivateKey | ed448.Ed448PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -43,13 +43,13 @@ def test_a_link_in_the_place_of_a_key_is_refused(tmp_path: Path) -> None:
     [
         b"",
         b"junk",
-        pem(ed25519.Ed25519PrivateKey.generate()),
-        pem(ec.generate_private_key(ec.SECP384R1())),
+        pem(ed448.Ed448PrivateKey.generate()),
+        pem(ec.generate_private_key(ec.SECP521R1())),
         b"x" * 20000,
     ],
-    ids=["empty", "junk", "ed25519", "p384", "large"],
+    ids=["empty", "junk", "ed448", "p521", "large"],
 )
-def test_a_file_that_is_no_p256_key_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_key_of_ours_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "k-1.pem"
     path.touch(mode=0o600)
     path.write_bytes(content)
