@@ -171,7 +171,7 @@ async def test_a_crash_between_intent_and_result_leaves_a_void_row_and_a_retry_a
     identity = await desk.register("d1")
     unit, proof = Unit(device_id="d1"), await desk.code_for(identity)
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.ra.issuing._sign", _power_cut)
+        patch.setattr("fleet.ra.issuing.sign_leaf", _power_cut)
         with pytest.raises(KeyboardInterrupt):
             await answer(desk.context, unit.at_bootstrap(), unit.enroll(proof))
 

@@ -196,7 +196,7 @@ async def test_after_a_crash_the_void_intent_goes_on_the_revocation_list(
     _, first = await confirmed(desk)
     fresh = Unit(device_id="d1")
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.ra.issuing._sign", _power_cut)
+        patch.setattr("fleet.ra.issuing.sign_leaf", _power_cut)
         with pytest.raises(KeyboardInterrupt):
             await answer(desk.context, desk.speaking(first), renewal(fresh))
     (void,) = await desk.context.store.read(with_key, fresh.key_hash)

@@ -29,13 +29,16 @@ KEYS = tuple(Unit(device_id=device_id) for device_id in (*DEVICES, *DEVICES))
 
 STEPS = st.lists(
     st.one_of(
+        st.tuples(st.just("enroll"), st.integers(0, len(KEYS) - 1)),
         st.tuples(st.just("create"), st.integers(0, len(KEYS) - 1)),
-        st.tuples(st.just("register"), st.integers(0, 5)),
-        st.tuples(st.just("register as another"), st.integers(0, 5)),
+        st.tuples(st.just("register"), st.integers(0, 2)),
+        st.tuples(st.just("register"), st.integers(0, 2)),
+        st.tuples(st.just("register as another"), st.integers(0, 2)),
         st.tuples(st.just("wait"), st.sampled_from([1, 30, 61])),
         st.tuples(st.just("revoke"), st.integers(0, len(DEVICES) - 1)),
         st.tuples(st.just("close"), st.just(0)),
     ),
+    min_size=4,
     max_size=14,
 )
 
@@ -53,13 +56,15 @@ class World:
 
     async def step(self, verb: str, number: int) -> None:
         match verb:
-            case "create":
+            case "create" | "enroll":
                 unit = KEYS[number]
                 self.made.append(
                     (unit, await create_certificate(self.desk.context, self.requester, csr_pem=unit.csr))
                 )
+                if verb == "enroll":
+                    await self.register(self.made[-1][1], unit.device_id)
             case "register" | "register as another" if self.made:
-                unit, made = self.made[number % len(self.made)]
+                unit, made = self.made[-1 - number % len(self.made)]
                 await self.register(made, unit.device_id if verb == "register" else "other")
             case "wait":
                 self.desk.clock.forward(timedelta(minutes=number))
