@@ -100,10 +100,10 @@ _NOT_COMPARED = {
     "audit_heads",
     "audit_peaks",
     "counters",
-    "crls",
     "meta",
     "proofs",
     "requests",
+    "root_crls",
     "schema_migrations",
 }
 _UNKNOWN = {

@@ -14,6 +14,7 @@ _TABLE = re.compile(r"CREATE TABLE (\w+) \(")
 _VIEW = re.compile(r"CREATE VIEW (\w+) AS")
 _INDEX = re.compile(r"CREATE INDEX (\w+) ON (\w+) \((.+?)\)(?:\s+WHERE (.+))?$")
 _ALTER = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (.+)")
+_DROP = re.compile(r"DROP TABLE (\w+)")
 _KEYWORDS = re.compile(r"PRIMARY KEY|FOREIGN KEY|REFERENCES")
 _COLUMN = re.compile(r"([a-z_]+) (TEXT|BIGINT|BLOB)(.*)")
 
@@ -89,6 +90,8 @@ def _read(script: str, found: dict[str, _Table]) -> None:
         elif match := _INDEX.match(text):
             where = f" where {match[4]}" if match[4] else ""
             found[match[2]].keys.append(f"index `{match[1]}` on {match[3]}{where}")
+        elif match := _DROP.match(text):
+            del found[match[1]]
         elif match := _ALTER.match(text):
             _take(found[match[1]], match[2], " ".join(comment))
         elif table is not None:

@@ -202,9 +202,9 @@ def _counter(issuer: str) -> str:
 async def save_crl(tx: Transaction, crl: StoredCrl) -> None:
     """Keep the newest list of a root."""
     await tx.execute(
-        "INSERT INTO crls (issuer, number, this_update, next_update, der) VALUES (?, ?, ?, ?, ?)"
+        "INSERT INTO root_crls (issuer, number, this_update, next_update, der) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, this_update = excluded.this_update,"
-        " next_update = excluded.next_update, der = excluded.der WHERE excluded.number > crls.number",
+        " next_update = excluded.next_update, der = excluded.der WHERE excluded.number > root_crls.number",
         (crl.issuer, crl.number, times.text(crl.this_update), times.text(crl.next_update), crl.der),
     )
 
@@ -212,7 +212,7 @@ async def save_crl(tx: Transaction, crl: StoredCrl) -> None:
 async def load_crl(tx: Transaction, issuer: str) -> StoredCrl | None:
     """Return the newest list of a root, or None."""
     row = await tx.fetch_one(
-        "SELECT number, this_update, next_update, der FROM crls WHERE issuer = ?", (issuer,)
+        "SELECT number, this_update, next_update, der FROM root_crls WHERE issuer = ?", (issuer,)
     )
     if row is None:
         return None

@@ -43,3 +43,17 @@ CREATE TABLE status_urls (
     -- When new leaves began to name it, the last time.
     since TEXT NOT NULL
 );
+
+-- The newest revocation list of each root, made when its key was at hand. Those of issuing CAs are made from
+-- `revocations` when they are asked for, and are not kept.
+CREATE TABLE root_crls (
+    issuer TEXT PRIMARY KEY,
+    number BIGINT NOT NULL,
+    this_update TEXT NOT NULL,
+    next_update TEXT NOT NULL,
+    der BLOB NOT NULL
+);
+INSERT INTO root_crls (issuer, number, this_update, next_update, der)
+SELECT issuer, number, this_update, next_update, der FROM crls
+WHERE issuer IN (SELECT issuer FROM certificates WHERE purpose = 'authority');
+DROP TABLE crls;
