@@ -183,7 +183,7 @@ async def test_a_crash_between_intent_and_result_leaves_a_void_row_and_a_retry_a
     assert rows[1].serial == reply.serial
 
 
-def _power_cut(*_arguments: object) -> None:
+def _power_cut(*_arguments: object, **_named: object) -> None:
     raise KeyboardInterrupt
 
 

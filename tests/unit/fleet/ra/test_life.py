@@ -207,7 +207,7 @@ async def test_after_a_crash_the_void_intent_goes_on_the_revocation_list(
     assert await desk.context.store.read(revocation_of, void.serial) is not None
 
 
-def _power_cut(*_arguments: object) -> None:
+def _power_cut(*_arguments: object, **_named: object) -> None:
     raise KeyboardInterrupt
 
 
