@@ -20,8 +20,8 @@ from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import KeyPairFiles
 from fleet.model import AuditEntry, Certificate, CertificateState, Purpose, RevocationReason
 from fleet.ports import Store, Transaction
-from fleet.ra.keys import require_unblocked
 from fleet.ra.judging import signed_details
+from fleet.ra.keys import require_unblocked
 from fleet.store import audit
 from fleet.store.certificates import (
     CertificateRecord,
@@ -126,7 +126,7 @@ async def issue_own(surroundings: Surroundings, request: OwnRequest, *, now: dat
     """
     key = make_key()
     found = await certify_own(surroundings, request, key.public_key(), now=now)
-    return with_key(found, key)
+    return OwnCertificate(issued=found.issued, chain_pem=found.chain_pem, sequence=found.sequence, key=key)
 
 
 async def certify_own(
@@ -164,11 +164,6 @@ async def carry_out(surroundings: Surroundings, order: Order, *, now: datetime) 
         # Devices that hold only the root before this one's find their way by its certificate for the new key.
         chain_pem += surroundings.authority.cross_pem(issuer)
     return CertifiedOwn(issued=issued, chain_pem=chain_pem, sequence=sequence)
-
-
-def with_key(found: CertifiedOwn, key: ClassicPrivateKey) -> OwnCertificate:
-    """Return what was issued together with its key."""
-    return OwnCertificate(issued=found.issued, chain_pem=found.chain_pem, sequence=found.sequence, key=key)
 
 
 def _intent_of(surroundings: Surroundings, order: Order, *, now: datetime) -> CertificateRecord:

@@ -49,11 +49,6 @@ class OwnPair:
     def is_canary(self) -> bool:
         return self.name == CANARY_NAME
 
-    @property
-    def is_sealed(self) -> bool:
-        """Signers' keys are encrypted, as those of the CAs that they speak for."""
-        return self.purpose is Purpose.SIGNER
-
 
 def own_pairs(context: Context) -> Iterator[OwnPair]:
     """Yield all that the server renews by itself: not what a station renews, nor what is brought."""

@@ -6,13 +6,16 @@ step, then all who hold them read again. What was there before is superseded an 
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 
 from device_agent.wire.identity import serial_hex
-from fleet.ca.signers import make_key
+from fleet.ca.issuer import Issuer
+from fleet.ca.signers import make_authority_key, make_key
+from fleet.core.goodkey import check_key
 from fleet.core.profile import authority_applicant
 from fleet.errors import FleetError
 from fleet.model import CertificateState, Purpose
@@ -21,7 +24,7 @@ from fleet.ra import brought
 from fleet.ra.authorities import reload_authority
 from fleet.ra.batches import surroundings
 from fleet.ra.context import Context
-from fleet.ra.issue_own import Order, OwnCertificate, OwnRequest, carry_out, issue_own, with_key
+from fleet.ra.issue_own import CertifiedOwn, Order, OwnCertificate, OwnRequest, carry_out, issue_own
 from fleet.ra.operator_files import operator_content
 from fleet.ra.own_pairs import OwnPair, is_due, names_of, own_pairs
 from fleet.ra.publishing import publish
@@ -121,23 +124,30 @@ async def _of_the_same(
 
 
 async def _renew(context: Context, pair: OwnPair, record: CertificateRecord | None) -> None:
-    own = await _issue(context, pair, record)
-    if own.sequence is not None:
-        await context.broker.reach(own.sequence)
+    made = await _make(context, pair, record)
+    if made.certified.sequence is not None:
+        await context.broker.reach(made.certified.sequence)
     if pair.is_canary:
         # It proves a list that must name it before anybody is shown it.
         context.crls.note_change()
         await publish(context)
-    content = _content(context, pair, own)
-    await asyncio.to_thread(switch, content, named=pair.files.certificate)
-    _log.info("%s was renewed, until %s", pair.files.certificate, f"{own.issued.not_after:%Y-%m-%d}")
+    await asyncio.to_thread(switch, made.content, named=pair.files.certificate)
+    _log.info("%s was renewed, until %s", pair.files.certificate, made.certified.issued.not_after.date())
     if pair.purpose is Purpose.SIGNER:
         await reload_authority(context)
     elif pair.purpose in {Purpose.SERVER, Purpose.SERVICE}:
         await context.tls_users.reload()
 
 
-async def _issue(context: Context, pair: OwnPair, record: CertificateRecord | None) -> OwnCertificate:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What was issued, and what the files are to hold."""
+
+    certified: CertifiedOwn
+    content: dict[Path, Content]
+
+
+async def _make(context: Context, pair: OwnPair, record: CertificateRecord | None) -> _Made:
     request = OwnRequest(
         purpose=pair.purpose,
         name=_name_of(pair, record),
@@ -149,17 +159,28 @@ async def _issue(context: Context, pair: OwnPair, record: CertificateRecord | No
         revoked_at_birth=pair.is_canary,
     )
     now = context.clock().replace(microsecond=0)
-    if pair.issuer is None:
-        return await issue_own(surroundings(context), request, now=now)
-    key = make_key()
+    if pair.issuer is not None:
+        return await _make_signer(context, pair, request, pair.issuer)
+    own = await issue_own(surroundings(context), request, now=now)
+    return _Made(certified=own, content=_content(context, pair, own))
+
+
+async def _make_signer(context: Context, pair: OwnPair, request: OwnRequest, issuer: Issuer) -> _Made:
+    """Make who speaks for a CA, with a key of the type that it had."""
+    before = pair.certificate()
+    key = make_key() if before is None else make_authority_key(check_key(before.public_key()))
     order = Order(
         request=request,
-        issuer=pair.issuer,
+        issuer=issuer,
         profile=pair.profile,
         applicant=authority_applicant(request.name, fleet=context.fleet),
         public_key=key.public_key(),
     )
-    return with_key(await carry_out(surroundings(context), order, now=now), key)
+    now = context.clock().replace(microsecond=0)
+    found = await carry_out(surroundings(context), order, now=now)
+    key_pem = context.in_force.keys.seal(key, randomness=context.randomness(_KEY_FILE_RANDOMNESS))
+    content = pair_content(pair.files, key_pem=key_pem, certificate_pem=found.issued.pem)
+    return _Made(certified=found, content=content)
 
 
 def _name_of(pair: OwnPair, record: CertificateRecord | None) -> str:
@@ -180,9 +201,6 @@ def _content(context: Context, pair: OwnPair, own: OwnCertificate) -> dict[Path,
         files = context.home.operator(pair.name)
         pems = (own.certificate_pem, own.key_pem.decode())
         return operator_content(files, pems, name=pair.name, randomness=context.randomness)
-    if pair.is_sealed:
-        key_pem = context.in_force.keys.seal(own.key, randomness=context.randomness(_KEY_FILE_RANDOMNESS))
-        return pair_content(pair.files, key_pem=key_pem, certificate_pem=own.issued.pem)
     return pair_content(pair.files, key_pem=own.key_pem, certificate_pem=own.certificate_pem)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
@@ -16,12 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from device_agent.agent import Agent, ClaimFiles, MqttEnrollment
+from device_agent.config import Settings
 from device_agent.wire import messages
 from device_agent.wire.identity import Identity, serial_hex
 from device_agent.wire.messages import Reply
 from device_agent.wire.replies import Confirmed, Issued, Status
 from device_agent.wire.requests import Confirm, Renew, StatusQuery
-from fleet.model import CertificateState, ClientKind
+from fleet.model import Alarm, CertificateState, ClientKind
 from fleet.ra.adoption import add_leaves, close_adoption, open_adoption, standings, take_lists
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
@@ -159,6 +162,38 @@ async def test_an_agent_renews_by_its_old_leaf_and_confirms_like_any_agent(
     assert device is not None
     assert (device.kind, device.current) == (ClientKind.AGENT, issued.serial)
     assert await is_refused(fleet, pair, device_id)
+    await close_adoption(fleet.context, name, actor=OPERATOR)
+
+
+async def test_our_own_agent_moves_from_its_old_leaf_and_lives_on_with_ours(
+    fleet: LiveFleet, name: str, tmp_path: Path
+) -> None:
+    other, device_id = OtherFleet(), f"m-{uuid4().hex[:8]}"
+    pair = other.device(serial=0x7F << 152 | 77)
+    await open_adoption(fleet.context, other.opening(name))
+    await add_leaves(fleet.context, name, [row(device_id, pair)], actor=OPERATOR)
+    certificate, key = pair.write(tmp_path / "old", "device")
+    wanted = MqttEnrollment(
+        host="localhost",
+        port=fleet.context.endpoints.mqtt_port,
+        device_id=device_id,
+        trust_pem=fleet.home.home.server_trust.read_text(),
+        claim=ClaimFiles(certificate=certificate, key=key),
+        domain="prod",
+    )
+
+    with Agent.opened(Settings(state=tmp_path / "state", first_wait=timedelta(milliseconds=100))) as agent:
+        moved = await agent.enroll_mqtt(wanted)
+        next_one = await agent.renew_once()
+
+    assert moved.name == f"prod:{device_id}"
+    assert moved.serial is not None
+    assert next_one.serial is not None
+    assert moved.serial < next_one.serial
+    assert await is_refused(fleet, pair, device_id)
+    device = await fleet.context.store.read(load_device, Identity(domain="prod", device_id=device_id))
+    assert device is not None
+    assert (device.kind, device.current, device.alarm) == (ClientKind.AGENT, next_one.serial, Alarm.NONE)
     await close_adoption(fleet.context, name, actor=OPERATOR)
 
 

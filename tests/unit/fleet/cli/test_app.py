@@ -18,7 +18,8 @@ CONTEXT = click.Context(app.command, info_name="fleet")
 NOUNS = {name: app.command.get_command(CONTEXT, name) for name in app.command.list_commands(CONTEXT)}
 PROMISED = {
     "device": "list show register import approve suspend resume retire explain",
-    "cert": "list show revoke export verify",
+    "cert": "list show revoke renew export verify",
+    "adoption": "open add crl list left close",
     "claim": "create list revoke sheet",
     "station": "add list run",
     "audit": "tail search verify export",
