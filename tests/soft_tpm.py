@@ -1,11 +1,16 @@
 """What a TPM would say, by keys in memory: for what no honest TPM says, and for bytes that are wrong."""
 
+import hashlib
+import hmac
 import struct
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.keys.tpm_templates import sized
@@ -106,3 +111,33 @@ class SoftTpm:
             attest=attest,
             signature=signature_of(signs or self.ak, attest),
         )
+
+    def activate(self, blob: bytes, secret: bytes, *, ak: bytes) -> bytes:
+        """Open a credential as TPM2_ActivateCredential does (Part 1, 24): for P-256, SHA-256 and AES-128."""
+        x, y = secret[4:36], secret[38:70]
+        point = ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), ec.SECP256R1())
+        z = self.ek.exchange(ec.ECDH(), point.public_key())
+        own = self.ek.public_key().public_numbers().x.to_bytes(32)
+        seed = hashlib.sha256((1).to_bytes(4) + z + b"IDENTITY\0" + x + own).digest()
+        name, outer, sealed = read_public(ak).name, blob[4:36], blob[36:]
+        integrity = _kdfa(seed, b"INTEGRITY\0", b"", 256)
+        if not hmac.compare_digest(hmac.digest(integrity, sealed + name, "sha256"), outer):
+            raise ValueError("the credential is for another TPM, or another attestation key")
+        key = _kdfa(seed, b"STORAGE\0", name, 128)
+        return _cfb(key, sealed)[2:]
+
+
+def _kdfa(key: bytes, label: bytes, context: bytes, bits: int) -> bytes:
+    message = (1).to_bytes(4) + label + context + bits.to_bytes(4)
+    return hmac.digest(key, message, "sha256")[: bits // 8]
+
+
+def _cfb(key: bytes, sealed: bytes) -> bytes:
+    """Undo AES in CFB mode with a zero vector, block by block."""
+    block, found = bytes(16), b""
+    for at in range(0, len(sealed), 16):
+        part = sealed[at : at + 16]
+        stream = Cipher(AES(key), ECB()).encryptor().update(block)
+        found += bytes(a ^ b for a, b in zip(part, stream, strict=False))
+        block = part.ljust(16, b"\0")
+    return found

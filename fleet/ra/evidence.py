@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from device_agent.wire.evidence import IdevidEvidence, TpmEvidence
 from device_agent.wire.messages import Reply
+from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Challenge
 from device_agent.wire.requests import CHALLENGED, Attest, Enroll, ProofKind
 from fleet.attest import tpm
@@ -46,8 +47,10 @@ async def challenge(context: Context, asker: Asker, request: Attest) -> Reply:
         raise RefusedError(f"a proof of kind {request.proof} needs no challenge")
     if asker.listener is Listener.BOOTSTRAP and asker.client_id != request.key_hash:
         raise RefusedError("the MQTT client id must be the SHA-256 of the key to be certified")
-    domain = await _domain_of(context, asker)
     now = context.clock()
+    if not context.by_device.allow(f"attest {asker.client_id or asker.address}", now=now):
+        raise RefusedError("too many challenges were asked for", code=ProblemCode.RATE_LIMITED)
+    domain = await _domain_of(context, asker)
     nonce = context.nonces.issue(now=now, randomness=context.randomness(8))
     asked = Challenge(
         id=request.id,
