@@ -50,7 +50,7 @@ def _read(content: bytes) -> list[x509.Certificate]:
         except UNREADABLE as error:
             raise BadInputError("the certificate is damaged", hint="take another copy of it") from error
     if PEM_LABEL in content:
-        return read_pkcs7(content)
+        return _leaf_first(read_pkcs7(content))
     for label, (what, hint) in _OTHERS.items():
         if label in content:
             raise BadInputError(f"the file holds {what}, and no certificate", hint=hint)
@@ -69,4 +69,10 @@ def _read_der(content: bytes) -> list[x509.Certificate]:
             "the file is PKCS#12, and holds a key too",
             hint="openssl pkcs12 -nokeys takes the certificate out",
         )
-    return read_pkcs7(content)
+    return _leaf_first(read_pkcs7(content))
+
+
+def _leaf_first(found: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Put first what has signed nothing else: PKCS#7 holds a set, without an order (RFC 5652 5.1)."""
+    issuers = {one.issuer for one in found if one.issuer != one.subject}
+    return sorted(found, key=lambda one: one.subject in issuers or one.subject == one.issuer)

@@ -88,7 +88,13 @@ def backup(home: Path, form: Form, *, file: Path, shares: str, shares_to: Path |
 
 def _make(home: Home, file: Path, shares: str, shares_to: Path | None) -> Members:
     from fleet.ca.shares import parse_quorum  # noqa: PLC0415 - the whole CA, needed here
-    from fleet.ra.backup import BackupOrder, backup_name, make_backup, new_backup_id  # noqa: PLC0415
+    from fleet.ra.backup import (  # noqa: PLC0415 - as above
+        BackupOrder,
+        backup_name,
+        make_backup,
+        new_backup_id,
+        require_free,
+    )
     from fleet.service import utc_now  # noqa: PLC0415
 
     quorum, now, backup_id = parse_quorum(shares), utc_now(), new_backup_id(os.urandom)
@@ -96,6 +102,7 @@ def _make(home: Home, file: Path, shares: str, shares_to: Path | None) -> Member
         raise UsageError("there is no terminal to show the shares on", hint="--shares-to DIR writes them")
     fleet = config.load(home.config).fleet
     out = file / backup_name(fleet, backup_id, now) if file.is_dir() else file
+    require_free(out)
     body: Members = {"backup": backup_id, "shares": str(quorum)}
     with_client(home.root, lambda client: client.post("backups", body=body))
     order = BackupOrder(backup_id=backup_id, quorum=quorum, now=now, randomness=os.urandom)

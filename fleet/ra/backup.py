@@ -76,6 +76,12 @@ def backup_name(fleet: str, backup_id: str, now: datetime) -> str:
     return f"{fleet}-{now:%Y%m%dT%H%M%SZ}-{backup_id}.backup"
 
 
+def require_free(out: Path) -> None:
+    """Check that there is no such file yet; raises `RefusedError`."""
+    if out.exists() or out.is_symlink():
+        raise RefusedError(f"{out} exists already", hint="name a new file: no backup is overwritten")
+
+
 def make_backup(home: Home, order: BackupOrder, *, out: Path) -> Backup:
     """Write a backup of a home to a new file, 0600.
 
@@ -83,8 +89,7 @@ def make_backup(home: Home, order: BackupOrder, *, out: Path) -> Backup:
         RefusedError: there is such a file, or a home in which nothing is on record.
         FleetError: something cannot be read or written; no file is left.
     """
-    if out.exists() or out.is_symlink():
-        raise RefusedError(f"{out} exists already", hint="name a new file: no backup is overwritten")
+    require_free(out)
     fleet = config.load(home.config).fleet
     key = order.randomness(KEY_BYTES)
     split = split_key(key, order.quorum)

@@ -91,7 +91,7 @@ class Case:
 
 def first_fault(case: Case) -> Fault | None:
     """Return the first thing that is wrong, the gravest kinds first."""
-    checks = (_not_on_record, _not_what_is_wanted, _ca_not_good, _not_in_time, _taken_back, _on_hold, _weak)
+    checks = (_not_on_record, _not_what_is_wanted, _not_in_time, _ca_not_good, _taken_back, _on_hold, _weak)
     return next((fault for check in checks if (fault := check(case)) is not None), None)
 
 
