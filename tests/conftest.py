@@ -17,7 +17,7 @@ PACKAGES = {
     "certtool": "gnutls-bin",
     "ocsptool": "gnutls-bin",
     "certutil": "libnss3-tools",
-    "keytool": "default-jre-headless",
+    "keytool": "default-jdk-headless",
     "nginx": "nginx-light",
     "faketime": "faketime",
     "swtpm": "swtpm swtpm-tools",
