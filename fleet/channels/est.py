@@ -127,7 +127,7 @@ async def _cacerts(call: _Call) -> HttpAnswer:
     issuers = [one for one in authority.admitted if one.domain == call.domain]
     below = [certificate for one in issuers for certificate in (one.certificate, *one.chain)]
     # RFC 7030 4.1.1: clients trust EST servers by this answer from now on, and ours stand below that root.
-    roots = (authority.trust_pem(call.domain) + authority.server_trust_pem).encode()
+    roots = (authority.trust_pem(call.domain) + call.context.home.server_trust.read_text()).encode()
     found = list(dict.fromkeys(below)) + x509.load_pem_x509_certificates(roots)
     return certs_only(list(dict.fromkeys(found)))
 

@@ -13,6 +13,7 @@ from fleet.ca.auditkey import load_audit_verifier
 from fleet.errors import FleetError
 from fleet.model import Purpose
 from fleet.ports import Transaction
+from fleet.ra.adoption import standings
 from fleet.ra.audits import Notary, verify
 from fleet.ra import templates
 from fleet.ra.context import Context
@@ -170,7 +171,7 @@ async def _own_certificates(context: Context) -> list[Finding]:
     ending = await context.store.read(certificates.expiring, query)
     own = [record for record in ending if record.purpose in {Purpose.SERVER, Purpose.SERVICE}]
     authorities = [issuer for issuer in context.authority.issuers if issuer.not_after < soon]
-    found = [_bad("own certificates", _ends(record), fix="make a new home, or restore one") for record in own]
+    found = [_bad("own certificates", _ends(record), fix="see the log of fleet serve: it renews them") for record in own]
     found += [
         _bad(
             "own certificates",
@@ -185,6 +186,28 @@ async def _own_certificates(context: Context) -> list[Finding]:
 def _ends(record: CertificateRecord) -> str:
     end = "" if record.signed is None else f"{record.signed.not_after:%Y-%m-%d}"
     return f"the {record.purpose} certificate {record.name} ends {end}"
+
+
+async def _server_certificate(context: Context) -> list[Finding]:
+    if context.config.server.certificate is None:
+        return []
+    if problem := context.tls_users.refused:
+        return [_bad("server certificate", problem, fix="mend the files, then: fleet serve --reload")]
+    return [_good("server certificate", f"the one of {context.config.server.certificate} is in use")]
+
+
+async def _adoptions(context: Context) -> list[Finding]:
+    soon = context.clock() + _SOON
+    found = []
+    for one in await standings(context):
+        adoption, name = one.adoption, one.adoption.name
+        if adoption.closed_at is None and adoption.crls_until < soon:
+            text = f"the revocation list of {name} ends {adoption.crls_until:%Y-%m-%d}, and its devices with it"
+            found.append(_bad("adoptions", text, fix=f"fleet adoption crl {name} FILE"))
+        if adoption.closed_at is None and one.listed and not one.here + one.waiting:
+            text = f"all devices of {name} have moved"
+            found.append(_bad("adoptions", text, fix=f"fleet adoption close {name}"))
+    return found
 
 
 async def _revocation_lists(context: Context) -> list[Finding]:
@@ -292,6 +315,8 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "root keys": _root_keys,
     "key files": _key_files,
     "own certificates": _own_certificates,
+    "server certificate": _server_certificate,
+    "adoptions": _adoptions,
     "revocation lists": _revocation_lists,
     "devices": _devices,
     "templates": _templates,
