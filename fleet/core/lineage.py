@@ -19,6 +19,13 @@ from fleet.model import (
 _REPLACEABLE = frozenset(
     {CertificateState.ACTIVE, CertificateState.EXPIRED_GRACE, CertificateState.EXPIRED_FINAL}
 )
+# To a relying party it is the same whether the device has dropped what was superseded.
+_ENDS = {
+    CertificateState.SUPERSEDED: "superseded",
+    CertificateState.SUPERSEDED_ACKED: "superseded",
+    CertificateState.DEAD: "given up",
+    CertificateState.REVOKED: "revoked",
+}
 _HOLDABLE = frozenset(
     {
         CertificateState.ISSUED,
@@ -65,10 +72,17 @@ def held(device: Device) -> frozenset[str]:
 
 
 def retold(before: Device, after: Device) -> frozenset[str]:
-    """Return the serials of which relying parties are told something else after a change of their device."""
-    known = {found.serial: found.state for found in before.certificates}
-    moved = (found.serial for found in after.certificates if known.get(found.serial) is not found.state)
-    return frozenset(moved) | (held(before) ^ held(after))
+    """Return the serials of which revocation lists say something else after a change of their device."""
+    earlier, later = _listed(before), _listed(after)
+    return frozenset(
+        serial for serial in earlier.keys() | later.keys() if earlier.get(serial) != later.get(serial)
+    )
+
+
+def _listed(device: Device) -> dict[str, str]:
+    """Return the serials on revocation lists, each with a word for what it is there for."""
+    ended = {found.serial: _ENDS[found.state] for found in device.certificates if found.state in _ENDS}
+    return ended | dict.fromkeys(held(device), "on hold")
 
 
 def of_key(device: Device, key_hash: str) -> Iterator[Certificate]:

@@ -1,8 +1,8 @@
 """Makes the revocation lists that brokers check in the handshake: what was revoked for cause, up to a limit.
 
-What a renewal superseded, and what is on hold, is refused by the guard's allowlist, which also tells us of it;
-a refusal inside TLS would not (PROTOCOL.md 7). The guard is the enforcement, and these lists stand behind it:
-where there is more than a broker reads fast, the newest are on them.
+What a renewal superseded, and what is on hold, is refused by the guard's allowlist, which also tells us of
+it; a refusal inside TLS would not (PROTOCOL.md 7). The guard is the enforcement, and these lists stand
+behind it: where there is more than a broker reads fast, the newest are on them.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ async def give_to_brokers(context: Context) -> None:
     """
     book, now = context.crls, context.clock()
     async with book.making.of("brokers"):
-        if not is_due(book, context, now):
+        if not _is_due(book, context, now):
             return
         book.wanted.clear()  # what ends from here on is missing again
         try:
@@ -66,7 +66,7 @@ async def give_to_brokers(context: Context) -> None:
         book.brokers_until = now + context.config.policy.crl_lifetime
 
 
-def is_due(book: CrlBook, context: Context, now: datetime) -> bool:
+def _is_due(book: CrlBook, context: Context, now: datetime) -> bool:
     lifetime = context.config.policy.crl_lifetime
     until = book.brokers_until
     is_half_over = until is None or not lifetime / 2 < until - now <= lifetime

@@ -19,6 +19,8 @@ OCSP_LIFETIME = timedelta(minutes=10)
 """From thisUpdate to nextUpdate: how long somebody may go on believing an answer."""
 _SERVES = OCSP_LIFETIME / 2
 """How long a signed answer is handed out again."""
+_LONGEST_KEPT = 255
+"""Octets of a question whose answer is kept: what clients send by GET (RFC 5019 5)."""
 _TAG_DIGITS = 32
 
 
@@ -81,7 +83,8 @@ async def _signed(context: Context, body: bytes, request: Request, responder: Re
         tag=hashlib.sha256(der).hexdigest()[:_TAG_DIGITS],
     )
     # An unknown one may be issued at any time, and nobody asks twice with the same nonce.
-    if request.nonce is None and not any(isinstance(one, ocsp.Unknown) for one in told):
+    is_lasting = request.nonce is None and not any(isinstance(one, ocsp.Unknown) for one in told)
+    if is_lasting and len(body) <= _LONGEST_KEPT:
         ends = [one.not_after for one in found if one.not_after is not None and one.not_after > now]
         keeping = Keeping(until=min([now + _SERVES, *ends]), serials=serials)
         answers.keep(body, answer, keeping=keeping, changes=changes)

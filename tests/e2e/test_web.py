@@ -156,8 +156,10 @@ async def test_every_authority_and_its_list_are_served(fleet: LiveFleet) -> None
             assert crl.issuer == certificate.subject
 
 
-async def test_a_crl_that_did_not_change_is_not_sent_twice(fleet: LiveFleet) -> None:
-    issuer = fleet.context.authority.issuers[0].issuer_id
+@pytest.mark.parametrize("kind", ["issuers", "roots"])
+async def test_a_crl_that_did_not_change_is_not_sent_twice(fleet: LiveFleet, kind: str) -> None:
+    authority = fleet.context.authority
+    issuer = (authority.issuers if kind == "issuers" else authority.roots)[0].issuer_id
     async with fleet.http() as session:
         async with session.get(f"/crl/{issuer}.crl") as first:
             tag = first.headers["ETag"]
