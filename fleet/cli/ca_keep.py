@@ -95,7 +95,7 @@ def _make(home: Home, file: Path, shares: str, shares_to: Path | None) -> Member
         new_backup_id,
         require_free,
     )
-    from fleet.service import utc_now  # noqa: PLC0415
+    from fleet.service import utc_now  # noqa: PLC0415 - as above
 
     quorum, now, backup_id = parse_quorum(shares), utc_now(), new_backup_id(os.urandom)
     if shares_to is None and not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -181,7 +181,7 @@ def _check_members(home: Path, file: Path) -> Members:
 
 def _signed_by(home: Home, checked: "Checked") -> str:
     """Return whose audit key has signed a backup: this home's, or else one that the file itself names."""
-    from fleet.ca.auditkey import load_audit_verifier, parse_audit_verifier  # noqa: PLC0415
+    from fleet.ca.auditkey import load_audit_verifier, parse_audit_verifier  # noqa: PLC0415 - as above
 
     if home.audit_public_key.exists():
         is_signed, who = load_audit_verifier(home.audit_public_key), f"the audit key of {home.root}"

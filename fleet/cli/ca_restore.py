@@ -75,7 +75,7 @@ def restore(form: Form, *, file: Path, into: Path, share_files: tuple[Path, ...]
     that is checked. Without it nobody can know, and no device gets a certificate until: fleet ca unfreeze.
     """
     from fleet.ra import restore as restoring  # noqa: PLC0415 - the whole server, needed here only
-    from fleet.service import utc_now  # noqa: PLC0415
+    from fleet.service import utc_now  # noqa: PLC0415 - as above
 
     order = restoring.RestoreOrder(
         archive=file, shares=_shares(file, share_files), into=into, trail=trail, actor="operator:local"
@@ -94,7 +94,7 @@ def restore(form: Form, *, file: Path, into: Path, share_files: tuple[Path, ...]
 def _shares(file: Path, share_files: Sequence[Path]) -> list[Secret]:
     """Return the shares from files, or from the people who have them."""
     from fleet.ca import backup as archive  # noqa: PLC0415 - the whole CA, needed here
-    from fleet.ca.shares import parse_share  # noqa: PLC0415
+    from fleet.ca.shares import parse_share  # noqa: PLC0415 - as above
 
     if share_files:
         return [parse_share(_text(path)) for path in share_files]
@@ -157,7 +157,7 @@ def drill(context: click.Context, home: Path, form: Form) -> None:
     Nothing of it is left. Exit code 0: it does; 7: it does not, and the table says where.
     """
     from fleet.ra import drill as drills  # noqa: PLC0415 - the whole server, needed here only
-    from fleet.service import utc_now  # noqa: PLC0415
+    from fleet.service import utc_now  # noqa: PLC0415 - as above
 
     place = open_home(home)
     order = drills.DrillOrder(
@@ -175,7 +175,7 @@ def drill(context: click.Context, home: Path, form: Form) -> None:
 async def _opened(home: Home) -> AsyncIterator["Parts"]:
     """Open a home as the server does when it starts."""
     from fleet.service import utc_now  # noqa: PLC0415 - the whole server, needed here only
-    from fleet.service.parts import open_parts  # noqa: PLC0415
+    from fleet.service.parts import open_parts  # noqa: PLC0415 - as above
 
     async with AsyncExitStack() as stack:
         yield await open_parts(stack, home, config.load(home.config), utc_now)

@@ -23,6 +23,11 @@ _SELECTIONS = ("device_id", "serial", "lineage", "batch", "query")
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
+    return (*_shown(), *_judged())
+
+
+def _shown() -> tuple[Route, ...]:
+    """Return what tells of certificates."""
     return (
         Route(
             method="GET",
@@ -32,16 +37,6 @@ def routes() -> tuple[Route, ...]:
             about="Certificates, by serial.",
             query=("domain", "device_id", "purpose", "state", "batch", "name", "ends_before"),
             answer=Page("Certificate"),
-        ),
-        Route(
-            method="POST",
-            path="certificates/verify",
-            role=Role.VIEWER,
-            handler=_verify,
-            about="Say whether a certificate is good for this fleet. Changes nothing.",
-            body=("certificate", "at", "domain", "purpose"),
-            needs=frozenset({"certificate"}),
-            answer=One("Verdict"),
         ),
         Route(
             method="GET",
@@ -66,6 +61,22 @@ def routes() -> tuple[Route, ...]:
             handler=_export_chain,
             about="A certificate with its issuing CAs and its trust anchor, PEM.",
             answer=Document(_PEM_TYPE),
+        ),
+    )
+
+
+def _judged() -> tuple[Route, ...]:
+    """Return what judges them, and takes them back."""
+    return (
+        Route(
+            method="POST",
+            path="certificates/verify",
+            role=Role.VIEWER,
+            handler=_verify,
+            about="Say whether a certificate is good for this fleet. Changes nothing.",
+            body=("certificate", "at", "domain", "purpose"),
+            needs=frozenset({"certificate"}),
+            answer=One("Verdict"),
         ),
         Route(
             method="POST",
