@@ -1,16 +1,15 @@
 """`fleet device import`: lists of devices, from a spreadsheet or from their maker."""
 
 import base64
-import sys
 from pathlib import Path
 
 import click
 
 from fleet.cli import options
 from fleet.cli.client import with_client
+from fleet.cli.handed import content_of
 from fleet.cli.options import Place
 from fleet.cli.output import Form, show_record
-from fleet.errors import BadInputError
 
 _FORMATS = ["auto", "csv", "json", "jsonl", "secure-elements"]
 
@@ -33,7 +32,7 @@ def import_devices(
     certificate_serial (MANUFACTURER:HEX). All of the list is taken or nothing of it; devices that are
     known already stay as they are, so a list may come twice.
     """
-    place, body = options.domain_of(home, domain), _read(file)
+    place, body = options.domain_of(home, domain), content_of(file)
     signed_by = None if signer is None else _certificate(signer)
     found = with_client(
         home,
@@ -47,17 +46,8 @@ def import_devices(
 
 def _certificate(file: Path) -> str:
     """Return a certificate for a query: DER in base64url."""
-    content = _read(file)
+    content = content_of(file)
     if content.lstrip().startswith(b"-----"):
         lines = [line for line in content.decode("ascii", "replace").splitlines() if "-----" not in line]
         return "".join(lines).translate(str.maketrans("+/", "-_", "= \t\r"))
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{file} cannot be read: {(error.strerror or '').lower()}") from error

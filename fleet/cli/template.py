@@ -1,15 +1,14 @@
 """`fleet template ...`: by which rules AWS SDK clients register their things."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.handed import content_of
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, show_list, show_record, write_text
-from fleet.errors import BadInputError
 
 _COLUMNS = (
     Column(title="TEMPLATE", member="template", whole=True),
@@ -50,7 +49,7 @@ def add(home: Place, form: Form, *, name: str, file: Path) -> None:
       [configuration]
       region = "eu-1"                  told to whoever is registered
     """
-    body = _read(file)
+    body = content_of(file)
     found = with_client(home, lambda client: client.post_text("templates", name, body=body))
     show_record(found, form, names=_NAMES)
 
@@ -86,12 +85,3 @@ def remove(home: Place, form: Form, *, name: str) -> None:
     """Take a template away; what was registered by it stays."""
     found = with_client(home, lambda client: client.post("templates", name, "remove", body={}))
     show_record(found, form, names={"template": "removed"})
-
-
-def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{file} cannot be read: {(error.strerror or '').lower()}") from error
