@@ -27,8 +27,13 @@ from fleet.store.certificates import end_certificate, load_certificate
 from fleet.store.devices import load_device
 
 _AT_ONCE = 256
-_NOT_HERE = frozenset({Purpose.AUTHORITY, Purpose.SERVER, Purpose.SERVICE, Purpose.SIGNER})
-"""What the fleet itself runs on; it is replaced first, by other commands."""
+_INSTEAD = {
+    Purpose.AUTHORITY: "fleet ca compromise",
+    Purpose.SERVER: "fleet cert renew server",
+    Purpose.SERVICE: "fleet cert renew service",
+    Purpose.SIGNER: "fleet cert renew signer",
+}
+"""What the fleet itself runs on is replaced, by other commands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,10 +180,10 @@ async def _revoke_own(tx: Transaction, case: RevokeCase) -> Revoked:
     row = await load_certificate(tx, case.serial)
     if row is None:
         raise NotFoundError(f"there is no certificate {case.serial}", hint="fleet cert list")
-    if row.purpose in _NOT_HERE:
+    if row.purpose in _INSTEAD:
         raise RefusedError(
             f"{case.serial} is a certificate of purpose {row.purpose}, which the fleet itself runs on",
-            hint="fleet ca commands replace it first",
+            hint=_INSTEAD[row.purpose],
         )
     if row.state is CertificateState.REVOKED:
         return Revoked(name=row.name, serials=(), sequence=None)
