@@ -55,7 +55,7 @@ def block(home: Place, form: Form, *, key: str, reason: str) -> None:
         "in_force": in_force,
     }
     show_record(told, form, names=_NAMES)
-    if in_force:
+    if in_force and form is Form.TABLE:
         say("hint: what is in force with a blocked key stays so until it is revoked: fleet cert revoke")
 
 

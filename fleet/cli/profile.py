@@ -10,6 +10,7 @@ from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, show_list, show_record
 from fleet.cli.table import Column
 from fleet.config import load
+from fleet.errors import UsageError
 
 _COLUMNS = (
     Column(title="DOMAIN", member="domain"),
@@ -67,7 +68,11 @@ def list_profiles(home: Place, form: Form, *, domain: str | None) -> None:
 def show(home: Place, form: Form, *, domain: str | None, name: str) -> None:
     """Show a profile, each setting as fleet.toml names it."""
     place = options.domain_of(home, domain)
-    show_record(with_client(home, lambda client: client.get("profiles", place, name)), form, names=_NAMES)
+    found = with_client(home, lambda client: client.get("profiles", place, name))
+    if form is Form.TABLE:
+        parts = {name: f"{found[name]:.2f}" for name in ("renew_from", "renew_spread")}
+        found = {**found, **parts}
+    show_record(found, form, names=_NAMES)
 
 
 @command.command()
@@ -109,6 +114,8 @@ def clear(home: Place, form: Form, *, domain: str | None, device: str | None, ba
 
 
 def _assign(home: Place, form: Form, domain: str | None, wanted: Members) -> None:
+    if bool(wanted["device_id"]) == bool(wanted["batch"]):
+        raise UsageError("name a device, or else a batch", hint="--device ID, or --batch NAME")
     given = {name: value for name, value in wanted.items() if value}
     body = {"domain": options.domain_of(home, domain), **given}
     found = with_client(home, lambda client: client.post("profiles", "assign", body=body))

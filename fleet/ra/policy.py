@@ -46,7 +46,7 @@ async def apply_policy(context: Context, *, actor: str) -> Applied:
         if after != wanted:
             raise BadInputError(
                 "fleet.toml changes more than profiles and [policy]",
-                hint="stop the server, and start it again",
+                hint="stop the server, and start it again: fleet serve",
             )
         if after != before:
             await context.store.write(audit.append, _entry(context, actor))

@@ -71,12 +71,23 @@ TEMPLATE: dict[str, Shape] = {
     "device_id": "str?",
     "configuration": "object",
 }
+PROFILE: Shape = {
+    **dict.fromkeys(("domain", "profile", "assurance"), "str"),
+    **{name: ["str"] for name in ("key_types", "usages", "names")},
+    **dict.fromkeys(("rsa_bits", "lifetime_days", "backdate_minutes"), "int"),
+    **dict.fromkeys(("renew_from", "renew_spread"), "float"),
+    **dict.fromkeys(("same_key", "approval", "by_label", "server_key", "experimental"), "bool"),
+}
+ASSIGNMENT: Shape = {"domain": "str", **dict.fromkeys(("profile", "device_id", "batch"), "str?")}
+RULING: Shape = {"outcome": "str", **dict.fromkeys(("code", "reason"), "str?"), "terms": "object?"}
 BROKER: Shape = {
     **dict.fromkeys(("driver", "host"), "str"),
     **dict.fromkeys(("mqtt_port", "mqtt_bootstrap_port", "sequence", "entries", "sessions"), "int"),
     "running": "bool",
     "age_seconds": "float",
 }
+
+TRIED = "[domains.prod]\nlifetime_days = 30"
 
 # In this order, on one served fleet in which alpha has enrolled.
 COMMANDS: dict[str, Shape] = {
@@ -156,6 +167,31 @@ COMMANDS: dict[str, Shape] = {
         "signed_at": "str",
         "findings": [{"first": "int", "last": "int", "text": "str"}],
     },
+    "profile list --domain prod": [PROFILE],
+    "profile show device --domain prod": PROFILE,
+    "profile check home/fleet.toml": {"file": "str", "fleet": "str", "domains": "int", "profiles": "int"},
+    "profile assign device --domain prod --device alpha": ASSIGNMENT,
+    "profile clear --domain prod --device alpha": ASSIGNMENT,
+    "policy test": {
+        **dict.fromkeys(("requests", "undecided", "different"), "int"),
+        "since": "str",
+        "items": [],
+    },
+    "policy test --config tried.toml": {
+        **dict.fromkeys(("requests", "undecided", "different"), "int"),
+        "since": "str",
+        "items": [
+            {
+                **dict.fromkeys(("domain", "device_id", "step", "why", "last_at"), "str"),
+                "before": RULING,
+                "after": RULING,
+                "times": "int",
+            }
+        ],
+    },
+    "policy apply": {"changed": "bool", "profiles": "int"},
+    "key block {leaf} --reason seen": {"blocked": "int", "known": "int", "in_force": ["str"]},
+    "key list": [dict.fromkeys(("key_hash", "reason", "blocked_at", "blocked_by"), "str")],
     "broker show": BROKER,
     "broker apply": BROKER,
     "broker sessions": [
@@ -170,7 +206,7 @@ COMMANDS: dict[str, Shape] = {
         "problem": "str?",
     },
 }
-ENDS_WITH = {"doctor": 7}
+ENDS_WITH = {"doctor": 7, "policy test --config tried.toml": 7}
 NAMES = {"str": str, "int": int, "bool": bool, "float": (int, float), "object": dict}
 
 
@@ -202,6 +238,8 @@ def faults(value: object, shape: Shape, path: str = "$") -> Iterator[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("json")
     copy_home(made_home, folder)
+    tried = (folder / "home/fleet.toml").read_text().replace("[domains.prod]", TRIED)
+    (folder / "tried.toml").write_text(tried)
     (folder / "line3.toml").write_text('domain = "prod"')
     with served(folder):
         enroll(folder, "alpha")
