@@ -111,24 +111,45 @@ def judge(brought: Brought, *, host: str, trust_pem: str, now: datetime) -> x509
     return chain[0]
 
 
-def take_trust(home: Home, server: ServerConfig) -> None:
-    """Keep a copy of what devices are to trust servers by as well; without it nothing is kept.
+def take_trust(home: Home, server: ServerConfig, *, own_pem: str) -> None:
+    """Keep a copy of what devices are to trust servers by beside `own_pem`, the fleet's roots.
+
+    What they trusted before stays as long as the certificate in use needs it: another one is on its way.
 
     Raises:
         BadInputError: the file holds no certificates.
     """
-    if server.trust is None:
+    wanted = b"" if server.trust is None else _read_trust(server.trust)
+    before = home.brought_trust.read_bytes() if home.brought_trust.exists() else b""
+    if before not in {b"", wanted} and not _is_believed(home, own_pem + wanted.decode(), server.host):
+        wanted += before
+    if wanted:
+        write_file(home.brought_trust, wanted, mode=PUBLIC_MODE)
+    else:
         home.brought_trust.unlink(missing_ok=True)
-        return
-    with telling(server.trust):
-        content = server.trust.read_bytes()
+
+
+def _read_trust(path: Path) -> bytes:
+    with telling(path):
+        content = path.read_bytes()
     try:
         x509.load_pem_x509_certificates(content)
     except UNREADABLE as error:
         raise BadInputError(
-            f"{server.trust} holds no certificates", hint="name the CA's root, PEM: [server] trust"
+            f"{path} holds no certificates", hint="name the CA's root, PEM: [server] trust"
         ) from error
-    write_file(home.brought_trust, content, mode=PUBLIC_MODE)
+    return content
+
+
+def _is_believed(home: Home, trust_pem: str, host: str) -> bool:
+    """Tell whether devices with this trust believe the certificate that is in use."""
+    in_use = _in_use(home)
+    try:
+        if in_use is not None:
+            _shake_hands(_server_side(in_use), _device_side(trust_pem), host)
+    except BadInputError:
+        return False
+    return in_use is not None
 
 
 def _in_use(home: Home) -> Brought | None:

@@ -64,7 +64,7 @@ async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock:
     for domain in settings.domains:
         _require_fitting(domain, authority)
     authority.unlock()  # a wrong passphrase shows now, not with the first device
-    take_trust(home, settings.server)
+    take_trust(home, settings.server, own_pem=authority.server_trust_pem)
     write_trust(home, authority)
     await write_adopted(store, home)
     return Parts(home=home, in_force=InForce(authority, settings, keys=keys), store=store, clock=clock)
