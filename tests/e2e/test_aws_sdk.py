@@ -1,8 +1,10 @@
 """Unmodified AWS SDK clients enroll through our brokers, each seeing its own answers only."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import awscrt.mqtt
@@ -74,18 +76,31 @@ async def provision(sdk: Sdk, unit: Unit) -> Created:
     return created
 
 
-def batch_of(request: pytest.FixtureRequest) -> str:
-    """A batch of its own for each test: homes are shared."""
-    return f"b{abs(hash(request.node.name)) % 10**12}"
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A fleet, how devices reach it, and one that is registered for a claim of its own: homes are shared."""
+
+    fleet: LiveFleet
+    connect: Connect
+    batch: str
+    unit: Unit
+    claim: Claim
+
+
+@pytest.fixture
+async def line(way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest) -> Line:
+    fleet, connect = way
+    batch = f"b{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
+    unit = Unit(device_id=f"SN-{batch}")
+    others = [f"SN-{batch}-{number}" for number in range(6)]
+    claim = await claim_for(fleet, batch, unit.device_id, *others)
+    return Line(fleet=fleet, connect=connect, batch=batch, unit=unit, claim=claim)
 
 
 async def test_a_device_goes_from_its_claim_to_its_own_topics(
-    way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
+    line: Line,
 ) -> None:
-    fleet, connect = way
-    batch = batch_of(request)
-    unit = Unit(device_id=f"SN-{batch}")
-    claim = await claim_for(fleet, batch, unit.device_id)
+    fleet, connect, unit, claim = line.fleet, line.connect, line.unit, line.claim
 
     async with connect(fleet, claim, "sdk-sample-1") as sdk:
         created = await sdk.create(unit.csr)
@@ -142,17 +157,13 @@ def files_of(fleet: LiveFleet, unit: Unit, created: Created) -> tuple[Path, Path
 
 
 async def test_however_many_share_a_claim_each_gets_its_own_certificate(
-    way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
+    line: Line,
 ) -> None:
-    fleet, connect = way
-    batch = batch_of(request)
-    units = [Unit(device_id=f"SN-{batch}-{number}") for number in range(6)]
-    claim = await claim_for(fleet, batch, *(unit.device_id for unit in units))
+    units = [Unit(device_id=f"SN-{line.batch}-{number}") for number in range(6)]
 
     async with AsyncExitStack() as stack:
-        sdks = [
-            await stack.enter_async_context(connect(fleet, claim, f"sdk/{number}+#")) for number in range(6)
-        ]
+        ways = [line.connect(line.fleet, line.claim, f"sdk/{number}+#") for number in range(6)]
+        sdks = [await stack.enter_async_context(way) for way in ways]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(provision(sdk, unit)) for sdk, unit in zip(sdks, units, strict=True)]
 
@@ -174,11 +185,10 @@ async def bare(fleet: LiveFleet, claim: Claim, *topics: str) -> MqttClient:
 
 
 async def test_a_key_is_never_made_for_a_device(
-    way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
+    line: Line,
 ) -> None:
-    fleet, _ = way
     topic = "$aws/certificates/create/json"
-    client = await bare(fleet, await claim_for(fleet, batch_of(request), "SN-never"), topic)
+    client = await bare(line.fleet, line.claim, topic)
 
     await client.publish(topic, b"{}")
     answer = await client.receive()
@@ -190,14 +200,12 @@ async def test_a_key_is_never_made_for_a_device(
 
 
 async def test_devices_that_speak_cbor_enroll_as_well(
-    way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
+    line: Line,
 ) -> None:
-    fleet, _ = way
-    batch = batch_of(request)
-    unit = Unit(device_id=f"SN-{batch}")
+    unit = line.unit
     create = "$aws/certificates/create-from-csr/cbor"
     register = "$aws/provisioning-templates/line3/provision/cbor"
-    client = await bare(fleet, await claim_for(fleet, batch, unit.device_id), create, register)
+    client = await bare(line.fleet, line.claim, create, register)
 
     await client.publish(create, cbor.encode({"certificateSigningRequest": unit.csr}))
     created = cbor.decode((await client.receive()).body)
@@ -229,13 +237,10 @@ async def test_a_token_outlives_the_server_that_gave_it(homes: dict[str, FleetHo
 
 
 async def test_what_the_sdk_is_refused_it_is_told_with_aws_own_words(
-    way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
+    line: Line,
 ) -> None:
-    fleet, connect = way
-    batch = batch_of(request)
-    unit, stranger = Unit(device_id=f"SN-{batch}"), Unit(device_id=f"other-{batch}")
-    claim = await claim_for(fleet, batch, unit.device_id)
-    async with connect(fleet, claim, "sdk-1") as sdk:
+    unit, stranger = line.unit, Unit(device_id=f"other-{line.batch}")
+    async with line.connect(line.fleet, line.claim, "sdk-1") as sdk:
         with pytest.raises(SdkRefusedError) as garbage:
             await sdk.create("no request")
         with pytest.raises(SdkRefusedError) as unknown:
@@ -267,12 +272,9 @@ async def test_what_the_sdk_is_refused_it_is_told_with_aws_own_words(
 
 
 async def test_a_certificate_is_worth_nothing_before_its_thing_is_registered(
-    way: tuple[LiveFleet, Connect], request: pytest.FixtureRequest
+    line: Line,
 ) -> None:
-    fleet, connect = way
-    batch = batch_of(request)
-    unit = Unit(device_id=f"SN-{batch}")
-    claim = await claim_for(fleet, batch, unit.device_id)
+    fleet, connect, unit, claim = line.fleet, line.connect, line.unit, line.claim
     async with connect(fleet, claim, "sdk-1") as sdk:
         created = await sdk.create(unit.csr)
         before = await connack(fleet, unit, created)
