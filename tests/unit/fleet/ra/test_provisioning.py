@@ -38,6 +38,7 @@ from fleet.store.certificates import load_certificate
 from fleet.store.claims import load_batch
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome
+from tests.status import RelyingParty
 
 ADA = "operator:ada"
 HOUR = timedelta(hours=1)
@@ -208,6 +209,24 @@ async def listed(desk: Desk) -> set[str]:
         return {str(row[0]) for row in await tx.fetch_all("SELECT serial FROM revocations")}
 
     return await desk.context.store.read(serials, None)
+
+
+async def test_relying_parties_are_told_what_it_is_worth(desk: Desk, fleet_home: FleetHome) -> None:
+    desk.clock.now = fleet_home.made_at + HOUR
+    requester = await ready(desk, "d1", "d2")
+    issuer = desk.context.authority.issuer(Purpose.DEVICE, "prod")
+    party = RelyingParty(desk=desk, issuer=issuer)
+    used = await create(desk, requester, Unit(device_id="d1"))
+    unused = await create(desk, requester, Unit(device_id="d2"))
+
+    pending = await party.standing(serial_of(used))
+    await register(desk, requester, used, SerialNumber="d1")
+    desk.clock.forward(HOUR)
+    await lapse_unregistered(desk.context)
+
+    assert pending == "unknown"
+    assert await party.standing(serial_of(used)) == "good"
+    assert await party.everywhere(serial_of(unused)) == {"cessationOfOperation"}
 
 
 async def test_one_minute_before_the_hour_it_is_still_in_time(desk: Desk) -> None:
