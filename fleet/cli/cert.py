@@ -55,6 +55,7 @@ _REASONS = (
     "affiliationChanged",
     "superseded",
     "cessationOfOperation",
+    "certificateHold",
     "privilegeWithdrawn",
 )
 _PURPOSES = ("device", "claim", "server", "service", "operator", "station", "signer", "authority")
