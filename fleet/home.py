@@ -59,6 +59,11 @@ class AuthorityFiles:
         return self.folder / "link-back.crt"
 
     @property
+    def token(self) -> Path:
+        """Where the key is, if it is in a token: an RFC 7512 URI, without its PIN."""
+        return self.folder / "ca.pkcs11"
+
+    @property
     def request(self) -> Path:
         """What another CA is asked to sign, PEM (RFC 2986)."""
         return self.folder / "ca.csr"
@@ -128,6 +133,11 @@ class Home:
     def foreign_list(self, issuer: str) -> Path:
         """The CRL of somebody else's CA above one of ours, by its hex subject key identifier, DER."""
         return self.ca / ".lists" / f"{issuer}.crl"
+
+    @property
+    def refused_pins(self) -> Path:
+        """Which PINs tokens refused, as salted hashes: none is shown to its token twice."""
+        return self.ca / ".refused-pins"
 
     @property
     def root_passphrase(self) -> Path:

@@ -11,9 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.secret import Secret
+from device_agent.wire.token_uri import TokenUri
 from fleet.ca.crl import make_crl
 from fleet.ca.issuer import IssuedCertificate, Issuer, fingerprint_of, self_sign
-from fleet.ca.signers import KeySigner, PrivateKey, encrypted_pem, make_authority_key, rehearsal_key
+from fleet.ca.signers import KeySigner, Signer, encrypted_pem, make_authority_key, rehearsal_key
+from fleet.ca.token_keys import TokenKeys
+from fleet.core.authority import LABEL_RANDOMNESS, authority_name, key_label
 from fleet.core.goodkey import KeyType, key_hash
 from fleet.core.profile import (
     ISSUING_PROFILE,
@@ -31,7 +34,8 @@ from fleet.model import Purpose
 
 _ROOT_CRL_LIFETIME = timedelta(days=366)
 _KEY_FILE_RANDOMNESS = 32
-_LONGEST_COMMON_NAME = 64  # RFC 5280 A.1, ub-common-name
+_ALL = "ca"
+"""The folder of all authorities in a home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,24 +63,28 @@ class Founder:
     """scrypt's N is 2 to this power."""
     ca_keys: Mapping[str, KeyType] = field(default_factory=dict)
     """What the authorities of a realm are made with, where that is not P-256."""
+    token: TokenUri | None = None
+    """Where the keys of roots and issuing CAs are made, where they are not to be files."""
+    tokens: TokenKeys = field(default_factory=TokenKeys)
 
     def root(self, files: AuthorityFiles, *, realm: str) -> tuple[Issuer, Founded]:
         """Make the root of a realm; the issuer that is returned holds its key, open."""
-        key, name = make_authority_key(self._key_type(realm)), self._name(f"{realm} root{_which(files)}")
+        signer = self._authority_key(files, self._key_type(realm), self.root_passphrase)
+        name = self._name(f"{realm} root{_which(files)}")
         template = ROOT_PROFILE.template(
-            authority_applicant(name, fleet=self.fleet), key.public_key(), now=self.now, issuer=None
+            authority_applicant(name, fleet=self.fleet), signer.public_key, now=self.now, issuer=None
         )
         serial = self._serial()
-        certificate = self_sign(template, KeySigner(key), serial=serial, fleet=self.fleet, domain=realm)
+        certificate = self_sign(template, signer, serial=serial, fleet=self.fleet, domain=realm)
         anchor = fingerprint_of(certificate)
-        self._write(files.ca, certificate.public_bytes(Encoding.PEM), key, self.root_passphrase)
-        issuer = self._issuer(certificate, key, purpose=Purpose.AUTHORITY, domain="", anchor=anchor)
+        write_file(files.ca.certificate, certificate.public_bytes(Encoding.PEM), mode=PUBLIC_MODE)
+        issuer = self._issuer(certificate, signer, purpose=Purpose.AUTHORITY, domain="", anchor=anchor)
         issued = IssuedCertificate(
             der=certificate.public_bytes(Encoding.DER),
             serial=serial,
             issuer_id=issuer.issuer_id,
             fingerprint=anchor,
-            key_hash=key_hash(key.public_key()),
+            key_hash=key_hash(signer.public_key),
             anchor=anchor,
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
@@ -96,9 +104,10 @@ class Founder:
         number = files.folder.name.rpartition("-")[2]
         name = self._name(f"{domain} {purpose} issuing CA {number}".lstrip())
         profile = STATION_ISSUING_PROFILE if purpose is Purpose.STATION else ISSUING_PROFILE
-        issued, key = self._certify(files.ca, root, profile, name=name, key_type=self._key_type(domain))
+        own = self._authority_key(files, self._key_type(domain), self.issuing_passphrase)
+        issued = self._certify(files.ca, root, profile, name=name, signer=own)
         certificate = x509.load_der_x509_certificate(issued.der)
-        issuer = self._issuer(certificate, key, purpose=purpose, domain=domain, anchor=root.anchor)
+        issuer = self._issuer(certificate, own, purpose=purpose, domain=domain, anchor=root.anchor)
         made = [self._founded(issued, name, profile, domain)]
         signers = [(files.ocsp, OCSP_PROFILE, self._key_type(domain))]
         if purpose is Purpose.DEVICE:
@@ -106,43 +115,54 @@ class Founder:
             signers.append((files.time, TIME_PROFILE, KeyType.P256))
         for pair, profile, key_type in signers:
             name = self._name(f"{domain} {purpose} {profile.name} {number}".lstrip())
-            signer, _ = self._certify(pair, issuer, profile, name=name, key_type=key_type)
-            made.append(self._founded(signer, name, profile, domain))
+            signer = self._file_key(pair, key_type, self.issuing_passphrase)
+            signed = self._certify(pair, issuer, profile, name=name, signer=signer)
+            made.append(self._founded(signed, name, profile, domain))
         return issuer, tuple(made)
 
     def _certify(
-        self, files: KeyPairFiles, issuer: Issuer, profile: Profile, *, name: str, key_type: KeyType
-    ) -> tuple[IssuedCertificate, PrivateKey]:
-        key = make_authority_key(key_type)
+        self, files: KeyPairFiles, issuer: Issuer, profile: Profile, *, name: str, signer: Signer
+    ) -> IssuedCertificate:
         template = profile.template(
             authority_applicant(name, fleet=self.fleet),
-            key.public_key(),
+            signer.public_key,
             now=self.now,
             issuer=issuer.facts(self.status_url),
         )
         issued = issuer.issue(template, serial=self._serial())
-        self._write(files, issued.pem.encode(), key, self.issuing_passphrase)
-        return issued, key
+        write_file(files.certificate, issued.pem.encode(), mode=PUBLIC_MODE)
+        return issued
 
-    def _write(self, files: KeyPairFiles, pem: bytes, key: PrivateKey, passphrase: Secret) -> None:
+    def _authority_key(self, files: AuthorityFiles, key_type: KeyType, passphrase: Secret) -> Signer:
+        """Make the key of a root or an issuing CA, in the token if there is one."""
+        if self.token is None:
+            return self._file_key(files.ca, key_type, passphrase)
+        folder = files.folder.name
+        if files.folder.parent.name != _ALL:
+            folder = f"{files.folder.parent.name}/{folder}"
+        label = key_label(folder, fleet=self.fleet, randomness=self.randomness(LABEL_RANDOMNESS))
+        return self.tokens.make(files.token, self.token, label=label, key_type=key_type)
+
+    def _file_key(self, files: KeyPairFiles, key_type: KeyType, passphrase: Secret) -> Signer:
+        key = make_authority_key(key_type)
         make_folder(files.key.parent)
         sealed = encrypted_pem(
             key, passphrase, randomness=self.randomness(_KEY_FILE_RANDOMNESS), work_factor=self.work_factor
         )
         write_file(files.key, sealed)
-        write_file(files.certificate, pem, mode=PUBLIC_MODE)
+        return KeySigner(key)
 
     def _issuer(
-        self, certificate: x509.Certificate, key: PrivateKey, *, purpose: Purpose, domain: str, anchor: str
+        self, certificate: x509.Certificate, signer: Signer, *, purpose: Purpose, domain: str, anchor: str
     ) -> Issuer:
         return Issuer(
             certificate=certificate,
-            signer=KeySigner(key),
+            signer=signer,
             purpose=purpose,
             fleet=self.fleet,
             domain=domain,
             anchor=anchor,
-            rehearsal=rehearsal_key(key.public_key()),
+            rehearsal=rehearsal_key(signer.public_key),
         )
 
     def _founded(self, issued: IssuedCertificate, name: str, profile: Profile, domain: str) -> Founded:
@@ -155,9 +175,7 @@ class Founder:
         return new_serial(now=self.now, randomness=self.randomness(SERIAL_RANDOMNESS))
 
     def _name(self, rest: str) -> str:
-        """Return `<fleet> <rest>`, or the rest alone where that is too long: the organization says it too."""
-        full = f"{self.fleet} {rest}"
-        return full if len(full) <= _LONGEST_COMMON_NAME else rest
+        return authority_name(self.fleet, rest)
 
 
 def _which(files: AuthorityFiles) -> str:

@@ -6,8 +6,11 @@ What is handed out signs; no key leaves it.
 from pathlib import Path
 
 from device_agent.wire.secret import Secret
-from fleet.ca.signers import FileSigner, PrivateKey, encrypted_pem
+from fleet.ca.signers import FileSigner, PrivateKey, Signer, encrypted_pem
+from fleet.ca.token_keys import TokenKeys
+from fleet.core.authority import KeyKind
 from fleet.core.goodkey import CertifiedKey, key_hash
+from fleet.home import AuthorityFiles
 
 _WORK_FACTOR = 14
 """scrypt's N is 2 to this power."""
@@ -16,10 +19,11 @@ _WORK_FACTOR = 14
 class KeyRing:
     """Signers by the file of their key, and the key that it must be."""
 
-    __slots__ = ("_files", "_passphrase")
+    __slots__ = ("_files", "_passphrase", "tokens")
 
-    def __init__(self, passphrase: Secret) -> None:
+    def __init__(self, passphrase: Secret, *, tokens: TokenKeys | None = None) -> None:
         self._passphrase = passphrase
+        self.tokens = tokens or TokenKeys()
         self._files: dict[tuple[Path, str], FileSigner] = {}
 
     def file(self, path: Path, public_key: CertifiedKey) -> FileSigner:
@@ -28,6 +32,12 @@ class KeyRing:
         if place not in self._files:
             self._files[place] = FileSigner(path, passphrase=self._passphrase, public_key=public_key)
         return self._files[place]
+
+    def authority(self, files: AuthorityFiles, kind: KeyKind, public_key: CertifiedKey) -> Signer:
+        """Return the signer of an issuing CA, wherever its key is. Raises `FleetError`."""
+        if kind is KeyKind.TOKEN:
+            return self.tokens.signer(files.token, public_key)
+        return self.file(files.ca.key, public_key)
 
     def seal(self, key: PrivateKey, *, randomness: bytes) -> bytes:
         """Return a key's PEM as this ring opens it; `randomness` is 32 octets."""

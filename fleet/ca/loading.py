@@ -100,7 +100,8 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def _record(folder: Path, realm: str, *, at: datetime) -> AuthorityRecord:
-    certificate = load_certificate(AuthorityFiles(folder=folder).ca.certificate)
+    files = AuthorityFiles(folder=folder)
+    certificate = load_certificate(files.ca.certificate)
     is_root = folder.name == realm
     return AuthorityRecord(
         folder=realm if is_root else f"{realm}/{folder.name}",
@@ -108,7 +109,7 @@ def _record(folder: Path, realm: str, *, at: datetime) -> AuthorityRecord:
         realm=realm,
         purpose=Purpose.AUTHORITY if is_root else _purpose(folder),
         state=AuthorityState.ACTIVE,
-        key=KeyKind.FILE,
+        key=KeyKind.TOKEN if files.token.exists() else KeyKind.FILE,
         added_at=at,
         changed_at=at,
     )
@@ -134,7 +135,8 @@ def _load_root(files: AuthorityFiles, record: AuthorityRecord) -> Root:
 
 def _load_issuer(files: AuthorityFiles, record: AuthorityRecord, below: _Below) -> Issuer:
     certificate, *chain = load_certificates(files.ca.certificate)
-    signer = _signer(files.ca, certificate, below.keys)
+    public_key = _public_key(certificate, files.ca.certificate)
+    signer = below.keys.authority(files, record.key, public_key)
     top = chain[-1] if chain else certificate
     return Issuer(
         certificate=certificate,

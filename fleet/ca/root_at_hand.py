@@ -13,7 +13,8 @@ from device_agent.wire.secret import Secret
 from fleet.ca.crl import make_crl
 from fleet.ca.issuer import IssuedCertificate, Issuer, fingerprint_of
 from fleet.ca.loading import load_certificate
-from fleet.ca.signers import FileSigner, rehearsal_key
+from fleet.ca.signers import FileSigner, Signer, rehearsal_key
+from fleet.ca.token_keys import TokenKeys
 from fleet.core.goodkey import ALL_KEY_TYPES, CertifiedKey, certified_key
 from fleet.core.profile import ISSUING_PROFILE, STATION_ISSUING_PROFILE, authority_applicant
 from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
@@ -35,8 +36,8 @@ class IssuingOrder:
     """Plain http, host and port, where status is answered."""
 
 
-def open_root(files: AuthorityFiles, *, fleet: str, passphrase: Secret) -> Issuer:
-    """Return a root with its key open.
+def open_root(files: AuthorityFiles, *, fleet: str, passphrase: Secret | None) -> Issuer:
+    """Return a root with its key open, in its file by the passphrase, or in its token by the PIN.
 
     Raises:
         NotFoundError: certificate or key is not there.
@@ -46,7 +47,11 @@ def open_root(files: AuthorityFiles, *, fleet: str, passphrase: Secret) -> Issue
     public_key = certified_key(certificate.public_key())
     if certificate.issuer != certificate.subject:
         raise BadInputError(f"{files.ca.certificate} is no root", hint="name the folder of a root")
-    signer = FileSigner(files.ca.key, passphrase=passphrase, public_key=public_key)
+    signer: Signer = (
+        TokenKeys().signer(files.token, public_key)
+        if files.token.exists()
+        else FileSigner(files.ca.key, passphrase=passphrase, public_key=public_key)
+    )
     signer.unlock()
     return Issuer(
         certificate=certificate,

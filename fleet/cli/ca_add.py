@@ -46,6 +46,7 @@ _name = click.argument("name", metavar="CA")
     help="What its certificates are for [device].",
 )
 @click.option("--room", type=click.IntRange(1), metavar="N", help="How many leaves at most at a time.")
+@click.option("--token", metavar="URI", help="Make its key in a PKCS#11 token (RFC 7512), not in a file.")
 @click.option("--standby", is_flag=True, help="Keep it for the day when it is needed: it does not sign yet.")
 @click.option(
     "--csr",
@@ -62,6 +63,7 @@ def add(
     passphrase_file: Path | None,
     purpose: str,
     room: int | None,
+    token: str | None,
     standby: bool,
     csr: Path | None,
 ) -> None:
@@ -79,6 +81,8 @@ def add(
         body["domain"] = options.domain_of(home, domain)
     if room is not None:
         body["room"] = room
+    if token is not None:
+        body["token"] = token
     realm = str(body.get("domain", _REALM_OF_OWN.get(purpose, "fleet")))
 
     def act(client: Client) -> Members:
@@ -156,7 +160,7 @@ def opened_root(
     root = open_root(
         files,
         fleet=str(client.get("whoami")["fleet"]),
-        passphrase=root_key.passphrase(home, passphrase_file),
+        passphrase=root_key.opener(home, passphrase_file, files),
     )
     if root.anchor != record["anchor"]:
         raise BadInputError(

@@ -40,6 +40,9 @@ from fleet.files import read_secret
     metavar="D=TYPE",
     help="What a domain's authorities are made with: p256, p384, rsa, ml-dsa-44, ml-dsa-65 [p256].",
 )
+@click.option(
+    "--token", metavar="URI", help="Make keys of roots and issuing CAs in a PKCS#11 token (RFC 7512)."
+)
 @click.option("--operator", default="admin", metavar="NAME", help="The first operator [admin].")
 @click.option(
     "--passphrase-file",
@@ -56,6 +59,7 @@ def command(
     hosts: tuple[str, ...],
     status_url: str,
     ca_keys: tuple[str, ...],
+    token: str | None,
     operator: str,
     passphrase_file: Path | None,
 ) -> None:
@@ -64,6 +68,7 @@ def command(
     Each security domain gets a root and an issuing CA of its own. The root keys are encrypted, and needed
     to change the authorities only: keep their passphrase off this machine.
     """
+    from fleet.ca.token_keys import parse_token  # noqa: PLC0415 - as below
     from fleet.ra.initialise import Initialised, Plan, initialise  # noqa: PLC0415 - the whole CA, needed here
 
     plan = Plan(
@@ -72,8 +77,9 @@ def command(
         hosts=hosts or ("localhost",),
         status_url=status_url,
         ca_keys=dict(_ca_key(given) for given in ca_keys),
+        token=None if token is None else parse_token(token),
         operator=operator,
-        root_passphrase=_passphrase(passphrase_file, form),
+        root_passphrase=None if token is not None else _passphrase(passphrase_file, form),
     )
     made: Initialised = asyncio.run(initialise(home, plan, now=datetime.now(UTC), randomness=os.urandom))
     found: Members = {

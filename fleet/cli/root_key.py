@@ -52,6 +52,15 @@ def folder_of(place: Place, named: Path | None, folder: str) -> AuthorityFiles:
     raise UsageError("the root's key is not on the server", hint="--root DIR names the folder that holds it")
 
 
+def opener(place: Place, file: Path | None, files: AuthorityFiles) -> Secret | None:
+    """Return what opens a root's key: its passphrase, or None where the key is in a token that has a PIN.
+
+    Raises:
+        FleetError: as `passphrase`.
+    """
+    return None if files.token.exists() else passphrase(place, file)
+
+
 def passphrase(place: Place, file: Path | None) -> Secret:
     """Return what opens the root's key.
 

@@ -109,6 +109,7 @@ class AuthorityRecord:
         return self.realm if self.purpose is Purpose.DEVICE else ""
 
 
+LABEL_RANDOMNESS = 4
 _LONGEST_COMMON_NAME = 64  # RFC 5280 A.1, ub-common-name
 
 
@@ -122,6 +123,14 @@ def issuing_name(record: AuthorityRecord, *, fleet: str) -> str:
     """Return the common name of an issuing CA, as `acme prod device issuing CA 2`."""
     number = record.folder.rpartition("-")[2]
     return authority_name(fleet, f"{record.domain} {record.purpose} issuing CA {number}".lstrip())
+
+
+def key_label(folder: str, *, fleet: str, randomness: bytes) -> str:
+    """Return what a new key of a CA is called in a token, as `acme.prod.device-2.5f0c9a31`.
+
+    It never meets the key of an earlier try that was cut off, nor that of another home.
+    """
+    return f"{fleet}.{folder.replace('/', '.')}.{randomness.hex()}"
 
 
 def signer_name(record: AuthorityRecord, kind: str, *, fleet: str) -> str:

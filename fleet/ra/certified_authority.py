@@ -159,7 +159,7 @@ def _root_record(context: Context, record: AuthorityRecord, chain: ImportedChain
 
 def _issuer(context: Context, record: AuthorityRecord, chain: ImportedChain) -> Issuer:
     files, public_key = context.home.authority_files(record.folder), chain.certificate.public_key()
-    signer = context.in_force.keys.file(files.ca.key, certified_key(public_key))
+    signer = context.in_force.keys.authority(files, record.key, certified_key(public_key))
     return Issuer(
         certificate=chain.certificate,
         chain=chain.above,
@@ -180,9 +180,10 @@ async def _make_signers(context: Context, record: AuthorityRecord, issuer: Issue
     if record.purpose is Purpose.DEVICE:
         profiles[files.time] = TIME_PROFILE
     domain = context.config.domain(record.realm)
-    key_type = KeyType.P256 if domain is None else domain.ca_key
     for pair, profile in profiles.items():
-        key = make_authority_key(key_type)
+        # Time is signed for agents, which verify ECDSA.
+        own = KeyType.P256 if domain is None or profile is TIME_PROFILE else domain.ca_key
+        key = make_authority_key(own)
         name = signer_name(record, profile.name, fleet=context.fleet)
         order = Order(
             request=OwnRequest(purpose=profile.purpose, name=name, actor=actor, domain=record.domain),
@@ -191,10 +192,10 @@ async def _make_signers(context: Context, record: AuthorityRecord, issuer: Issue
             applicant=authority_applicant(name, fleet=context.fleet),
             public_key=key.public_key(),
         )
-        own = await carry_out(surroundings(context), order, now=record.changed_at)
+        certified = await carry_out(surroundings(context), order, now=record.changed_at)
         sealed = context.in_force.keys.seal(key, randomness=context.randomness(_KEY_FILE_RANDOMNESS))
         write_file(pair.key, sealed)
-        write_file(pair.certificate, own.issued.pem.encode(), mode=PUBLIC_MODE)
+        write_file(pair.certificate, certified.issued.pem.encode(), mode=PUBLIC_MODE)
 
 
 def _write(home: Home, record: AuthorityRecord, chain: ImportedChain, root: AuthorityRecord | None) -> None:

@@ -15,8 +15,10 @@ from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra.adoption import standings
 from fleet.ra.audits import Notary, verify
+from fleet.ra.authority_health import authorities
 from fleet.ra import templates
 from fleet.ra.context import Context
+from fleet.ra.finding import Finding, bad, good
 from fleet.ra.gap import gap_since
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery, CertificateRecord
@@ -28,16 +30,6 @@ _STALE_LIST = timedelta(minutes=5)
 _LITTLE_ROOM = 512 * 1024 * 1024
 _LONG_TRAIL = 200_000
 _SEVERAL = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one check found; `fix` is what to do, empty where all is well."""
-
-    check: str
-    ok: bool
-    text: str
-    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +108,16 @@ async def _records(tx: Transaction, now: datetime) -> Records:
 
 async def _server(context: Context) -> list[Finding]:
     if not context.broker.brokers:
-        return [_bad("server", "no server of this home runs", fix="fleet serve")]
+        return [bad("server", "no server of this home runs", fix="fleet serve")]
     if not context.answering():
         return [
-            _bad("server", "it does not get the devices' requests from the broker", fix="start fleet serve again")
+            bad(
+                "server",
+                "it does not get the devices' requests from the broker",
+                fix="start fleet serve again",
+            )
         ]
-    return [_good("server", "it runs, and answers requests")]
+    return [good("server", "it runs, and answers requests")]
 
 
 async def _broker(context: Context) -> list[Finding]:
@@ -130,10 +126,10 @@ async def _broker(context: Context) -> list[Finding]:
         return []
     if age > _STALE_LIST:
         text = f"its list was last proven right {int(age.total_seconds())} s ago"
-        return [_bad("broker", text, fix="fleet broker apply")]
-    found = [_good("broker", f"{context.driver}, its list is the store's")]
+        return [bad("broker", text, fix="fleet broker apply")]
+    found = [good("broker", f"{context.driver}, its list is the store's")]
     if context.driver == "embedded":
-        found.append(_good("broker", "the embedded broker suits small fleets; Mosquitto carries more"))
+        found.append(good("broker", "the embedded broker suits small fleets; Mosquitto carries more"))
     return found
 
 
@@ -141,8 +137,8 @@ async def _root_keys(context: Context) -> list[Finding]:
     path = context.home.root_passphrase
     if path.exists():
         fix = f"keep it in a safe place, then remove it: shred -u {path}"
-        return [_bad("root keys", "their passphrase lies beside them on this machine", fix=fix)]
-    return [_good("root keys", "their passphrase is not on this machine")]
+        return [bad("root keys", "their passphrase lies beside them on this machine", fix=fix)]
+    return [good("root keys", "their passphrase is not on this machine")]
 
 
 async def _key_files(context: Context) -> list[Finding]:
@@ -161,8 +157,8 @@ async def _key_files(context: Context) -> list[Finding]:
     ]
     if open_to_others:
         names = " ".join(str(path) for path in open_to_others)
-        return [_bad("key files", f"{len(open_to_others)} can be read by others", fix=f"chmod 600 {names}")]
-    return [_good("key files", "only their owner can read them")]
+        return [bad("key files", f"{len(open_to_others)} can be read by others", fix=f"chmod 600 {names}")]
+    return [good("key files", "only their owner can read them")]
 
 
 async def _own_certificates(context: Context) -> list[Finding]:
@@ -170,17 +166,11 @@ async def _own_certificates(context: Context) -> list[Finding]:
     query = CertificateQuery(ends_before=soon, limit=_SEVERAL)
     ending = await context.store.read(certificates.expiring, query)
     own = [record for record in ending if record.purpose in {Purpose.SERVER, Purpose.SERVICE}]
-    authorities = [issuer for issuer in context.authority.issuers if issuer.not_after < soon]
-    found = [_bad("own certificates", _ends(record), fix="see the log of fleet serve: it renews them") for record in own]
-    found += [
-        _bad(
-            "own certificates",
-            f"the issuing CA for {issuer.purpose} ends {issuer.not_after:%Y-%m-%d}",
-            fix="its successor must sign from now on",
-        )
-        for issuer in authorities
+    found = [
+        bad("own certificates", _ends(record), fix="see the log of fleet serve: it renews them")
+        for record in own
     ]
-    return found or [_good("own certificates", "server, service and issuing CAs are in their time")]
+    return found or [good("own certificates", "server and service are in their time")]
 
 
 def _ends(record: CertificateRecord) -> str:
@@ -192,8 +182,8 @@ async def _server_certificate(context: Context) -> list[Finding]:
     if context.config.server.certificate is None:
         return []
     if problem := context.tls_users.refused:
-        return [_bad("server certificate", problem, fix="mend the files, then: fleet serve --reload")]
-    return [_good("server certificate", f"the one of {context.config.server.certificate} is in use")]
+        return [bad("server certificate", problem, fix="mend the files, then: fleet serve --reload")]
+    return [good("server certificate", f"the one of {context.config.server.certificate} is in use")]
 
 
 async def _adoptions(context: Context) -> list[Finding]:
@@ -202,11 +192,13 @@ async def _adoptions(context: Context) -> list[Finding]:
     for one in await standings(context):
         adoption, name = one.adoption, one.adoption.name
         if adoption.closed_at is None and adoption.crls_until < soon:
-            text = f"the revocation list of {name} ends {adoption.crls_until:%Y-%m-%d}, and its devices with it"
-            found.append(_bad("adoptions", text, fix=f"fleet adoption crl {name} FILE"))
+            text = (
+                f"the revocation list of {name} ends {adoption.crls_until:%Y-%m-%d}, and its devices with it"
+            )
+            found.append(bad("adoptions", text, fix=f"fleet adoption crl {name} FILE"))
         if adoption.closed_at is None and one.listed and not one.here + one.waiting:
             text = f"all devices of {name} have moved"
-            found.append(_bad("adoptions", text, fix=f"fleet adoption close {name}"))
+            found.append(bad("adoptions", text, fix=f"fleet adoption close {name}"))
     return found
 
 
@@ -215,12 +207,10 @@ async def _revocation_lists(context: Context) -> list[Finding]:
     stale = [crl for crl in lists if crl.next_update <= context.clock()]
     if stale or not lists:
         return [
-            _bad(
-                "revocation lists", f"{len(stale)} of {len(lists)} are out of date", fix="fleet broker apply"
-            )
+            bad("revocation lists", f"{len(stale)} of {len(lists)} are out of date", fix="fleet broker apply")
         ]
     until = min(crl.next_update for crl in lists)
-    return [_good("revocation lists", f"{len(lists)} in force, the first until {until:%Y-%m-%d %H:%M} UTC")]
+    return [good("revocation lists", f"{len(lists)} in force, the first until {until:%Y-%m-%d %H:%M} UTC")]
 
 
 async def _devices(context: Context) -> list[Finding]:
@@ -229,31 +219,29 @@ async def _devices(context: Context) -> list[Finding]:
         inventory.list_devices, DeviceQuery(standing=Standing.ALARMED, limit=_SEVERAL)
     )
     found = [
-        _bad(
+        bad(
             "devices", f"{one.identity.name} raised an alarm", fix=f"fleet device explain {one.identity.name}"
         )
         for one in alarmed
     ]
     if records.waiting:
         found.append(
-            _bad("devices", f"{records.waiting} wait for approval", fix="fleet device list --waiting")
+            bad("devices", f"{records.waiting} wait for approval", fix="fleet device list --waiting")
         )
     if records.ending_soon:
         fix = "fleet cert list --state active --ends-before TIME"
-        found.append(_bad("devices", f"certificates that end within 7 days: {records.ending_soon}", fix=fix))
-    return found or [_good("devices", "no alarm, nobody waits, no renewal is late")]
+        found.append(bad("devices", f"certificates that end within 7 days: {records.ending_soon}", fix=fix))
+    return found or [good("devices", "no alarm, nobody waits, no renewal is late")]
 
 
 async def _audit_trail(context: Context) -> list[Finding]:
     size = (await context.store.read(_records, context.clock())).audit_entries
     if size > _LONG_TRAIL:
-        return [
-            _good("audit trail", f"{size} entries; fleet audit verify checks them all, and takes a while")
-        ]
+        return [good("audit trail", f"{size} entries; fleet audit verify checks them all, and takes a while")]
     verdict = await verify(context.store, notary_of(context))
     if verdict.is_whole:
-        return [_good("audit trail", f"{verdict.size} entries, whole")]
-    return [_bad("audit trail", finding.text, fix="fleet audit verify") for finding in verdict.findings]
+        return [good("audit trail", f"{verdict.size} entries, whole")]
+    return [bad("audit trail", finding.text, fix="fleet audit verify") for finding in verdict.findings]
 
 
 async def _templates(context: Context) -> list[Finding]:
@@ -261,9 +249,9 @@ async def _templates(context: Context) -> list[Finding]:
     faults = await templates.faults(context)
     pending = await context.store.read(provisioning.count_all_pending, None)
     return [
-        _bad("templates", f"{name}: {why}", fix=f"fleet template add {name} FILE, or remove it")
+        bad("templates", f"{name}: {why}", fix=f"fleet template add {name} FILE, or remove it")
         for name, why in faults.items()
-    ] or [_good("templates", f"each can be used; {pending} certificates wait to be registered")]
+    ] or [good("templates", f"each can be used; {pending} certificates wait to be registered")]
 
 
 async def _restore(context: Context) -> list[Finding]:
@@ -271,7 +259,7 @@ async def _restore(context: Context) -> list[Finding]:
     if not since:
         return []
     return [
-        _bad(
+        bad(
             "restore",
             f"nothing is known of what happened since {since}; devices get nothing",
             fix="revoke again what was revoked since, then: fleet ca unfreeze",
@@ -284,29 +272,21 @@ async def _clock(context: Context) -> list[Finding]:
     now = context.clock()
     if newest and newest[-1].entry.at > now + timedelta(seconds=1):
         return [
-            _bad(
+            bad(
                 "clock",
                 f"it is {now:%Y-%m-%d %H:%M}, before the newest record",
                 fix="set this machine's clock",
             )
         ]
-    return [_good("clock", "not before the newest record")]
+    return [good("clock", "not before the newest record")]
 
 
 async def _disk(context: Context) -> list[Finding]:
     free = shutil.disk_usage(context.home.root).free
     text = f"{free // 2**20} MiB are free"
     if free < _LITTLE_ROOM:
-        return [_bad("disk", text, fix="make room: a full disk stops every enrollment")]
-    return [_good("disk", text)]
-
-
-def _good(check: str, text: str) -> Finding:
-    return Finding(check=check, ok=True, text=text)
-
-
-def _bad(check: str, text: str, *, fix: str) -> Finding:
-    return Finding(check=check, ok=False, text=text, fix=fix)
+        return [bad("disk", text, fix="make room: a full disk stops every enrollment")]
+    return [good("disk", text)]
 
 
 _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
@@ -314,6 +294,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "broker": _broker,
     "root keys": _root_keys,
     "key files": _key_files,
+    "authorities": authorities,
     "own certificates": _own_certificates,
     "server certificate": _server_certificate,
     "adoptions": _adoptions,

@@ -14,6 +14,7 @@ from pathlib import Path
 from device_agent.wire.identity import parse_device_id, parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
+from device_agent.wire.token_uri import TokenUri
 from fleet import config
 from fleet.ca.auditkey import load_audit_signer, make_audit_key
 from fleet.ca.founding import Founded, Founder
@@ -54,6 +55,8 @@ class Plan:
     """`http://HOST[:PORT]` of a proxy that relying parties reach; empty: the server itself."""
     ca_keys: Mapping[str, KeyType] = field(default_factory=dict)
     """What the authorities of a domain are made with, where that is not P-256."""
+    token: TokenUri | None = None
+    """The token that keys of roots and issuing CAs are made in; None: files in the home."""
     operator: str = "admin"
     root_passphrase: Secret | None = None
     """None: one is made and kept in the home, until somebody moves it off the machine."""
@@ -99,9 +102,10 @@ async def initialise(
         issuing_passphrase=_new_passphrase(randomness),
         work_factor=work_factor,
         ca_keys={domain.name: domain.ca_key for domain in settings.domains},
+        token=plan.token,
     )
-    with new_home(root) as home:
-        _write_passphrases(home, founder, keep_root=plan.root_passphrase is None)
+    with founder.tokens.or_none(), new_home(root) as home:
+        _write_passphrases(home, founder, keep_root=_is_kept(plan))
         founding = _found(home, founder, plan.domains)
         make_folder(home.audit)
         make_audit_key(home.audit_key, public_file=home.audit_public_key)
@@ -111,12 +115,17 @@ async def initialise(
     return _finished(Home(root), plan, certificates)
 
 
+def _is_kept(plan: Plan) -> bool:
+    """Tell whether a passphrase is made, and kept in the home until somebody takes it away."""
+    return plan.root_passphrase is None and plan.token is None
+
+
 def _finished(home: Home, plan: Plan, certificates: int) -> Initialised:
     place = Home(home.root.absolute())
     return Initialised(
         home=place,
         operator=place.operator(plan.operator),
-        root_passphrase_made=plan.root_passphrase is None,
+        root_passphrase_made=_is_kept(plan),
         certificates=certificates,
     )
 
@@ -207,7 +216,10 @@ def _realms(domains: tuple[str, ...]) -> Iterator[tuple[str, tuple[Purpose, ...]
 async def _fill_store(home: Home, plan: Plan, founder: Founder, founding: Founding) -> int:
     records = records_of_files(home, at=founder.now)
     authority = load_authority(
-        home, fleet=plan.fleet, keys=KeyRing(founder.issuing_passphrase), records=records
+        home,
+        fleet=plan.fleet,
+        keys=KeyRing(founder.issuing_passphrase, tokens=founder.tokens),
+        records=records,
     )
     # What was just written is read back and opened, so that a home that cannot start is never made.
     authority.unlock()

@@ -10,13 +10,23 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from device_agent.wire.token_uri import TokenUri
 from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
 from fleet.ca.issuer import key_id_of
 from fleet.ca.requesting import authority_csr
-from fleet.ca.signers import make_authority_key
-from fleet.core.authority import AuthorityRecord, AuthorityState, KeyKind, issuing_name
+from fleet.ca.signers import PrivateKey, make_authority_key
+from fleet.ca.token_key import builder_key
+from fleet.core.authority import (
+    LABEL_RANDOMNESS,
+    AuthorityRecord,
+    AuthorityState,
+    KeyKind,
+    issuing_name,
+    key_label,
+)
 from fleet.core.goodkey import KeyType
 from fleet.errors import BadInputError
 from fleet.files import FOLDER_MODE, PUBLIC_MODE, make_folder, sync_folder, telling, write_file
@@ -47,6 +57,8 @@ class AuthorityOrder:
     actor: str
     room: int | None = None
     """How many leaves at most it should have at a time."""
+    token: TokenUri | None = None
+    """The token that its key is to be made in; None: a file in the home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,28 +108,42 @@ def _check(context: Context, order: AuthorityOrder) -> None:
 
 def _make(context: Context, order: AuthorityOrder, known: Sequence[AuthorityRecord]) -> Requested:
     realm = context.home.ca / order.realm
-    _sweep(realm, known)
+    _sweep(realm)
     now = context.clock().replace(microsecond=0)
-    domain = context.config.domain(order.realm)
-    key = make_authority_key(KeyType.P256 if domain is None else domain.ca_key)
-    record = AuthorityRecord(
-        folder=f"{order.realm}/{order.purpose}-{_next_number(realm, order, known)}",
-        issuer=key_id_of(key.public_key()),
+    folder = f"{order.realm}/{order.purpose}-{_next_number(realm, order, known)}"
+    with context.in_force.keys.tokens.or_none(), _new_folder(context.home.ca / folder) as files:
+        label = key_label(folder, fleet=context.fleet, randomness=context.randomness(LABEL_RANDOMNESS))
+        key = _make_key(context, order, files, label=label)
+        record = _record_of(order, folder, issuer=key_id_of(key.public_key()), now=now)
+        common_name = issuing_name(record, fleet=context.fleet)
+        csr_pem = authority_csr(key, common_name, fleet=context.fleet)
+        write_file(files.request, csr_pem.encode(), mode=PUBLIC_MODE)
+    return Requested(record=record, csr_pem=csr_pem, common_name=common_name)
+
+
+def _record_of(order: AuthorityOrder, folder: str, *, issuer: str, now: datetime) -> AuthorityRecord:
+    return AuthorityRecord(
+        folder=folder,
+        issuer=issuer,
         realm=order.realm,
         purpose=order.purpose,
         state=AuthorityState.REQUESTED,
-        key=KeyKind.FILE,
+        key=KeyKind.FILE if order.token is None else KeyKind.TOKEN,
         room=order.room,
         added_at=now,
         changed_at=now,
     )
-    common_name = issuing_name(record, fleet=context.fleet)
-    csr_pem = authority_csr(key, common_name, fleet=context.fleet)
-    sealed = context.in_force.keys.seal(key, randomness=context.randomness(_KEY_FILE_RANDOMNESS))
-    with _new_folder(context.home.ca / record.folder) as files:
-        write_file(files.ca.key, sealed)
-        write_file(files.request, csr_pem.encode(), mode=PUBLIC_MODE)
-    return Requested(record=record, csr_pem=csr_pem, common_name=common_name)
+
+
+def _make_key(context: Context, order: AuthorityOrder, files: AuthorityFiles, *, label: str) -> PrivateKey:
+    """Make the key where it is to stay, and return it as builders take it."""
+    domain, keys = context.config.domain(order.realm), context.in_force.keys
+    key_type = KeyType.P256 if domain is None else domain.ca_key
+    if order.token is not None:
+        return builder_key(keys.tokens.make(files.token, order.token, label=label, key_type=key_type))
+    key = make_authority_key(key_type)
+    write_file(files.ca.key, keys.seal(key, randomness=context.randomness(_KEY_FILE_RANDOMNESS)))
+    return key
 
 
 def _next_number(realm: Path, order: AuthorityOrder, known: Sequence[AuthorityRecord]) -> int:
@@ -144,14 +170,11 @@ def _new_folder(place: Path) -> Iterator[AuthorityFiles]:
         sync_folder(place.parent)
 
 
-def _sweep(realm: Path, known: Sequence[AuthorityRecord]) -> None:
-    """Remove what requests left that were cut off: keys that nothing was ever signed for."""
+def _sweep(realm: Path) -> None:
+    """Remove what requests left that were cut off; whatever has got its name is left alone, record or not."""
     make_folder(realm)
-    recorded = {record.folder for record in known}
     for path in realm.iterdir():
-        asked = AuthorityFiles(folder=path).request.exists()
-        is_orphan = asked and f"{realm.name}/{path.name}" not in recorded
-        if _PARTIAL.fullmatch(path.name) or is_orphan:
+        if _PARTIAL.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 

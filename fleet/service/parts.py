@@ -9,14 +9,15 @@ from fleet.ca.hierarchy import Authority
 from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority
 from fleet.ca.signers import issuing_passphrase
+from fleet.ca.token_keys import TokenKeys
 from fleet.config import Config, DomainConfig
 from fleet.core.goodkey import POST_QUANTUM, PostQuantumKey
 from fleet.errors import BadInputError
 from fleet.home import Home
 from fleet.model import Purpose
 from fleet.ports import Clock, Store
-from fleet.ra.authority_records import known_authorities
 from fleet.ra.adopted_files import write_adopted
+from fleet.ra.authority_records import known_authorities
 from fleet.ra.brought import take_trust
 from fleet.ra.in_force import InForce
 from fleet.ra.press import Press
@@ -55,7 +56,8 @@ class Parts:
 
 
 async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock: Clock) -> Parts:
-    keys = KeyRing(issuing_passphrase(home.issuing_passphrase, environment=os.environ))
+    passphrase = issuing_passphrase(home.issuing_passphrase, environment=os.environ)
+    keys = KeyRing(passphrase, tokens=TokenKeys(home.refused_pins))
     sign = load_audit_signer(home.audit_key)
     seal = AuditSeal(log=settings.fleet, sign=sign, clock=clock, head_file=home.audit_head)
     store = await stack.enter_async_context(open_store(home.database, seal=seal))

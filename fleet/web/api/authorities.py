@@ -7,19 +7,24 @@ from cryptography import x509
 from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.token_uri import TokenUri
 from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
 from fleet.ca.imported import MOST_BYTES
 from fleet.ca.issuer import fingerprint_of
+from fleet.ca.token_keys import parse_token
+from fleet.errors import RefusedError
 from fleet.model import Purpose, Role
 from fleet.ra import authorities, authority_views, root_lists
 from fleet.ra.authority_views import AuthorityView
 from fleet.ra.certified_authority import Certification, certify_authority
 from fleet.ra.new_authority import AuthorityOrder, request_authority
+from fleet.ra.operators import LOCAL
 from fleet.ra.root_lists import LARGEST
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
 
 _MOST_ROOM = 100_000_000
+_LONGEST_URI = 2048
 
 
 def routes() -> tuple[Route, ...]:
@@ -47,7 +52,7 @@ def routes() -> tuple[Route, ...]:
             role=Role.SECURITY,
             handler=_request,
             about="Make the key of an issuing CA, and the request that a CA above is to sign.",
-            body=("domain", "purpose", "room"),
+            body=("domain", "purpose", "room", "token"),
             needs=frozenset({"purpose"}),
             answer=One("AuthorityRequest"),
         ),
@@ -117,6 +122,7 @@ async def _request(asked: Asked) -> Members:
         realm=_realm(purpose, body.text("domain", longest=32) if "domain" in body else ""),
         purpose=purpose,
         room=body.integer("room", lowest=1, highest=_MOST_ROOM) if "room" in body else None,
+        token=_token(asked, body.text("token", longest=_LONGEST_URI)) if "token" in body else None,
         actor=asked.actor,
     )
     requested = await request_authority(context, order)
@@ -127,6 +133,15 @@ async def _request(asked: Asked) -> Members:
         "common_name": requested.common_name,
         "status_url": context.endpoints.status_url,
     }
+
+
+def _token(asked: Asked, uri: str) -> TokenUri:
+    """Return the token for a key: its URI names a library to be loaded, which is for the home's owner to say."""
+    if asked.operator.name != LOCAL:
+        raise RefusedError(
+            "a token is named on the server's own machine", hint="run fleet ca add there, without --server"
+        )
+    return parse_token(uri)
 
 
 def _realm(purpose: Purpose, domain: str) -> str:

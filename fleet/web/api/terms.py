@@ -114,6 +114,7 @@ TERMS: Mapping[str, Schema] = {
     "shares": {**TEXT, "description": "How many shares open it, of how many: `2of3`."},
     "standing": word(tuple(Standing)),
     "state": word(tuple(CertificateState)),
+    "token": {**TEXT, "description": "A PKCS#11 token by its URI (RFC 7512), without a PIN."},
     "uses": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
 }
 """Every member that a request may have."""

@@ -131,14 +131,15 @@ async def test_a_request_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch
     assert sorted(path.name for path in (desk.context.home.ca / "prod").iterdir()) == before
 
 
-async def test_a_folder_that_a_crash_left_without_a_record_is_cleared_away(desk: Desk) -> None:
+async def test_what_a_crash_left_is_cleared_away_unless_it_has_its_name_already(desk: Desk) -> None:
     requested = await request_authority(desk.context, ORDER)
     realm = desk.context.home.ca / "prod"
-    shutil.copytree(realm / "device-2", realm / "device-7")
+    shutil.copytree(realm / "device-2", realm / "device-7")  # its record was never written
     (realm / ".device-9.0123456789abcdef.partial").mkdir()
     following = await request_authority(desk.context, ORDER)
+    assert following.record.folder == "prod/device-8"
     names = {path.name for path in realm.iterdir() if path.is_dir()}
-    assert names == {"device-1", "device-2", following.record.folder.removeprefix("prod/")}
+    assert names == {"device-1", "device-2", "device-7", "device-8"}
     assert await pending_request(desk.context, requested.record) == requested.csr_pem
 
 
