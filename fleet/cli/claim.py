@@ -43,6 +43,7 @@ _BATCHES = (
     Column(title="DOMAIN", member="domain"),
     Column(title="USES", member="uses"),
     Column(title="ALLOWED", member="uses_allowed"),
+    Column(title="PENDING", member="pending"),
     Column(title="EXPIRES", member="expires"),
     Column(title="CLOSED", member="closed_at"),
 )

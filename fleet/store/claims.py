@@ -1,12 +1,13 @@
 """Batches of devices, and how often and how long their claim certificates may be used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fleet.model import CertificateState
 from fleet.ports import Row, Transaction
 from fleet.store import allowlist, columns, times
+from fleet.store.provisioning import pending_by_batch
 
 _COLUMNS = "domain, name, uses_allowed, uses, created_at, expires_at, closed_at, profile"
 
@@ -25,6 +26,8 @@ class Batch:
     uses: int = 0
     expires_at: datetime | None = None
     closed_at: datetime | None = None
+    pending: int = 0
+    """How many certificates wait for their thing to be registered; known to lists alone."""
     profile: str = ""
     """What its devices' certificates hold; empty where their domain says so."""
 
@@ -61,7 +64,9 @@ async def list_batches(tx: Transaction, domain: str) -> tuple[Batch, ...]:
         f"SELECT {_COLUMNS} FROM batches WHERE ? IN ('', domain) ORDER BY domain, name",
         (domain,),
     )
-    return tuple(_batch(row) for row in rows)
+    pending = await pending_by_batch(tx)
+    batches = [_batch(row) for row in rows]
+    return tuple(replace(one, pending=pending.get((one.domain, one.name), 0)) for one in batches)
 
 
 async def limit_batch(tx: Transaction, batch: Batch) -> None:

@@ -119,6 +119,15 @@ async def count_all_pending(tx: Transaction, _argument: None) -> int:
     return 0 if row is None else columns.number(row[0])
 
 
+async def pending_by_batch(tx: Transaction) -> dict[tuple[str, str], int]:
+    """Return how many wait, by domain and batch of the claim that they came by."""
+    rows = await tx.fetch_all(
+        "SELECT c.domain, c.batch, COUNT(*) FROM provisioned p JOIN certificates c ON c.serial = p.claim_serial"
+        " WHERE p.state = 'pending' AND c.batch IS NOT NULL GROUP BY c.domain, c.batch"
+    )
+    return {(columns.text(domain), columns.text(name)): columns.number(count) for domain, name, count in rows}
+
+
 async def end(tx: Transaction, serial: str, state: ProvisionedState) -> None:
     """Note what became of it; its token is worth nothing any more, and its certificate is not kept here."""
     await tx.execute(

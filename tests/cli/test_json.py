@@ -129,7 +129,7 @@ COMMANDS: dict[str, Shape] = {
     "claim create --domain prod --batch b1 --count 2 --certificate": [
         {
             **dict.fromkeys(("domain", "batch", "created_at", "serial", "certificate", "key"), "str"),
-            **dict.fromkeys(("uses", "uses_allowed"), "int"),
+            **dict.fromkeys(("uses", "uses_allowed", "pending"), "int"),
             **dict.fromkeys(("expires", "closed_at"), "str?"),
         }
     ],
@@ -137,7 +137,7 @@ COMMANDS: dict[str, Shape] = {
     "claim list --batches": [
         {
             **dict.fromkeys(("domain", "batch", "created_at"), "str"),
-            "uses": "int",
+            **dict.fromkeys(("uses", "pending"), "int"),
             "uses_allowed": "int?",
             **dict.fromkeys(("expires", "closed_at"), "str?"),
         }

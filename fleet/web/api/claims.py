@@ -256,6 +256,7 @@ def _batch(batch: Batch) -> Members:
         "batch": batch.name,
         "uses": batch.uses,
         "uses_allowed": batch.uses_allowed,
+        "pending": batch.pending,
         "created_at": time_text(batch.created_at),
         "expires": time_or_none(batch.expires_at),
         "closed_at": time_or_none(batch.closed_at),

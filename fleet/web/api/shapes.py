@@ -109,7 +109,7 @@ _GRANT = {
 _BATCH = {
     **each("domain", DOMAIN),
     **each("batch", TEXT),
-    **each("uses", COUNT),
+    **each("uses pending", COUNT),
     **each("uses_allowed", maybe(COUNT)),
     **each("created_at", TIME),
     **each("expires closed_at", maybe(TIME)),

@@ -36,6 +36,7 @@ from fleet.store.audit import AuditQuery
 from fleet.store.authorities import load_authority_record, save_authority
 from fleet.store.certificates import load_certificate
 from fleet.store.claims import load_batch
+from fleet.store.codes import CodeQuery
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome
 from tests.status import RelyingParty
@@ -387,6 +388,17 @@ async def test_so_many_wait_behind_a_claim_and_no_more(desk: Desk, monkeypatch: 
     await create(desk, requester, Unit(device_id="d1"))
 
     assert await refused(create(desk, requester, Unit(device_id="d2"))) is ProblemCode.BUSY
+
+
+async def test_batches_tell_how_many_have_not_registered_yet(desk: Desk) -> None:
+    requester = await ready(desk, "d1", "d2")
+    first = await create(desk, requester, Unit(device_id="d1"))
+    await create(desk, requester, Unit(device_id="d2"))
+    await register(desk, requester, first, SerialNumber="d1")
+
+    batches = (await claims.list_claims(desk.context, CodeQuery(domain="prod"))).batches
+
+    assert {batch.name: batch.pending for batch in batches if batch.pending} == {"line3": 1}
 
 
 async def test_a_crash_between_intent_and_signature_leaves_no_certificate_and_the_device_asks_again(
