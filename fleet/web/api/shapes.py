@@ -6,11 +6,10 @@ Members may be added in later versions: a client passes over what it does not kn
 from collections.abc import Mapping
 
 from fleet.core.authority import AuthorityState, KeyKind
-from fleet.core.goodkey import KeyType
 from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
-from fleet.core.ruling import Outcome, Step
-from fleet.model import Assurance, Purpose, Role
+from fleet.model import Purpose, Role
 from fleet.ra import verdict_faults
+from fleet.web.api.policy_shapes import OF_POLICY
 from fleet.web.api.terms import (
     COUNT,
     DEVICE_ID,
@@ -345,44 +344,6 @@ _OF_HEALTH: Mapping[str, Schema] = {
     ),
     "Session": record(each("broker name client_id issuer serial address", TEXT), each("connected_at", TIME)),
 }
-_RULING = record(
-    each("outcome", word(tuple(Outcome))),
-    each("code reason", maybe(TEXT)),
-    each("terms", maybe({"type": "object", "additionalProperties": TEXT})),
-)
-_OF_POLICY: Mapping[str, Schema] = {
-    "Profile": record(
-        each("domain", DOMAIN),
-        each("profile", TEXT),
-        each("key_types", list_of(word(tuple(KeyType)))),
-        each("usages names", list_of(TEXT)),
-        each("assurance", word([level.word for level in Assurance])),
-        each("rsa_bits lifetime_days backdate_minutes", COUNT),
-        each("renew_from renew_spread", NUMBER),
-        each("same_key approval by_label server_key experimental", FLAG),
-    ),
-    "Assignment": record(each("domain", DOMAIN), each("profile device_id batch", maybe(TEXT))),
-    "DryRun": record(
-        each("requests undecided different", COUNT),
-        each("since", maybe(TIME)),
-        {
-            "items": list_of(
-                record(
-                    each("domain", DOMAIN),
-                    each("device_id", DEVICE_ID),
-                    each("step", word(tuple(Step))),
-                    each("before after", _RULING),
-                    each("why", TEXT),
-                    each("times", COUNT),
-                    each("last_at", TIME),
-                )
-            )
-        },
-    ),
-    "PolicyApplied": record(each("changed", FLAG), each("profiles", COUNT)),
-    "BlockedKey": record(each("key_hash", SHA256), each("reason blocked_by", TEXT), each("blocked_at", TIME)),
-    "KeysBlocked": record(each("blocked known", COUNT), each("in_force", list_of(SERIAL))),
-}
 PROBLEM: Schema = {
     **record(each("title", TEXT), each("status", COUNT), each("detail", TEXT)),
     "description": "RFC 9457. `hint` says what to do now.",
@@ -396,7 +357,7 @@ SHAPES: Mapping[str, Schema] = {
     **_OF_PEOPLE,
     **_OF_THE_AUDIT,
     **_OF_HEALTH,
-    **_OF_POLICY,
+    **OF_POLICY,
     "OpenApi": {"type": "object", "description": "OpenAPI 3.1."},
     "Problem": PROBLEM,
 }
