@@ -7,7 +7,7 @@ step, then all who hold them read again. What was there before is superseded an 
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -44,11 +44,12 @@ _log = logging.getLogger(__name__)
 
 async def look_after_own(context: Context) -> None:
     """Take in what was brought, renew what is due, and tell those who could not read it before."""
-    for act in (brought.look, _tell_again, renew_due):
-        try:
-            await act(context)
-        except FleetError as error:
-            _log.error("%s", error)
+    async with context.tls_users.turn:
+        for act in (brought.look, _tell_again, renew_due):
+            try:
+                await act(context)
+            except FleetError as error:
+                _log.error("%s", error)
 
 
 async def _tell_again(context: Context) -> None:
@@ -71,16 +72,17 @@ async def renew_own(context: Context, purposes: frozenset[Purpose]) -> None:
     Raises:
         FleetError: one cannot be renewed; those before it are.
     """
-    for pair in own_pairs(context):
-        if pair.purpose in purposes:
-            await _renew(context, pair, await _record_of(context, pair.certificate()))
+    async with context.tls_users.turn:
+        for pair in own_pairs(context):
+            if pair.purpose in purposes:
+                await _renew(context, pair, await _record_of(context, pair.certificate()))
 
 
 async def _look_after(context: Context, pair: OwnPair) -> None:
     certificate, now = pair.certificate(), context.clock()
     record = await _record_of(context, certificate)
     if _is_needed(context, pair, certificate, record):
-        if not await _was_tried(context, pair, record, since=now - RETRY):
+        if not _is_to_wait(context, pair):
             await _renew(context, pair, record)
     elif pair.retires and record is not None and record.created_at <= now - OVERLAP:
         await _retire_others(context, pair, record)
@@ -104,13 +106,14 @@ async def _record_of(context: Context, certificate: x509.Certificate | None) -> 
     return await context.store.read(load_certificate, serial_hex(certificate.serial_number))
 
 
-async def _was_tried(
-    context: Context, pair: OwnPair, record: CertificateRecord | None, *, since: datetime
-) -> bool:
-    """Tell whether a certificate for this pair was begun not long ago, and never came into use."""
-    in_use = "" if record is None else record.serial
-    found = await _of_the_same(context, pair, record)
-    return any(one.created_at > since and one.serial != in_use for one in found)
+def _is_to_wait(context: Context, pair: OwnPair) -> bool:
+    """Tell whether it was tried not long ago, and did not come into use; from now on it was."""
+    tried, now = context.tls_users.tried, context.clock()
+    last = tried.get(pair.files.certificate)
+    if last is not None and now - last < RETRY:
+        return True
+    tried[pair.files.certificate] = now
+    return False
 
 
 async def _of_the_same(

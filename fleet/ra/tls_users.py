@@ -4,6 +4,8 @@ Nobody is dropped by it: who is connected stays, who connects sees the new certi
 """
 
 import asyncio
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from fleet.errors import FleetError, NeedsAttentionError
@@ -22,6 +24,10 @@ class TlsUsers:
 
     def __init__(self) -> None:
         self._users: list[TlsUser] = []
+        self.turn = asyncio.Lock()
+        """Whoever replaces certificates in the home waits for it: one at a time."""
+        self.tried: dict[Path, datetime] = {}
+        """When the certificate of a file was last begun to be renewed."""
         self.is_behind = False
         """Somebody could not read the newest certificates: it is to be tried again."""
         self.wanted = asyncio.Event()

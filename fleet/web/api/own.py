@@ -110,9 +110,10 @@ async def _renew_now(asked: Asked) -> Members:
 
 async def _reload(asked: Asked) -> Members:
     context = asked.context
-    await take_in(context)
-    context.tls_users.refused = ""
-    await context.tls_users.reload()
+    async with context.tls_users.turn:
+        await take_in(context)
+        context.tls_users.refused = ""
+        await context.tls_users.reload()
     return _server_certificate(asked)
 
 
