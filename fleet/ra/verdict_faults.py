@@ -83,6 +83,8 @@ class Case:
     wanted: Wanted
     moment: datetime
     authority: Authority
+    is_authority: bool
+    """It is a CA's of ours, and known as such: a company's root may have signed it, off our records."""
     chain: tuple[x509.Certificate, ...]
     """Of CAs, the nearest first."""
     ended_cas: Mapping[str, Revocation]
@@ -97,6 +99,8 @@ def first_fault(case: Case) -> Fault | None:
 
 def _not_on_record(case: Case) -> Fault | None:
     record, issuer = case.facts.record, name_of(case.chain[0].subject) if case.chain else "this fleet"
+    if record is None and case.is_authority:
+        return None
     if record is None:
         why = f"{issuer} signed it, and it is not on record: forged with its key, or lost with the records"
         return Fault(Standing.UNKNOWN, why)
@@ -205,7 +209,7 @@ def _weak(case: Case) -> Fault | None:
 def praise(case: Case) -> str:
     """Say what a good certificate is, and what came later than the time that was asked for."""
     record = case.facts.record
-    name = "" if record is None else f"{record.purpose} certificate of {record.name}, "
+    name = "authority, " if record is None else f"{record.purpose} certificate of {record.name}, "
     by = name_of(case.chain[0].subject) if case.chain else "itself"
     then = "" if case.wanted.at is None else " then"
     revoked_at, reason = _revoked(case.facts)

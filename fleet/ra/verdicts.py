@@ -78,6 +78,7 @@ async def verify(context: Context, content: str, wanted: Wanted) -> Verdict:
         wanted=wanted,
         moment=moment,
         authority=context.authority,
+        is_authority=certificate in known.values(),
         chain=chain,
         ended_cas=await context.store.read(_revocations_of, tuple(map(serial_of, chain))),
         facts=await context.store.read(_facts, serial),
