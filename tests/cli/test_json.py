@@ -123,6 +123,20 @@ COMMANDS: dict[str, Shape] = {
         **dict.fromkeys(("standing", "why", "at", "serial"), "str"),
         "certificate": CERTIFICATE,
     },
+    "ca backup one.backup --shares-to shares": {
+        **dict.fromkeys(("file", "backup", "fleet", "made_at", "sha256", "shares"), "str"),
+        **dict.fromkeys(("size", "files"), "int"),
+        **dict.fromkeys(("share_files", "keys_elsewhere", "left_out"), ["str"]),
+    },
+    "ca backup --check one.backup": {
+        **dict.fromkeys(("fleet", "backup", "made_at", "sha256", "shares", "signed_by"), "str"),
+        **dict.fromkeys(("size", "share_set", "audit_entries"), "int"),
+    },
+    "ca drill": {
+        "backup": "str",
+        "passed": "bool",
+        "steps": [{"step": "str", "ok": "bool", "seconds": "float", "text": "str"}],
+    },
     "claim create --domain prod --device one": [
         dict.fromkeys(("domain", "device_id", "code_id", "code", "expires"), "str")
     ],
