@@ -83,7 +83,8 @@ def backup(home: Path, form: Form, *, file: Path, shares: str, shares_to: Path |
         _show(_check_members(home, file), form, names=_CHECKED)
         return
     _show(_make(open_home(home), file, shares, shares_to), form, names=_MADE)
-    say("next: give each share to another person, and keep fleet audit export on another machine")
+    if form is Form.TABLE:
+        say("next: give each share to another person, and keep fleet audit export on another machine")
 
 
 def _make(home: Home, file: Path, shares: str, shares_to: Path | None) -> Members:

@@ -88,7 +88,8 @@ def restore(form: Form, *, file: Path, into: Path, share_files: tuple[Path, ...]
         write_json(found)
     for line in _warnings(restored):
         say(line)
-    say(f"next: fleet --home {into} serve")
+    if form is Form.TABLE:
+        say(f"next: fleet --home {into} serve")
 
 
 def _shares(file: Path, share_files: Sequence[Path]) -> list[Secret]:
