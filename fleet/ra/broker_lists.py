@@ -16,7 +16,7 @@ from fleet.errors import FleetError
 from fleet.model import Purpose
 from fleet.ra.context import Context
 from fleet.ra.crls import CrlBook
-from fleet.ra.press import Press, press_of
+from fleet.ra.press import BACKDATE, Press, press_of
 from fleet.store.crl_entries import CauseQuery, TurnOrder, newest_for_cause, take_turn
 
 MOST_ENTRIES = 10_000
@@ -34,14 +34,14 @@ async def make_for_brokers(press: Press, *, now: datetime) -> Sequence[bytes]:
         query = CauseQuery(issuer=issuer.issuer_id, now=now, limit=MOST_ENTRIES)
         found.append(await press.store.read(newest_for_cause, query))
     shares = fair_shares([len(entries) for entries in found], most=MOST_ENTRIES)
-    this_update = now.replace(microsecond=0)
+    made_at = now.replace(microsecond=0)
     return [
         make_crl(
             issuer,
             entries[:share],
             number=number,
-            this_update=this_update,
-            next_update=this_update + press.config.policy.crl_lifetime,
+            this_update=made_at - BACKDATE,
+            next_update=made_at + press.config.policy.crl_lifetime,
         )
         for issuer, number, entries, share in zip(issuers, numbers, found, shares, strict=True)
     ]

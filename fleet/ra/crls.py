@@ -1,6 +1,6 @@
 """Holds what relying parties are told now: the revocation lists that were made, and what they miss.
 
-It makes no list and never decides what is revoked: whoever ends, holds or releases a certificate says so here.
+It makes no list and decides nothing: whoever ends, holds or releases a certificate says so here.
 """
 
 import asyncio
@@ -61,13 +61,13 @@ class PublishedCrl:
     name: ListName
     der: bytes
     number: int
+    made_at: datetime
     this_update: datetime
     next_update: datetime
 
     def is_fresh(self, now: datetime) -> bool:
         """Not half through its life; one of the future, after the clock was set back, is not fresh either."""
-        half = (self.next_update - self.this_update) / 2
-        return self.this_update <= now < self.this_update + half
+        return self.this_update <= now < self.made_at + (self.next_update - self.made_at) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,16 @@
 """What revocation lists are made with, before any broker or listener is there."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fleet.ca.hierarchy import Authority
 from fleet.config import Config
 from fleet.ports import Store
 from fleet.ra.context import Context
+
+BACKDATE = timedelta(minutes=1)
+"""How far thisUpdate lies before the making of a list: one may be made as it is asked for, and OpenSSL refuses
+what is a second younger than its own clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,7 @@
 """Makes the public revocation lists when they are asked for: each issuing CA's, its parts, and its delta.
 
 A list that is handed out holds all that was committed before, and is not half through its life: it is made
-anew if need be, so that neither a stop nor a clock that jumped leaves an old one behind. It never decides what
-is revoked.
+anew if need be, so that neither a stop nor a clock that jumped leaves an old one behind.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from fleet.core.authority import ADMITTED
 from fleet.core.partition import shards_of
 from fleet.errors import FleetError
 from fleet.ra.crls import CrlBook, ListName, PublishedCrl
-from fleet.ra.press import Press
+from fleet.ra.press import BACKDATE, Press
 from fleet.store.crl_entries import (
     ChangeQuery,
     ShardQuery,
@@ -98,7 +97,7 @@ class _Making:
     now: datetime
 
     @property
-    def this_update(self) -> datetime:
+    def made_at(self) -> datetime:
         return self.now.replace(microsecond=0)
 
     @property
@@ -133,7 +132,7 @@ async def _make(making: _Making, name: ListName) -> None:
 async def _whole(making: _Making) -> tuple[_Sheet, ...]:
     """Return the complete list and its delta, which have one number (RFC 5280 5.2.4)."""
     store, issuer = making.press.store, making.issuer.issuer_id
-    order = TurnOrder(issuer=issuer, at=making.this_update, interval=making.lifetime / 2)
+    order = TurnOrder(issuer=issuer, at=making.made_at, interval=making.lifetime / 2)
     turn = await store.write(take_turn, order)
     entries = [await _entries(making, turn, part) for part in _READ_IN]
     changed = ChangeQuery(issuer=issuer, since=turn.base_number, ends_from=turn.ends_from)
@@ -153,7 +152,7 @@ async def _whole(making: _Making) -> tuple[_Sheet, ...]:
 async def _part(making: _Making, name: ListName, partition: int) -> tuple[_Sheet, ...]:
     """Return one part, which goes by every name that a leaf may have for it (RFC 5280 5.2.5)."""
     store = making.press.store
-    turn = await store.write(take_turn, TurnOrder(issuer=name.issuer, at=making.this_update))
+    turn = await store.write(take_turn, TurnOrder(issuer=name.issuer, at=making.made_at))
     urls = dict.fromkeys((making.press.status_url, *await store.read(status_urls, None)))
     scope = Scope(leaves_only=True, places=tuple(f"{url}{name.path}" for url in urls))
     entries = [await _entries(making, turn, partition)]
@@ -167,12 +166,12 @@ async def _entries(making: _Making, turn: Turn, partition: int) -> bytes:
 
 
 def _signed(making: _Making, sheet: _Sheet) -> PublishedCrl:
-    next_update = making.this_update + making.lifetime
+    this_update, next_update = making.made_at - BACKDATE, making.made_at + making.lifetime
     der = make_crl(
         making.issuer,
         sheet.entries,
         number=sheet.turn.number,
-        this_update=making.this_update,
+        this_update=this_update,
         next_update=next_update,
         scope=sheet.scope,
     )
@@ -180,6 +179,7 @@ def _signed(making: _Making, sheet: _Sheet) -> PublishedCrl:
         name=sheet.name,
         der=der,
         number=sheet.turn.number,
-        this_update=making.this_update,
+        made_at=making.made_at,
+        this_update=this_update,
         next_update=next_update,
     )
