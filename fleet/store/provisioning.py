@@ -122,7 +122,8 @@ async def count_all_pending(tx: Transaction, _argument: None) -> int:
 async def pending_by_batch(tx: Transaction) -> dict[tuple[str, str], int]:
     """Return how many wait, by domain and batch of the claim that they came by."""
     rows = await tx.fetch_all(
-        "SELECT c.domain, c.batch, COUNT(*) FROM provisioned p JOIN certificates c ON c.serial = p.claim_serial"
+        "SELECT c.domain, c.batch, COUNT(*) FROM provisioned p"
+        " JOIN certificates c ON c.serial = p.claim_serial"
         " WHERE p.state = 'pending' AND c.batch IS NOT NULL GROUP BY c.domain, c.batch"
     )
     return {(columns.text(domain), columns.text(name)): columns.number(count) for domain, name, count in rows}
