@@ -150,15 +150,25 @@ async def test_a_damaged_head_is_found_with_no_server_running(
     assert any("damaged" in each.text for each in verdict.findings)
 
 
-async def test_every_entry_is_exported_as_a_line_of_json(fleet_home: FleetHome, copy: Path) -> None:
+async def test_every_entry_is_exported_as_a_line_of_json_and_then_the_head_over_all(
+    fleet_home: FleetHome, copy: Path
+) -> None:
     async with open_store(copy) as store:
-        lines = [json.loads(line) async for line in export(store)]
+        *lines, head = [json.loads(line) async for line in export(store, "acme")]
         (last,) = await tail(store, 1)
         found = await search(store, AuditQuery(action="operator.*"))
     assert [each["number"] for each in lines] == list(range(len(lines)))
     assert lines[0]["action"] == "fleet.initialised"
     assert lines[-1]["number"] == last.number
+    assert head["size"] == len(lines)
     assert ["role", "security"] in next(each for each in lines if each["action"] == "operator.added")[
         "details"
     ]
     assert [each.entry.action for each in found] == ["operator.added"]
+
+
+async def test_a_part_of_the_trail_is_exported_with_the_head_over_all(copy: Path) -> None:
+    async with open_store(copy) as store:
+        whole = [line async for line in export(store, "acme")]
+        part = [line async for line in export(store, "acme", after=9)]
+    assert part == whole[10:]
