@@ -94,12 +94,12 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return where a name is; raises `OSError` where one of its addresses is none to be asked."""
+        """Return where a name is; raises `UnreachableError` where one of them is none to be asked."""
         found = await self._inner.resolve(host, port, family)
         if host.lower() not in self._private:
             for each in found:
                 if not _is_public(ip_address(each["host"].partition("%")[0])):
-                    raise OSError(f"{host} has an address that is not public: see private_hosts")
+                    raise UnreachableError(f"{host} has an address that is not public: see private_hosts")
         return found
 
     async def close(self) -> None:
