@@ -295,6 +295,7 @@ def main() -> int:
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
+    say(__doc__ or "")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         home = make_home(folder / "home", plan=PLAN)

@@ -9,8 +9,8 @@ from fleet.ports import Store
 from fleet.ra.context import Context
 
 BACKDATE = timedelta(minutes=1)
-"""How far thisUpdate lies before a list is made: that may be as it is asked for, and OpenSSL refuses what is a
-second younger than its own clock."""
+"""How far thisUpdate lies before a list is made: that may be while it is asked for, and OpenSSL refuses what
+is a second younger than its own clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

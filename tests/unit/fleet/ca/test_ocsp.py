@@ -1,6 +1,7 @@
 """OCSP: a question that can be read gets a signed answer, everything else a proper refusal."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -18,6 +19,9 @@ from fleet.ca import der, ocsp
 from fleet.ca.hierarchy import Authority
 from fleet.ca.ocsp import Good, Responder, Revoked, Standing, Unknown, Validity
 from fleet.ca.ocsp_request import MAX_QUESTIONS, read_request, request_of_path
+from fleet.ca.signature_algorithm import signature_algorithm
+from fleet.ca.signers import KeySigner, is_signed, make_authority_key
+from fleet.core.goodkey import KeyType
 from fleet.errors import BadInputError
 from fleet.model import Purpose, RevocationReason
 from tests.homes import FleetHome
@@ -109,6 +113,21 @@ def test_the_answer_is_signed_by_a_delegate_whose_certificate_comes_with_it(auth
     key.verify(answer.signature, answer.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
     assert answer.signature_algorithm_oid == SignatureAlgorithmOID.ECDSA_WITH_SHA256
     assert answer.responder_key_hash == x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_a_delegate_of_every_key_type_signs_as_it_says(authority: Authority, key_type: KeyType) -> None:
+    asked = read_request(request(authority))
+    delegate = authority.asked(asked.questions[0])
+    assert delegate is not None
+    key = make_authority_key(key_type)
+    encoded = replace(delegate, signer=KeySigner(key)).answer(
+        asked, [Good()], validity=Validity(this_update=NOW, next_update=SOON)
+    )
+    answer = x509_ocsp.load_der_ocsp_response(encoded)
+    assert is_signed(key.public_key(), answer.signature, answer.tbs_response_bytes)
+    told = signature_algorithm(key.public_key())
+    assert der.object_identifier(answer.signature_algorithm_oid.dotted_string) in told
 
 
 def test_of_one_that_has_ended_it_is_said_since_when_we_would_know_better(authority: Authority) -> None:

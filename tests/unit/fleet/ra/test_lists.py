@@ -11,6 +11,7 @@ from cryptography import x509
 from device_agent.wire.identity import Identity
 from device_agent.wire.replies import Issued
 from fleet.ca.signers import KeySigner, make_key
+from fleet.core.goodkey import KeyType
 from fleet.core.partition import PARTITIONS, partition_of
 from fleet.core.revocation import encode_entry
 from fleet.errors import FleetError, NotFoundError, UnreachableError
@@ -20,12 +21,13 @@ from fleet.ra.allowlist import BrokerLink
 from fleet.ra.broker_lists import MOST_ENTRIES, give_to_brokers, make_for_brokers
 from fleet.ra.crls import ListName, list_of, parse_list_name
 from fleet.ra.devices import resume, suspend
+from fleet.ra.initialise import Plan
 from fleet.ra.press import press_of
 from fleet.ra.public_lists import current_list, make_public
 from fleet.ra.publishing import keep_published, publish, refresh_lists
 from fleet.store.status_urls import StatusUrl, note_status_url
 from tests.desk import NOON, Desk, MemoryBroker
-from tests.homes import FleetHome
+from tests.homes import FleetHome, make_home
 from tests.status import RelyingParty, entries_of
 
 D1 = Identity(domain="prod", device_id="d1")
@@ -36,6 +38,12 @@ LIFETIME = timedelta(hours=24)
 @pytest.fixture
 def party(desk: Desk) -> RelyingParty:
     return RelyingParty(desk=desk, issuer=desk.context.authority.issuer(Purpose.DEVICE, "prod"))
+
+
+@pytest.fixture(scope="module")
+def post_quantum(tmp_path_factory: pytest.TempPathFactory) -> FleetHome:
+    plan = Plan(fleet="acme", domains=("prod", "pq"), ca_keys={"pq": KeyType.ML_DSA_44})
+    return make_home(tmp_path_factory.mktemp("pq") / "home", plan=plan)
 
 
 async def enrolled(desk: Desk, device_id: str = "d1") -> Issued:
@@ -347,6 +355,19 @@ async def test_a_list_for_a_broker_is_plain_so_that_every_tls_stack_reads_it(des
     for encoded in await make_for_brokers(press_of(desk.context), now=desk.clock()):
         extensions = x509.load_der_x509_crl(encoded).extensions
         assert not any(extension.critical for extension in extensions)
+
+
+async def test_a_broker_is_given_no_list_that_its_tls_cannot_read(
+    desk: Desk, post_quantum: FleetHome
+) -> None:
+    press = replace(press_of(desk.context), authority=post_quantum.authority)
+    made = await make_for_brokers(press, now=post_quantum.made_at)
+    issuers = {x509.load_der_x509_crl(one).issuer for one in made}
+    subjects = {
+        domain: post_quantum.authority.issuer(Purpose.DEVICE, domain).certificate.subject
+        for domain in ("prod", "pq")
+    }
+    assert {domain for domain, subject in subjects.items() if subject in issuers} == {"prod"}
 
 
 async def test_beyond_ten_thousand_entries_a_broker_is_told_the_newest_and_the_canary_stays(
