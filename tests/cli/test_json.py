@@ -126,7 +126,8 @@ COMMANDS: dict[str, Shape] = {
     "ca backup one.backup --shares-to shares": {
         **dict.fromkeys(("file", "backup", "fleet", "made_at", "sha256", "shares"), "str"),
         **dict.fromkeys(("size", "files"), "int"),
-        **dict.fromkeys(("share_files", "keys_elsewhere", "left_out"), ["str"]),
+        **dict.fromkeys(("share_files", "passphrases", "keys_elsewhere", "left_out"), ["str"]),
+        "starts_alone": "bool",
     },
     "ca backup --check one.backup": {
         **dict.fromkeys(("fleet", "backup", "made_at", "sha256", "shares", "signed_by"), "str"),
