@@ -5,6 +5,7 @@ changes anything.
 """
 
 import hashlib
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -27,6 +28,9 @@ MAX_AGE = timedelta(seconds=60)
 """How long a cache may go on with what it has: a revocation is seen through every cache within this time."""
 MOST_AT_ONCE = 256
 """OCSP questions that wait for the store; beyond, clients are told to try later."""
+
+PIECE = 256 * 1024
+"""Octets of a list that are handed to a connection at a time."""
 
 _OCSP_TYPE = "application/ocsp-response"
 _CRL_TYPE = "application/pkix-crl"
@@ -130,7 +134,16 @@ def _unless_known(
     """Return the whole of it, or 304 to whoever has the same already (RFC 9110 13.1.2)."""
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return web.Response(body=body, content_type=content_type, headers=headers)
+    if len(body) <= PIECE:
+        return web.Response(body=body, content_type=content_type, headers=headers)
+    headers = {**headers, "Content-Length": str(len(body))}
+    return web.Response(body=_in_pieces(body), content_type=content_type, headers=headers)
+
+
+async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a large list as fast as its client takes it: in one, each client would cost a copy of it."""
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
 
 
 def _http_date(moment: datetime) -> str:

@@ -156,6 +156,20 @@ async def test_every_authority_and_its_list_are_served(fleet: LiveFleet) -> None
             assert crl.issuer == certificate.subject
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_long_list_comes_in_pieces_and_whole(
+    fleet: LiveFleet, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("fleet.web.status.PIECE", 7)
+    issuer = fleet.context.authority.issuers[0].issuer_id
+    async with fleet.http() as session, session.request(method, f"/crl/{issuer}.crl") as response:
+        body = await response.read()
+    found = fleet.context.crls.find(issuer)
+    assert found is not None
+    assert body == (found.der if method == "GET" else b"")
+    assert response.headers["Content-Length"] == str(len(found.der))
+
+
 @pytest.mark.parametrize("kind", ["issuers", "roots"])
 async def test_a_crl_that_did_not_change_is_not_sent_twice(fleet: LiveFleet, kind: str) -> None:
     authority = fleet.context.authority
