@@ -1,4 +1,4 @@
-"""HTTPS routes for devices and stations: enroll, renew, confirm, done, status, recover, nonce.
+"""HTTPS routes for devices and stations: attest, enroll, renew, confirm, done, status, recover, nonce.
 
 It translates and no more: the body is the wire's JSON, the answer the wire's reply. What a request may do
 is decided by the use cases, from what TLS proved.
@@ -32,7 +32,7 @@ def mount(app: web.Application, context: Context, *, listener: Listener) -> None
     routes = _DeviceRoutes(context, listener)
     app.router.add_post("/api/v1/enroll", routes.enroll)
     app.router.add_post("/api/v1/confirm", routes.confirm)
-    for kind in ("renew", "done", "status", "time"):
+    for kind in ("attest", "renew", "done", "status", "time"):
         app.router.add_post(f"/api/v1/{kind}", routes.ask)
     app.router.add_post("/api/v1/recover", routes.recover)
     app.router.add_get("/api/v1/nonce", routes.nonce)

@@ -5,7 +5,7 @@ It describes `fleet.web.devices` and decides nothing.
 
 from collections.abc import Mapping
 
-from device_agent.wire.requests import MAX_ATTEMPT, ProofKind
+from device_agent.wire.requests import CHALLENGED, MAX_ATTEMPT, ProofKind
 from fleet.web.api.routes import Json, Members
 from fleet.web.api.shapes import ref
 from fleet.web.api.terms import (
@@ -24,6 +24,7 @@ from fleet.web.api.terms import (
 from fleet.web.gate import PROBLEM_TYPE
 
 _ABOUT: Mapping[str, str] = {
+    "attest": "A challenge, for a proof that has to be fresh: a manufacturer's certificate, or a TPM.",
     "enroll": "First certificate, with a claim certificate's or a station's connection, or a code.",
     "renew": "Next certificate; the connection's own is the one that it follows.",
     "confirm": "The certificate of this connection works: it becomes the current one.",
@@ -31,14 +32,37 @@ _ABOUT: Mapping[str, str] = {
     "status": "What the certificate of this connection is to the server.",
     "time": "Signed time, for the nonce that was asked with.",
 }
+_BASE64 = {**TEXT, "description": "Base64."}
+_TPM: Schema = {
+    "type": "object",
+    "description": "Public areas as TPM2B_PUBLIC in base64; certificates in PEM.",
+    "properties": {"ek_public": _BASE64, "ek_certificate": PEM, "ek_chain": PEM, "ak_public": _BASE64},
+    "required": ["ek_public", "ak_public"],
+}
+_EVIDENCE: Mapping[str, Schema] = {
+    "nonce": {**SHA256, "description": "Of the challenge that idevid and tpm answer."},
+    "certificate": PEM,
+    "chain": PEM,
+    "signature": _BASE64,
+    "tpm": _TPM,
+    "secret": _BASE64,
+    "key_public": _BASE64,
+    "attest": _BASE64,
+}
 _OWN: Mapping[str, Mapping[str, Schema]] = {
+    "attest": {
+        "device_id": DEVICE_ID,
+        "key_hash": {**SHA256, "description": "Of the key that `enroll` will ask a certificate for."},
+        "proof": word(tuple(sorted(CHALLENGED))),
+        "tpm": _TPM,
+    },
     "enroll": {
         "device_id": DEVICE_ID,
         "csr": {**PEM, "description": "PKCS#10 (RFC 2986)."},
         "anchors": list_of(SHA256),
         "proof": {
             "type": "object",
-            "properties": {"kind": word(tuple(ProofKind)), "code": TEXT},
+            "properties": {"kind": word(tuple(ProofKind)), "code": TEXT, **_EVIDENCE},
             "required": ["kind"],
         },
     },
@@ -50,6 +74,7 @@ _OWN: Mapping[str, Mapping[str, Schema]] = {
     "time": {"nonce": {"type": "string", "pattern": "^[0-9a-f]{32,64}$"}},
 }
 _NEEDED: Mapping[str, tuple[str, ...]] = {
+    "attest": ("device_id", "key_hash", "proof"),
     "enroll": ("device_id", "csr", "proof"),
     "renew": ("csr",),
     "time": ("nonce",),
@@ -87,6 +112,9 @@ WIRE_SCHEMAS: Mapping[str, Schema] = {
             "retry_after": COUNT,
             "broker": {"type": "object"},
             "recovery": {"type": "object"},
+            **dict.fromkeys(("fleet", "domain"), TEXT),
+            **dict.fromkeys(("credential", "secret"), _BASE64),
+            "expires_in": COUNT,
         },
         "required": ["v", "id", "type"],
     },

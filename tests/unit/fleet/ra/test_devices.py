@@ -51,7 +51,9 @@ async def test_a_device_is_registered_once_and_on_record(desk: Desk) -> None:
         "line3",
         "shelf 4",
     )
-    assert await told(desk, "device.registered") == [(ADA, {"kind": "agent", "batch": "line3"})]
+    assert await told(desk, "device.registered") == [
+        (ADA, {"kind": "agent", "batch": "line3", "note": "shelf 4"})
+    ]
     with pytest.raises(RefusedError, match="prod:d1 is registered already"):
         await devices.register(desk.context, Registration(identity=D1), actor=ADA)
 
