@@ -29,6 +29,8 @@ _NAMES = {
     "batch": "batch",
     "hardware": "hardware",
     "note": "note",
+    "profile": "profile",
+    "assurance": "assurance",
     "registered_at": "registered",
     "last_seen_at": "last seen",
     "serial": "certificate",

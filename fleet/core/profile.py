@@ -260,12 +260,6 @@ STATION_ISSUING_PROFILE = replace(ISSUING_PROFILE, has_status=False)
 """Of the issuing CA whose certificate stations send along with their own."""
 
 
-def device_profile(*, lifetime: timedelta, backdate: timedelta, same_key: bool) -> Profile:
-    """Return the device profile of a domain that says how it differs from the default."""
-    default = DEFAULT_PROFILES[Purpose.DEVICE]
-    return replace(default, lifetime=lifetime, backdate=backdate, same_key=same_key)
-
-
 def device_applicant(identity: Identity, *, fleet: str) -> Applicant:
     """Return a device's names: common name the device id, exact; dNSName `<label>.<domain>.<fleet>`."""
     return Applicant(common_name=identity.device_id, dns_names=(dns_name(identity, fleet=fleet),))

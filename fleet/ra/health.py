@@ -20,6 +20,7 @@ from fleet.ra import templates
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
 from fleet.ra.gap import gap_since
+from fleet.ra.profile_health import profiles
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.inventory import DeviceQuery, Standing
@@ -300,6 +301,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "adoptions": _adoptions,
     "revocation lists": _revocation_lists,
     "devices": _devices,
+    "profiles": profiles,
     "templates": _templates,
     "audit trail": _audit_trail,
     "restore": _restore,

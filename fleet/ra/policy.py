@@ -6,10 +6,12 @@ from pathlib import Path
 
 from fleet import config as configuration
 from fleet.config import Config
-from fleet.errors import BadInputError
+from fleet.errors import BadInputError, RefusedError
 from fleet.model import AuditEntry
 from fleet.ra.context import Context
+from fleet.ra.profile_health import lacking, told
 from fleet.store import audit
+from fleet.store.inventory import assigned_profiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ async def apply_policy(context: Context, *, actor: str) -> Applied:
 
     Raises:
         BadInputError: it is not right, or changes more than that; what was in force stays so.
+        RefusedError: it lacks a profile that devices are to get.
     """
     async with context.in_force.changing:
         before, wanted = context.config, _of_home(context)
@@ -48,6 +51,8 @@ async def apply_policy(context: Context, *, actor: str) -> Applied:
                 "fleet.toml changes more than profiles and [policy]",
                 hint="stop the server, and start it again: fleet serve",
             )
+        if lost := lacking(after, await context.store.read(assigned_profiles, None)):
+            raise RefusedError(told(lost[0]), hint="fleet profile assign, or clear, chooses another first")
         if after != before:
             await context.store.write(audit.append, _entry(context, actor))
             context.in_force.replace(config=after)

@@ -128,3 +128,34 @@ def _summary(row: Row) -> DeviceSummary:
         registered_at=times.moment(row[9]),
         last_seen_at=times.optional_moment(row[10]),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assigned:
+    """A profile that was assigned, and to how many devices and batches."""
+
+    domain: str
+    profile: str
+    devices: int
+    batches: int
+
+
+async def assigned_profiles(tx: Transaction, _argument: None) -> tuple[Assigned, ...]:
+    """Return the profiles that our records name, by domain and name."""
+    rows = await tx.fetch_all(
+        "SELECT domain, profile, SUM(devices), SUM(batches) FROM ("
+        "SELECT domain, profile, COUNT(*) AS devices, 0 AS batches FROM devices"
+        " WHERE profile <> '' GROUP BY domain, profile"
+        " UNION ALL SELECT domain, profile, 0, COUNT(*) FROM batches"
+        " WHERE profile <> '' GROUP BY domain, profile"
+        ") AS assigned GROUP BY domain, profile ORDER BY domain, profile"
+    )
+    return tuple(
+        Assigned(
+            domain=columns.text(row[0]),
+            profile=columns.text(row[1]),
+            devices=columns.number(row[2]),
+            batches=columns.number(row[3]),
+        )
+        for row in rows
+    )

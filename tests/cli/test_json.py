@@ -46,8 +46,8 @@ ENTRY: Shape = {
 }
 DEVICE: Shape = {
     **SUMMARY,
-    **dict.fromkeys(("hardware", "note"), "str"),
-    "retired_at": "str?",
+    **dict.fromkeys(("hardware", "note", "assurance"), "str"),
+    **dict.fromkeys(("profile", "retired_at"), "str?"),
     "code_conflict": "bool",
     "certificates": [CERTIFICATE],
     "codes": [CODE],
@@ -126,8 +126,7 @@ COMMANDS: dict[str, Shape] = {
     "ca backup one.backup --shares-to shares": {
         **dict.fromkeys(("file", "backup", "fleet", "made_at", "sha256", "shares"), "str"),
         **dict.fromkeys(("size", "files"), "int"),
-        **dict.fromkeys(("share_files", "passphrases", "keys_elsewhere", "left_out"), ["str"]),
-        "starts_alone": "bool",
+        **dict.fromkeys(("share_files", "keys_elsewhere", "left_out"), ["str"]),
     },
     "ca backup --check one.backup": {
         **dict.fromkeys(("fleet", "backup", "made_at", "sha256", "shares", "signed_by"), "str"),

@@ -3,6 +3,7 @@
 -- A profile of the domain in fleet.toml; empty where the batch, or else the domain, says so.
 ALTER TABLE devices ADD COLUMN profile TEXT NOT NULL DEFAULT '';
 ALTER TABLE batches ADD COLUMN profile TEXT NOT NULL DEFAULT '';
+CREATE INDEX devices_by_profile ON devices (domain, profile) WHERE profile <> '';
 
 -- How well it was proved who the device is, when its lineage began: "none", "claim", "code", "approved",
 -- "manufacturer", "hardware".

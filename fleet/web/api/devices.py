@@ -252,6 +252,8 @@ def _view(view: DeviceView) -> Members:
         **_summary(view.summary),
         "hardware": view.record.hardware,
         "note": view.record.note,
+        "profile": view.record.profile or None,
+        "assurance": view.record.assurance.word,
         "code_conflict": view.device.code_conflict,
         "retired_at": time_or_none(view.record.retired_at),
         "certificates": [certificate_members(record) for record in view.certificates],

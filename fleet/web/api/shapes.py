@@ -141,7 +141,8 @@ _OF_DEVICES: Mapping[str, Schema] = {
     "Device": record(_SUMMARY),
     "DeviceFile": record(
         _SUMMARY,
-        each("hardware note", TEXT),
+        each("hardware note assurance", TEXT),
+        each("profile", maybe(TEXT)),
         each("code_conflict", FLAG),
         each("retired_at", maybe(TIME)),
         {"certificates": list_of(ref("Certificate")), "codes": list_of(ref("Grant"))},

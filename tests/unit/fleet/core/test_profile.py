@@ -23,7 +23,6 @@ from fleet.core.profile import (
     Profile,
     Usage,
     device_applicant,
-    device_profile,
     own_applicant,
     server_applicant,
 )
@@ -92,16 +91,6 @@ def test_a_key_type_outside_of_the_profile_gives_no_template() -> None:
     with pytest.raises(RefusedError) as caught:
         profile.template(DEVICE, key, now=NOW, issuer=FACTS)
     assert caught.value.code is ProblemCode.BAD_KEY
-
-
-def test_a_domains_profile_differs_where_its_configuration_says_so() -> None:
-    profile = device_profile(lifetime=timedelta(days=7), backdate=timedelta(minutes=5), same_key=True)
-    assert (profile.lifetime, profile.backdate, profile.same_key) == (
-        timedelta(days=7),
-        timedelta(minutes=5),
-        True,
-    )
-    assert profile.extended_key_usage == (Usage.CLIENT_AUTH,)
 
 
 @given(st.floats(min_value=0, max_value=1, exclude_max=True))

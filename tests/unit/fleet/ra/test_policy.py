@@ -18,6 +18,7 @@ from fleet.ra.answer import answer
 from fleet.ra.assignments import Assignment, assign
 from fleet.ra.dry_run import try_on
 from fleet.ra.policy import apply_policy, proposed
+from fleet.ra.profile_health import profiles
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.devices import load_record
@@ -154,3 +155,17 @@ async def test_a_profile_is_assigned_to_devices_and_batches_that_exist(desk: Des
     ):
         with pytest.raises((NotFoundError, RefusedError)):
             await assign(desk.context, wrong)
+
+
+async def test_a_profile_that_devices_are_to_get_is_not_taken_away(desk: Desk) -> None:
+    desk.context.in_force.replace(config=parse(SHORT))
+    await desk.register("d1")
+    await assign(desk.context, Assignment(domain="prod", profile="gateway", device_id="d1", actor=ADA))
+    assert all(finding.ok for finding in await profiles(desk.context))
+
+    with pytest.raises(RefusedError, match="prod has no profile gateway, which 1 devices"):
+        await apply_policy(desk.context, actor=ADA)
+    desk.context.in_force.replace(config=parse(TOML))
+    (finding,) = await profiles(desk.context)
+    assert not finding.ok
+    assert finding.fix
