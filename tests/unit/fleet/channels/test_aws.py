@@ -13,6 +13,8 @@ from fleet.channels.aws import FAULTS, answerer, beside
 from fleet.channels.aws_payload import Asked, Format, encode, read_create, read_register
 from fleet.channels.mqtt import Answer
 from fleet.core.isolation import SharedLink
+from fleet.store import audit
+from fleet.store.audit import AuditQuery
 from tests.desk import at_desk
 from tests.homes import FleetHome
 
@@ -113,6 +115,22 @@ async def test_whatever_is_asked_is_rejected_in_its_own_format(
     found = cbor.decode(answer.body) if topic.endswith("/cbor") else json.loads(answer.body)
     assert isinstance(found, dict)
     assert found.keys() == {"statusCode", "errorCode", "errorMessage"}
+
+
+async def test_a_refusal_stands_on_the_audit_trail_and_holds_no_token(
+    fleet_home: FleetHome, tmp_path: Path
+) -> None:
+    topic = "$aws/provisioning-templates/line3/provision/json"
+    body = b'{"certificateOwnershipToken": "a-token-that-is-secret", "parameters": {}}'
+    async with at_desk(fleet_home, tmp_path) as desk:
+        await answerer(desk.context)(LINK.request(topic), body)
+        found = await desk.context.store.read(audit.search, AuditQuery(action="request.refused"))
+
+    (entry,) = (one.entry for one in found)
+    assert dict(entry.details)["code"] == "code-invalid"
+    assert dict(entry.details)["client"] == "sdk-1"
+    assert entry.serial == LINK.serial
+    assert "a-token-that-is-secret" not in repr(entry)
 
 
 async def test_what_comes_on_no_connections_topic_is_answered_by_nobody(
