@@ -24,6 +24,7 @@ from fleet.store.crl_entries import (
     TurnOrder,
     changes_since,
     entries_in,
+    note_turn,
     take_turn,
 )
 from fleet.store.status_urls import status_urls
@@ -127,6 +128,8 @@ async def _make(making: _Making, name: ListName) -> None:
         took = asyncio.get_running_loop().time() - started
         rest = min(_REST_FACTOR * took, _LONGEST_REST.total_seconds())
         making.book.put(crl, change=change, rests_until=started + took + rest)
+        if sheet.turn.is_due and not sheet.name.part:
+            await making.press.store.write(note_turn, sheet.turn)
 
 
 async def _whole(making: _Making) -> tuple[_Sheet, ...]:

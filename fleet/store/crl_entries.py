@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fleet.core.revocation import encode_removal
-from fleet.ports import Row, Transaction, Value
+from fleet.ports import Row, Transaction
 from fleet.store import columns, times
 from fleet.store.revocations import next_crl_number
 
@@ -56,7 +56,7 @@ class CauseQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnOrder:
-    """A list of an issuer is about to be made. A complete one takes its turn once in every `interval`;
+    """A list of an issuer is about to be made. A complete one is in its turn once in every `interval`;
     lists beside it have none."""
 
     issuer: str
@@ -66,37 +66,54 @@ class TurnOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """The number of a new list, the list that its delta starts from, and what it names although it ended."""
+    """The number of a new list, and the complete list that its delta starts from."""
 
-    number: int
-    base_number: int
-    ends_from: datetime
-    """RFC 5280 3.3: an entry leaves after a list in its turn that was issued beyond its certificate's end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
+    issuer: str
     number: int
     at: datetime
+    base_number: int
+    base_at: datetime
+    is_due: bool
+    """It is one in its turn: `note_turn` once it was made."""
+
+    @property
+    def ends_from(self) -> datetime:
+        """The list names what ended from then on (RFC 5280 3.3): what ended before has been on a list in its
+        turn since. After the clock was set back, all that is valid by it is on the list."""
+        return min(self.base_at, self.at)
 
 
 async def take_turn(tx: Transaction, order: TurnOrder) -> Turn:
-    """Take the next number of an issuer's lists, and note the turn if it is one."""
+    """Take the next number of an issuer's lists, and say what the list is made from."""
     # Milliseconds: above every earlier number even where the counter was restored from a backup.
     number = await next_crl_number(tx, order.issuer, floor=(order.at - _EPOCH) // _MILLISECOND)
     row = await tx.fetch_one(
         "SELECT number, made_at, base_number, base_at FROM crl_turns WHERE issuer = ?", (order.issuer,)
     )
-    if row is None:
-        newest, base = _Made(number=number, at=order.at), _Made(number=number, at=order.at)
-    else:
-        newest, base = _made(row[0], row[1]), _made(row[2], row[3])
-    if order.interval is not None:
-        if row is not None and not timedelta(0) <= order.at - newest.at < order.interval:
-            newest, base = _Made(number=number, at=order.at), newest
-        await _note_turns(tx, order.issuer, newest, base=base)
-    # A clock that was set back: what is valid by it now is on the list.
-    return Turn(number=number, base_number=base.number, ends_from=min(base.at, order.at))
+    base_number, base_at, is_due = number, order.at, order.interval is not None
+    if row is not None:
+        made_at = times.moment(row[1])
+        is_due = order.interval is not None and not timedelta(0) <= order.at - made_at < order.interval
+        # In a new turn, the newest one so far is what deltas start from.
+        base_number, base_at = (columns.number(row[0]), made_at) if is_due else _base(row)
+    return Turn(
+        issuer=order.issuer,
+        number=number,
+        at=order.at,
+        base_number=base_number,
+        base_at=base_at,
+        is_due=is_due,
+    )
+
+
+async def note_turn(tx: Transaction, turn: Turn) -> None:
+    """Remember a complete list that was made in its turn."""
+    await tx.execute(
+        "INSERT INTO crl_turns (issuer, number, made_at, base_number, base_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, made_at = excluded.made_at,"
+        " base_number = excluded.base_number, base_at = excluded.base_at",
+        (turn.issuer, turn.number, times.text(turn.at), turn.base_number, times.text(turn.base_at)),
+    )
 
 
 async def entries_in(tx: Transaction, query: ShardQuery) -> Entries:
@@ -138,17 +155,8 @@ async def newest_for_cause(tx: Transaction, query: CauseQuery) -> tuple[bytes, .
     return tuple(columns.octets(row[0]) for row in rows)
 
 
-async def _note_turns(tx: Transaction, issuer: str, newest: _Made, *, base: _Made) -> None:
-    await tx.execute(
-        "INSERT INTO crl_turns (issuer, number, made_at, base_number, base_at) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, made_at = excluded.made_at,"
-        " base_number = excluded.base_number, base_at = excluded.base_at",
-        (issuer, newest.number, times.text(newest.at), base.number, times.text(base.at)),
-    )
-
-
-def _made(number: Value, at: Value) -> _Made:
-    return _Made(number=columns.number(number), at=times.moment(at))
+def _base(row: Row) -> tuple[int, datetime]:
+    return columns.number(row[2]), times.moment(row[3])
 
 
 def _joined(rows: list[Row]) -> Entries:

@@ -19,6 +19,7 @@ from fleet.store.crl_entries import (
     TurnOrder,
     changes_since,
     entries_in,
+    note_turn,
     take_turn,
 )
 from fleet.store.migrate import Migration, known_migrations
@@ -31,7 +32,11 @@ ISSUER = "ab" * 20
 
 
 async def turn(store: Store, at: datetime, *, interval: timedelta | None = HALF) -> Turn:
-    return await store.write(take_turn, TurnOrder(issuer=ISSUER, at=at, interval=interval))
+    """Make a list that holds nothing."""
+    taken = await store.write(take_turn, TurnOrder(issuer=ISSUER, at=at, interval=interval))
+    if taken.is_due:
+        await store.write(note_turn, taken)
+    return taken
 
 
 async def test_the_first_list_is_its_own_base() -> None:
@@ -52,6 +57,14 @@ async def test_a_delta_starts_from_the_turn_before_the_newest() -> None:
         second.number,
     ]
     assert third.ends_from == NOW + HALF
+
+
+async def test_a_list_that_could_not_be_made_is_the_base_of_none() -> None:
+    async with memory_store() as store:
+        first = await turn(store, NOW)
+        await store.write(take_turn, TurnOrder(issuer=ISSUER, at=NOW + HALF, interval=HALF))
+        second = await turn(store, NOW + HALF + timedelta(minutes=1))
+    assert second.base_number == first.number
 
 
 async def test_a_list_beside_the_complete_one_takes_no_turn() -> None:
