@@ -83,12 +83,13 @@ async def import_devices(desk: Desk, roster: Roster, *, actor: str) -> Imported:
     rows = await read_rows(roster)
     for domain in sorted({row.registration.identity.domain for row in rows}):
         require_domain(desk, domain)
-    known = await desk.store.read(_known_things, rows)
+    parts = [rows[first : first + _AT_ONCE] for first in range(0, len(rows), _AT_ONCE)]
+    known = sum([await desk.store.read(_known_things, part) for part in parts])
     source = actor if roster.signer is None else roster.signer.source
     new = 0
-    for first in range(0, len(rows), _AT_ONCE):
-        part = _Part(rows=rows[first : first + _AT_ONCE], source=source, actor=actor, at=desk.clock())
-        new += await desk.store.write(_take, part)
+    for part in parts:
+        taking = _Part(rows=part, source=source, actor=actor, at=desk.clock())
+        new += await desk.store.write(_take, taking)
     things = sum(len(row.things) for row in rows) - known
     imported = Imported(listed=len(rows), registered=new, things=things)
     await desk.store.write(audit.append, _entry(desk, roster, imported, actor=actor, source=source))
