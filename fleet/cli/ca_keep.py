@@ -43,6 +43,7 @@ _MADE = {
     "sha256": "SHA-256",
     "shares": "shares",
     "share_files": "written to",
+    "passphrases": "passphrases in it",
     "keys_elsewhere": "keys not in it",
     "left_out": "left out",
 }
@@ -56,6 +57,8 @@ _CHECKED = {
     "audit_entries": "audit entries",
     "signed_by": "signed by",
 }
+
+_PASSPHRASES = {"issuing": "ca/issuing-passphrase", "root": "ca/root-passphrase"}
 
 _file = click.argument("file", type=click.Path(path_type=Path))
 
@@ -82,7 +85,10 @@ def backup(home: Path, form: Form, *, file: Path, shares: str, shares_to: Path |
     if check:
         _show(_check_members(home, file), form, names=_CHECKED)
         return
-    _show(_make(open_home(home), file, shares, shares_to), form, names=_MADE)
+    made = _make(open_home(home), file, shares, shares_to)
+    _show(made, form, names=_MADE)
+    if not made["starts_alone"]:
+        say("warning: the passphrase of the issuing keys is not in it: keep a copy, or it starts nothing")
     if form is Form.TABLE:
         say("next: give each share to another person, and keep fleet audit export on another machine")
 
@@ -145,7 +151,7 @@ def _show_share(title: str, share: Secret) -> None:
 
 
 def _made_members(made: "Backup", written: list[str]) -> Members:
-    manifest = made.manifest
+    manifest, paths = made.manifest, {entry.path for entry in made.manifest.files}
     return {
         "file": str(made.path),
         "backup": manifest.backup_id,
@@ -156,6 +162,8 @@ def _made_members(made: "Backup", written: list[str]) -> Members:
         "files": len(manifest.files),
         "shares": str(made.header.quorum),
         "share_files": written,
+        "passphrases": [name for name, path in _PASSPHRASES.items() if path in paths],
+        "starts_alone": _PASSPHRASES["issuing"] in paths,
         "keys_elsewhere": [f"{key.folder} ({key.kind})" for key in manifest.keys if not key.is_here],
         "left_out": [f"{one.path}: {one.why}" for one in manifest.left_out],
     }

@@ -15,6 +15,9 @@ from fleet.ra.desk import Desk
 from fleet.store import audit
 from fleet.store.meta import get_meta, set_meta
 
+WITHOUT_TRAIL = "none: frozen"
+"""What the audit entry of a restore says of its trail, where it had none."""
+
 _NAME = "restore_gap"
 
 
@@ -28,6 +31,11 @@ class _Closing:
 async def open_gap(tx: Transaction, since: str) -> None:
     """Note that nothing is known of what happened after a time, RFC 3339."""
     await set_meta(tx, _NAME, since)
+
+
+async def end_gap(tx: Transaction) -> None:
+    """Note that an operator has looked."""
+    await set_meta(tx, _NAME, "")
 
 
 async def gap_since(tx: Transaction, _argument: None = None) -> str:
@@ -56,7 +64,7 @@ async def _close(tx: Transaction, closing: _Closing) -> str:
     since = await gap_since(tx)
     if not since:
         raise RefusedError("nothing is frozen: this fleet has no gap in its past", hint="fleet doctor")
-    await set_meta(tx, _NAME, "")
+    await end_gap(tx)
     details = tuple((name, value) for name, value in (("since", since), ("reason", closing.reason)) if value)
     entry = AuditEntry(at=closing.at, action="fleet.unfrozen", actor=closing.actor, details=details)
     await audit.append(tx, entry)

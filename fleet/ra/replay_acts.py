@@ -21,6 +21,7 @@ from fleet.model import (
     Role,
 )
 from fleet.ports import Transaction
+from fleet.ra.gap import WITHOUT_TRAIL, end_gap, open_gap
 from fleet.store import (
     attributes,
     authorities,
@@ -29,6 +30,7 @@ from fleet.store import (
     keys,
     operators,
     proofs,
+    restoring,
     stations,
     templates,
     times,
@@ -246,6 +248,21 @@ async def _remove_operator(tx: Transaction, entry: AuditEntry) -> None:
     await operators.remove_operator(tx, details_of(entry)["name"], at=entry.at)
 
 
+# --- the fleet itself -----------------------------------------------------------------------------
+
+
+async def _restore(tx: Transaction, entry: AuditEntry) -> None:
+    """Freeze again what an earlier restore without its trail froze."""
+    details = details_of(entry)
+    if details.get("trail") == WITHOUT_TRAIL:
+        await open_gap(tx, details["made_at"])
+        await restoring.close_unused_codes(tx, entry.at)
+
+
+async def _unfreeze(tx: Transaction, _entry: AuditEntry) -> None:
+    await end_gap(tx)
+
+
 EFFECTS: Mapping[str, Effect] = MappingProxyType(
     {
         "device.enriched": _enrich,
@@ -263,6 +280,8 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "authority.compromised": _move_authority,
         "authority.retired": _move_authority,
         "authority.stopped": _move_authority,
+        "fleet.restored": _restore,
+        "fleet.unfrozen": _unfreeze,
         "key.blocked": _block_key,
         "profile.assigned": _assign_profile,
         "template.added": _add_template,
@@ -297,8 +316,6 @@ TOLD_ONLY = frozenset(
         "device.revoked",
         "device.suspended",
         "fleet.initialised",
-        "fleet.restored",
-        "fleet.unfrozen",
         "key.reused",
         "certificate.brought",
         "policy.applied",

@@ -14,14 +14,15 @@ from device_agent.wire.fields import time_text
 from device_agent.wire.secret import Secret
 from fleet.ca.auditkey import load_audit_signer, load_audit_verifier
 from fleet.core import trace
-from fleet.errors import NeedsAttentionError
+from fleet.core.merkle import Frontier
+from fleet.errors import BadInputError, NeedsAttentionError
 from fleet.files import make_folder, telling
 from fleet.home import Home
 from fleet.model import AuditEntry, CertificateState
 from fleet.new_home import new_home
 from fleet.ports import Clock, Store, Transaction
 from fleet.ra.backup_manifest import Manifest
-from fleet.ra.gap import open_gap
+from fleet.ra.gap import WITHOUT_TRAIL, open_gap
 from fleet.ra.kept_trail import KeptEntry, KeptTrail, Proof, entries_after, prove
 from fleet.ra.replay import Replayed, replay
 from fleet.ra.restore_files import require_whole, unpack
@@ -58,7 +59,7 @@ class Restored:
     done: Mapping[str, int]
     """Acts after the backup that were done again, by kind."""
     strange: Mapping[str, int]
-    """Acts after the backup that this program does not know, by kind: look at each."""
+    """Acts after the backup that cannot be done again by what the trail holds, by kind: look at each."""
     serials: int
     """How many certificates the trail names, each of which is on record."""
     revoked: int
@@ -94,20 +95,16 @@ async def restore(order: RestoreOrder, *, clock: Clock) -> Restored:
 async def _bring_up_to_date(
     store: Store, home: Home, manifest: Manifest, order: RestoreOrder, *, now: datetime
 ) -> Restored:
-    is_signed = load_audit_verifier(home.audit_public_key)
-    against = Verification(log=manifest.fleet, is_signed=is_signed)
+    against = Verification(log=manifest.fleet, is_signed=load_audit_verifier(home.audit_public_key))
     await _require_whole_trail(store, against)
-    trail, tally, codes = None, _Tally(), 0
-    if order.trail is not None:
-        base = take_inventory(home.database).trail
-        trail = await prove(store, order.trail, Proof(base=base, log=manifest.fleet, is_signed=is_signed))
-        await _replay_all(store, trail, tally)
-        await _require_nothing_undone(store, tally)
-        await _require_whole_trail(store, against)
-        codes = sum(tally.done[action] for action in _MAKE_CODES)
-    else:
+    tally, trail = _Tally(), None
+    if order.trail is None:
         await store.write(open_gap, time_text(manifest.made_at))
         codes = await store.write(restoring.close_unused_codes, now)
+    else:
+        base = take_inventory(home.database).trail
+        trail = await _follow_trail(store, order.trail, base, against, tally)
+        codes = sum(tally.done[action] for action in _MAKE_CODES)
     await store.write(restoring.drop_answers, None)
     await store.write(restoring.leap, _leap(manifest.made_at, now))
     restored = Restored(
@@ -122,6 +119,18 @@ async def _bring_up_to_date(
     )
     await store.write(audit.append, _entry(restored, order.actor, now))
     return restored
+
+
+async def _follow_trail(
+    store: Store, path: Path, base: Frontier, against: Verification, tally: "_Tally"
+) -> KeptTrail:
+    """Do again what a kept trail tells, and prove by its own words that it was done."""
+    proof = Proof(base=base, log=against.log, is_signed=against.is_signed)
+    trail = await prove(store, path, proof)
+    await _replay_all(store, trail, tally)
+    await _require_nothing_undone(store, tally)
+    await _require_whole_trail(store, against)
+    return trail
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,6 +169,8 @@ async def _replay_all(store: Store, trail: KeptTrail, tally: _Tally) -> None:
         tally.strange.update(found.strange)
         for kept in batch:
             tally.take(kept)
+    if size != trail.head.head.size:
+        raise BadInputError(f"{trail.path} changed while it was read", hint="run it again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +220,6 @@ def _entry(restored: Restored, actor: str, now: datetime) -> AuditEntry:
     details = (
         ("backup", restored.manifest.backup_id),
         ("made_at", time_text(restored.manifest.made_at)),
-        ("trail", "none: frozen" if trail is None else f"{trail.added} entries done again"),
+        ("trail", WITHOUT_TRAIL if trail is None else f"{trail.added} entries done again"),
     )
     return AuditEntry(at=now, action="fleet.restored", actor=actor, details=details)

@@ -23,11 +23,11 @@ from fleet.core.audit import entry_hash
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, RefusedError
 from fleet.home import Home
 from fleet.model import AuditEntry, BrokerEventKind, Purpose, Role
-from fleet.ra import devices
+from fleet.ra import audits, devices
 from fleet.ra.answer import answer
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
-from fleet.ra.gap import close_gap
+from fleet.ra.gap import close_gap, gap_since
 from fleet.ra.housekeeping import tick
 from fleet.ra.kept_trail import KeptEntry, parse_line
 from fleet.ra.operators import add_operator, remove_operator
@@ -356,6 +356,25 @@ async def test_without_a_trail_nothing_is_issued_until_an_operator_says_so(
             await close_gap(desk.context, actor=TEST, reason="")
 
     assert since == time_text(restored.manifest.made_at)
+
+
+async def test_a_freeze_is_followed_like_any_other_act(keeper: Keeper, tmp_path: Path) -> None:
+    identity = Identity(domain="prod", device_id="d2")
+    order = CodeOrder(identities=(identity,), actor=TEST, lifetime=timedelta(days=1))
+    await create_codes(keeper.desk.context, order)
+    backup = keeper.back_up()
+    bare = await keeper.restore(backup, None, name="bare")
+    async with reopened(keeper, bare.home, tmp_path / "bare") as desk:
+        context = desk.context
+        lines = [line async for line in audits.export(context.store, context.fleet)]
+    trail = keeper.elsewhere / "bare.jsonl"
+    trail.write_text("".join(f"{line}\n" for line in lines))
+
+    again = await keeper.restore(backup, trail, name="again")
+
+    assert rows_of(again.home / "fleet.db")["codes"] == rows_of(bare.home / "fleet.db")["codes"]
+    async with open_store(again.home / "fleet.db") as store:
+        assert await store.read(gap_since, None) == time_text(backup.manifest.made_at)
 
 
 async def test_an_act_that_is_not_known_is_reported_and_not_guessed_at(keeper: Keeper) -> None:
