@@ -230,6 +230,11 @@ def default_text(
     return "\n".join(lines) + "\n"
 
 
+def with_domain(text: str, domain: DomainConfig) -> str:
+    """Return a configuration with one more domain at its end; what stood there stays as it is."""
+    return "\n".join([text.rstrip("\n"), "", *_domain_text(domain)]) + "\n"
+
+
 def _domain_text(domain: DomainConfig) -> list[str]:
     profile = domain.profiles[0]
     minutes = int(profile.backdate.total_seconds() // 60)

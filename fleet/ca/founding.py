@@ -34,8 +34,6 @@ from fleet.model import Purpose
 
 _ROOT_CRL_LIFETIME = timedelta(days=366)
 _KEY_FILE_RANDOMNESS = 32
-_ALL = "ca"
-"""The folder of all authorities in a home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,10 @@ class Founder:
 
     def root(self, files: AuthorityFiles, *, realm: str) -> tuple[Issuer, Founded]:
         """Make the root of a realm; the issuer that is returned holds its key, open."""
-        signer = self._authority_key(files, self._key_type(realm), self.root_passphrase)
+        folder = f"{realm}/{files.folder.name}" if _which(files) else realm
+        signer = self._authority_key(
+            files, folder, key_type=self._key_type(realm), passphrase=self.root_passphrase
+        )
         name = self._name(f"{realm} root{_which(files)}")
         template = ROOT_PROFILE.template(
             authority_applicant(name, fleet=self.fleet), signer.public_key, now=self.now, issuer=None
@@ -104,7 +105,10 @@ class Founder:
         number = files.folder.name.rpartition("-")[2]
         name = self._name(f"{domain} {purpose} issuing CA {number}".lstrip())
         profile = STATION_ISSUING_PROFILE if purpose is Purpose.STATION else ISSUING_PROFILE
-        own = self._authority_key(files, self._key_type(domain), self.issuing_passphrase)
+        folder = f"{files.folder.parent.name}/{files.folder.name}"
+        own = self._authority_key(
+            files, folder, key_type=self._key_type(domain), passphrase=self.issuing_passphrase
+        )
         issued = self._certify(files.ca, root, profile, name=name, signer=own)
         certificate = x509.load_der_x509_certificate(issued.der)
         issuer = self._issuer(certificate, own, purpose=purpose, domain=domain, anchor=root.anchor)
@@ -133,13 +137,12 @@ class Founder:
         write_file(files.certificate, issued.pem.encode(), mode=PUBLIC_MODE)
         return issued
 
-    def _authority_key(self, files: AuthorityFiles, key_type: KeyType, passphrase: Secret) -> Signer:
+    def _authority_key(
+        self, files: AuthorityFiles, folder: str, *, key_type: KeyType, passphrase: Secret
+    ) -> Signer:
         """Make the key of a root or an issuing CA, in the token if there is one."""
         if self.token is None:
             return self._file_key(files.ca, key_type, passphrase)
-        folder = files.folder.name
-        if files.folder.parent.name != _ALL:
-            folder = f"{files.folder.parent.name}/{folder}"
         label = key_label(folder, fleet=self.fleet, randomness=self.randomness(LABEL_RANDOMNESS))
         return self.tokens.make(files.token, self.token, label=label, key_type=key_type)
 

@@ -91,7 +91,7 @@ def add(
         record = _active_root(client, realm)
         # Before anything is asked of the server: a wrong passphrase leaves nothing behind.
         root = opened_root(client, record, home=home, named=root_folder, passphrase_file=passphrase_file)
-        return _certified(client, client.post("authorities", body=body), root, standby=standby)
+        return certified(client, client.post("authorities", body=body), root, standby=standby)
 
     found = with_client(home, act)
     if csr is not None:
@@ -176,7 +176,8 @@ def _active_root(client: Client, realm: str) -> Members:
     raise NotFoundError(f"{realm} has no root that is active", hint="fleet ca list")
 
 
-def _certified(client: Client, requested: Members, root: "Issuer", *, standby: bool) -> Members:
+def certified(client: Client, requested: Members, root: "Issuer", *, standby: bool) -> Members:
+    """Sign what was requested, hand it in, and let it sign unless it is to stand by. Raises `FleetError`."""
     from fleet.ca.root_at_hand import IssuingOrder, sign_issuing  # noqa: PLC0415 - as above
 
     order = IssuingOrder(

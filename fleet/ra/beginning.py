@@ -91,14 +91,8 @@ class Beginning:
         yield operator
         for domain in self.domains:
             name = self.station_name(domain)
-            station = await self._issue(purpose=Purpose.STATION, name=name, domain=domain)
-            write_pair(home.station(name), station)
-            yield station
-            # `.` is in no device name: no device can have this one.
-            name = f"{domain}.{PUBLIC_BATCH}"
-            claim = await self._issue(purpose=Purpose.CLAIM, name=name, domain=domain, batch=PUBLIC_BATCH)
-            write_pair(home.public_claim(domain), claim)
-            yield claim
+            async for own in issue_for_domain(home, self.surroundings, domain, station=name, now=self.now):
+                yield own
 
     def station_name(self, domain: str) -> str:
         """Return the name of this home's station in a domain; the first domain's is the plain one."""
@@ -109,8 +103,6 @@ class Beginning:
         *,
         purpose: Purpose,
         name: str,
-        domain: str = "",
-        batch: str | None = None,
         hosts: tuple[str, ...] = (),
         revoked_at_birth: bool = False,
     ) -> OwnCertificate:
@@ -118,12 +110,26 @@ class Beginning:
             purpose=purpose,
             name=name,
             actor=_ACTOR,
-            domain=domain,
-            batch=batch,
             hosts=hosts,
             revoked_at_birth=revoked_at_birth,
         )
         return await issue_own(self.surroundings, request, now=self.now)
+
+
+async def issue_for_domain(
+    home: Home, surroundings: Surroundings, domain: str, *, station: str, now: datetime
+) -> AsyncIterator[OwnCertificate]:
+    """Issue what a domain begins with: its station in this home, its public claim. Raises `FleetError`."""
+    request = OwnRequest(purpose=Purpose.STATION, name=station, actor=_ACTOR, domain=domain)
+    own = await issue_own(surroundings, request, now=now)
+    write_pair(home.station(station), own)
+    yield own
+    # `.` is in no device name: no device can have this one.
+    name = f"{domain}.{PUBLIC_BATCH}"
+    request = OwnRequest(purpose=Purpose.CLAIM, name=name, actor=_ACTOR, domain=domain, batch=PUBLIC_BATCH)
+    own = await issue_own(surroundings, request, now=now)
+    write_pair(home.public_claim(domain), own)
+    yield own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +143,7 @@ async def _record_first(tx: Transaction, first: _First) -> None:
     await set_meta(tx, "fleet", beginning.surroundings.authority.fleet)
     await audit.append(tx, AuditEntry(at=at, action="fleet.initialised", actor=_ACTOR))
     for founded in first.founding.made:
-        await _record_founded(tx, founded, at)
+        await record_founded(tx, founded, at)
     for root in first.founding.roots:
         await _record_root_crl(tx, root)
     role = Role.SECURITY
@@ -145,11 +151,12 @@ async def _record_first(tx: Transaction, first: _First) -> None:
     details = (("name", beginning.operator), ("role", role.value))
     await audit.append(tx, AuditEntry(at=at, action="operator.added", actor=_ACTOR, details=details))
     for domain in beginning.domains:
-        await _record_domain(tx, domain, beginning.station_name(domain), at=at)
+        await record_domain(tx, domain, beginning.station_name(domain), actor=_ACTOR, at=at)
 
 
-async def _record_domain(tx: Transaction, domain: str, station: str, *, at: datetime) -> None:
-    entry = AuditEntry(at=at, action="batch.added", actor=_ACTOR, domain=domain)
+async def record_domain(tx: Transaction, domain: str, station: str, *, actor: str, at: datetime) -> None:
+    """Record the batches and the station that a domain begins with."""
+    entry = AuditEntry(at=at, action="batch.added", actor=actor, domain=domain)
     for batch in (PUBLIC_BATCH, LOCAL_BATCH):
         await insert_batch(tx, Batch(domain=domain, name=batch, created_at=at, uses_allowed=0))
         await audit.append(tx, replace(entry, details=(("name", batch), ("uses", "0"))))
@@ -159,7 +166,8 @@ async def _record_domain(tx: Transaction, domain: str, station: str, *, at: date
     await audit.append(tx, replace(entry, action="station.added", details=details))
 
 
-async def _record_founded(tx: Transaction, founded: Founded, at: datetime) -> None:
+async def record_founded(tx: Transaction, founded: Founded, at: datetime) -> None:
+    """Record a certificate that was made with an authority."""
     issued = founded.issued
     record = CertificateRecord(
         life=Certificate(

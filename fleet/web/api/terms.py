@@ -6,6 +6,7 @@ JSON Schema (2020-12) as OpenAPI 3.1 has it. It describes; what a request must b
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from fleet.core.goodkey import KeyType
 from fleet.errors import ExitCode
 from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role
 from fleet.ra.roster import ImportFormat
@@ -74,6 +75,7 @@ TERMS: Mapping[str, Schema] = {
     "backup": {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "A backup's name."},
     "batch": {**TEXT, "description": "A batch of devices."},
     "batches": {**list_of(TEXT), "description": "The batches that a station may enroll."},
+    "ca_key": {**word(tuple(KeyType)), "description": "What its authorities are made with."},
     "certificate": PEM,
     "chain": {**PEM, "description": "The CA's own certificate first, then those above it."},
     "code_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "Which code, not the code."},
