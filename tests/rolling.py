@@ -2,16 +2,20 @@
 
 import asyncio
 import os
-from datetime import UTC, datetime
 
 from device_agent.wire.secret import Secret
 from fleet.ca.ceremony import Commission, Hand, SignedRoot, perform
-from fleet.ca.root_at_hand import IssuingOrder
+from fleet.ca.issuer import Issuer
+from fleet.ca.root_at_hand import IssuingOrder, open_root, sign_issuing
 from fleet.core.rollover import Insistence, Rollover, RolloverEvent
+from fleet.model import Purpose
+from fleet.ra.certified_authority import Certification, certify_authority
 from fleet.ra.context import Context
+from fleet.ra.new_authority import AuthorityOrder, request_authority
 from fleet.ra.rollover import WorkOrder, begin
 from fleet.ra.rollover_material import Material, NewRoot, complete
 from fleet.ra.rollover_steps import Advanced, Mode, StepOrder, take_step
+from tests.homes import utc_now
 
 ACTOR = "operator:test"
 
@@ -51,7 +55,7 @@ def signed(context: Context, order: WorkOrder) -> Material:
     hand = Hand(
         files=home.authority_files(order.root),
         passphrase=Secret(home.root_passphrase.read_text().strip()),
-        now=datetime.now(UTC).replace(microsecond=0),
+        now=utc_now(),
         randomness=os.urandom,
         next_files=home.authority_files(roots[0]) if roots else None,
     )
@@ -89,3 +93,25 @@ async def step(
         mode=mode,
     )
     return await take_step(context, order)
+
+
+async def stand_by(context: Context, realm: str = "prod") -> str:
+    """Make an issuing CA that stands by, certified by the home's root; return its name."""
+    requested = await request_authority(
+        context, AuthorityOrder(realm=realm, purpose=Purpose.DEVICE, actor=ACTOR)
+    )
+    order = IssuingOrder(
+        csr_pem=requested.csr_pem,
+        common_name=requested.common_name,
+        purpose=Purpose.DEVICE,
+        status_url=context.endpoints.status_url,
+    )
+    issued = sign_issuing(root_of(context, realm), order, now=utc_now(), randomness=os.urandom)
+    certification = Certification(name=requested.record.folder, chain_pem=issued.pem, actor=ACTOR)
+    return (await certify_authority(context, certification)).folder
+
+
+def root_of(context: Context, realm: str) -> Issuer:
+    """Open the root of the home."""
+    passphrase = Secret(context.home.root_passphrase.read_text().strip())
+    return open_root(context.home.authority(realm), fleet=context.fleet, passphrase=passphrase)

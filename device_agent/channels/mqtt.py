@@ -86,6 +86,7 @@ class MqttLink:
             await self._client.publish(topic, payload, qos=_QOS, retain=retain)
         except (aiomqtt.MqttError, ValueError) as error:
             raise ChannelError(f"cannot publish to {self._peer}: {error}") from error
+        _heed_cancellation()
 
     async def subscribe(self, topic_filter: str) -> None:
         """Return once the subscription stands (QoS 1); raises `ChannelError`."""
@@ -93,6 +94,7 @@ class MqttLink:
             granted = await self._client.subscribe(topic_filter, qos=_QOS)
         except (aiomqtt.MqttError, ValueError) as error:
             raise ChannelError(f"cannot subscribe at {self._peer}: {error}") from error
+        _heed_cancellation()
         # paho hands MQTT 3.1.1 return codes on as they are; 128 is a refusal (3.9.3).
         if any(number_of(code) >= 0x80 for code in granted):
             raise ChannelError(f"{self._peer} does not let this device subscribe to {topic_filter}")
@@ -203,6 +205,16 @@ async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) ->
             # In this order: what has arrived is acknowledged already, and no broker sends it again.
             await connection.close()
             await asyncio.wait({reading}, timeout=_DRAIN_SECONDS)
+
+
+def _heed_cancellation() -> None:
+    """End a task that was cancelled just as an acknowledgement came.
+
+    Python 3.11's `wait_for`, by which aiomqtt waits, forgets the cancellation then (cpython gh-86296).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Nobody:

@@ -1,8 +1,9 @@
 """`fleet ca compromise`, `take-over`, `put-away`: the day on which a CA's key is lost, and before it."""
 
+import asyncio
 import os
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -12,12 +13,13 @@ from fleet.ca.loading import load_certificate
 from fleet.ca.signers import PrivateKey, encrypted_pem, load_key
 from fleet.cli import ca_crl, options, root_key
 from fleet.cli.ca_add import opened_root
-from fleet.cli.client import Client, with_client
+from fleet.cli.client import Client, is_served, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Json, Members, say, show_record
 from fleet.errors import BadInputError, FleetError, UsageError
 from fleet.files import read_secret, sync_folder, telling, write_file
 from fleet.home import Home, open_home
+from fleet.ra.operators import LOCAL
 
 _NAMES = {
     "name": "CA",
@@ -40,9 +42,8 @@ _name = click.argument("name", metavar="CA")
 _within = click.option(
     "--within",
     type=click.IntRange(0, 24 * 366),
-    default=24,
     metavar="HOURS",
-    help="Time in which all its devices renew, spread over it [24].",
+    help="Time in which all its devices renew, spread over it [24; 0 where they are cut off].",
 )
 _cut_off = click.option(
     "--cut-off",
@@ -67,7 +68,7 @@ def compromise(
     name: str,
     root_folder: Path | None,
     passphrase_file: Path | None,
-    within: int,
+    within: int | None,
     cut_off: bool,
     rehearse: bool,
     yes: bool,
@@ -118,7 +119,7 @@ def take_over(
     lost: str,
     key_file: Path | None,
     passphrase_file: Path | None,
-    within: int,
+    within: int | None,
     cut_off: bool,
     rehearse: bool,
 ) -> None:
@@ -129,6 +130,8 @@ def take_over(
     """
     if key_file is not None and not rehearse:
         _bring_back(_home_of(home), name, key_file, root_key.passphrase(home, passphrase_file))
+    if isinstance(home, Path) and not rehearse:
+        _record_where_none_serves(open_home(home), name, lost=lost)
     body = _body("lost", within=within, cut_off=cut_off, rehearse=rehearse) | {"successor": name}
     found = with_client(home, lambda client: client.post("authorities", lost, "give-up", body=body))
     show_record(found, form, names=_NAMES)
@@ -137,6 +140,7 @@ def take_over(
 
 @click.command("put-away")
 @options.home
+@options.as_json
 @click.option(
     "--to",
     "target",
@@ -152,7 +156,7 @@ def take_over(
     help="Holds the passphrase to keep it under [the roots'].",
 )
 @_name
-def put_away(home: Path, *, name: str, target: Path, passphrase_file: Path | None) -> None:
+def put_away(home: Path, form: Form, *, name: str, target: Path, passphrase_file: Path | None) -> None:
     """Move the key of a CA that stands by to another disk, until the day when it is needed.
 
     It is written there under the roots' passphrase, read back, and then removed from the home.
@@ -172,14 +176,16 @@ def put_away(home: Path, *, name: str, target: Path, passphrase_file: Path | Non
     with telling(source):
         source.unlink()
         sync_folder(source.parent)
-    say(f"the key of {state['name']} is in {target}, and no more in the home")
+    show_record({"name": state["name"], "key": str(target)}, form, names={"name": "CA", "key": "key now in"})
 
 
 COMMANDS: tuple[click.Command, ...] = (compromise, take_over, put_away)
 
 
-def _body(loss: str, *, within: int, cut_off: bool, rehearse: bool) -> dict[str, Json]:
-    body: dict[str, Json] = {"loss": loss, "within_hours": within}
+def _body(loss: str, *, within: int | None, cut_off: bool, rehearse: bool) -> dict[str, Json]:
+    body: dict[str, Json] = {"loss": loss}
+    if within is not None:
+        body["within_hours"] = within
     return body | {name: True for name, is_set in (("cut_off", cut_off), ("rehearse", rehearse)) if is_set}
 
 
@@ -215,6 +221,18 @@ def _say_what_is_left(found: Members, *, rehearse: bool) -> None:
         say(f"next: fleet ca crl {found['root']} --root DIR, where the root's key is")
     if found["needed_by"]:
         say(f"{found['needed_by']} still have to move; when none has: fleet ca retire {found['name']}")
+
+
+def _record_where_none_serves(home: Home, name: str, *, lost: str) -> None:
+    """Put the loss on record first, where no server runs and none could start without the key."""
+    pair = home.authority_files(lost).ca
+    if is_served(home) or pair.key.exists() or not pair.certificate.exists():
+        return
+    from fleet.ra.loss_on_record import OfflineLoss, record_loss  # noqa: PLC0415 - the store, needed here only
+
+    now = datetime.now(UTC).replace(microsecond=0)
+    loss = OfflineLoss(lost=lost, successor=name, actor=f"operator:{LOCAL}", at=now)
+    asyncio.run(record_loss(home, loss))
 
 
 def _home_of(place: Place) -> Home:

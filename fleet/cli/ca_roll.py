@@ -176,10 +176,18 @@ def bundle(home: Place, *, realm: str, out: Path | None) -> None:
 @click.command()
 @options.record
 @_rehearse
-@realm_argument
-def retire(home: Place, form: Form, *, realm: str, rehearse: bool) -> None:
-    """Give the old CA of a rollover up, once nobody needs it; who still does is named."""
-    _step(home, form, realm, "retire", {"rehearse": rehearse})
+@click.argument("name", metavar="NAME")
+def retire(home: Place, form: Form, *, name: str, rehearse: bool) -> None:
+    """Give up what a rollover has replaced, once nobody needs it; who still does is named.
+
+    NAME is the realm of the rollover, or an issuing CA that has stopped and takes part in none.
+    """
+    if "/" not in name:
+        _step(home, form, name, "retire", {"rehearse": rehearse})
+        return
+    body: dict[str, Json] = {"rehearse": True} if rehearse else {}
+    found = with_client(home, lambda client: client.post("authorities", name, "retire", body=body))
+    show_record(found, form, names={"name": "CA", "before": "was", "after": "is", "needed_by": "needed by"})
 
 
 COMMANDS: tuple[click.Command, ...] = (rollover, retire)

@@ -4,6 +4,7 @@ What has to happen at once goes first: it signs no more, and whoever can takes i
 record by itself and is done once, so that the order may be given again after any failure.
 """
 
+import asyncio
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from enum import StrEnum
 from device_agent.wire.identity import serial_hex
 from fleet.ca.crl import read_crl
 from fleet.ca.hierarchy import Root
+from fleet.ca.issuer import Issuer
 from fleet.core.authority import ISSUES, AuthorityEvent, AuthorityRecord, AuthorityState, KeyKind
 from fleet.core.rollover import Need
 from fleet.errors import FleetError, RefusedError
@@ -26,6 +28,8 @@ from fleet.store.authorities import list_authorities
 from fleet.store.certificates import end_certificate, load_certificate
 from fleet.store.notices import count_due
 from fleet.store.rollovers import NeedQuery, who_needs
+
+_A_DAY = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +60,8 @@ class LossOrder:
     loss: Loss
     actor: str
     at: datetime
-    within: timedelta
-    """In which all devices are to move."""
+    within: timedelta | None = None
+    """In which all devices are to move; None: a day, or at once where they are cut off."""
     admission: Admission = Admission.GO_ON
     successor: str = ""
     """The CA that takes over; none: one that is active already, or the first that stands by."""
@@ -106,20 +110,38 @@ async def give_up(context: Context, order: LossOrder) -> LossOutcome:
     record = await _issuing(context, order.name)
     problems: list[str] = []
     successor = await _take_place(context, record, order, problems)
-    own = context.authority.issuer_by_id(record.issuer).certificate
-    stopping = _Stopping(record=record, serial=serial_hex(own.serial_number), order=order)
+    own = context.authority.issuer_by_id(record.issuer)
+    order = await asyncio.to_thread(_without_key, context, own, order)
+    stopping = Stopping(record=record, serial=serial_hex(own.certificate.serial_number), order=order)
     async with context.in_force.changing:
-        await context.store.write(_stop, stopping)
+        await context.store.write(stop_lost, stopping)
     try:
         await reload_authority(context)
     except FleetError as error:
         problems.append(str(error))
     context.crls.note_change()
-    haste = Haste(issuer=record.issuer, begins=order.at, within=order.within, actor=order.actor)
+    is_cut_off = order.admission is Admission.CUT_OFF
+    within = order.within if order.within is not None else timedelta() if is_cut_off else _A_DAY
+    haste = Haste(issuer=record.issuer, begins=order.at, within=within, actor=order.actor)
     hastened = await hasten(context, haste)
     record = await context.store.read(find, record.folder)
     found = await _outcome(context, record, successor, hastened=hastened)
     return replace(found, problems=tuple(problems))
+
+
+def _without_key(context: Context, issuer: Issuer, order: LossOrder) -> LossOrder:
+    """Cut the leaves off where the key is gone: without a fresh list of its CA no broker lets anybody in.
+
+    They would go on for as long as the list lasts, and the server could not start again.
+    """
+    record = next(one for one in context.authority.records if one.issuer == issuer.issuer_id)
+    if record.key is KeyKind.FILE and not context.home.authority_files(record.folder).ca.key.exists():
+        return replace(order, admission=Admission.CUT_OFF)
+    try:
+        issuer.signer.unlock()
+    except FleetError:
+        return replace(order, admission=Admission.CUT_OFF)
+    return order
 
 
 async def _issuing(context: Context, name: str) -> AuthorityRecord:
@@ -167,7 +189,7 @@ async def _take_place(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stopping:
+class Stopping:
     """What one commit records of a loss."""
 
     record: AuthorityRecord
@@ -176,7 +198,7 @@ class _Stopping:
     order: LossOrder
 
 
-async def _stop(tx: Transaction, stopping: _Stopping) -> None:
+async def stop_lost(tx: Transaction, stopping: Stopping) -> None:
     """Record that a CA signs no more, and what is to be believed of what it signed."""
     record, order = stopping.record, stopping.order
     told = (("loss", order.loss.value),)
@@ -193,7 +215,7 @@ async def _stop(tx: Transaction, stopping: _Stopping) -> None:
         await change(tx, AuthorityEvent.RETIRED, what)
 
 
-async def _revoke(tx: Transaction, stopping: _Stopping) -> None:
+async def _revoke(tx: Transaction, stopping: Stopping) -> None:
     """Take back the CA's own certificate, where it is one of ours; its key is never certified again."""
     order, row = stopping.order, await load_certificate(tx, stopping.serial)
     if row is None or row.state is CertificateState.REVOKED:

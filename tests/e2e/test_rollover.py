@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from device_agent.agent import Agent, ClaimFiles, MqttEnrollment
-from device_agent.config import Settings
-from device_agent.wire.identity import Identity
+from device_agent.agent import Agent
 from device_agent.wire.notices import Notice
 from device_agent.wire.trust import FLEET_REALM, TrustBundle
 from fleet.core.authority import AuthorityState
@@ -19,12 +16,12 @@ from fleet.core.rollover import Insistence, RolloverEvent, RolloverState
 from fleet.errors import RefusedError
 from fleet.model import BrokerEvent, BrokerEventKind, Session
 from fleet.ra import rollover_status
-from fleet.ra.claims import CodeOrder, create_codes
 from fleet.ra.presence import Presence
 from fleet.ra.rollover_steps import Mode
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import load_certificate
+from tests.agents import a_fleet, enrolled
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 from tests.pki import Authority
@@ -46,39 +43,6 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> FleetHome:
 async def fleet(home: FleetHome, tmp_path: Path) -> AsyncIterator[LiveFleet]:
     async with live(home, tmp_path) as running:
         yield running
-
-
-async def enrolled(fleet: LiveFleet, stack: AsyncExitStack, device_id: str) -> Agent:
-    """Return the agent of a device that has its certificate, and is not connected."""
-    identity = Identity(domain="prod", device_id=device_id)
-    order = CodeOrder(identities=(identity,), actor="operator:test", lifetime=timedelta(days=1))
-    (made,) = await create_codes(fleet.context, order)
-    claim = fleet.home.home.public_claim("prod")
-    folder = fleet.folder / f"device-{device_id}"
-    settings = Settings(state=folder, first_wait=timedelta(milliseconds=100))
-    agent = stack.enter_context(Agent.opened(settings))
-    await agent.enroll_mqtt(
-        MqttEnrollment(
-            host="localhost",
-            port=fleet.context.endpoints.mqtt_bootstrap_port,
-            device_id=device_id,
-            trust_pem=fleet.home.home.server_trust.read_text(),
-            claim=ClaimFiles(certificate=claim.certificate, key=claim.key),
-            code=made.code,
-        )
-    )
-    return agent
-
-
-@asynccontextmanager
-async def a_fleet(fleet: LiveFleet, *names: str) -> AsyncIterator[Sequence[Agent]]:
-    """Run agents, all connected."""
-    async with AsyncExitStack() as stack:
-        agents = [await enrolled(fleet, stack, name) for name in names]
-        for agent in agents:
-            await stack.enter_async_context(agent.connected())
-            await agent.ready()
-        yield agents
 
 
 @pytest.fixture

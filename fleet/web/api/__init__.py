@@ -16,6 +16,7 @@ from fleet.web.api import (
     health,
     keeping,
     keys,
+    losses,
     openapi,
     own,
     people,

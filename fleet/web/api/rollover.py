@@ -4,14 +4,12 @@ What a root's key signs is signed elsewhere, and comes in as material.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.trust import TrustBundle, read_bundles
 from fleet.core.rollover import Insistence, Need, Rollover, RolloverEvent, next_step
 from fleet.model import Role
 from fleet.ra import rollover, rollover_material, rollover_status, rollover_steps
-from fleet.ra.compromise import Admission, Loss, LossOrder, LossOutcome, give_up, rehearse_loss
 from fleet.ra.rollover import WorkOrder
 from fleet.ra.rollover_material import Material, NewRoot
 from fleet.ra.rollover_status import Status
@@ -22,7 +20,6 @@ from fleet.web.api.routes import Members, One, Page, Route, listed
 _LONGEST_NAME = 96
 _MOST_ISSUING = 16
 _LONGEST_CRL = 16 * 1024
-_LONGEST_HOURS = 24 * 366
 _STEPS = {
     RolloverEvent.PUBLISH: "Tell all devices of a realm to trust the new root beside the old one.",
     RolloverEvent.SWITCH: "Let the new CA sign; the old one is still believed.",
@@ -79,16 +76,6 @@ def routes() -> tuple[Route, ...]:
             answer=One("Rollover"),
         ),
         *(_step_route(event, about) for event, about in _STEPS.items()),
-        Route(
-            method="POST",
-            path="authorities/{name}/give-up",
-            role=Role.SECURITY,
-            handler=_give_up,
-            about="Give up an issuing CA whose key is lost or in other hands, and have its devices move.",
-            body=("loss", "successor", "within_hours", "cut_off", "rehearse"),
-            needs=frozenset({"loss"}),
-            answer=One("GivenUp"),
-        ),
     )
 
 
@@ -158,39 +145,6 @@ async def _step(asked: Asked, event: RolloverEvent) -> Members:
         mode=Mode.REHEARSE if _flag(body, "rehearse") else Mode.ACT,
     )
     return _advanced(await rollover_steps.take_step(asked.context, order))
-
-
-async def _give_up(asked: Asked) -> Members:
-    body, context = asked.body(), asked.context
-    hours = body.integer("within_hours", lowest=0, highest=_LONGEST_HOURS) if "within_hours" in body else 24
-    order = LossOrder(
-        name=asked.request.match_info["name"],
-        loss=body.word("loss", of=Loss),
-        actor=asked.actor,
-        at=context.clock().replace(microsecond=0),
-        within=timedelta(hours=hours),
-        admission=Admission.CUT_OFF if _flag(body, "cut_off") else Admission.GO_ON,
-        successor=body.text("successor", longest=_LONGEST_NAME) if "successor" in body else "",
-    )
-    if _flag(body, "rehearse"):
-        return _given_up(await rehearse_loss(context, order))
-    return _given_up(await give_up(context, order))
-
-
-def _given_up(outcome: LossOutcome) -> Members:
-    return {
-        "name": outcome.name,
-        "state": outcome.state.value,
-        "successor": outcome.successor,
-        "revoked": outcome.revoked,
-        "root": outcome.root,
-        "root_knows": outcome.root_knows,
-        "hastened": outcome.hastened,
-        "due": outcome.due,
-        "needed_by": outcome.need.count,
-        "needing": list(outcome.need.names),
-        "problems": list(outcome.problems),
-    }
 
 
 def _realm(asked: Asked) -> str:

@@ -311,6 +311,9 @@ _OF_HEALTH: Mapping[str, Schema] = {
         each("told", COUNT),
         each("refusal", maybe(TEXT)),
     ),
+    "RetiredCa": record(
+        each("name", TEXT), each("before after", word(tuple(AuthorityState))), each("needed_by", COUNT)
+    ),
     "GivenUp": record(
         each("name root", TEXT),
         each("state", word(tuple(AuthorityState))),
