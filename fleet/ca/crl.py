@@ -15,7 +15,7 @@ from device_agent.wire.identity import serial_hex
 from fleet.ca import der
 from fleet.ca.building import key_identifier
 from fleet.ca.issuer import Issuer
-from fleet.ca.signers import hash_of, sign_instead
+from fleet.ca.signers import checked_signature, hash_of
 from fleet.core.goodkey import certified_key
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, RefusedError
@@ -74,7 +74,10 @@ def make_crl(
         FleetError: the signer failed.
     """
     empty = _empty(issuer, number, this_update, next_update, scope)
-    return sign_instead(_with_entries(empty, entries), issuer.signer, public_key=issuer.public_key)
+    tbs, algorithm, _ = der.elements(empty)
+    listed = _with_entries(tbs, entries)
+    signature = checked_signature(listed, issuer.signer, public_key=issuer.public_key)
+    return der.signed(listed, algorithm=algorithm, signature=signature)
 
 
 def read_crl(encoded: bytes, issuer: x509.Certificate) -> ReadCrl:
@@ -162,12 +165,10 @@ def _extensions(scope: Scope) -> Iterator[tuple[x509.ExtensionType, bool]]:
         yield x509.DeltaCRLIndicator(scope.base_number), True
 
 
-def _with_entries(empty: bytes, entries: Sequence[bytes]) -> bytes:
+def _with_entries(tbs: bytes, entries: Sequence[bytes]) -> bytes:
     """Put revokedCertificates where it stands in a TBSCertList: before the extensions (RFC 5280 5.1)."""
-    listing = b"".join(entries)
-    if not listing:
-        return empty  # RFC 5280 5.1.2.6: absent when nothing is revoked, never an empty list
-    tbs, algorithm, signature = der.elements(empty)
+    octets = sum(map(len, entries))
+    if not octets:
+        return tbs  # RFC 5280 5.1.2.6: absent when nothing is revoked, never an empty list
     *head, extensions = der.elements(tbs)
-    listed = der.sequence(*head, der.sequence(listing), extensions)
-    return der.sequence(listed, algorithm, signature)
+    return der.sequence(*head, der.header(der.SEQUENCE, octets), *entries, extensions)

@@ -21,17 +21,22 @@ _EXPLICIT = 0xA0
 
 
 def tlv(tag: int, content: bytes) -> bytes:
-    """Return one element: tag, definite length in its shortest form (X.690 10.1), content."""
-    length = len(content)
+    """Return one element: tag, length, content."""
+    return header(tag, len(content)) + content
+
+
+def header(tag: int, length: int) -> bytes:
+    """Return tag and definite length in its shortest form (X.690 10.1); the content is written elsewhere."""
     if length < 0x80:
-        return bytes((tag, length)) + content
+        return bytes((tag, length))
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + content
+    return bytes((tag, 0x80 | len(octets))) + octets
 
 
 def sequence(*elements: bytes) -> bytes:
     """Return a SEQUENCE of elements that are encoded already."""
-    return tlv(SEQUENCE, b"".join(elements))
+    # One copy: a revocation list has tens of megabytes.
+    return b"".join((header(SEQUENCE, sum(map(len, elements))), *elements))
 
 
 def integer(number: int) -> bytes:

@@ -199,7 +199,7 @@ def is_signed(public_key: CertifiedKey, signature: bytes, message: bytes) -> boo
 
 
 def sign_instead(encoded: bytes, signer: Signer, *, public_key: CertifiedKey) -> bytes:
-    """Return a certificate or CRL of ours under the signer's signature in place of the one that it has.
+    """Return a certificate of ours under the signer's signature in place of the one that it has.
 
     The to-be-signed bytes stay as they are, so that what was inspected is what gets signed.
     `public_key` is that of the issuing CA's certificate.
@@ -208,14 +208,25 @@ def sign_instead(encoded: bytes, signer: Signer, *, public_key: CertifiedKey) ->
         FleetError: the key cannot be used, or its signature does not verify.
     """
     tbs, algorithm, _ = der.elements(encoded)
-    signature = signer.sign(tbs)
+    return der.signed(
+        tbs, algorithm=algorithm, signature=checked_signature(tbs, signer, public_key=public_key)
+    )
+
+
+def checked_signature(message: bytes, signer: Signer, *, public_key: CertifiedKey) -> bytes:
+    """Return the signer's signature over a message.
+
+    Raises:
+        FleetError: the key cannot be used, or its signature does not verify.
+    """
+    signature = signer.sign(message)
     # A signer that computes wrongly (a fault, a failing token) may give its key away with the result.
-    if not is_signed(public_key, signature, tbs):
+    if not is_signed(public_key, signature, message):
         raise FleetError(
             "an issuing key made a signature that does not verify",
             hint="check the key's file or token; nothing was issued",
         )
-    return der.signed(tbs, algorithm=algorithm, signature=signature)
+    return signature
 
 
 def issuing_passphrase(file: Path, *, environment: Mapping[str, str]) -> Secret:
