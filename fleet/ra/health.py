@@ -13,10 +13,10 @@ from fleet.ca.auditkey import load_audit_verifier
 from fleet.errors import FleetError
 from fleet.model import Purpose
 from fleet.ports import Transaction
+from fleet.ra import templates
 from fleet.ra.adoption import standings
 from fleet.ra.audits import Notary, verify
 from fleet.ra.authority_health import authorities
-from fleet.ra import templates
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
 from fleet.ra.gap import gap_since

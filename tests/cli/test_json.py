@@ -67,7 +67,9 @@ STATION: dict[str, Shape] = {
 }
 TEMPLATE: dict[str, Shape] = {
     **dict.fromkeys(("template", "domain", "added_at", "added_by"), "str"),
-    **dict.fromkeys(("batches", "parameters", "required"), ["str"]),
+    "batches": ["str"],
+    "parameters": ["str"],
+    "required": ["str"],
     "device_id": "str?",
     "configuration": "object",
 }
