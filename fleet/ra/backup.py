@@ -187,7 +187,7 @@ def _manifest(
         audit_root=inventory.trail.root(),
         rows=inventory.rows,
         files=tuple(files),
-        keys=keys_of(inventory.authorities, frozenset(contents.files)),
+        keys=keys_of(inventory.authorities, {name: data for name, (data, _) in contents.files.items()}),
         left_out=contents.left_out,
     )
 

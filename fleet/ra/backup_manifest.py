@@ -20,6 +20,7 @@ LONGEST = 16 * 1024 * 1024
 _VERSION = 1
 _LARGEST = 2**53
 _LONGEST_PATH = 512
+_LONGEST_URI = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class KeyEntry:
     kind: KeyKind
     is_here: bool
     """The key's file is in the backup."""
+    uri: str = ""
+    """Where the key is, if it is in a token (RFC 7512)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,13 @@ class Manifest:
                 for one in self.files
             ],
             "keys": [
-                {"folder": one.folder, "issuer": one.issuer, "key": one.kind.value, "here": one.is_here}
+                {
+                    "folder": one.folder,
+                    "issuer": one.issuer,
+                    "key": one.kind.value,
+                    "here": one.is_here,
+                    "uri": one.uri or None,
+                }
                 for one in self.keys
             ],
             "left_out": [{"path": one.path, "why": one.why} for one in self.left_out],
@@ -93,14 +102,15 @@ class Manifest:
         return json.dumps(members, indent=1).encode()
 
 
-def keys_of(records: Sequence[AuthorityRecord], paths: frozenset[str]) -> tuple[KeyEntry, ...]:
-    """Return where the authorities' keys are, given which files are in the backup."""
+def keys_of(records: Sequence[AuthorityRecord], files: Mapping[str, bytes]) -> tuple[KeyEntry, ...]:
+    """Return where the authorities' keys are, given what stands in the home's files, by path."""
     return tuple(
         KeyEntry(
             folder=record.folder,
             issuer=record.issuer,
             kind=record.key,
-            is_here=f"ca/{record.folder}/ca.key" in paths,
+            is_here=f"ca/{record.folder}/ca.key" in files,
+            uri=files.get(f"ca/{record.folder}/ca.pkcs11", b"").decode(errors="replace").strip(),
         )
         for record in records
     )
@@ -172,6 +182,7 @@ def _key(fields: Fields) -> KeyEntry:
         issuer=fields.text("issuer", longest=128),
         kind=fields.word("key", of=KeyKind),
         is_here=fields.flag("here"),
+        uri=fields.text("uri", longest=_LONGEST_URI) if "uri" in fields else "",
     )
 
 

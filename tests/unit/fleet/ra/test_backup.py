@@ -115,9 +115,12 @@ async def test_a_key_in_a_token_is_named_and_not_copied(keeper: Keeper) -> None:
     store, home = keeper.desk.context.store, keeper.home
     record = next(one for one in await store.read(list_authorities, None) if one.folder == "prod/device-1")
     await store.write(save_authority_kind, replace(record, key=KeyKind.TOKEN))
-    home.authority_files("prod/device-1").ca.key.unlink()
+    files = home.authority_files("prod/device-1")
+    files.ca.key.unlink()
+    files.token.write_text("pkcs11:token=acme;object=device-1\n")
     keys = {key.folder: key for key in keeper.back_up().manifest.keys}
     assert (keys["prod/device-1"].kind, keys["prod/device-1"].is_here) == (KeyKind.TOKEN, False)
+    assert keys["prod/device-1"].uri == "pkcs11:token=acme;object=device-1"
     assert (keys["prod"].kind, keys["prod"].is_here) == (KeyKind.FILE, True)
 
 
