@@ -9,6 +9,7 @@ from typing import TypeAlias
 from fleet.core.goodkey import KeyType
 from fleet.errors import ExitCode
 from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role
+from fleet.ra.compromise import Loss
 from fleet.ra.roster import ImportFormat
 from fleet.store.inventory import Standing
 from fleet.web.api.routes import Json
@@ -71,17 +72,20 @@ TERMS: Mapping[str, Schema] = {
     },
     "after": {**TEXT, "description": "The `next` of the page before."},
     "anchor": {**PEM, "description": "A root that is to be believed."},
+    "anyway": {**FLAG, "description": "Although devices have not acknowledged the trust bundle."},
     "at": TIME,
     "backup": {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "A backup's name."},
     "batch": {**TEXT, "description": "A batch of devices."},
     "batches": {**list_of(TEXT), "description": "The batches that a station may enroll."},
     "ca_key": {**word(tuple(KeyType)), "description": "What its authorities are made with."},
     "certificate": PEM,
+    "certificates": list_of(record({"name": TEXT, "certificate": PEM})),
     "chain": {**PEM, "description": "The CA's own certificate first, then those above it."},
     "code_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "Which code, not the code."},
     "count": {"type": "integer", "minimum": 1, "maximum": 1000},
     "crl": {**TEXT, "description": "A revocation list (RFC 5280 5), DER in base64."},
     "csr": {**PEM, "description": "PKCS#10 (RFC 2986); its names do not count."},
+    "cut_off": {**FLAG, "description": "Let its leaves connect no more; devices come back at recovery."},
     "days": {"type": "integer", "minimum": 1, "maximum": 3650},
     "device_id": DEVICE_ID,
     "devices": list_of(DEVICE_ID),
@@ -99,6 +103,7 @@ TERMS: Mapping[str, Schema] = {
         **SERIAL,
         "description": "A certificate, all that it came from and all that followed.",
     },
+    "loss": word(tuple(Loss)),
     "name": {**TEXT, "maxLength": 100},
     "note": {**TEXT, "maxLength": 200},
     "prefix": {**TEXT, "description": "What the device ids begin with."},
@@ -107,8 +112,13 @@ TERMS: Mapping[str, Schema] = {
     "query": {**TEXT, "maxLength": 1024, "description": "Devices by terms: `domain=prod prefix=line3-`."},
     "purposes": list_of(word(("server", "service", "signer"))),
     "reason": {**TEXT, "maxLength": 200, "description": "Why, for the audit trail."},
+    "rehearse": {**FLAG, "description": "Say what would happen, and change nothing."},
     "replace": {**FLAG, "description": "Revoke what the devices have when the code is used."},
     "role": word(tuple(Role)),
+    "root": {
+        **record({"certificate": PEM, "crl": TEXT, "link": PEM, "link_back": PEM, "bundles": {"type": "array"}}),
+        "description": "The root that follows, and what both have signed for it.",
+    },
     "room": {**COUNT, "minimum": 1, "description": "How many leaves at most at a time."},
     "serial": SERIAL,
     "short_code": {"type": "string", "pattern": "^[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}$"},
@@ -116,8 +126,10 @@ TERMS: Mapping[str, Schema] = {
     "shares": {**TEXT, "description": "How many shares open it, of how many: `2of3`."},
     "standing": word(tuple(Standing)),
     "state": word(tuple(CertificateState)),
+    "successor": {**TEXT, "description": "The CA that takes over; left out: one that signs or stands by."},
     "token": {**TEXT, "description": "A PKCS#11 token by its URI (RFC 7512), without a PIN."},
     "uses": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+    "within_hours": {"type": "integer", "minimum": 0, "maximum": 24 * 366},
 }
 """Every member that a request may have."""
 
