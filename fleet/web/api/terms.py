@@ -112,6 +112,7 @@ TERMS: Mapping[str, Schema] = {
     "query": {**TEXT, "maxLength": 1024, "description": "Devices by terms: `domain=prod prefix=line3-`."},
     "purposes": list_of(word(("server", "service", "signer"))),
     "reason": {**TEXT, "maxLength": 200, "description": "Why, for the audit trail."},
+    "realm": {**TEXT, "description": "A domain; `fleet` is the realm by whose root servers are trusted."},
     "rehearse": {**FLAG, "description": "Say what would happen, and change nothing."},
     "replace": {**FLAG, "description": "Revoke what the devices have when the code is used."},
     "role": word(tuple(Role)),
