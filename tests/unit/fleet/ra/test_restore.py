@@ -23,9 +23,11 @@ from fleet.core.audit import entry_hash
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, RefusedError
 from fleet.home import Home
 from fleet.model import AuditEntry, BrokerEventKind, Purpose, Role
-from fleet.ra import audits, devices
+from fleet.ra import audits, devices, templates
 from fleet.ra.answer import answer
+from fleet.ra.assignments import Assignment, assign
 from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra.blocked_keys import KeyBlock, block_keys
 from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
 from fleet.ra.gap import close_gap, gap_since
 from fleet.ra.housekeeping import tick
@@ -33,7 +35,9 @@ from fleet.ra.kept_trail import KeptEntry, parse_line
 from fleet.ra.operators import add_operator, remove_operator
 from fleet.ra.publishing import publish
 from fleet.ra.replay_acts import EFFECTS, TOLD_ONLY
+from fleet.ra.superseding import Superseding, supersede
 from fleet.store import allowlist, audit
+from fleet.store.certificates import CertificateQuery, list_certificates
 from fleet.store.counters import value_of
 from fleet.store.sqlite import open_store
 from tests.desk import Desk, Unit, at_desk
@@ -105,6 +109,23 @@ async def go_on(desk: Desk, held: dict[str, Issued]) -> None:
     await revoke_batch(context, "prod", claim.batch.name, actor=TEST)
     unconfirmed = await renewed(desk, held["resumed"], "resumed")
     assert isinstance(unconfirmed, Issued)
+    await rule_on(desk)
+
+
+async def rule_on(desk: Desk) -> None:
+    """What operators say about keys, profiles and templates."""
+    context = desk.context
+    block = KeyBlock(key_hashes=("ab" * 32,), reason="found in a firmware image", actor=TEST)
+    await block_keys(context, block)
+    for profile in ("device", ""):
+        await assign(context, Assignment(domain="prod", profile=profile, actor=TEST, device_id="new"))
+    await assign(context, Assignment(domain="prod", profile="device", actor=TEST, device_id="renewed"))
+    for name in ("kept", "dropped"):
+        await templates.add(context, name, text='domain = "prod"\n', actor=TEST)
+    await templates.remove(context, "dropped", actor=TEST)
+    query = CertificateQuery(purpose=Purpose.OPERATOR, name_prefix="ada")
+    (own,) = await context.store.read(list_certificates, query)
+    await supersede(context, Superseding(serials=(own.serial,), actor=TEST, at=desk.clock()))
 
 
 async def test_every_record_is_as_it_was_when_the_fleet_was_lost(keeper: Keeper) -> None:
