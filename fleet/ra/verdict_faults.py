@@ -31,6 +31,7 @@ class Standing(StrEnum):
 
     GOOD = "good"
     OTHER_FLEET = "other-fleet"
+    """Of another fleet, which was not adopted, or in which nobody has listed it."""
     FORGED = "forged"
     UNKNOWN = "unknown"
     """Signed by a CA of ours, and not on record."""
@@ -210,7 +211,8 @@ def praise(case: Case) -> str:
     """Say what a good certificate is, and what came later than the time that was asked for."""
     record = case.facts.record
     name = "authority, " if record is None else f"{record.purpose} certificate of {record.name}, "
-    by = name_of(case.chain[0].subject) if case.chain else "itself"
+    by = name_of(case.certificate.issuer)
+    by = by if case.chain or case.is_authority else f"{by} of an adopted fleet"
     then = "" if case.wanted.at is None else " then"
     revoked_at, reason = _revoked(case.facts)
     since = "" if revoked_at is None else f"; {reason} since {_text(revoked_at)}"

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 
 from device_agent.wire.identity import serial_hex
 from fleet.ca.certificate_files import read_certificates
-from fleet.ca.issuer import issuer_id_of
+from fleet.ca.issuer import fingerprint_of, issuer_id_of
 from fleet.core.unreadable import UNREADABLE
 from fleet.model import CertificateState, Device, Purpose
 from fleet.ports import Transaction
@@ -32,6 +32,7 @@ from fleet.ra.verdict_faults import (
 from fleet.store.certificates import (
     CertificateQuery,
     CertificateRecord,
+    find_by_fingerprint,
     list_certificates,
     load_certificate,
 )
@@ -69,7 +70,10 @@ async def verify(context: Context, content: str, wanted: Wanted) -> Verdict:
     known = await _known_cas(context)
     moment = wanted.at or context.clock()
     serial = serial_hex(certificate.serial_number)
-    fault = _why_not_ours(certificate, known)
+    fault, record_name = _why_not_ours(certificate, known), serial
+    if fault is not None and fault.standing is Standing.OTHER_FLEET:
+        record_name = await context.store.read(_adopted, fingerprint_of(certificate))
+        fault = None if record_name else fault
     if fault is not None:
         return Verdict(standing=fault.standing, why=fault.why, at=moment, serial=serial)
     chain = tuple(_chain_of(certificate, known))
@@ -81,7 +85,7 @@ async def verify(context: Context, content: str, wanted: Wanted) -> Verdict:
         is_authority=certificate in known.values(),
         chain=chain,
         ended_cas=await context.store.read(_revocations_of, tuple(map(serial_of, chain))),
-        facts=await context.store.read(_facts, serial),
+        facts=await context.store.read(_facts, record_name),
     )
     fault = first_fault(case)
     record = None if fault is not None and fault.standing is Standing.FORGED else case.facts.record
@@ -143,6 +147,12 @@ def _named_issuer(certificate: x509.Certificate) -> str:
     except x509.ExtensionNotFound:
         return issuer_id_of(certificate) if certificate.issuer == certificate.subject else ""
     return (found.key_identifier or b"").hex()
+
+
+async def _adopted(tx: Transaction, fingerprint: str) -> str:
+    """Return the name of the record behind a leaf of an adopted fleet, which holds for these very bytes."""
+    record = await find_by_fingerprint(tx, fingerprint)
+    return "" if record is None else record.serial
 
 
 # --- what is on record ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Whether a certificate is good, was good, and in one sentence why not: a case for each that can be wrong."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +26,7 @@ from fleet.ra.answer import answer
 from fleet.ra.verdict_faults import Standing, Wanted
 from fleet.ra.verdicts import Verdict, verify
 from fleet.store.authorities import load_authority_record, save_authority
-from fleet.store.certificates import CertificateRecord, insert_certificate
+from fleet.store.certificates import CertificateRecord, SignedCertificate, insert_certificate
 from fleet.store.keys import block_key
 from tests.desk import NOON, Desk, Unit
 from tests.pki import Pki
@@ -242,6 +243,45 @@ async def test_an_operators_certificate_is_no_device_s(desk: Desk) -> None:
     pem = desk.context.home.operator("admin").certificate.read_text()
     found = await judged(desk, pem, days=-30, purpose=Purpose.DEVICE)
     assert found.standing is Standing.WRONG_PURPOSE
+
+
+async def test_a_leaf_of_an_adopted_fleet_is_what_its_record_says(desk: Desk) -> None:
+    pki = Pki()
+    leaf = pki.device("d1").certificate
+    pem = leaf.public_bytes(Encoding.PEM).decode()
+    await desk.register("d1")
+    der = leaf.public_bytes(Encoding.DER)
+    name = "00" + "1" * 30
+    signed = SignedCertificate(
+        serial=name,
+        issuer="ab" * 20,
+        fingerprint=hashlib.sha256(der).hexdigest(),
+        not_before=NOON - timedelta(days=1),
+        not_after=NOON + timedelta(days=900),
+        der=der,
+    )
+    record = CertificateRecord(
+        life=Certificate(serial=name, key_hash="1" * 64, state=CertificateState.ACTIVE),
+        purpose=Purpose.DEVICE,
+        name="prod:d1",
+        domain="prod",
+        device_id="d1",
+        issuer=signed.issuer,
+        created_at=NOON,
+        changed_at=NOON,
+        signed=signed,
+    )
+    await desk.context.store.write(insert_certificate, record)
+    at = leaf.not_valid_before_utc + timedelta(minutes=5)
+    found = await verify(desk.context, pem, Wanted(at=at, domain="prod"))
+    assert (found.standing, "of an adopted fleet, on record" in found.why) == (Standing.GOOD, True)
+    await desk.revoke("d1")
+    desk.clock.forward(timedelta(days=1))
+    assert (await verify(desk.context, pem, Wanted(at=at))).good
+    assert (await verify(desk.context, pem, Wanted(at=desk.clock()))).standing in {
+        Standing.REVOKED,
+        Standing.EXPIRED,
+    }
 
 
 # --- history --------------------------------------------------------------------------------------
