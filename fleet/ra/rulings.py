@@ -12,7 +12,7 @@ from fleet.config import Config
 from fleet.core import events
 from fleet.core.csr import Csr
 from fleet.core.ruling import Channel, Facts, Outcome, Rules, Ruling, Step, rule
-from fleet.model import Assurance, AuditEntry, ClientKind, Device
+from fleet.model import Assurance, AuditEntry, Certificate, CertificateState, ClientKind, Device
 from fleet.ports import Transaction
 from fleet.ra.context import Asker, Listener
 from fleet.store import audit, claims, requests
@@ -31,6 +31,7 @@ ASSURANCE: Mapping[GrantKind, Assurance] = {
 }
 """What a grant of each kind proves about who the device is."""
 
+_IN_GRACE = frozenset({CertificateState.EXPIRED_GRACE, CertificateState.EXPIRED_UNUSED})
 _OVER_MQTT = frozenset({Listener.BOOTSTRAP, Listener.PROVISIONING, Listener.OPERATIONAL})
 
 
@@ -97,12 +98,14 @@ async def rule_next(tx: Transaction, question: Question, device: Device, event: 
     identity = device.identity
     record = await load_record(tx, identity) or DeviceRecord(identity=identity, registered_at=question.at)
     parent = next((row for row in device.certificates if row.serial == event.parent), None)
+    # A request that comes again is answered again, however late.
+    is_new = all(row.key_hash != question.csr.key_hash for row in device.certificates)
     lineage = _Lineage(
         step=Step.NEXT,
         assurance=record.assurance,
         keeps_key=parent is not None and parent.key_hash == question.csr.key_hash,
         may_keep_key=device.kind is ClientKind.PLAIN,
-        expired_for=await _expired_for(tx, event.parent, record, question.at),
+        expired_for=await _expired_for(tx, parent if is_new else None, record, question.at),
     )
     facts = await _facts(tx, question, record, lineage)
     return Ruled(facts=facts, ruling=rule(question.rules, facts))
@@ -181,9 +184,14 @@ async def _facts(tx: Transaction, question: Question, record: DeviceRecord, line
     )
 
 
-async def _expired_for(tx: Transaction, serial: str, record: DeviceRecord, at: datetime) -> timedelta | None:
-    """Return how long ago a certificate ended; a device that was held up could not renew meanwhile."""
-    row = await load_certificate(tx, serial)
+async def _expired_for(
+    tx: Transaction, parent: Certificate | None, record: DeviceRecord, at: datetime
+) -> timedelta | None:
+    """Return how long ago a certificate ended, where that decides whether it may have the next one."""
+    if parent is None or parent.state not in _IN_GRACE:
+        return None
+    row = await load_certificate(tx, parent.serial)
     if row is None or row.signed is None or row.signed.not_after >= at:
         return None
+    # A device that was held up could not renew meanwhile.
     return at - max(row.signed.not_after, record.resumed_at or row.signed.not_after)

@@ -14,7 +14,8 @@ from device_agent.core.acceptance import Expected, accept, offer_of
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Issued, Pending, Problem, Reply
-from device_agent.wire.requests import Renew
+from device_agent.wire.requests import Confirm, Renew
+from fleet.config import parse
 from fleet.core.ruling import Outcome
 from fleet.model import Assurance, ClientKind
 from fleet.ports import Transaction
@@ -22,6 +23,9 @@ from fleet.ra.answer import answer
 from fleet.ra.approvals import Choice, approve
 from fleet.ra.context import Asker, Listener
 from fleet.ra.devices import show
+from fleet.ra.dry_run import try_on
+from fleet.ra.housekeeping import tick
+from fleet.ra.shown import shown_certificate
 from fleet.store.claims import Batch, insert_batch
 from fleet.store.devices import DeviceRecord, insert_device, load_record, set_profile
 from fleet.store.requests import RequestQuery, RequestRecord, drop_requests, list_requests, surplus
@@ -193,3 +197,29 @@ async def test_only_the_newest_requests_of_each_outcome_are_kept(desk: Desk) -> 
     too_many = await desk.context.store.read(surplus, 1)
     await desk.context.store.write(drop_requests, too_many)
     assert [record.outcome for record in await requests_of(desk)] == [Outcome.GRANTED, Outcome.REFUSED]
+
+
+async def test_grace_decides_over_new_requests_and_never_over_repeated_ones(desk: Desk) -> None:
+    unit = Unit(device_id="d1")
+    first = await answer(
+        desk.context, unit.at_bootstrap(), unit.enroll(await desk.code_for(await desk.register("d1")))
+    )
+    assert isinstance(first, Issued)
+    await answer(desk.context, desk.speaking(first), Confirm(id="c1"))
+    shown = shown_certificate(leaf_of(first).public_bytes(Encoding.DER))
+    late = Asker(listener=Listener.RECOVERY, certificate=shown)
+    renewal = Renew(id="r1", csr=Unit(device_id="d1").csr, attempt=1)
+
+    desk.clock.forward(timedelta(days=95))
+    await tick(desk.context)
+    second = await answer(desk.context, late, renewal)
+    assert isinstance(second, Issued)
+    strict = parse(TOML + "[policy]\ngrace_days = 3\n")
+    (difference,) = (await try_on(desk.context, strict)).differences
+    assert difference.why == "the certificate ended 5 days ago, and the grace is 3"
+    desk.context.in_force.replace(config=strict)
+    again = await answer(desk.context, late, renewal)
+    other = Renew(id="r2", csr=Unit(device_id="d1").csr, attempt=2)
+    assert isinstance(again, Issued)
+    assert again.serial == second.serial
+    assert refused(await answer(desk.context, late, other)) is ProblemCode.NOT_CURRENT
