@@ -95,7 +95,7 @@ async def judge_enroll(tx: Transaction, case: EnrollCase) -> Judgement | Waits:
         if case.asks_webhook and case.said is None:
             raise AskFirstError(question_for(admitted, ruled, applicant))
         await _count(tx, admitted, judged, applicant)
-        await note_proof(tx, admitted, applicant, actor=actor)
+        await note_proof(tx, admitted, applicant, facts=ruled.facts, actor=actor)
     return Judgement(
         event=event,
         judged=judged,

@@ -1,5 +1,6 @@
 """Keeps what was proved of a device when it was admitted, for those who ask later why it is trusted."""
 
+from fleet.core.ruling import Facts
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra.applicants import Admitted, Applicant
@@ -7,15 +8,19 @@ from fleet.store import audit
 from fleet.store.proofs import ProofRecord, keep_proof
 
 
-async def note_proof(tx: Transaction, admitted: Admitted, applicant: Applicant, *, actor: str) -> None:
+async def note_proof(
+    tx: Transaction, admitted: Admitted, applicant: Applicant, *, facts: Facts, actor: str
+) -> None:
     """Put an admission on record, in the commit that makes use of it."""
-    identity, proven = admitted.device.identity, admitted.proven
+    identity, evidence = admitted.device.identity, admitted.proven.evidence
+    if facts.is_approved:
+        evidence = f"{evidence}; somebody approved it"
     record = ProofRecord(
         identity=identity,
         key_hash=applicant.key_hash,
         kind=admitted.kind,
-        assurance=proven.assurance,
-        evidence=proven.evidence,
+        assurance=facts.assurance,
+        evidence=evidence,
         proved_at=applicant.at,
     )
     await keep_proof(tx, record)
@@ -28,8 +33,8 @@ async def note_proof(tx: Transaction, admitted: Admitted, applicant: Applicant, 
         details=(
             ("key_hash", applicant.key_hash),
             ("proof", admitted.kind.value),
-            ("assurance", proven.assurance.word),
-            ("evidence", proven.evidence),
+            ("assurance", facts.assurance.word),
+            ("evidence", evidence),
         ),
     )
     await audit.append(tx, entry)
