@@ -4,10 +4,8 @@ Each runs as its own process against a whole service. What a unit test can say o
 nothing: what they take, they show.
 """
 
-import asyncio
-import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +19,9 @@ from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
+from tests.programs import Ended, must, run
 
 JAVA_CLIENT = Path(__file__).parent / "est_bouncycastle"
-CLIENT_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +33,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> FleetHome:
 async def fleet(home: FleetHome, tmp_path: Path) -> AsyncIterator[LiveFleet]:
     async with live(home, tmp_path) as running:
         yield running
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """A program that has ended."""
-
-    code: int
-    output: bytes
-    talk: str
-
-
-async def run(command: Sequence[str | Path], *, folder: Path) -> Ended:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        env={**os.environ, "LANG": "C.UTF-8"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(CLIENT_SECONDS):
-        output, talk = await process.communicate()
-    assert process.returncode is not None
-    return Ended(code=process.returncode, output=output, talk=talk.decode(errors="replace"))
-
-
-async def must(*command: str | Path, folder: Path) -> bytes:
-    ended = await run(command, folder=folder)
-    assert ended.code == 0, f"{command[:3]} ended with {ended.code}:\n{ended.talk[-4000:]}"
-    return ended.output
 
 
 async def code_for(fleet: LiveFleet, device_id: str) -> str:
@@ -138,7 +106,7 @@ async def test_strongswan_is_told_that_its_code_is_wrong(fleet: LiveFleet) -> No
     await new_swan_request("wrong", folder=fleet.folder)
 
     command = strongswan(fleet, "--est", "--in", "wrong.csr", "--userpass", "swan2:0000-0000-0000-0000")
-    ended = await run(command, folder=fleet.folder)
+    ended = await run(*command, folder=fleet.folder)
 
     assert ended.code != 0
     assert "HTTP 401" in ended.talk
@@ -176,7 +144,7 @@ class Bouncy:
         where = f"localhost:{self.fleet.context.endpoints.https_port}"
         trust = self.fleet.home.home.server_trust
         command = ["java", "-cp", classes, "EstClient", where, "prod", trust, *words]
-        return await run(command, folder=self.fleet.folder)
+        return await run(*command, folder=self.fleet.folder)
 
 
 @pytest.fixture

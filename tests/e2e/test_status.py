@@ -1,8 +1,6 @@
 """Relying parties in the field, unmodified, against a whole service: OpenSSL, GnuTLS and Java ask where
 certificates stand, and agree."""
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,8 +21,8 @@ from fleet.ra.selection import ByDevice
 from tests.desk import Unit
 from tests.homes import FleetHome
 from tests.live import LiveDevice, LiveFleet, live, make_live_home
+from tests.programs import run
 
-CLIENT_SECONDS = 60
 ACTOR = "operator:test"
 JAVA = Path(__file__).parent / "status_java" / "CheckStatus.java"
 
@@ -89,21 +87,6 @@ async def revoke_one(fleet: LiveFleet, device: LiveDevice) -> None:
     assert receipt.verified, receipt.problem
 
 
-async def run(*command: str | Path, folder: Path) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        env={**os.environ, "LANG": "C.UTF-8"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(CLIENT_SECONDS):
-        output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(errors="replace")
-
-
 async def fetch(fleet: LiveFleet, path: str) -> bytes:
     async with fleet.http() as session, session.get(path) as response:
         assert response.status == HTTPStatus.OK, path
@@ -126,8 +109,8 @@ async def verify(leaves: Leaves, word: str, crls: Sequence[bytes], *flags: str) 
     bundle.write_bytes(b"".join(x509.load_der_x509_crl(one).public_bytes(Encoding.PEM) for one in crls))
     trust: list[str | Path] = ["-CAfile", leaves.root, "-untrusted", leaves.issuer, "-CRLfile", bundle]
     command = ("openssl", "verify", "-crl_check", *flags, *trust, leaves.files[word])
-    code, told = await run(*command, folder=leaves.fleet.folder)
-    return "good" if code == 0 else told
+    ended = await run(*command, folder=leaves.fleet.folder)
+    return "good" if ended.code == 0 else ended.said
 
 
 @pytest.mark.needs("openssl")
@@ -185,12 +168,13 @@ async def test_openssl_follows_a_hold_and_its_release_by_deltas_on_one_base(leav
 async def test_openssl_is_told_each_state_by_post_for_several_at_once(leaves: Leaves) -> None:
     asked = [part for file in leaves.files.values() for part in ("-cert", file)]
     url = f"http://localhost:{leaves.fleet.context.endpoints.http_port}/ocsp"
-    code, told = await run(
+    ended = await run(
         *("openssl", "ocsp", "-issuer", leaves.issuer, *asked, "-url", url),
         *("-CAfile", leaves.root, "-verify_other", leaves.issuer),
         folder=leaves.fleet.folder,
     )
-    assert code == 0, told
+    told = ended.said
+    assert ended.code == 0, told
     assert "Response verify OK" in told
     assert "WARNING" not in told, "the nonce came back"
     for word, file in leaves.files.items():
@@ -202,11 +186,12 @@ async def test_openssl_is_told_each_state_by_post_for_several_at_once(leaves: Le
 async def test_gnutls_is_told_the_same(leaves: Leaves) -> None:
     url = f"http://localhost:{leaves.fleet.context.endpoints.http_port}/ocsp"
     for word, file in leaves.files.items():
-        _, told = await run(
+        ended = await run(
             *("ocsptool", f"--ask={url}", f"--load-cert={file}"),
             *(f"--load-issuer={leaves.issuer}", f"--load-trust={leaves.issuer}"),
             folder=leaves.fleet.folder,
         )
+        told = ended.said
         assert f"Certificate Status: {'good' if word == 'good' else 'revoked'}" in told, told
         assert "Verifying OCSP Response: Success" in told, told
 
@@ -214,12 +199,13 @@ async def test_gnutls_is_told_the_same(leaves: Leaves) -> None:
 @pytest.mark.needs("java")
 async def test_java_agrees_by_ocsp_alone_and_by_the_crl_that_each_leaf_names_alone(leaves: Leaves) -> None:
     command: list[str | Path] = ["java", JAVA, leaves.root, leaves.issuer, *leaves.files.values()]
-    code, told = await run(*command, folder=leaves.fleet.folder)
+    ended = await run(*command, folder=leaves.fleet.folder)
     words = {
         "good": "good",
         "keyCompromise": "KEY_COMPROMISE",
         "certificateHold": "CERTIFICATE_HOLD",
         "superseded": "SUPERSEDED",
     }
-    assert code == 0, told
-    assert told.splitlines() == [f"{words[word]} {words[word]}" for word in leaves.files], told
+    assert ended.code == 0, ended.said
+    told = ended.output.decode().splitlines()
+    assert told == [f"{words[word]} {words[word]}" for word in leaves.files], ended.said
