@@ -8,7 +8,9 @@ from typing import TypeAlias
 
 import pytest
 
+from tests.adopted import OtherFleet
 from tests.cli.conftest import copy_home, enroll, environment, served
+from tests.pki import pem_of
 
 Shape: TypeAlias = "str | list[Shape] | dict[str, Shape]"
 
@@ -57,6 +59,17 @@ DEVICE: Shape = {
     "attributes": "object",
 }
 OUTCOME: Shape = {"domain": "str", "device_id": "str", "action": "str", "sessions": [CUT_OFF]}
+ADOPTED = "--ca old.pem --crl old.crl.pem"
+ADOPTION: dict[str, Shape] = {
+    **dict.fromkeys(("adoption", "domain", "crls_until", "opened_at"), "str"),
+    **dict.fromkeys(("listed", "waiting", "here", "moved"), "int"),
+    "closed_at": "str?",
+}
+LEFT: Shape = {
+    **dict.fromkeys(("adoption", "domain", "device_id", "issuer", "serial", "fingerprint"), "str"),
+    "admitted_at": "str?",
+}
+ENDED: Shape = {"ended": ["str"], "sessions": [CUT_OFF]}
 PLACE: Shape = {"host": "str", "port": "int"}
 STATION: dict[str, Shape] = {
     "station": "str",
@@ -169,6 +182,19 @@ COMMANDS: dict[str, Shape] = {
         **dict.fromkeys(("serial", "certificate", "key"), "str"),
     },
     "station list": [STATION],
+    "operator renew admin": dict.fromkeys(("operator", "serial", "not_after", "certificate", "key"), "str"),
+    "cert renew server service": dict.fromkeys(("serial", "issuer", "not_after"), "str"),
+    f"adoption open old --domain prod {ADOPTED} --list fleet.csv --certificates thing.pem": {
+        **ADOPTION,
+        **dict.fromkeys(("admitted", "known"), "int"),
+    },
+    "adoption add old --list fleet.csv": {
+        **dict.fromkeys(("listed", "admitted", "waiting", "known", "here"), "int"),
+    },
+    "adoption list": [ADOPTION],
+    "adoption left old": [LEFT],
+    "adoption crl old old.crl.pem": ENDED,
+    "adoption close old": ENDED,
     "template add line3 line3.toml": TEMPLATE,
     "template list": [TEMPLATE],
     "template show line3": {**TEMPLATE, "text": "str"},
@@ -257,9 +283,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterato
     tried = (folder / "home/fleet.toml").read_text().replace("[domains.prod]", TRIED)
     (folder / "tried.toml").write_text(tried)
     (folder / "line3.toml").write_text('domain = "prod"')
+    write_other_fleet(folder)
     with served(folder):
         enroll(folder, "alpha")
         yield folder
+
+
+def write_other_fleet(folder: Path) -> None:
+    other = OtherFleet()
+    thing = other.device()
+    (folder / "old.pem").write_text(other.authorities)
+    (folder / "old.crl.pem").write_text(other.crls)
+    (folder / "thing.pem").write_bytes(pem_of(thing.certificate))
+    (folder / "fleet.csv").write_text(f"device_id,fingerprint\nthing-1,{thing.fingerprint}\n")
 
 
 def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
