@@ -32,6 +32,7 @@ from fleet.ra.noticing import post_notices
 from fleet.ra.own_renewal import renew_own
 from fleet.ra.rollover import rollover_entry
 from fleet.store import audit
+from fleet.store.authorities import list_authorities
 from fleet.store.notices import want_notices
 from fleet.store.rollovers import NeedQuery, newest_rollover, save_rollover, who_needs
 from fleet.store.trust import HeardQuery, publish_bundle, who_heard
@@ -140,13 +141,16 @@ async def rehearse(tx: Transaction, order: StepOrder) -> Advanced:
     """Return what a step would do, and what holds it up."""
     rollover = await require_rollover(tx, order.realm)
     heard, need = await standing(tx, rollover, order.anchor)
-    refusal = ""
+    refusal, changes = "", tuple[CaChange, ...]()
     try:
         _require(rollover, order, heard, need)
-        rollover = replace(rollover, state=after(rollover, order.event))
     except RefusedError as error:
         refusal = str(error)
-    changes = tuple([await _ca_change(tx, name, event) for name, event in _effects(rollover, order.event)])
+    try:
+        changes = await _ca_changes(tx, rollover, order.event)
+        rollover = replace(rollover, state=after(rollover, order.event))
+    except RefusedError as error:
+        refusal = refusal or str(error)
     told = 0 if _published(rollover, order.event) is None else heard.agents
     return Advanced(
         rollover=rollover, changes=_real(changes), told=told, heard=heard, need=need, refusal=refusal
@@ -162,8 +166,8 @@ async def advance(tx: Transaction, order: StepOrder) -> Advanced:
         return Advanced(rollover=before, heard=heard, need=need)
     _require(before, order, heard, need)
     rollover = replace(rollover, changed_at=order.at)
-    changes = tuple([await _ca_change(tx, name, event) for name, event in _effects(rollover, order.event)])
-    for name, event in _effects(rollover, order.event):
+    changes = await _ca_changes(tx, rollover, order.event)
+    for name, event in await _effects_on_record(tx, rollover, order.event):
         if event is not AuthorityEvent.STOPPED and (await find(tx, name)).state not in _GIVEN_UP:
             await change(tx, event, Change(name=name, actor=order.actor, at=order.at))
     told = await _publish(tx, rollover, order)
@@ -216,6 +220,19 @@ def _effects(rollover: Rollover, event: RolloverEvent) -> tuple[tuple[str, Autho
             return tuple((name, AuthorityEvent.RETIRED) for name in rollover.brings)
         case _:
             return ()
+
+
+async def _ca_changes(tx: Transaction, rollover: Rollover, event: RolloverEvent) -> tuple[CaChange, ...]:
+    effects = await _effects_on_record(tx, rollover, event)
+    return tuple([await _ca_change(tx, name, effect) for name, effect in effects])
+
+
+async def _effects_on_record(
+    tx: Transaction, rollover: Rollover, event: RolloverEvent
+) -> tuple[tuple[str, AuthorityEvent], ...]:
+    """Return what a step does; a root that is announced and not made yet is no CA."""
+    known = {record.folder for record in await list_authorities(tx)}
+    return tuple((name, effect) for name, effect in _effects(rollover, event) if name in known)
 
 
 async def _ca_change(tx: Transaction, name: str, event: AuthorityEvent) -> CaChange:

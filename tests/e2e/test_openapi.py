@@ -31,6 +31,11 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "claims/batches/revoke", {"domain": "prod", "batch": "b1"}),
     ("POST", "revocations", {"domain": "prod", "device_id": "d1", "reason": "keyCompromise"}),
     ("POST", "devices/prod/d2/retire", {}),
+    ("POST", "rollovers", {"name": "prod", "rehearse": True}),
+    ("POST", "rollovers", {"name": "prod/device-1"}),
+    ("POST", "rollovers/prod/switch", {"rehearse": True}),
+    ("POST", "rollovers/prod/abandon", {}),
+    ("POST", "authorities/prod%2Fdevice-1/give-up", {"loss": "lost", "rehearse": True}),
     ("POST", "devices", {"domain": "moon", "device_id": "d1"}),
 )
 """Enough of a life that every list has something in it; the last one is refused."""
@@ -112,6 +117,7 @@ async def test_answers_are_what_it_promises(opened: OpenApi) -> None:
     certificates = (await opened.local("GET", "certificates"))[2]["items"]
     assert isinstance(certificates, list)
     names = {"domain": "prod", "device_id": "d1", "serial": certificates[0]["serial"], "name": "line1"}
+    names["realm"] = "prod"
     for route in api.table():
         if route.method == "GET" and not isinstance(route.answer, Document):
             status, _, answered = await opened.local("GET", route.path.format(**names))
