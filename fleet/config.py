@@ -13,7 +13,7 @@ from pathlib import Path
 
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
-from fleet.core.goodkey import KeyType
+from fleet.core.goodkey import AUTHORITY_KEY_TYPES, KeyType
 from fleet.core.profile import DEFAULT_PROFILES, Profile
 from fleet.errors import BadInputError
 from fleet.model import Purpose
@@ -283,8 +283,7 @@ def _domain(section: Section, name: str, fleet: str) -> DomainConfig:
 
 def _ca_key(section: Section) -> KeyType:
     key_type = section.word("ca_key", KeyType.P256, words=KeyType)
-    if key_type is KeyType.ED25519:
-        # Agents verify chains as browsers do (RFC 5280 6.1), and that takes no Ed25519 above a leaf.
+    if key_type not in AUTHORITY_KEY_TYPES:
         raise section.error("ca_key", "devices take no chain with an Ed25519 CA", hint='ca_key = "p256"')
     return key_type
 

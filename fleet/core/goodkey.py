@@ -41,6 +41,8 @@ class KeyType(StrEnum):
 ALL_KEY_TYPES = frozenset(KeyType)
 POST_QUANTUM = frozenset({KeyType.ML_DSA_44, KeyType.ML_DSA_65})
 CLASSIC = ALL_KEY_TYPES - POST_QUANTUM
+AUTHORITY_KEY_TYPES = tuple(one for one in KeyType if one is not KeyType.ED25519)
+"""Devices verify chains as browsers do, and that takes no Ed25519 above a leaf."""
 
 
 def key_hash(public_key: CertifiedKey) -> str:
