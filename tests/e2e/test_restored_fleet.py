@@ -1,4 +1,4 @@
-"""A fleet whose machine is lost comes back, and its devices do not notice: on each broker, over the network."""
+"""A fleet whose machine is lost comes back, and its devices do not notice: on each broker, by real links."""
 
 import asyncio
 import os
