@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from device_agent.wire.identity import Identity
+from fleet.core.things import Thing, ThingKind
 from fleet.ports import Row, Transaction, Value
 from fleet.store import (
     allowlist,
+    attributes,
     audit,
     certificates,
     claims,
@@ -17,6 +19,8 @@ from fleet.store import (
     devices,
     due,
     inventory,
+    listed,
+    proofs,
     revocations,
     waiting,
 )
@@ -38,6 +42,10 @@ LARGE = (
     "audit_entries",
     "audit_details",
     "allowlist_changes",
+    "listed",
+    "proofs",
+    "device_attributes",
+    "waiting",
 )
 
 
@@ -122,6 +130,14 @@ QUERIES: dict[str, Query] = {
         tx, ShardQuery(issuer="1", first="0000", last="ffff", ends_from=NOW)
     ),
     "waiting": lambda tx: waiting.of_device(tx, D1),
+    "waiting by short code": lambda tx: waiting.of_code(tx, "7K3M-9QXZ"),
+    "waiting for too long": lambda tx: waiting.has_older(tx, NOW),
+    "owners of things": lambda tx: listed.owners(
+        tx, "prod", [Thing(kind=ThingKind.KEY, value=str(number)) for number in range(3)]
+    ),
+    "what lists say of a device": lambda tx: listed.listings_of(tx, D1),
+    "what admitted a device": lambda tx: proofs.proofs_of(tx, D1),
+    "attributes of a device": lambda tx: attributes.attributes_of(tx, D1),
     "append to the trail": lambda tx: audit.append_many(tx, ()),
     "story of a device": lambda tx: audit.search_newest(tx, AuditQuery(domain="prod", device_id="d1")),
     "story of a certificate": lambda tx: audit.search(tx, AuditQuery(serial="40")),

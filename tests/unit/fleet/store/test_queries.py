@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.secret import Secret
+from fleet.core.things import Thing, ThingKind
 from fleet.errors import StoreError
-from fleet.model import AuditEntry, Certificate, CertificateState, Purpose, RevocationReason, Role
+from fleet.model import Assurance, AuditEntry, Certificate, CertificateState, Purpose, RevocationReason, Role
 from fleet.ports import Transaction
 from fleet.store import (
     allowlist,
@@ -22,8 +23,10 @@ from fleet.store import (
     due,
     inventory,
     keys,
+    listed,
     meta,
     operators,
+    proofs,
     revocations,
     stations,
     times,
@@ -32,11 +35,13 @@ from fleet.store import (
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import CertificateQuery, CertificateRecord, SignedCertificate
 from fleet.store.claims import Batch
-from fleet.store.codes import code_hash
+from fleet.store.codes import GrantKind, code_hash
 from fleet.store.devices import DeviceRecord
 from fleet.store.due import DueQuery
 from fleet.store.inventory import DeviceQuery, Standing
+from fleet.store.listed import Listing
 from fleet.store.operators import OperatorRecord
+from fleet.store.proofs import ProofRecord
 from fleet.store.sqlite import memory_store
 from fleet.store.stations import StationRecord, StationUnit
 from fleet.store.waiting import Waiting
@@ -329,6 +334,47 @@ async def test_a_device_that_waits_counts_once_for_each_key() -> None:
         assert [each.key_hash[0] for each in listed] == ["b", "a"]
         assert await store.write(waiting.drop_waiting, identity("d1")) == 2
         assert await store.read(waiting.of_device, identity("d1")) == ()
+
+
+async def test_a_thing_is_one_devices_in_a_domain_and_the_first_list_stands() -> None:
+    thing = Thing(kind=ThingKind.EK, value="a" * 64)
+    first = Listing(thing=thing, identity=identity("d1"), source="operator:ada", listed_at=NOW)
+
+    async def arrange(tx: Transaction, _argument: None) -> None:
+        await register(tx, [identity("d1"), identity("d2")])
+        await listed.insert_listings(tx, [first])
+        await listed.insert_listings(tx, [replace(first, identity=identity("d2"))])
+
+    async with memory_store() as store:
+        await store.write(arrange, None)
+        owners = await store.read(_owners, (thing, replace(thing, kind=ThingKind.KEY)))
+        assert owners == {thing: "d1"}
+        assert await store.read(listed.listings_of, identity("d1")) == (first,)
+
+
+async def _owners(tx: Transaction, things: tuple[Thing, ...]) -> dict[Thing, str]:
+    return await listed.owners(tx, "prod", things)
+
+
+async def test_what_admitted_a_key_is_kept_and_only_a_better_proof_takes_its_place() -> None:
+    proof = ProofRecord(
+        identity=identity("d1"),
+        key_hash="a" * 64,
+        kind=GrantKind.CODE,
+        assurance=Assurance.CODE,
+        evidence="a one-time code",
+        proved_at=NOW,
+    )
+    better = replace(proof, kind=GrantKind.TPM, assurance=Assurance.HARDWARE, proved_at=NOW + DAY)
+
+    async def arrange(tx: Transaction, _argument: None) -> None:
+        await register(tx, [identity("d1")])
+        for each in (proof, better, proof):
+            await proofs.keep_proof(tx, each)
+
+    async with memory_store() as store:
+        await store.write(arrange, None)
+        assert await store.read(proofs.proofs_of, identity("d1")) == (better,)
 
 
 async def test_a_station_is_known_by_its_certificate_and_remembers_the_last_of_each_unit() -> None:
