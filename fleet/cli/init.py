@@ -12,7 +12,7 @@ import click
 from device_agent.wire.secret import Secret
 from fleet.cli import options
 from fleet.cli.output import Form, Members, say, visible, write_json, write_text
-from fleet.core.goodkey import KeyType
+from fleet.core.goodkey import AUTHORITY_KEY_TYPES, KeyType
 from fleet.errors import BadInputError, UsageError
 from fleet.files import read_secret
 
@@ -100,7 +100,7 @@ def _ca_key(given: str) -> tuple[str, KeyType]:
     try:
         return domain, KeyType(name)
     except ValueError as error:
-        types = ", ".join(KeyType)
+        types = ", ".join(AUTHORITY_KEY_TYPES)
         raise UsageError(
             f"{visible(given[:64])} is not DOMAIN=TYPE", hint=f"a type is one of {types}"
         ) from error
