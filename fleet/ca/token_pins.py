@@ -41,7 +41,7 @@ class TokenPins:
             NotFoundError, BadInputError: there is none, others can read it, or the token has refused it.
         """
         pin = self._kept or self._found(token)
-        if not pin.reveal().isprintable() or len(pin.reveal()) > _LONGEST:
+        if not (pin.reveal() and pin.reveal().isprintable()) or len(pin.reveal()) > _LONGEST:
             raise BadInputError(f"the PIN of the token {token} is no PIN", hint="a PIN is one line of text")
         held = self._held()
         if held is not None and hmac.compare_digest(held, _hash(pin, serial, salt=held[:_SALT])):

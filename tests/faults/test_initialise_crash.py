@@ -11,6 +11,7 @@ import pytest
 from fleet.errors import BadInputError, FleetError, StorageFullError
 from fleet.home import open_home
 from fleet.ra.initialise import Plan
+from tests.disk import Disk
 from tests.homes import authority_of, make_home
 
 PLAN = Plan(fleet="acme", domains=("prod",))
@@ -18,25 +19,6 @@ KILLED = 77
 NOBODY = 65534
 STEPS = 14
 """How many places, evenly spread over all writes, are tried beside the moment when the home gets its name."""
-
-
-class Disk:
-    """The calls that make things durable, in their order; `fault` is asked before each of them."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, *, fault: Callable[[int, str], None]) -> None:
-        self.count = 0
-        self._fault = fault
-        for name in ("fsync", "replace", "rename", "mkdir"):
-            patch.setattr(os, name, self._counted(name, getattr(os, name)))
-
-    def _counted(self, name: str, call: Callable[..., object]) -> Callable[..., object]:
-        def counted(*arguments: object, **options: object) -> object:
-            if name != "mkdir" or not Path(str(arguments[0])).exists():
-                self.count += 1
-                self._fault(self.count, name)
-            return call(*arguments, **options)
-
-        return counted
 
 
 @pytest.fixture(scope="module")
