@@ -210,6 +210,10 @@ async def _revocation_lists(context: Context) -> list[Finding]:
         return [
             bad("revocation lists", f"{len(stale)} of {len(lists)} are out of date", fix="fleet broker apply")
         ]
+    of_brokers = context.crls.brokers_until
+    if context.broker.brokers and (of_brokers is None or of_brokers <= context.clock()):
+        text = "the broker has none that is in its time; its allowlist still holds"
+        return [bad("revocation lists", text, fix="fleet broker apply")]
     until = min(crl.next_update for crl in lists)
     return [good("revocation lists", f"{len(lists)} in force, the first until {until:%Y-%m-%d %H:%M} UTC")]
 

@@ -47,13 +47,17 @@ async def keep_published(context: Context) -> None:
     """Give the brokers what they miss within a second, again and again, until cancelled."""
     while True:
         await context.crls.wanted.wait()
-        rest = _REST_SECONDS
-        try:
-            await give_to_brokers(context)
-        except FleetError as error:
-            _log.warning("a broker does not have its revocation lists yet: %s", error)
-            rest = _RETRY_SECONDS
-        await asyncio.sleep(rest)
+        await asyncio.sleep(_REST_SECONDS if await try_to_give(context) else _RETRY_SECONDS)
+
+
+async def try_to_give(context: Context) -> bool:
+    """Give the brokers what they miss, and return whether they have it; if not, it is tried again."""
+    try:
+        await give_to_brokers(context)
+    except FleetError as error:
+        _log.warning("a broker does not have its revocation lists yet: %s", error)
+        return False
+    return True
 
 
 def _is_one_old(context: Context) -> bool:

@@ -27,7 +27,7 @@ from fleet.ra.crls import CrlBook
 from fleet.ra.housekeeping import keep_house
 from fleet.ra.observe import observe
 from fleet.ra.public_lists import make_public
-from fleet.ra.publishing import keep_published
+from fleet.ra.publishing import keep_published, try_to_give
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
 from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts
@@ -208,6 +208,7 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
     for user in (broker, _OwnRequests(tls, consumer[0])):
         context.tls_users.add(user)
     await context.broker.synchronise()
+    await try_to_give(context)
     async with background(
         context.broker.run(),
         observe(context, broker),

@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 
 from fleet.ra import health
+from fleet.ra.press import press_of
+from fleet.ra.public_lists import make_public
 from fleet.ra.publishing import publish
 from tests.desk import Desk
 from tests.homes import FleetHome
@@ -42,6 +44,13 @@ async def test_lists_that_ran_out_are_found(desk: Desk) -> None:
     assert "revocation lists" not in await bad(desk)
     desk.clock.forward(timedelta(days=3))
     assert "revocation lists" in await bad(desk)
+
+
+async def test_a_broker_without_its_lists_is_found(desk: Desk) -> None:
+    await make_public(press_of(desk.context), desk.context.crls, now=desk.clock())
+    assert "broker" in (await bad(desk))["revocation lists"]
+    await publish(desk.context)
+    assert "revocation lists" not in await bad(desk)
 
 
 async def test_own_certificates_that_end_soon_are_found(desk: Desk) -> None:
