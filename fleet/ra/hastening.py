@@ -12,12 +12,9 @@ from fleet.core.serial import jitter_of
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra.context import Context
-from fleet.ra.noticing import post_notices
+from fleet.ra.noticing import post_soon
 from fleet.store import audit
 from fleet.store.notices import DueQuery, EarlyRenewal, make_due, not_due_yet, want_notice
-
-_AT_ONCE = 200
-"""Notices that are posted before an order is answered; housekeeping posts the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +43,7 @@ async def hasten(context: Context, haste: Haste) -> int:
     while devices := await context.store.read(not_due_yet, DueQuery(issuer=haste.issuer)):
         await context.store.write(_make_due, _Page(haste=haste, devices=devices))
         hastened += len(devices)
-    if context.answering():
-        await post_notices(context, most=_AT_ONCE)
+    await post_soon(context)
     return hastened
 
 

@@ -4,11 +4,13 @@ What is to be told stands in the store; what was posted is noted there too, so t
 a server that comes back goes on where it stood. It never decides what is wanted.
 """
 
+import logging
 from datetime import datetime
 
 from device_agent.wire.notices import Notice
 from device_agent.wire.topics import OperationalTopics
 from device_agent.wire.trust import FLEET_REALM
+from fleet.errors import FleetError
 from fleet.ra.context import Context
 from fleet.ra.issuing import renew_after
 from fleet.store.certificates import CertificateRecord, SignedCertificate, load_certificate
@@ -18,6 +20,8 @@ from fleet.store.trust import bundles_in_force
 MOST_AT_ONCE = 2000
 """In one go, so that a fleet of any size leaves room for other duties."""
 _PAGE = 200
+
+_log = logging.getLogger(__name__)
 
 
 async def post_notices(context: Context, *, most: int = MOST_AT_ONCE) -> int:
@@ -37,6 +41,16 @@ async def post_notices(context: Context, *, most: int = MOST_AT_ONCE) -> int:
             await context.store.write(note_posted, posted)
         done += len(posted)
     return done
+
+
+async def post_soon(context: Context) -> None:
+    """Post the first of what is wanted before an order is answered; housekeeping posts the rest."""
+    if not context.answering():
+        return
+    try:
+        await post_notices(context, most=_PAGE)
+    except FleetError as error:
+        _log.warning("notices are posted when the broker is back: %s", error)
 
 
 async def due_at(context: Context, row: CertificateRecord, signed: SignedCertificate) -> datetime:

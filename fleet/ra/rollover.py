@@ -109,7 +109,8 @@ async def begin(context: Context, name: str, *, actor: str) -> WorkOrder:
     rollover = await context.store.read(newest_rollover, realm)
     if rollover is None or rollover.state not in OPEN:
         rollover = await context.store.write(_insert, (await plan(context, name), actor))
-    if rollover.state is not RolloverState.REQUESTED or name not in rollover.gives_up:
+    is_this = name in rollover.gives_up or (name == realm and rollover.kind is RolloverKind.ROOT)
+    if rollover.state is not RolloverState.REQUESTED or not is_this:
         raise RefusedError(
             f"a rollover of {realm} is under way: it is {rollover.state}",
             hint=f"fleet ca rollover status {realm}",

@@ -28,7 +28,7 @@ from fleet.ports import Transaction
 from fleet.ra.authorities import reload_authority
 from fleet.ra.authority_changes import Change, change, find
 from fleet.ra.context import Context
-from fleet.ra.noticing import post_notices
+from fleet.ra.noticing import post_soon
 from fleet.ra.own_renewal import renew_own
 from fleet.ra.rollover import rollover_entry
 from fleet.store import audit
@@ -37,8 +37,6 @@ from fleet.store.notices import want_notices
 from fleet.store.rollovers import NeedQuery, newest_rollover, save_rollover, who_needs
 from fleet.store.trust import HeardQuery, publish_bundle, who_heard
 
-_AT_ONCE = 200
-"""Notices that are posted before an order is answered; housekeeping posts the rest."""
 _GIVEN_UP = frozenset({AuthorityState.RETIRED, AuthorityState.COMPROMISED})
 _OWN = {
     FLEET_REALM: frozenset({Purpose.SERVER, Purpose.SERVICE, Purpose.OPERATOR, Purpose.STATION}),
@@ -113,8 +111,7 @@ async def take_step(context: Context, order: StepOrder) -> Advanced:
     if order.event is RolloverEvent.SWITCH:
         await _stop_old(context, advanced.rollover, order)
         await _renew_own(context, advanced.rollover)
-    if context.answering():
-        await post_notices(context, most=_AT_ONCE)
+    await post_soon(context)
     return advanced
 
 

@@ -1,0 +1,233 @@
+"""Rollovers without a network: each step done once, rehearsed without a trace, gone on with after a cut."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from device_agent.wire.identity import Identity
+from device_agent.wire.notices import StateReport
+from device_agent.wire.replies import Confirmed, Issued
+from device_agent.wire.requests import Confirm, Done
+from device_agent.wire.trust import FLEET_REALM
+from fleet.core.authority import AuthorityState
+from fleet.core.rollover import Insistence, RolloverEvent, RolloverState
+from fleet.errors import BadInputError, NotFoundError, RefusedError
+from fleet.ra import rollover, rollover_material, rollover_status
+from fleet.ra.answer import answer
+from fleet.ra.held_trust import note_state
+from fleet.ra.rollover_steps import Mode
+from fleet.store import audit
+from fleet.store.audit import AuditQuery
+from fleet.store.authorities import list_authorities
+from fleet.store.rollovers import list_rollovers
+from fleet.store.trust import load_held
+from tests.desk import Desk, Unit, at_desk
+from tests.homes import make_home, utc_now
+from tests.rolling import ACTOR, prepare, signed, step
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    home = await asyncio.to_thread(make_home, tmp_path / "home")
+    async with at_desk(home, tmp_path) as opened:
+        opened.clock.now = utc_now()
+        yield opened
+
+
+async def states(desk: Desk, realm: str = "prod") -> dict[str, str]:
+    records = await desk.context.store.read(list_authorities, None)
+    return {one.folder: one.state.value for one in records if one.realm == realm}
+
+
+async def tell(desk: Desk, device_id: str, **said: object) -> None:
+    """Let a device tell its state."""
+    report = StateReport(agent="1", serial="0" * 32, **said)  # type: ignore[arg-type] # by name
+    await note_state(desk.context, Identity(domain="prod", device_id=device_id), report.encode())
+
+
+async def active(desk: Desk, device_id: str) -> tuple[Unit, Issued]:
+    unit, issued = await desk.enrolled(device_id)
+    reply = await answer(desk.context, desk.speaking(issued, device_id=device_id), Confirm(id="1"))
+    assert isinstance(reply, Confirmed), reply
+    return unit, issued
+
+
+async def test_a_root_is_followed_step_by_step(desk: Desk) -> None:
+    await active(desk, "d1")
+    assert (await prepare(desk.context, "prod")).state is RolloverState.PREPARED
+    assert await states(desk) == {
+        "prod": "active",
+        "prod/device-1": "active",
+        "prod/device-2": "standby",
+        "prod/root-2": "standby",
+    }
+    published = await step(desk.context, "prod", RolloverEvent.PUBLISH)
+    assert (published.told, published.heard.missing) == (1, 1)
+    await tell(desk, "d1", trust=(("prod", 1),))
+    await step(desk.context, "prod", RolloverEvent.SWITCH)
+    assert await states(desk) == {
+        "prod": "retiring",
+        "prod/device-1": "retiring",
+        "prod/device-2": "active",
+        "prod/root-2": "active",
+    }
+
+
+async def test_what_was_begun_goes_on_where_it_stopped(desk: Desk) -> None:
+    first = await rollover.begin(desk.context, "prod", actor=ACTOR)
+    again = await rollover.begin(desk.context, "prod", actor=ACTOR)
+    assert again == first
+    material = await asyncio.to_thread(signed, desk.context, again)
+    done = await rollover_material.complete(desk.context, "prod", material, actor=ACTOR)
+    assert await rollover_material.complete(desk.context, "prod", material, actor=ACTOR) == done
+    assert len(await desk.context.store.read(list_rollovers, None)) == 1
+
+
+async def test_material_that_came_in_half_is_completed_by_the_same_again(desk: Desk) -> None:
+    order = await rollover.begin(desk.context, "prod", actor=ACTOR)
+    material = await asyncio.to_thread(signed, desk.context, order)
+    with pytest.raises(BadInputError, match="prod/device-2 is missing"):
+        await rollover_material.complete(
+            desk.context, "prod", replace(material, certificates=()), actor=ACTOR
+        )
+    done = await rollover_material.complete(desk.context, "prod", material, actor=ACTOR)
+    assert done.state is RolloverState.PREPARED
+
+
+async def test_material_that_does_not_hang_together_is_refused(desk: Desk) -> None:
+    order = await rollover.begin(desk.context, "prod", actor=ACTOR)
+    material = await asyncio.to_thread(signed, desk.context, order)
+    root = material.root
+    assert root is not None
+    for wrong in (
+        replace(root, link_pem=root.back_pem),
+        replace(root, certificate_pem=order.root_pem),
+        replace(root, crl=b"no list"),
+        replace(root, bundles=root.bundles[::-1]),
+        replace(root, bundles=(replace(root.bundles[0], signature=b"1"), root.bundles[1])),
+        replace(root, bundles=(replace(root.bundles[0], realm="lab"), root.bundles[1])),
+    ):
+        with pytest.raises(BadInputError):
+            await rollover_material.complete(desk.context, "prod", replace(material, root=wrong), actor=ACTOR)
+    with pytest.raises(BadInputError, match="another kind of material"):
+        await rollover_material.complete(desk.context, "prod", replace(material, root=None), actor=ACTOR)
+    assert "prod/root-2" not in await states(desk)
+
+
+async def test_a_rehearsal_tells_all_and_changes_nothing(desk: Desk) -> None:
+    await active(desk, "d1")
+    await prepare(desk.context, "prod")
+    before = await states(desk), len(await desk.context.store.read(audit.search, AuditQuery(limit=1000)))
+    told = await step(desk.context, "prod", RolloverEvent.PUBLISH, mode=Mode.REHEARSE)
+    assert (told.rollover.state, told.told, told.refusal) == (RolloverState.PUBLISHED, 1, "")
+    told = await step(desk.context, "prod", RolloverEvent.RETIRE, mode=Mode.REHEARSE)
+    assert "prepared: it cannot retire now" in told.refusal
+    after = await states(desk), len(await desk.context.store.read(audit.search, AuditQuery(limit=1000)))
+    assert after == before
+
+
+async def test_every_step_is_on_the_trail_and_done_once(desk: Desk) -> None:
+    await prepare(desk.context, "prod")
+    for event in (RolloverEvent.PUBLISH, RolloverEvent.SWITCH, RolloverEvent.RETIRE):
+        await step(desk.context, "prod", event)
+        await step(desk.context, "prod", event)
+    trail = await desk.context.store.read(audit.search, AuditQuery(limit=1000))
+    actions = [one.entry.action for one in trail if one.entry.action.startswith("rollover.")]
+    assert sorted(actions) == [
+        "rollover.prepared",
+        "rollover.published",
+        "rollover.published",
+        "rollover.requested",
+        "rollover.retired",
+        "rollover.switched",
+    ]
+
+
+async def test_a_switch_in_spite_of_silence_is_told_on_the_trail(desk: Desk) -> None:
+    await active(desk, "d1")
+    await prepare(desk.context, "prod")
+    await step(desk.context, "prod", RolloverEvent.PUBLISH)
+    with pytest.raises(RefusedError, match="prod:d1"):
+        await step(desk.context, "prod", RolloverEvent.SWITCH)
+    await step(desk.context, "prod", RolloverEvent.SWITCH, insistence=Insistence.GO_ON)
+    (entry,) = await desk.context.store.read(audit.search, AuditQuery(action="rollover.switched", limit=9))
+    assert ("not_heard_of", "1") in entry.entry.details
+
+
+async def test_a_rollover_of_which_nobody_was_told_is_abandoned_whatever_was_made(desk: Desk) -> None:
+    await rollover.begin(desk.context, "prod", actor=ACTOR)
+    await step(desk.context, "prod", RolloverEvent.ABANDON)
+    await prepare(desk.context, "lab")
+    await step(desk.context, "lab", RolloverEvent.ABANDON)
+    assert (await states(desk))["prod/device-2"] == AuthorityState.RETIRED
+    assert (await prepare(desk.context, "prod")).brings == ("prod/root-2", "prod/device-3")
+
+
+async def test_two_rollovers_of_one_realm_do_not_run_at_once(desk: Desk) -> None:
+    await prepare(desk.context, "prod")
+    with pytest.raises(RefusedError, match="under way"):
+        await rollover.begin(desk.context, "prod/device-1", actor=ACTOR)
+
+
+@pytest.mark.parametrize("name", ["moon", "prod/device-9", "prod/root-2"])
+async def test_what_is_not_there_is_not_followed(desk: Desk, name: str) -> None:
+    with pytest.raises(NotFoundError):
+        await rollover.plan(desk.context, name)
+
+
+async def test_an_answer_links_a_device_that_slept_through_two_rollovers(desk: Desk) -> None:
+    held = desk.context.authority.root("prod").anchor
+    for _ in range(2):
+        await prepare(desk.context, "prod")
+        for event in (RolloverEvent.PUBLISH, RolloverEvent.SWITCH, RolloverEvent.RETIRE):
+            await step(desk.context, "prod", event)
+    link = desk.context.authority.link("prod", (held,))
+    assert link is not None
+    assert link.count("BEGIN CERTIFICATE") == 2
+    assert desk.context.authority.link("prod", ("0" * 64,)) is None
+    newest = desk.context.authority.root("prod").anchor
+    assert desk.context.authority.link("prod", (held, newest)) is None
+
+
+async def test_an_answer_brings_the_bundles_in_force(desk: Desk) -> None:
+    await prepare(desk.context, "prod")
+    await step(desk.context, "prod", RolloverEvent.PUBLISH)
+    _, issued = await active(desk, "d1")
+    assert [(one.realm, one.version) for one in issued.bundles] == [("prod", 1)]
+    _, other = await desk.enrolled("d1", domain="lab")
+    assert other.bundles == ()
+
+
+async def test_what_a_device_says_is_kept_from_its_state_and_from_its_requests(desk: Desk) -> None:
+    _, issued = await active(desk, "d1")
+    who = Identity(domain="prod", device_id="d1")
+    await tell(desk, "d1", anchors=("a" * 64,), trust=((FLEET_REALM, 3),), problem="trust-forged")
+    held = await desk.context.store.read(load_held, who)
+    assert held is not None
+    assert (held.anchors, held.own_version, held.server_version) == (("a" * 64,), 0, 3)
+    speaking = desk.speaking(issued)
+    await answer(desk.context, speaking, Done(id="2", anchors=("b" * 64,), trust=(("prod", 2),)))
+    held = await desk.context.store.read(load_held, who)
+    assert held is not None
+    assert (held.anchors, held.own_version, held.problem) == (("b" * 64,), 2, "trust-forged")
+    await answer(desk.context, speaking, Done(id="3"))
+    assert await desk.context.store.read(load_held, who) == held, "an older agent says nothing of it"
+
+
+async def test_a_state_of_nobody_and_one_that_cannot_be_read_change_nothing(desk: Desk) -> None:
+    who = Identity(domain="prod", device_id="nobody")
+    await tell(desk, "nobody", trust=(("prod", 2),))
+    await note_state(desk.context, who, b"{}")
+    assert await desk.context.store.read(load_held, who) is None
+
+
+async def test_an_older_agent_acknowledges_by_the_root_that_it_holds(desk: Desk) -> None:
+    await active(desk, "d1")
+    await prepare(desk.context, "prod")
+    await step(desk.context, "prod", RolloverEvent.PUBLISH)
+    root = next(one for one in desk.context.authority.roots if one.record.folder == "prod/root-2")
+    await tell(desk, "d1", anchors=(root.anchor,))
+    assert (await rollover_status.show(desk.context, "prod")).heard.missing == 0
