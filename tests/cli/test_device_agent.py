@@ -77,6 +77,24 @@ ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
             "leave it out for a key in a 0600 file",
         ),
         (
+            (*ENROLL, "--tpm", "usb"),
+            6,
+            "this is no place of a TPM",
+            "such as device:/dev/tpmrm0, or swtpm:host=127.0.0.1,port=2321",
+        ),
+        (
+            (*ENROLL, "--tpm", "--key", "file:"),
+            2,
+            "--tpm keeps the key in the TPM",
+            "leave --key out",
+        ),
+        (
+            (*ENROLL, *CLAIM, "--trust", "t", "--idevid", "i.crt,i.key", "--tpm"),
+            2,
+            "--idevid is a proof by itself",
+            "leave --tpm and --code-file out",
+        ),
+        (
             (*ENROLL, *CLAIM, "--trust", "/nowhere"),
             6,
             "cannot read /nowhere: no such file or directory",

@@ -16,12 +16,15 @@ from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import KeyStoreError
 from device_agent.keys.pkcs11 import TokenKeyStore
 from device_agent.keys.software import FileKeyStore, KeyKind
+from device_agent.keys.tpm import TpmKeyStore
+from device_agent.keys.tpm_link import parse_tpm_place
 from device_agent.keys.uri import parse_token_uri
 from device_agent.ports import KeyStore, Signer
 from device_agent.wire.identity import Identity
 from fleet.core.csr import read_csr
 from tests.pki import Pki, pem_of
 from tests.provisioner import leaf_for
+from tests.swtpm import SwTpm, running_tpm
 from tests.tokens import SoftHsm
 
 PKI = Pki()
@@ -34,12 +37,27 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
         yield made
 
 
-@pytest.fixture(params=[*KeyKind, pytest.param("token", marks=pytest.mark.needs("softhsm2-util"))])
+@pytest.fixture(scope="module")
+def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwTpm]:
+    with running_tpm(tmp_path_factory.mktemp("swtpm"), certified=False) as running:
+        yield running
+
+
+@pytest.fixture(
+    params=[
+        *KeyKind,
+        pytest.param("token", marks=pytest.mark.needs("softhsm2-util")),
+        pytest.param("tpm", marks=pytest.mark.needs("swtpm", "swtpm_setup")),
+    ]
+)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     """Open the same keys again, as a restarted agent does."""
     if isinstance(request.param, KeyKind):
         kind = request.param
         return lambda: FileKeyStore(tmp_path / "keys", kind=kind)
+    if request.param == "tpm":
+        running: SwTpm = request.getfixturevalue("tpm")
+        return lambda: TpmKeyStore(parse_tpm_place(running.place), tmp_path / "keys")
     hsm: SoftHsm = request.getfixturevalue("hsm")
     uri = replace(parse_token_uri(hsm.token().uri), object="device-agent-1")
     return lambda: TokenKeyStore(uri, refused_pins=tmp_path / "pin-refused")
@@ -120,4 +138,5 @@ def test_another_keys_chain_does_not_arm_a_context(opened: Opened) -> None:
 
 
 def test_a_signer_shows_its_name_and_no_more(opened: Opened) -> None:
-    assert repr(opened().create("k-1")) in ("FileSigner('k-1')", "TokenSigner('k-1')")
+    signers = ("FileSigner", "TokenSigner", "TpmSigner")
+    assert repr(opened().create("k-1")) in {f"{signer}('k-1')" for signer in signers}
