@@ -3,6 +3,7 @@
 Everything that is not listed stays out, and so does whatever has a listed serial number and other bytes.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,7 +19,7 @@ from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, CertificateState, CutOff, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.adopted_files import write_adopted
-from fleet.ra.adopting import Case, admit, record_of
+from fleet.ra.adopting import Admitted, Case, admit, record_of
 from fleet.ra.context import Context
 from fleet.ra.devices import require_domain
 from fleet.ra.foreign import (
@@ -40,6 +41,7 @@ from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
 
 _PAGE = 1000
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ async def add_leaves(context: Context, name: str, rows: Sequence[ListedLeaf], *,
     adoption = await _require_open(context, name)
     authorities = read_authorities(adoption.authorities)
     cases = [_case(context, adoption, authorities, row, actor) for row in rows]
-    outcomes = [await context.store.write(admit, case) for case in cases]
+    outcomes = await _admit_all(context, cases)
     if sequences := [one.sequence for one in outcomes if one.sequence is not None]:
         await context.broker.reach(max(sequences))
     new = [case for case, one in zip(cases, outcomes, strict=True) if not one.was_known]
@@ -132,6 +134,19 @@ async def add_leaves(context: Context, name: str, rows: Sequence[ListedLeaf], *,
         waiting=sum(case.known is None for case in new),
         known=len(cases) - len(new),
     )
+
+
+async def _admit_all(context: Context, cases: Sequence[Case]) -> list[Admitted]:
+    """Admit each; raises what the first one that is refused raises, after the others of its part."""
+    found: list[Admitted] = []
+    for start in range(0, len(cases), _AT_ONCE):
+        # Handed in together, they share a commit.
+        writes = (context.store.write(admit, case) for case in cases[start : start + _AT_ONCE])
+        for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            found.append(outcome)
+    return found
 
 
 async def take_lists(context: Context, name: str, crls_pem: str, *, actor: str) -> Closed:
@@ -171,11 +186,9 @@ async def close_adoption(context: Context, name: str, *, actor: str) -> Closed:
     adoption = await require_known(context, name)
     change = _Change(adoption=adoption, actor=actor, action="adoption.closed", at=context.clock())
     await context.store.write(_close, change)
-    here = [
-        leaf.identity
-        for leaf in await _all_not_moved(context, name)
-        if leaf.admitted_at is not None and not await _moves_now(context, leaf, actor)
-    ]
+    here = [leaf.identity for leaf in await _all_not_moved(context, name) if leaf.admitted_at is not None]
+    moving = await context.store.read(adopted.moving, name)
+    here = [one for one in here if one not in moving or not await _moves_now(context, one, actor)]
     closed = await _end(context, here, reason=RevocationReason.CESSATION_OF_OPERATION, actor=actor)
     await _tell(context)
     return closed
@@ -199,10 +212,10 @@ async def _end(
     return Closed(ended=receipt.names, sessions=receipt.sessions)
 
 
-async def _moves_now(context: Context, leaf: AdoptedLeaf, actor: str) -> bool:
+async def _moves_now(context: Context, identity: Identity, actor: str) -> bool:
     """Put a certificate of ours in use that a device has got and not used yet; tell whether it has one."""
     circumstances = Circumstances(at=context.clock(), actor=actor)
-    judged = await context.store.write(_use_newest, (leaf.identity, circumstances))
+    judged = await context.store.write(_use_newest, (identity, circumstances))
     if judged is None:
         return False
     await follow(context, judged)

@@ -117,9 +117,9 @@ async def _enforce(context: Context, done: Sequence[Revoked]) -> Receipt:
     problem = ""
     context.crls.note_change()
     try:
-        for one in done:
-            if one.sequence is not None:
-                ended += await context.broker.reach(one.sequence)
+        # The last one first: brokers take all of them on the way, or the whole list where they are many.
+        for sequence in sorted((one.sequence for one in done if one.sequence is not None), reverse=True):
+            ended += await context.broker.reach(sequence)
         await give_to_brokers(context)
         problem = await _still_open(context, frozenset(serials))
     except FleetError as error:

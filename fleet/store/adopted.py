@@ -147,6 +147,19 @@ async def not_moved(tx: Transaction, query: LeafQuery) -> tuple[AdoptedLeaf, ...
     return tuple(_leaf(row) for row in rows)
 
 
+async def moving(tx: Transaction, name: str) -> frozenset[Identity]:
+    """Return the devices of an adoption that have got a certificate of ours and not used it yet."""
+    rows = await tx.fetch_all(
+        "SELECT DISTINCT a.domain, a.device_id FROM adopted_leaves a JOIN certificates c"
+        " ON c.domain = a.domain AND c.device_id = a.device_id AND c.purpose = 'device'"
+        " WHERE a.adoption = ? AND c.state = 'issued' AND c.serial <> a.record",
+        (name,),
+    )
+    return frozenset(
+        Identity(domain=columns.text(domain), device_id=columns.text(device_id)) for domain, device_id in rows
+    )
+
+
 async def put_leaf(tx: Transaction, leaf: AdoptedLeaf) -> None:
     """List a leaf, or complete one that is listed."""
     await tx.execute(
