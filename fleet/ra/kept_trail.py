@@ -1,4 +1,4 @@
-"""The audit trail that was kept elsewhere: untrusted text, until it is proven to carry on the one in a backup.
+"""The audit trail that was kept elsewhere: untrusted text, until it is proven to carry on that of a backup.
 
 It is what `fleet audit export` prints: entries as JSON lines, and signed heads between or after them. Nothing
 of it counts that no head of the audit key covers.
@@ -34,14 +34,11 @@ _EXPORT = "fleet audit export prints one"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptEntry:
-    """An entry with its number; its leaf hash is computed, never believed."""
+    """An entry with its number, and its leaf hash as computed: what a line says of it is never believed."""
 
     number: int
     entry: AuditEntry
-
-    @property
-    def leaf_hash(self) -> bytes:
-        return entry_hash(self.number, self.entry)
+    leaf_hash: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +52,8 @@ class KeptTrail:
     """Over all of it."""
     until: datetime
     """Of its last entry."""
+    known_lines: int
+    """Lines at its beginning that the backup holds too."""
 
     @property
     def added(self) -> int:
@@ -85,7 +84,10 @@ async def prove(store: Store, path: Path, proof: Proof) -> KeptTrail:
     with telling(path), path.open("rb") as file:
         for lines in _batches(_lines(file)):
             entries = [one for one in lines if isinstance(one, KeptEntry)]
-            await _compare_known(store, [one for one in entries if one.number < proof.base.size])
+            known = [one for one in entries if one.number < proof.base.size]
+            await _compare_known(store, known)
+            if not check.leaves and known == list(lines):
+                check.known_lines += len(lines)
             for line in lines:
                 check.take(line)
     return check.finish(path)
@@ -95,7 +97,7 @@ def entries_after(trail: KeptTrail) -> Iterator[Sequence[KeptEntry]]:
     """Yield the entries of a proven trail that the backup has not, in batches. Raises as `prove`."""
     with telling(trail.path), trail.path.open("rb") as file:
         expected = trail.base
-        for lines in _batches(_lines(file)):
+        for lines in _batches(_lines(file, skip=trail.known_lines)):
             found: list[KeptEntry] = []
             for line in lines:
                 if isinstance(line, KeptEntry) and line.number == expected:
@@ -113,6 +115,7 @@ class _Check:
     frontier: Frontier
     proven: SignedHead | None = None
     until: datetime | None = None
+    known_lines: int = 0
     leaves: list[bytes] = field(default_factory=list)
     """Of the entries beyond the backup: a kept file may hold an entry twice, never two of one number."""
 
@@ -157,7 +160,13 @@ class _Check:
                 f"no signed head covers the kept trail from entry {covered} on: it proves nothing",
                 hint="export it again, or end it at a line that holds a head",
             )
-        return KeptTrail(path=path, base=self.proof.base.size, head=self.proven, until=self.until)
+        return KeptTrail(
+            path=path,
+            base=self.proof.base.size,
+            head=self.proven,
+            until=self.until,
+            known_lines=self.known_lines,
+        )
 
 
 async def _compare_known(store: Store, known: Sequence[KeptEntry]) -> None:
@@ -180,12 +189,15 @@ def _batches(lines: Iterator[_Line]) -> Iterator[Sequence[_Line]]:
         yield batch
 
 
-def _lines(file: BinaryIO) -> Iterator[_Line]:
-    number = 0
+def _lines(file: BinaryIO, *, skip: int = 0) -> Iterator[_Line]:
+    """Yield what stands in a file's lines, after some that are known; empty lines count for nothing."""
+    number = taken = 0
     while line := file.readline(_LONGEST_LINE + 1):
         number += 1
         if line.strip():
-            yield parse_line(line, number)
+            taken += 1
+            if taken > skip:
+                yield parse_line(line, number)
 
 
 def parse_line(line: bytes, number: int) -> KeptEntry | SignedHead:
@@ -201,9 +213,8 @@ def parse_line(line: bytes, number: int) -> KeptEntry | SignedHead:
         if "signature" in members:
             return parse_head(line)
         fields = Fields(members)
-        kept = KeptEntry(
-            number=fields.integer("number", lowest=0, highest=_LARGEST), entry=_entry(fields, members)
-        )
+        position, entry = fields.integer("number", lowest=0, highest=_LARGEST), _entry(fields, members)
+        kept = KeptEntry(number=position, entry=entry, leaf_hash=entry_hash(position, entry))
         claimed = fields.sha256("leaf_hash")
     except (ValueError, RecursionError, MalformedMessageError) as error:
         raise BadInputError(f"line {number} of the kept trail is no entry: {error}", hint=_EXPORT) from error
