@@ -207,7 +207,7 @@ async def test_tls_of_today_cannot_show_such_a_certificate(fleet: LiveFleet) -> 
 
 
 @pytest.mark.needs("openssl")
-async def test_the_openssl_of_this_machine_reads_its_key_only_from_3_5_on(fleet: LiveFleet) -> None:
+async def test_the_openssl_of_this_machine_reads_and_verifies_it_only_from_3_5_on(fleet: LiveFleet) -> None:
     held = await enrolled(fleet, QuantumUnit(key=mldsa.MLDSA44PrivateKey.generate()))
     file = fleet.folder / "leaf.pem"
     file.write_bytes(held.public_bytes(Encoding.PEM))
@@ -216,5 +216,16 @@ async def test_the_openssl_of_this_machine_reads_its_key_only_from_3_5_on(fleet:
     version = re.match(r"OpenSSL (\d+)\.(\d+)", told)
     assert version is not None
     command = ["openssl", "x509", "-in", str(file), "-noout", "-pubkey"]
-    read = subprocess.run(command, check=False, capture_output=True)
-    assert (read.returncode == 0) == ((int(version[1]), int(version[2])) >= FIRST_WITH_ML_DSA)
+    root = fleet.home.home.trust_root("lab")
+    chain = [
+        "openssl",
+        "verify",
+        "-CAfile",
+        str(root),
+        "-untrusted",
+        str(fleet.home.home.trust_chain("lab")),
+        str(file),
+    ]
+    for each in (command, chain):
+        done = subprocess.run(each, check=False, capture_output=True)
+        assert (done.returncode == 0) == ((int(version[1]), int(version[2])) >= FIRST_WITH_ML_DSA)
