@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from device_agent.errors import BadInputError, StateError
 from device_agent.keys.pkcs11 import TokenKeyStore
-from device_agent.keys.place import PLACE, forget, open_keys, settle
+from device_agent.keys.place import PLACE, forget, open_keys, open_tpm, settle
 from device_agent.keys.software import FileKeyStore
+from device_agent.keys.tpm import TpmAttestor, TpmKeyStore
 
 TOKEN = "pkcs11:token=a?module-path=/m.so&pin-source=file:/pin"
 NONE: frozenset[str] = frozenset()
@@ -34,7 +35,30 @@ def test_a_token_is_kept_with_a_prefix_of_this_device_alone(tmp_path: Path) -> N
     assert len(references) == 2
 
 
-@pytest.mark.parametrize(("held", "wanted"), [("file:", TOKEN), (TOKEN, "file:"), (TOKEN, f"{TOKEN}x")])
+TPM = "tpm:device:/dev/tpm1"
+
+
+def test_a_tpm_is_kept_as_the_place_of_the_keys(tmp_path: Path) -> None:
+    settle(tmp_path, TPM, in_use=NONE)
+    settle(tmp_path, TPM, in_use=SOME)
+    assert isinstance(open_keys(tmp_path), TpmKeyStore)
+    assert isinstance(open_tpm(tmp_path), TpmAttestor)
+    forget(tmp_path)
+    with pytest.raises(BadInputError, match="in no TPM"):
+        open_tpm(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [
+        ("file:", TOKEN),
+        (TOKEN, "file:"),
+        (TOKEN, f"{TOKEN}x"),
+        (TPM, "file:"),
+        (TPM, TOKEN),
+        (TPM, f"{TPM}2"),
+    ],
+)
 def test_keys_in_use_stay_where_they_are(tmp_path: Path, held: str, wanted: str) -> None:
     settle(tmp_path, held, in_use=NONE)
     with pytest.raises(BadInputError, match="already"):
