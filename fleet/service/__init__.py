@@ -132,7 +132,8 @@ async def _admin_only(parts: Parts) -> AsyncIterator[Context]:
     book = CrlBook()
     await make_public(parts.press, book, now=parts.clock())
     async with AsyncExitStack() as stack:
-        broker = await left_running(stack, parts)
+        if (broker := await left_running(stack, parts)) is not None:
+            book.brokers_until = parts.clock() + parts.config.policy.crl_lifetime  # it was given lists
         context = context_of(parts, Surroundings(endpoints=endpoints, book=book, broker=broker))
         await context.broker.synchronise()
         await stack.enter_async_context(admin_site(context))
