@@ -239,7 +239,7 @@ def _domain_text(domain: DomainConfig) -> list[str]:
     profile = domain.profiles[0]
     minutes = int(profile.backdate.total_seconds() // 60)
     return [
-        _explained(f"[domains.{domain.name}]", "fleet profile show, for what else it can say"),
+        _explained(f"[domains.{domain.name}]", "fleet profile show device, for what else it can say"),
         _explained(f'ca_key = "{domain.ca_key}"', "of authorities that are made from now on"),
         f"lifetime_days = {profile.lifetime.days}",
         _explained(f"backdate_minutes = {minutes}", "for devices whose clocks are slow"),

@@ -1,17 +1,19 @@
 """Puts changed profiles and policy in force while the server runs; what else changed waits for a restart."""
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fleet import config as configuration
 from fleet.config import Config
+from fleet.core.profile import Profile
 from fleet.errors import BadInputError, RefusedError
 from fleet.model import AuditEntry
 from fleet.ra.context import Context
 from fleet.ra.profile_health import lacking, told
 from fleet.store import audit
 from fleet.store.inventory import assigned_profiles
+
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ async def apply_policy(context: Context, *, actor: str) -> Applied:
         if lost := lacking(after, await context.store.read(assigned_profiles, None)):
             raise RefusedError(told(lost[0]), hint="fleet profile assign, or clear, chooses another first")
         if after != before:
-            await context.store.write(audit.append, _entry(context, actor))
+            await context.store.write(audit.append, _entry(context, _changes(before, after), actor))
             context.in_force.replace(config=after)
     profiles = sum(len(domain.profiles) for domain in after.domains)
     return Applied(changed=after != before, profiles=profiles)
@@ -74,14 +76,25 @@ def _of_home(context: Context) -> Config:
     return configuration.load(context.home.config)
 
 
-def _entry(context: Context, actor: str) -> AuditEntry:
+def _entry(context: Context, changed: list[str], actor: str) -> AuditEntry:
+    named = ", ".join(changed[:_MOST_NAMED])
+    left = len(changed) - _MOST_NAMED
     return AuditEntry(
         at=context.clock(),
         action="policy.applied",
         actor=actor,
-        details=(("file_sha256", _digest(context.home.config)),),
+        details=(("changed", f"{named} and {left} more" if left > 0 else named),),
     )
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _changes(before: Config, after: Config) -> list[str]:
+    """Return the names of the profiles that differ, and `policy` if that does."""
+    was, now = _profiles(before), _profiles(after)
+    names = [name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)]
+    return names if before.policy == after.policy else [*names, "policy"]
+
+
+def _profiles(config: Config) -> Mapping[str, Profile]:
+    return {
+        f"{domain.name}.{profile.name}": profile for domain in config.domains for profile in domain.profiles
+    }

@@ -111,7 +111,9 @@ async def test_a_changed_profile_is_in_force_once_it_is_applied(desk: Desk) -> N
     request = unit.enroll(await desk.code_for(await desk.register("d1")))
     assert isinstance(await answer(desk.context, unit.at_bootstrap(), request), Issued)
     entries = await desk.context.store.read(audit.search, AuditQuery(action="policy.applied"))
-    assert [entry.entry.actor for entry in entries] == [ADA]
+    assert [(entry.entry.actor, entry.entry.details) for entry in entries] == [
+        (ADA, (("changed", "prod.device"),))
+    ]
 
 
 @pytest.mark.parametrize(
