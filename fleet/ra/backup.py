@@ -23,9 +23,10 @@ from fleet.ca.auditkey import load_audit_signer
 from fleet.ca.backup import ID_BYTES, SALT_BYTES, Header, Sealer
 from fleet.ca.shares import KEY_BYTES, Quorum, SplitKey, split_key
 from fleet.errors import FleetError, RefusedError
-from fleet.files import PUBLIC_MODE, SECRET_MODE, make_folder, sync_folder, telling
+from fleet.files import PUBLIC_MODE, SECRET_MODE, sync_folder, telling
 from fleet.home import Home
 from fleet.ra.backup_manifest import NAME, FileEntry, LeftOut, Manifest, keys_of
+from fleet.scratch import scratch
 from fleet.store.copying import Inventory, copy_database
 
 LARGEST_FILE = 16 * 1024 * 1024
@@ -93,7 +94,7 @@ def make_backup(home: Home, order: BackupOrder, *, out: Path) -> Backup:
     fleet = config.load(home.config).fleet
     key = order.randomness(KEY_BYTES)
     split = split_key(key, order.quorum)
-    with _database_copy(home, order.backup_id) as (database, inventory):
+    with _database_copy(home) as (database, inventory):
         contents = _read_until_still(home)
         manifest = _manifest(fleet, order, contents, inventory, database)
         header = _header(home, order, manifest, split)
@@ -105,16 +106,11 @@ def make_backup(home: Home, order: BackupOrder, *, out: Path) -> Backup:
 
 
 @contextmanager
-def _database_copy(home: Home, backup_id: str) -> Iterator[tuple[Path, Inventory]]:
-    """Copy the database into the home's run folder, for as long as the body runs."""
-    make_folder(home.run)
-    for stale in home.run.glob("backup-*.db*"):
-        stale.unlink(missing_ok=True)
-    copy = home.run / f"backup-{backup_id}.db"
-    try:
+def _database_copy(home: Home) -> Iterator[tuple[Path, Inventory]]:
+    """Copy the database within the home, for as long as the body runs."""
+    with scratch(home.run / "backup") as folder:
+        copy = folder / home.database.name
         yield copy, copy_database(home.database, copy)
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def _read_until_still(home: Home) -> _Contents:

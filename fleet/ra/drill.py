@@ -5,7 +5,6 @@ the records that it was made of. What it signs is never delivered, and on no rec
 """
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -28,12 +27,12 @@ from fleet.core.authority import ADMITTED, ISSUES
 from fleet.core.profile import DEFAULT_PROFILES, device_applicant
 from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
 from fleet.errors import FleetError, NeedsAttentionError
-from fleet.files import make_folder
 from fleet.home import Home
 from fleet.model import Purpose
 from fleet.ports import Clock, Store
 from fleet.ra.backup import Backup, BackupOrder, make_backup, new_backup_id
 from fleet.ra.restore import Restored, RestoreOrder, restore
+from fleet.scratch import scratch
 from fleet.store import verification
 from fleet.store.copying import take_inventory
 from fleet.store.verification import Verification
@@ -97,7 +96,7 @@ async def drill(order: DrillOrder) -> DrillReport:
     record = _Record()
     backup_id = new_backup_id(order.randomness)
     try:
-        with _scratch(order.home, backup_id) as folder:
+        with scratch(order.home.run / "drill") as folder:
             await _try_all(order, record, folder, backup_id)
     except _StoppedError:
         pass  # the record tells why
@@ -214,17 +213,3 @@ async def _verify_trail(store: Store, home: Home, made: Backup) -> str:
     if not verdict.is_whole or verdict.size < made.manifest.audit_size:
         raise NeedsAttentionError("the audit trail of the restored home is not whole")
     return f"{verdict.size} entries of the trail are whole"
-
-
-@contextmanager
-def _scratch(home: Home, backup_id: str) -> Iterator[Path]:
-    """Work in a folder of the home: on the same disk, and as closed; remove it whatever happens."""
-    make_folder(home.run)
-    for stale in home.run.glob("drill-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    folder = home.run / f"drill-{backup_id}"
-    make_folder(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)

@@ -25,6 +25,7 @@ from fleet.ra import backup as backups
 from fleet.ra.backup import Backup
 from fleet.ra.backup_manifest import FileEntry, KeyEntry, LeftOut, Manifest, parse_manifest
 from fleet.ra.restore_files import unpack
+from fleet.scratch import scratch
 from fleet.store import audit
 from fleet.store.authorities import list_authorities, save_authority
 from fleet.store.copying import take_inventory
@@ -163,7 +164,7 @@ async def test_no_part_of_its_key_is_left_anywhere(keeper: Keeper) -> None:
         content = path.read_bytes()
         assert secret not in content
         assert words not in content
-    assert [path.name for path in keeper.home.run.glob("backup-*")] == []
+    assert not (keeper.home.run / "backup").exists()
 
 
 async def test_it_is_signed_by_the_audit_key_of_the_home(keeper: Keeper) -> None:
@@ -191,7 +192,24 @@ async def test_a_backup_that_fails_leaves_no_file(keeper: Keeper, monkeypatch: p
     with pytest.raises(FleetError):
         keeper.back_up()
     assert list(keeper.elsewhere.iterdir()) == []
-    assert list(keeper.home.run.glob("backup-*")) == []
+    assert not (keeper.home.run / "backup").exists()
+
+
+async def test_two_backups_do_not_work_in_one_place(keeper: Keeper) -> None:
+    with (
+        scratch(keeper.home.run / "backup"),
+        pytest.raises(RefusedError, match="another backup of this home"),
+    ):
+        keeper.back_up()
+    keeper.back_up()
+
+
+async def test_what_a_killed_backup_left_goes_with_the_next_one(keeper: Keeper) -> None:
+    left = keeper.home.run / "backup"
+    (left / "more").mkdir(parents=True)
+    (left / "fleet.db").write_text("half a copy")
+    keeper.back_up()
+    assert not left.exists()
 
 
 async def test_files_that_never_hold_still_are_not_backed_up_torn(

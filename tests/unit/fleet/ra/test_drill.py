@@ -60,7 +60,7 @@ async def drilled(keeper: Keeper) -> DrillReport:
 
 
 def left_behind(keeper: Keeper) -> list[str]:
-    return [path.name for path in keeper.home.run.iterdir() if path.name.startswith(("drill", "backup"))]
+    return [path.name for path in keeper.home.run.iterdir() if path.name in {"drill", "backup"}]
 
 
 async def test_a_whole_home_comes_back_and_signs(keeper: Keeper) -> None:
