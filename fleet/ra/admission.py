@@ -126,7 +126,8 @@ async def _by_hardware(tx: Transaction, applicant: Applicant, proof: HardwarePro
     if proven.names and not is_named:
         raise refused(ProblemCode.BAD_IDENTITY, f"the proof is of the device {proven.names}")
     if proof.code_hash:
-        admitted = await _by_code(tx, applicant, proof.code_hash)
+        # What was shown was judged by this domain's anchors: a code of another has no use for it.
+        admitted = await _by_code(tx, replace(applicant, domain=proof.domain), proof.code_hash)
         return replace(admitted, kind=proof.kind, proven=proven)
     identity = Identity(domain=proof.domain, device_id=applicant.device_id)
     device = await load_device(tx, identity)

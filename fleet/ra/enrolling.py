@@ -35,7 +35,7 @@ class EnrollCase:
     circumstances: Circumstances
     kind: ClientKind | None = None
     """What the channel knows of how its client takes part."""
-    asks_webhook: bool = False
+    asks_webhook: bool
     said: HookSaid | None = None
     """What the webhook said, where it was asked."""
     leaf: Provisioned | None = None

@@ -283,8 +283,19 @@ async def test_a_code_beside_a_tpm_says_which_device_it_is_in(desk: Desk) -> Non
     proof = replace(attested(tpm, unit, await challenged(desk, unit, asker, tpm)), code=code.code)
     reply = await answer(desk.context, asker, unit.enroll(proof))
     assert isinstance(reply, Issued), reply
-    wrong = replace(proof, code=(await desk.code_for(await desk.register("d8"))).code)
-    assert isinstance(await answer(desk.context, asker, unit.enroll(wrong)), Problem)
+
+
+async def test_a_code_beside_a_tpm_is_of_the_same_device_and_domain(desk: Desk) -> None:
+    tpm = SoftTpm()
+    await list_ek(desk, "d7", tpm)
+    unit = Unit(device_id="d7", key=tpm.key)
+    asker = behind_claim(desk, unit)
+    others = [await desk.register("d8"), await desk.register("d7", domain="lab")]
+    for other in others:
+        code = await desk.code_for(other)
+        proof = attested(tpm, unit, await challenged(desk, unit, asker, tpm))
+        reply = await answer(desk.context, asker, unit.enroll(replace(proof, code=code.code)))
+        assert refused(reply)[0] is ProblemCode.CODE_INVALID
 
 
 @pytest.mark.parametrize("kind", [ProofKind.CODE, ProofKind.CLAIM, ProofKind.STATION, ProofKind.MANIFEST])
