@@ -89,8 +89,10 @@ def add(
 
     Nothing is restarted. Done again after it was cut off, it goes on where it was.
     """
+    from fleet.ra.new_domain import check_name  # noqa: PLC0415 - the whole CA, needed here only
+
     place = open_home(home)
-    wanted = options.domain_name(name)
+    check_name(wanted := options.domain_name(name))
     passphrase = None if token is not None else root_key.passphrase(home, passphrase_file)
 
     def act(client: Client) -> Members:

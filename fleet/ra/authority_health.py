@@ -43,9 +43,7 @@ def _of_view(view: AuthorityView, *, now: datetime) -> Iterator[Finding]:
         yield from _of_root_list(view, now=now)
     if record.state is AuthorityState.ACTIVE and record.room and view.leaves >= record.room * _NEARLY_FULL:
         text = f"{record.folder} has {view.leaves} leaves, and room for {record.room}"
-        yield bad(
-            _CHECK, text, fix=f"fleet ca add --domain {record.realm}" if record.domain else "fleet ca add"
-        )
+        yield bad(_CHECK, text, fix=_successor(record))
 
 
 def _of_root_list(view: AuthorityView, *, now: datetime) -> Iterator[Finding]:

@@ -103,6 +103,18 @@ BROKER: Shape = {
 }
 
 TRIED = "[domains.prod]\nlifetime_days = 30"
+AUTHORITY: dict[str, Shape] = {
+    **dict.fromkeys(("name", "kind", "realm", "state", "key", "issuer", "changed_at"), "str"),
+    **dict.fromkeys(("purpose", "domain", "anchor", "not_after", "crl_until"), "str?"),
+    "room": "int?",
+    "leaves": "int",
+}
+AUTHORITY_DETAILS: dict[str, Shape] = {
+    **AUTHORITY,
+    "added_at": "str",
+    **dict.fromkeys(("chain", "subject", "signed_by", "not_before", "fingerprint"), "str?"),
+}
+DOMAIN: dict[str, Shape] = {"domain": "str", "devices": "int", "anchors": ["str"], "issuing": ["str"]}
 
 # In this order, on one served fleet in which alpha has enrolled.
 COMMANDS: dict[str, Shape] = {
@@ -152,6 +164,15 @@ COMMANDS: dict[str, Shape] = {
         "passed": "bool",
         "steps": [{"step": "str", "ok": "bool", "seconds": "float", "text": "str"}],
     },
+    "ca list": [AUTHORITY],
+    "ca show prod/device-1": AUTHORITY_DETAILS,
+    "ca add --domain prod --standby": AUTHORITY_DETAILS,
+    "ca crl prod": {
+        **dict.fromkeys(("issuer", "this_update", "next_update"), "str"),
+        **dict.fromkeys(("number", "revoked"), "int"),
+    },
+    "domain list": [DOMAIN],
+    "domain show prod": {**DOMAIN, "trust": "str"},
     "claim create --domain prod --device one": [
         dict.fromkeys(("domain", "device_id", "code_id", "code", "expires"), "str")
     ],

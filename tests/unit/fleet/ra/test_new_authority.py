@@ -4,11 +4,13 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from cryptography import x509
 
 from device_agent.wire.replies import Issued
+from device_agent.wire.requests import Confirm, Renew
 from fleet.ca.issuer import Issuer, pem_bundle
 from fleet.ca.root_at_hand import IssuingOrder, open_root, sign_issuing
 from fleet.core.authority import AuthorityRecord, AuthorityState, KeyKind
@@ -100,6 +102,19 @@ async def test_another_issuing_ca_stands_by_until_it_is_activated_and_then_signs
         "authority.activated",
         "authority.stopped",
     ]
+
+
+async def test_a_renewal_goes_to_a_ca_that_is_active(desk: Desk) -> None:
+    issued = await enroll(desk, "d1")
+    await answer(desk.context, desk.speaking(issued), Confirm(id=str(uuid4())))
+    record = await added(desk)
+    await activate_authority(desk.context, record.folder, actor=ACTOR)
+    await stop_authority(desk.context, "prod/device-1", actor=ACTOR)
+    request = Renew(id=str(uuid4()), csr=Unit(device_id="d1").csr, attempt=1)
+    renewed = await answer(desk.context, desk.speaking(issued), request)
+    assert isinstance(renewed, Issued)
+    assert renewed.chain != issued.chain
+    assert desk.context.authority.issuer(Purpose.DEVICE, "prod").chain_pem == renewed.chain
 
 
 async def test_what_is_not_certified_yet_is_on_record_with_its_request(desk: Desk) -> None:
