@@ -4,6 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from fleet.config import parse
+from fleet.errors import BadInputError
 from tests.e2e.test_tutorial import Reader, Step, reader, shows, steps
 
 __all__ = ["reader"]
@@ -26,3 +30,13 @@ def test_the_page_does_what_it_says(reader: Reader) -> None:
         assert shows(output, step.expected), f"$ {step.command}\n{output}\nthe page shows:\n" + "\n".join(
             step.expected
         )
+
+
+def test_the_page_names_every_setting_that_there_is() -> None:
+    with pytest.raises(BadInputError) as caught:
+        parse('[fleet]\nname = "acme"\n[domains.prod]\n[domains.prod.profiles.other]\nqqqqqqqq = 1\n')
+    assert caught.value.hint is not None
+    settings = caught.value.hint.removeprefix("known here: ").split(", ")
+
+    assert "lifetime_days" in settings
+    assert [name for name in settings if f"`{name}`" not in GUIDE.read_text()] == []
