@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def list_rollovers(home: Place, form: Form) -> None:
 @realm_argument
 def status(home: Place, form: Form, *, realm: str) -> None:
     """Show where the newest rollover of a realm stands, and who holds it up."""
-    show_record(with_client(home, lambda client: client.get("rollovers", realm)), form, names=_NAMES)
+    _show(with_client(home, lambda client: client.get("rollovers", realm)), form, names=_NAMES)
 
 
 @rollover.command()
@@ -119,7 +120,7 @@ def prepare(
         return client.post("rollovers", str(order["realm"]), "material", body=_material(signed))
 
     found = with_client(home, act)
-    show_record(found, form, names=_NAMES)
+    _show(found, form, names=_NAMES)
     if not rehearse:
         say(f"next: fleet ca rollover {found['next']} {found['realm']}")
 
@@ -196,10 +197,22 @@ COMMANDS: tuple[click.Command, ...] = (rollover, retire)
 def _step(home: Place, form: Form, realm: str, step: str, flags: dict[str, bool]) -> None:
     body = {name: True for name, is_set in flags.items() if is_set}
     found = with_client(home, lambda client: client.post("rollovers", realm, step, body=body))
-    show_record(found, form, names=_STEP_NAMES)
+    _show(found, form, names=_STEP_NAMES)
     if found["next"] is not None and not flags["rehearse"]:
         group = "fleet ca" if found["next"] == "retire" else "fleet ca rollover"
         say(f"next: {group} {found['next']} {realm}")
+
+
+def _show(found: Members, form: Form, *, names: Mapping[str, str]) -> None:
+    """Show a rollover; for people without what is empty, and each change in one phrase."""
+    if form is Form.TABLE:
+        told = {name: value for name, value in found.items() if value not in (None, [], "")}
+        if changes := items_of(found.get("changes")):
+            told["changes"] = [f"{one['name']} {one['before']} -> {one['after']}" for one in changes]
+        if refused := items_of(found.get("refused")):
+            told["refused"] = [f"{one['device']} {one['problem']}" for one in refused]
+        found = told
+    show_record(found, form, names={name: title for name, title in names.items() if name in found})
 
 
 def _next_files(
