@@ -58,7 +58,7 @@ _certificates_option = click.option(
 
 @click.group()
 def command() -> None:
-    """Fleets with certificates of another CA: let in by a list, until each device's renewal moves it to ours."""
+    """Fleets with certificates of another CA: let in by a list until they move to ours."""
 
 
 @command.command("open")

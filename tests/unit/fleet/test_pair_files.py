@@ -10,7 +10,6 @@ from fleet.errors import FleetError
 from fleet.home import KeyPairFiles
 from fleet.pair_files import in_force, pair_content, switch
 
-KILLED = 77
 MOST_WRITES = 60
 
 
@@ -38,34 +37,39 @@ def pair_of(files: KeyPairFiles) -> tuple[str, str]:
     return files.certificate.read_text().strip(), files.key.read_text().strip()
 
 
-def killed_at(number: int, act: Callable[[], None]) -> bool:
-    """Do something in a process of its own that dies at its n-th write; tell whether it came so far."""
-    child = os.fork()
-    if child == 0:
-        left = number
+class KilledError(BaseException):
+    """The process is dead; no `except Exception` may live on."""
 
-        def counted(call: Callable[..., object]) -> Callable[..., object]:
-            def wrapped(*arguments: object, **options: object) -> object:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    os._exit(KILLED)
-                return call(*arguments, **options)
 
-            return wrapped
+def killed_at(number: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> bool:
+    """Do something in a process that dies at its n-th write; tell whether it came so far."""
+    left = number
 
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*arguments: object, **options: object) -> object:
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                raise KilledError
+            return call(*arguments, **options)
+
+        return wrapped
+
+    with patch.context() as patched:
         for name in ("fsync", "replace", "symlink", "mkdir", "open", "unlink"):
-            setattr(os, name, counted(getattr(os, name)))
+            patched.setattr(os, name, counted(getattr(os, name)))
         try:
             act()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == KILLED
+        except KilledError:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("renewals", [0, 1])
-def test_whoever_dies_at_any_write_leaves_a_pair_that_fits(tmp_path: Path, renewals: int) -> None:
+def test_whoever_dies_at_any_write_leaves_a_pair_that_fits(
+    tmp_path: Path, renewals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # counted below, and slow
     kills = 0
     for number in range(1, MOST_WRITES):
         files = plain(tmp_path / str(number), "first")
@@ -73,7 +77,7 @@ def test_whoever_dies_at_any_write_leaves_a_pair_that_fits(tmp_path: Path, renew
             put(files, f"renewal-{renewal}")
         before = pair_of(files)
 
-        was_killed = killed_at(number, lambda: put(files, "new"))  # noqa: B023 - called at once
+        was_killed = killed_at(number, lambda: put(files, "new"), monkeypatch)  # noqa: B023 - called at once
 
         kills += was_killed
         assert pair_of(files) in {before, ("new", "new")}

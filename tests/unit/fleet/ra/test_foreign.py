@@ -76,13 +76,13 @@ def crl(authority: Authority, **times: object) -> str:
 )
 def test_a_ca_without_a_good_revocation_list_is_refused(text: str, why: str) -> None:
     with pytest.raises(BadInputError, match=why):
-        read_lists(text, read_authorities(OTHER.authorities), now=NOW)
+        read_lists(text, read_authorities(OTHER.authorities), now=utc_now())
 
 
 def test_one_file_may_hold_authorities_and_lists() -> None:
     both = OTHER.authorities + OTHER.crls
 
-    (found,) = read_lists(both, read_authorities(both), now=NOW)
+    (found,) = read_lists(both, read_authorities(both), now=utc_now())
 
     assert found.issuer == OTHER.issuing.certificate.subject
 
