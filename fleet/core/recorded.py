@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from device_agent.wire.fields import Fields, parse_object
 from device_agent.wire.identity import Identity
+from device_agent.wire.problems import MalformedMessageError
 from fleet.core.goodkey import KeyType
 from fleet.core.ruling import Channel, Facts, Step
 from fleet.model import Assurance
@@ -51,7 +52,7 @@ def read_facts(text: str) -> Facts:
         identity=Identity(domain=fields.text("domain", longest=32), device_id=fields.device_id("device_id")),
         key_type=fields.word("key_type", of=KeyType),
         rsa_bits=_number(fields, "rsa_bits", highest=2**16),
-        assurance=_LEVELS.get(fields.text("assurance", longest=_LONGEST), Assurance.NONE),
+        assurance=_level(fields.text("assurance", longest=_LONGEST)),
         label=_text(fields, "label"),
         device_profile=_text(fields, "device_profile"),
         batch_profile=_text(fields, "batch_profile"),
@@ -62,6 +63,12 @@ def read_facts(text: str) -> Facts:
         may_keep_key=_flag(fields, "may_keep_key"),
         expired_for=timedelta(seconds=expired) if expired else None,
     )
+
+
+def _level(word: str) -> Assurance:
+    if word not in _LEVELS:
+        raise MalformedMessageError(f"assurance must be one of {', '.join(_LEVELS)}")
+    return _LEVELS[word]
 
 
 def _text(fields: Fields, name: str) -> str:

@@ -68,7 +68,7 @@ class Facts:
     may_keep_key: bool = False
     """It is of a kind that can: agents count their keys."""
     expired_for: timedelta | None = None
-    """Since the certificate to be renewed ended; None while it is valid, and for a first one."""
+    """Since the certificate to be renewed ended; None where that decides nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,10 +31,14 @@ class Difference:
     @property
     def why(self) -> str:
         """What makes the difference, in words."""
-        if self.after.outcome is not self.before.outcome:
-            reason = self.after.reason or self.before.reason
-            return reason or "the profile wants an approval" if _waits(self) else reason
-        return self.after.reason or ", ".join(_changes(self.before, self.after))
+        if self.after.reason:
+            return self.after.reason
+        if self.before.reason:
+            return f"no more: {self.before.reason}"
+        if self.after.outcome is self.before.outcome:
+            return ", ".join(_changes(self.before, self.after))
+        wants = "an approval" if self.after.outcome is Outcome.WAITS else "no approval any more"
+        return f"the profile wants {wants}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ class _Trial:
                 self._undecided += 1
                 continue
             before, after = rule(self._now, record.facts), rule(self._then, record.facts)
-            if before != after and (_shown(before) != _shown(after)):
+            if _shown(before) != _shown(after):
                 self._different += 1
                 self._note(record.facts, before, after, record.at)
 
@@ -107,10 +111,6 @@ class _Trial:
 
 def _shown(ruling: Ruling) -> tuple[object, ...]:
     return (ruling.outcome, ruling.reason, ruling.terms and ruling.terms.told())
-
-
-def _waits(difference: Difference) -> bool:
-    return difference.after.outcome is Outcome.WAITS
 
 
 def _changes(before: Ruling, after: Ruling) -> list[str]:

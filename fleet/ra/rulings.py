@@ -134,7 +134,8 @@ async def note_ruling(tx: Transaction, ruled: Ruled, verdict: events.Verdict | N
 async def _begin_lineage(tx: Transaction, facts: Facts, at: datetime) -> None:
     """Note what the device proved, and which profile its label chose."""
     identity = facts.identity
-    chosen = facts.label if facts.label and not facts.device_profile else ""
+    # What the records say already stays theirs to say.
+    chosen = "" if facts.device_profile or facts.batch_profile else facts.label
     await set_assurance(tx, identity, facts.assurance)
     if chosen:
         await set_profile(tx, identity, chosen)

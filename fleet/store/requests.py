@@ -37,7 +37,13 @@ class RequestQuery:
 
 
 async def keep_request(tx: Transaction, record: RequestRecord) -> None:
-    """Add a request to the record."""
+    """Add a request to the record; one that waits asks again and again, and stands there once."""
+    facts = None if record.facts is None else facts_text(record.facts)
+    if record.outcome is Outcome.WAITS:
+        await tx.execute(
+            "DELETE FROM requests WHERE domain = ? AND device_id = ? AND outcome = ?",
+            (record.domain, record.device_id, record.outcome.value),
+        )
     await tx.execute(
         "INSERT INTO requests (number, at, domain, device_id, outcome, code, reason, facts)"
         " SELECT COALESCE(MAX(number), 0) + 1, ?, ?, ?, ?, ?, ?, ? FROM requests",
@@ -48,7 +54,7 @@ async def keep_request(tx: Transaction, record: RequestRecord) -> None:
             record.outcome.value,
             record.code,
             record.reason,
-            None if record.facts is None else facts_text(record.facts),
+            facts,
         ),
     )
 

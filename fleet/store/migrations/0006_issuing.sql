@@ -37,3 +37,4 @@ CREATE TABLE requests (
     facts TEXT
 );
 CREATE INDEX requests_by_outcome ON requests (outcome, number);
+CREATE INDEX requests_by_device ON requests (domain, device_id);

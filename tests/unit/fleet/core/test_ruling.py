@@ -156,6 +156,11 @@ def test_recorded_facts_come_back_as_they_were_and_get_the_same_ruling(facts: Fa
     assert rule(RULES, again) == rule(RULES, facts)
 
 
+def test_a_level_that_there_is_not_is_no_level() -> None:
+    with pytest.raises(MalformedMessageError, match="assurance"):
+        read_facts(facts_text(FACTS).replace('"code"', '"certain"'))
+
+
 @given(st.text(max_size=80))
 def test_any_other_text_is_no_facts(text: str) -> None:
     with pytest.raises(MalformedMessageError):

@@ -69,7 +69,21 @@ async def test_what_is_refused_now_and_would_not_be_is_a_difference_too(desk: De
 
     (found,) = (await try_on(desk.context, parse(TOML))).differences
     assert (found.before.outcome, found.after.outcome) == (Outcome.REFUSED, Outcome.GRANTED)
-    assert found.why == "the profile device takes keys of type p384"
+    assert found.why == "no more: the profile device takes keys of type p384"
+
+
+async def test_an_approval_that_is_wanted_no_more_is_a_difference(desk: Desk) -> None:
+    desk.context.in_force.replace(config=parse(WATCHED))
+    identity = await desk.register("d1")
+    unit, proof = Unit(device_id="d1"), await desk.code_for(identity)
+    for _ in range(3):
+        await answer(desk.context, unit.at_bootstrap(), unit.enroll(proof))
+
+    report = await try_on(desk.context, parse(TOML))
+    (found,) = report.differences
+    assert (found.before.outcome, found.after.outcome) == (Outcome.WAITS, Outcome.GRANTED)
+    assert found.why == "the profile wants no approval any more"
+    assert report.requests == 1, "one that waits asks again and again, and is one request"
 
 
 async def test_what_no_profile_decided_is_counted_and_stays_as_it_was(desk: Desk) -> None:
