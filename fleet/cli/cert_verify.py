@@ -31,9 +31,9 @@ _NOT_SIGNED: Members = {
 
 @click.command()
 @options.record
-@options.domain
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--at", metavar="TIME", help="As it stood then, such as 2026-01-31T08:00:00Z; else now.")
+@click.option("--domain", metavar="D", help="It must be of this security domain.")
 @click.option(
     "--purpose", type=click.Choice([one.value for one in Purpose]), help="It must be a certificate for this."
 )
