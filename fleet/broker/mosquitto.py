@@ -204,8 +204,11 @@ class MosquittoBroker:
                 await self._wait_until_up()
             before = _status_of(await self._ask("status"))
             await asyncio.to_thread(self._launch.write_trust)
-            self._launch.reload()
-            await self._wait_for_reload(before)
+            if self._launch.is_ours:
+                self._launch.reload()
+                await self._wait_for_reload(before)
+            else:
+                _log.warning("the broker must be made to read its files again: systemctl reload mosquitto")
 
     async def _wait_until_up(self) -> None:
         try:

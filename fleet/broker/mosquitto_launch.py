@@ -66,6 +66,11 @@ class MosquittoLaunch:
         return self.endpoints
 
     @property
+    def is_ours(self) -> bool:
+        """Say whether we start and stop it, and can make it read its files."""
+        return self._mode is Mode.MANAGED
+
+    @property
     def endpoints(self) -> BrokerEndpoints:
         """Where it listens."""
         return BrokerEndpoints(

@@ -31,6 +31,7 @@ _STALE_LIST = timedelta(minutes=5)
 _LITTLE_ROOM = 512 * 1024 * 1024
 _LONG_TRAIL = 200_000
 _SEVERAL = 1000
+_OURS = frozenset({Purpose.SERVER, Purpose.SERVICE, Purpose.SIGNER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ async def _own_certificates(context: Context) -> list[Finding]:
     soon = context.clock() + _SOON
     query = CertificateQuery(ends_before=soon, limit=_SEVERAL)
     ending = await context.store.read(certificates.expiring, query)
-    own = [record for record in ending if record.purpose in {Purpose.SERVER, Purpose.SERVICE}]
+    own = [record for record in ending if record.purpose in _OURS]
     found = [
         bad("own certificates", _ends(record), fix="see the log of fleet serve: it renews them")
         for record in own

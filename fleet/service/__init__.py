@@ -135,6 +135,8 @@ async def _admin_only(parts: Parts) -> AsyncIterator[Context]:
         if (broker := await left_running(stack, parts)) is not None:
             book.brokers_until = parts.clock() + parts.config.policy.crl_lifetime  # it was given lists
         context = context_of(parts, Surroundings(endpoints=endpoints, book=book, broker=broker))
+        if broker is not None:
+            context.tls_users.add(broker)
         await context.broker.synchronise()
         await stack.enter_async_context(admin_site(context))
         yield context

@@ -17,6 +17,8 @@ class Standing(StrEnum):
     REVOKED = "revoked"
     ALARMED = "alarmed"
     SUSPENDED = "suspended"
+    ADOPTED = "adopted"
+    """Connects with a certificate of another CA, and has not moved to ours yet."""
     ACTIVE = "active"
     EXPIRED = "expired"
     ENROLLING = "enrolling"
@@ -31,6 +33,7 @@ _STANDING = """CASE
     WHEN d.revoked = 1 THEN 'revoked'
     WHEN d.alarm > 0 OR d.code_conflict = 1 THEN 'alarmed'
     WHEN d.suspended = 1 THEN 'suspended'
+    WHEN c.state = 'active' AND c.serial < '01' THEN 'adopted'
     WHEN c.state = 'active' THEN 'active'
     WHEN c.state LIKE 'expired%' THEN 'expired'
     WHEN EXISTS (SELECT 1 FROM certificates i WHERE i.purpose = 'device' AND i.domain = d.domain

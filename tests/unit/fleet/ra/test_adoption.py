@@ -15,6 +15,7 @@ from fleet.ra.adoption import add_leaves, close_adoption, open_adoption, standin
 from fleet.store.audit import AuditQuery, search_newest
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
+from fleet.store.inventory import DeviceQuery, Standing, list_devices
 from tests.adopted import OPERATOR, OtherFleet, row, shown_serial
 from tests.desk import Desk, at_desk
 from tests.homes import FleetHome, make_home
@@ -60,6 +61,8 @@ async def test_a_listed_leaf_is_admitted_as_it_is_under_the_name_of_its_device(
     listed = await add_leaves(desk.context, "old", [row("d1", pair)], actor=OPERATOR)
 
     assert (listed.admitted, listed.waiting, listed.known) == (1, 0, 0)
+    (shown,) = await desk.context.store.read(list_devices, DeviceQuery(standing=Standing.ADOPTED))
+    assert shown.identity == D1
     entry = desk.broker.listed[shown_serial(pair)]
     assert (entry.issuer, entry.fingerprint, entry.name) == (pair.issuer_id, pair.fingerprint, "prod:d1")
     found = await device(desk)
