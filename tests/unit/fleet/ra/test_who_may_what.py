@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.problems import ProblemCode
-from device_agent.wire.replies import Confirmed, DoneAck, Issued, Problem, Reply, Status, Time
-from device_agent.wire.requests import Confirm, Done, Proof, ProofKind, Renew, StatusQuery, TimeQuery
+from device_agent.wire.replies import Challenge, Confirmed, DoneAck, Issued, Problem, Reply, Status, Time
+from device_agent.wire.requests import Attest, Confirm, Done, Proof, ProofKind, Renew, StatusQuery, TimeQuery
 from device_agent.wire.secret import Secret
 from fleet.home import Home
 from fleet.ports import Transaction
@@ -24,8 +24,8 @@ REFUSALS = {ProblemCode.NOT_ALLOWED, ProblemCode.UNKNOWN_DEVICE, ProblemCode.COD
 MAY: dict[str, set[str]] = {
     "nobody": set(),
     "device": {"renew", "confirm", "done", "status", "time"},
-    "claim": {"enroll by claim"},
-    "public claim": set(),
+    "claim": {"enroll by claim", "attest"},
+    "public claim": {"attest"},
     "station": {"enroll by station", "confirm a unit"},
     "operator": set(),
     "server": set(),
@@ -36,6 +36,10 @@ REQUESTS = [
     "enroll by a wrong code",
     "enroll by claim",
     "enroll by station",
+    "enroll by a listed key",
+    "enroll by a manufacturer's certificate",
+    "enroll by a TPM",
+    "attest",
     "renew",
     "confirm",
     "done",
@@ -64,6 +68,10 @@ class Cast:
             "enroll by a wrong code": self.free.enroll(wrong),
             "enroll by claim": self.free.enroll(Proof(kind=ProofKind.CLAIM)),
             "enroll by station": Unit(device_id="unit-2").enroll(Proof(kind=ProofKind.STATION)),
+            "enroll by a listed key": self.free.enroll(Proof(kind=ProofKind.MANIFEST)),
+            "enroll by a manufacturer's certificate": self.free.enroll(Proof(kind=ProofKind.IDEVID)),
+            "enroll by a TPM": self.free.enroll(Proof(kind=ProofKind.TPM)),
+            "attest": Attest(id="a", device_id="free", key_hash=self.free.key_hash, proof=ProofKind.IDEVID),
             "renew": Renew(id="r", csr=Unit(device_id="").csr, attempt=1),
             "confirm": Confirm(id="c"),
             "done": Done(id="d"),
@@ -122,7 +130,7 @@ async def test_over_https_each_certificate_does_its_own_acts_alone(cast: Cast, w
     reply = await cast.ask(who, what, listener=Listener.HTTPS)
 
     if what in MAY[who]:
-        assert isinstance(reply, Issued | Confirmed | DoneAck | Status | Time), reply
+        assert isinstance(reply, Challenge | Issued | Confirmed | DoneAck | Status | Time), reply
     else:
         assert isinstance(reply, Problem), reply
         assert reply.code in REFUSALS
