@@ -47,10 +47,13 @@ class Hand:
     """The root at hand: its folder, what opens it, and where the next one is to be made, if it is to be."""
 
     files: AuthorityFiles
-    passphrase: Secret
+    passphrase: Secret | None
+    """None: the key is in a token, which asks for its PIN itself."""
     now: datetime
     randomness: Callable[[int], bytes]
     next_files: AuthorityFiles | None = None
+    next_passphrase: Secret | None = None
+    """What the next root's key is kept under; None: as the present one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,21 +103,30 @@ def perform(commission: Commission, hand: Hand) -> Signed:
 
 
 def _next_root(commission: Commission, hand: Hand, files: AuthorityFiles, *, like: Issuer) -> Issuer:
-    """Make the next root, or open the one that was made before a cut."""
+    """Make the next root, or open the one that was made before a cut.
+
+    Raises:
+        BadInputError: there is no passphrase to keep its key under.
+    """
+    passphrase = hand.next_passphrase or hand.passphrase
+    if passphrase is None:
+        raise BadInputError(
+            "the next root's key is kept in a file, which needs a passphrase", hint="--passphrase-file FILE"
+        )
     if not files.crl.exists():
         founder = Founder(
             fleet=commission.fleet,
             now=hand.now,
             randomness=hand.randomness,
             status_url=commission.status_url,
-            root_passphrase=hand.passphrase,
-            issuing_passphrase=hand.passphrase,
+            root_passphrase=passphrase,
+            issuing_passphrase=passphrase,
             work_factor=_WORK_FACTOR,
             ca_keys={commission.realm: check_key(like.public_key)},
         )
         issuer, _ = founder.root(files, realm=commission.realm)
         founder.root_crl(files, issuer)
-    return open_root(files, fleet=commission.fleet, passphrase=hand.passphrase)
+    return open_root(files, fleet=commission.fleet, passphrase=passphrase)
 
 
 def _handed_over(commission: Commission, hand: Hand, roots: Roots, *, crl: bytes) -> SignedRoot:

@@ -6,6 +6,7 @@ It describes `fleet.web.devices` and decides nothing.
 from collections.abc import Mapping
 
 from device_agent.wire.requests import CHALLENGED, MAX_ATTEMPT, ProofKind
+from device_agent.wire.trust import MAX_VERSION
 from fleet.web.api.routes import Json, Members
 from fleet.web.api.shapes import ref
 from fleet.web.api.terms import (
@@ -49,6 +50,11 @@ _EVIDENCE: Mapping[str, Schema] = {
     "key_public": _BASE64,
     "attest": _BASE64,
 }
+_TRUST_HELD: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "integer", "minimum": 1, "maximum": MAX_VERSION},
+    "description": "Which trust bundle of each realm is held.",
+}
 _OWN: Mapping[str, Mapping[str, Schema]] = {
     "attest": {
         "device_id": DEVICE_ID,
@@ -70,7 +76,9 @@ _OWN: Mapping[str, Mapping[str, Schema]] = {
         "csr": PEM,
         "attempt": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPT},
         "anchors": list_of(SHA256),
+        "trust": _TRUST_HELD,
     },
+    "done": {"anchors": list_of(SHA256), "trust": _TRUST_HELD},
     "time": {"nonce": {"type": "string", "pattern": "^[0-9a-f]{32,64}$"}},
 }
 _NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -112,6 +120,7 @@ WIRE_SCHEMAS: Mapping[str, Schema] = {
             "retry_after": COUNT,
             "broker": {"type": "object"},
             "recovery": {"type": "object"},
+            "bundles": {"type": "array", "description": "Trust bundles in force, each signed by a root."},
             **dict.fromkeys(("fleet", "domain"), TEXT),
             **dict.fromkeys(("credential", "secret"), _BASE64),
             "expires_in": COUNT,
