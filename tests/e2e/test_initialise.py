@@ -253,6 +253,8 @@ def test_two_inits_at_once_make_one_home(tmp_path: Path) -> None:
         Plan(fleet="acme", hosts=("*.example.org",)),
         Plan(fleet="acme", hosts=('x"\nport = 1',)),
         Plan(fleet="acme", hosts=("fleet.example.org\n",)),
+        Plan(fleet="acme", status_url="https://pki.example.org"),
+        Plan(fleet="acme", status_url='http://x"\nport = 1'),
         Plan(fleet="acme", operator="../admin"),
         Plan(fleet="acme", operator=""),
         Plan(fleet="acme", root_passphrase=Secret("short")),

@@ -107,3 +107,46 @@ def test_an_unknown_key_anywhere_is_refused(name: bytes, section: str) -> None:
     if section == "fleet":
         text = f'[fleet]\nname = "acme"\n{key} = 1\n[domains.prod]\n'
     assert key in str(refusal(text))
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("", "http://localhost:8080"),
+        ("http://pki.example.org", "http://pki.example.org"),
+        ("http://192.0.2.7:81", "http://192.0.2.7:81"),
+        ("http://[2001:db8::1]:81", "http://[2001:db8::1]:81"),
+    ],
+)
+def test_certificates_send_for_their_status_to_the_server_or_to_what_stands_in_front_of_it(
+    url: str, place: str
+) -> None:
+    server = parse(SMALLEST + f'[server]\nstatus_url = "{url}"\n').server
+    assert server.status_place(server.http_port) == place
+
+
+def test_an_address_of_version_6_stands_in_brackets() -> None:
+    server = parse(SMALLEST + '[server]\nhost = "2001:db8::1"\n').server
+    assert server.status_place(80) == "http://[2001:db8::1]:80"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://pki.example.org",
+        "pki.example.org",
+        "http://",
+        "http://pki.example.org/",
+        "http://pki.example.org/x",
+        "http://a b",
+        "http://user@pki.example.org",
+        "http://pki.example.org:",
+        "http://pki.example.org:0",
+        "http://-a",
+        "http://a\\n",
+        "ldap://pki.example.org",
+    ],
+)
+def test_a_place_for_status_that_clients_could_not_ask_is_refused(url: str) -> None:
+    error = refusal(SMALLEST + f'[server]\nstatus_url = "{url}"\n')
+    assert "status_url must be http://HOST" in str(error)
