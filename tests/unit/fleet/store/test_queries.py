@@ -55,6 +55,16 @@ def serial(number: int) -> str:
     return f"40{number:030x}"
 
 
+OF_ANOTHER = "00" + "a" * 30
+"""As a leaf of another CA is called."""
+
+
+def of_another(record: CertificateRecord) -> CertificateRecord:
+    assert record.signed is not None
+    signed = replace(record.signed, serial=OF_ANOTHER)
+    return replace(record, life=replace(record.life, serial=OF_ANOTHER), signed=signed)
+
+
 def identity(device_id: str, domain: str = "prod") -> Identity:
     return Identity(domain=domain, device_id=device_id)
 
@@ -127,6 +137,7 @@ async def test_a_device_stands_as_its_flags_and_its_certificate_say() -> None:
             Standing.REVOKED: "revoked = 1",
             Standing.ALARMED: "alarm = 1",
             Standing.SUSPENDED: "suspended = 1",
+            Standing.ADOPTED: f"current_serial = '{OF_ANOTHER}'",
             Standing.ACTIVE: f"current_serial = '{serial(1)}'",
             Standing.EXPIRED: f"current_serial = '{serial(2)}'",
         }
@@ -138,6 +149,7 @@ async def test_a_device_stands_as_its_flags_and_its_certificate_say() -> None:
                 record(1, device_id="active"),
                 record(2, device_id="expired", state=CertificateState.EXPIRED_GRACE),
                 record(3, device_id="enrolling", state=CertificateState.ISSUED),
+                of_another(record(4, device_id="adopted")),
             ],
         )
 
