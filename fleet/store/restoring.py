@@ -38,7 +38,7 @@ async def leap(tx: Transaction, jump: Leap) -> int:
     """Move every counter on, also those that nobody had counted with yet; return how many there are."""
     await tx.execute(
         "INSERT INTO counters (name, value) SELECT 'crl:' || issuer, 0 FROM authorities WHERE issuer <> ''"
-        " ON CONFLICT (name) DO NOTHING"
+        " UNION SELECT 'trust:' || realm, 0 FROM authorities WHERE true ON CONFLICT (name) DO NOTHING"
     )
     await tx.execute(
         "UPDATE counters SET value = ? WHERE substr(name, 1, 4) = 'crl:' AND value < ?",

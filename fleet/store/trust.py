@@ -12,6 +12,7 @@ from device_agent.wire.trust import FLEET_REALM, TrustBundle
 from fleet.core.rollover import Heard
 from fleet.ports import Row, Transaction, Value
 from fleet.store import columns, times
+from fleet.store.counters import value_of
 from fleet.store.rollovers import NAMED
 
 _HELD = "anchors, own_version, server_version, problem"
@@ -79,9 +80,12 @@ async def bundles_in_force(tx: Transaction, realms: Sequence[str]) -> tuple[Trus
 
 
 async def highest_version(tx: Transaction, realm: str) -> int:
-    """Return the highest version that was ever signed for a realm, 0 before the first."""
+    """Return the highest version that was ever signed for a realm, 0 before the first.
+
+    A restored server knows no more than that those of before lie below a counter.
+    """
     row = await tx.fetch_one("SELECT COALESCE(MAX(version), 0) FROM trust_bundles WHERE realm = ?", (realm,))
-    return 0 if row is None else columns.number(row[0])
+    return max(0 if row is None else columns.number(row[0]), await value_of(tx, f"trust:{realm}"))
 
 
 async def load_held(tx: Transaction, identity: Identity) -> HeldTrust | None:

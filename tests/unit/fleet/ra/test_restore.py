@@ -40,6 +40,7 @@ from fleet.store import allowlist, audit
 from fleet.store.certificates import CertificateQuery, list_certificates
 from fleet.store.counters import value_of
 from fleet.store.sqlite import open_store
+from fleet.store.trust import highest_version
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome
 from tests.keeping import Keeper, differences, keeping, rows_of
@@ -180,6 +181,7 @@ async def test_numbers_that_were_given_out_never_come_again(keeper: Keeper) -> N
         restored = await keeper.restore(backup, kept, name=name)
         async with open_store(restored.home / "fleet.db") as store:
             assert await store.read(value_of, f"crl:{issuer}") > last
+            assert await store.read(highest_version, "prod") >= 1_000_000  # of trust bundles
 
 
 async def test_the_trail_goes_on_from_where_it_was_kept_under_the_same_key(keeper: Keeper) -> None:
