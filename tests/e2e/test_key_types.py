@@ -1,16 +1,21 @@
 """Every classic key type, from the request to a session at each broker: P-256, P-384, Ed25519, RSA."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
+from device_agent.agent import Agent
+from device_agent.keys.place import open_keys
+from device_agent.keys.software import KeyKind
 from fleet.ca.signers import ClassicPrivateKey
-from fleet.core.goodkey import CLASSIC, KeyType
+from fleet.core.goodkey import CLASSIC, KeyType, check_key
 from fleet.model import Purpose
+from tests.e2e.test_agent_fleet import device_of, enrollment, settings
 from tests.est import EstUnit, basic, leaf
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
@@ -70,3 +75,19 @@ async def test_a_device_with_a_key_of_each_type_enrolls_and_is_let_in(fleet: Liv
             assert await client.connect(device.identity.name) == 0, key_type
         finally:
             await client.close()
+
+
+@pytest.mark.parametrize("kind", KeyKind)
+async def test_an_agent_lives_with_keys_of_each_kind_that_it_makes(
+    fleet: LiveFleet, tmp_path: Path, kind: KeyKind
+) -> None:
+    with Agent.opened(replace(settings(tmp_path), key_place=f"file:{kind}")) as agent:
+        first = await agent.enroll_mqtt(await enrollment(fleet, f"agent-{kind}"))
+        async with agent.connected():
+            await agent.ready()
+            second = await agent.renew()
+        device = await device_of(fleet, agent)
+    assert first.serial != second.serial == device.current
+    assert second.key is not None
+    key = load_der_public_key(open_keys(tmp_path / "state").open(second.key).public_key_der)
+    assert check_key(key).value == kind.value
