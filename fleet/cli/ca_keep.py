@@ -60,13 +60,11 @@ _CHECKED = {
 
 _PASSPHRASES = {"issuing": "ca/issuing-passphrase", "root": "ca/root-passphrase"}
 
-_file = click.argument("file", type=click.Path(path_type=Path))
-
 
 @click.command()
 @options.home
 @options.as_json
-@_file
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--shares", default="2of3", metavar="MofN", help="How many open it, of how many [2of3].")
 @click.option(
     "--shares-to",
