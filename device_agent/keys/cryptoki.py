@@ -41,6 +41,9 @@ class Attribute(IntEnum):
     SENSITIVE = 0x103
     SIGN = 0x108
     VERIFY = 0x10A
+    MODULUS = 0x120
+    MODULUS_BITS = 0x121
+    PUBLIC_EXPONENT = 0x122
     EXTRACTABLE = 0x162
     LOCAL = 0x163
     NEVER_EXTRACTABLE = 0x164
@@ -242,9 +245,11 @@ class Session:
         )
         return handles[0], handles[1]
 
-    def sign(self, handle: int, mechanism: int, data: bytes) -> bytes:
+    def sign(self, handle: int, mechanism: int, data: bytes, *, parameter: bytes = b"") -> bytes:
         """Return what the token makes of data with a private key."""
-        self._call("C_SignInit", self._handle, ctypes.byref(_Mechanism(mechanism, None, 0)), handle)
+        held = ctypes.create_string_buffer(parameter, len(parameter)) if parameter else None
+        how = _Mechanism(mechanism, ctypes.cast(held, ctypes.c_void_p) if held else None, len(parameter))
+        self._call("C_SignInit", self._handle, ctypes.byref(how), handle)
         room, length = ctypes.create_string_buffer(_ROOM), ctypes.c_ulong(_ROOM)
         self._call("C_Sign", self._handle, data, len(data), room, ctypes.byref(length))
         return room.raw[: length.value]

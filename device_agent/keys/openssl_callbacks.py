@@ -8,22 +8,22 @@ import ctypes
 import hashlib
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, Protocol
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from device_agent.errors import AgentError, KeyStoreError
 from device_agent.keys.openssl_library import Library
+from device_agent.keys.tls_key import PublicFacts, Scheme, TlsKey, facts_of
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
 _log = logging.getLogger(__name__)
 _Arguments = ParamSpec("_Arguments")
+_T = TypeVar("_T")
 
-_LONGEST_SIGNATURE = 72
-"""A P-256 signature as ECDSA-Sig-Value, DER (RFC 3279 2.2.3)."""
 _DIGESTS = {
     **dict.fromkeys(("SHA256", "SHA2-256", "SHA-256"), "sha256"),
     **dict.fromkeys(("SHA384", "SHA2-384", "SHA-384"), "sha384"),
@@ -31,25 +31,17 @@ _DIGESTS = {
 }
 _PRIVATE_KEY = 0x01
 """OSSL_KEYMGMT_SELECT_PRIVATE_KEY (openssl/core_dispatch.h)."""
-INTEGER, TEXT, OCTETS = 1, 4, 5
-"""OSSL_PARAM_INTEGER, _UTF8_STRING, _OCTET_STRING (openssl/core.h)."""
+INTEGER, NUMBER, TEXT, OCTETS = 1, 2, 4, 5
+"""OSSL_PARAM_INTEGER, _UNSIGNED_INTEGER, _UTF8_STRING, _OCTET_STRING (openssl/core.h)."""
+PADDING, SALT = b"pad-mode", b"saltlen"
+_PADDINGS = {b"1": Scheme.PKCS1, b"pkcs1": Scheme.PKCS1, b"6": Scheme.PSS, b"pss": Scheme.PSS}
+"""By number (openssl/rsa.h) or by name, as it comes."""
+_OF_DIGEST = {b"-1", b"digest"}
+"""RSA_PSS_SALTLEN_DIGEST."""
 KEY_NUMBER = b"device-agent-key"
 
 
 _P, _I, _Z = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
-
-
-class TlsKey(Protocol):
-    """A key as TLS needs it."""
-
-    @property
-    def public_point(self) -> bytes:
-        """The public key as an uncompressed point (SEC 1 2.3.3)."""
-        ...
-
-    def sign_digest(self, digest: bytes) -> bytes:
-        """Return the ECDSA signature of a digest, DER; raises `AgentError`."""
-        ...
 
 
 class Param(ctypes.Structure):
@@ -68,6 +60,7 @@ class _Signing:
 
     key: TlsKey | None = None
     digest: "_Hash" = field(default_factory=hashlib.sha256)
+    scheme: Scheme = Scheme.ECDSA
 
 
 def answering(
@@ -119,7 +112,7 @@ class Keys:
         return int(self.held.get(number) is not None)
 
     def match(self, one: int, other: int, _selection: int) -> int:
-        return int(self._key(one).public_point == self._key(other).public_point)
+        return int(self._key(one).public_key == self._key(other).public_key)
 
     def import_(self, number: int, _selection: int, params: int) -> int:
         place = self._locate(params, KEY_NUMBER)
@@ -132,26 +125,39 @@ class Keys:
     def export(self, number: int, selection: int, callback: int, argument: int | None) -> int:
         if selection & _PRIVATE_KEY:
             return 0
-        point = self._key(number).public_point
-        params, _keep = param_array((b"group", TEXT, b"prime256v1"), (b"pub", OCTETS, point))
+        facts = facts_of(self._key(number).public_key)
+        params, _keep = param_array(*_exported(facts))
         take = ctypes.CFUNCTYPE(_I, _P, _P)(callback)
         taken: int = take(ctypes.addressof(params), argument)
         return taken
 
     def get(self, number: int, params: int) -> int:
-        point = self._key(number).public_point
-        # 256 bits are as strong as 128 (NIST SP 800-57 part 1, table 2).
-        for name, value in ((b"bits", 256), (b"security-bits", 128), (b"max-size", _LONGEST_SIGNATURE)):
-            if (place := self._locate(params, name)) and self._set_integer(place, value) != 1:
-                return 0
-        for name, text in ((b"group", b"prime256v1"), (b"default-digest", b"SHA256")):
-            if (place := self._locate(params, name)) and self._set_text(place, text) != 1:
-                return 0
-        for name in (b"pub", b"encoded-pub-key"):
-            place = self._locate(params, name)
-            if place and self._set_octets(place, point, len(point)) != 1:
-                return 0
-        return 1
+        facts = facts_of(self._key(number).public_key)
+        done = [
+            *(self._set_integer(place, value) for place, value in self._asked(params, facts.integers)),
+            *(self._set_text(place, text) for place, text in self._asked(params, facts.texts)),
+            *(
+                self._set_octets(place, octets, len(octets))
+                for place, octets in self._asked(params, facts.octets)
+            ),
+        ]
+        return int(all(one == 1 for one in done))
+
+    def told(self, params: int | None, name: bytes) -> bytes | None:
+        """Return a parameter that came as a text or as a number, as text; None where it did not come."""
+        place = self._locate(params, name) if params else 0
+        if not place:
+            return None
+        param = Param.from_address(place)
+        if param.type == TEXT:
+            return ctypes.string_at(param.value).lower()
+        number = ctypes.c_int()
+        return b"%d" % number.value if self._get_integer(place, ctypes.byref(number)) == 1 else b""
+
+    def _asked(self, params: int, told: Mapping[bytes, _T]) -> Iterator[tuple[int, _T]]:
+        for name, value in told.items():
+            if place := self._locate(params, name):
+                yield place, value
 
     def _key(self, number: int) -> TlsKey:
         key = self.held[number]
@@ -176,12 +182,25 @@ class Signatures:
     def free(self, number: int) -> None:
         self.open.pop(number, None)
 
-    def begin(self, number: int, digest: bytes | None, key: int, param_array: int) -> int:
-        name = _DIGESTS.get((digest or b"SHA256").decode().upper())
-        if name is None:
+    def begin(self, number: int, digest: bytes | None, key: int, params: int | None) -> int:
+        name, held = _DIGESTS.get((digest or b"SHA256").decode().upper()), self._keys.held[key]
+        if name is None or held is None:
             return 0
-        self.open[number] = _Signing(key=self._keys.held[key], digest=hashlib.new(name))
-        return 1
+        is_rsa = facts_of(held.public_key).algorithm == b"RSA"
+        # RSA_PKCS1_PADDING until it is told otherwise (EVP_PKEY_CTX_ctrl(3)).
+        scheme = Scheme.PKCS1 if is_rsa else Scheme.ECDSA
+        self.open[number] = _Signing(key=held, digest=hashlib.new(name), scheme=scheme)
+        return self.set(number, params)
+
+    def set(self, number: int, params: int | None) -> int:
+        """Take how RSA pads; a salt of another length than the digest's is refused."""
+        signing = self.open[number]
+        if (padding := self._keys.told(params, PADDING)) is not None:
+            if signing.scheme is Scheme.ECDSA or padding not in _PADDINGS:
+                return 0
+            signing.scheme = _PADDINGS[padding]
+        salt = self._keys.told(params, SALT)
+        return int(salt is None or salt in _OF_DIGEST or salt == b"%d" % signing.digest.digest_size)
 
     def update(self, number: int, octets: int, length: int) -> int:
         self.open[number].digest.update(ctypes.string_at(octets, length))
@@ -190,13 +209,13 @@ class Signatures:
     def finish(
         self, number: int, room: int | None, length: "ctypes._Pointer[ctypes.c_size_t]", size: int
     ) -> int:
-        if not room:
-            length[0] = _LONGEST_SIGNATURE
-            return 1
         signing = self.open[number]
         if signing.key is None:
             return 0
-        signature = signing.key.sign_digest(signing.digest.digest())
+        if not room:
+            length[0] = facts_of(signing.key.public_key).longest_signature
+            return 1
+        signature = signing.key.sign_digest(signing.digest.digest(), signing.scheme)
         if len(signature) > size:
             return 0
         ctypes.memmove(room, signature, len(signature))
@@ -215,6 +234,15 @@ class Signatures:
         if room:
             self.update(number, octets, octets_length)
         return self.finish(number, room, length, size)
+
+
+def _exported(facts: PublicFacts) -> Iterator[tuple[bytes, int, bytes]]:
+    """Give the parameters that a public key is made of (EVP_PKEY-EC(7), EVP_PKEY-RSA(7))."""
+    if facts.numbers:
+        yield from ((name, NUMBER, value) for name, value in facts.numbers.items())
+    else:
+        yield b"group", TEXT, facts.texts[b"group"]
+        yield b"pub", OCTETS, facts.octets[b"pub"]
 
 
 def param_array(*members: tuple[bytes, int, bytes | None]) -> tuple[ctypes.Array[Param], list[object]]:

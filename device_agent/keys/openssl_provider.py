@@ -1,4 +1,4 @@
-"""A provider for OpenSSL 3, in Python: a P-256 key that only signs becomes a key that TLS can use.
+"""A provider for OpenSSL 3, in Python: a key that only signs becomes a key that TLS can use.
 
 OpenSSL calls back for each signature (provider-keymgmt(7), provider-signature(7)). It lives in a library
 context of its own, so that nothing else in the process ever meets it, and holds no private key.
@@ -13,20 +13,25 @@ from device_agent.keys.chains import readable
 from device_agent.keys.openssl_callbacks import (
     INTEGER,
     KEY_NUMBER,
+    NUMBER,
     OCTETS,
+    PADDING,
+    SALT,
     TEXT,
     Keys,
     Signatures,
-    TlsKey,
     answering,
     param_array,
 )
 from device_agent.keys.openssl_library import Library, library
+from device_agent.keys.tls_key import TlsKey, facts_of
 
 _NAME = b"device-agent"
 _KEY_PAIR = 0x87
 """EVP_PKEY_KEYPAIR (openssl/evp.h)."""
 _OP_KEYMGMT, _OP_SIGNATURE = 10, 12
+_EC_EXPORTED = ((b"group", TEXT), (b"pub", OCTETS))
+_RSA_EXPORTED = ((b"n", NUMBER), (b"e", NUMBER))
 _P, _I, _Z = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
 _SIZE_POINTER = ctypes.POINTER(ctypes.c_size_t)
 
@@ -75,9 +80,13 @@ class _Provider:
         self._openssl = openssl
         self._keep: list[object] = []
         self._keys = Keys(openssl)
+        signs = self._signature_functions()
         self._tables = {
-            _OP_KEYMGMT: self._algorithm(b"EC:id-ecPublicKey:1.2.840.10045.2.1", self._key_functions()),
-            _OP_SIGNATURE: self._algorithm(b"ECDSA", self._signature_functions()),
+            _OP_KEYMGMT: self._algorithms(
+                (b"EC:id-ecPublicKey:1.2.840.10045.2.1", self._key_functions(b"ECDSA", *_EC_EXPORTED)),
+                (b"RSA:rsaEncryption:1.2.840.113549.1.1.1", self._key_functions(b"RSA", *_RSA_EXPORTED)),
+            ),
+            _OP_SIGNATURE: self._algorithms((b"ECDSA", signs), (b"RSA", signs)),
         }
         self._functions = self._dispatch(
             (1024, ctypes.CFUNCTYPE(None, _P)(lambda _provider: None)),
@@ -89,7 +98,7 @@ class _Provider:
         """Return an EVP_PKEY, which is the caller's to free; raises `KeyStoreError`."""
         function = self._openssl.function
         new = function("EVP_PKEY_CTX_new_from_name", _P, _P, ctypes.c_char_p, ctypes.c_char_p)
-        context = new(self._context, b"EC", b"provider=" + _NAME)
+        context = new(self._context, facts_of(key.public_key).algorithm, b"provider=" + _NAME)
         number = self._keys.offer(key)
         params, _keep = param_array((KEY_NUMBER, INTEGER, bytes(ctypes.c_int(number))))
         made = ctypes.c_void_p()
@@ -131,16 +140,16 @@ class _Provider:
         table = self._tables.get(operation)
         return None if table is None else ctypes.addressof(table)
 
-    def _key_functions(self) -> ctypes.Array[_Dispatch]:
+    def _key_functions(self, signature: bytes, *exports: tuple[bytes, int]) -> ctypes.Array[_Dispatch]:
         keys = self._keys
         offered = self._descriptions((KEY_NUMBER, INTEGER))
-        exported = self._descriptions((b"group", TEXT), (b"pub", OCTETS))
+        exported = self._descriptions(*exports)
         gettable = self._descriptions(
             *((name, INTEGER) for name in (b"bits", b"security-bits", b"max-size")),
             *((name, TEXT) for name in (b"group", b"default-digest")),
             *((name, OCTETS) for name in (b"pub", b"encoded-pub-key")),
         )
-        operation = ctypes.create_string_buffer(b"ECDSA")
+        operation = ctypes.create_string_buffer(signature)
         self._keep.append(operation)
         return self._dispatch(
             (1, ctypes.CFUNCTYPE(_P, _P)(answering(keys.new))),
@@ -158,6 +167,7 @@ class _Provider:
 
     def _signature_functions(self) -> ctypes.Array[_Dispatch]:
         signatures = Signatures(self._keys)
+        settable = self._descriptions((PADDING, TEXT), (SALT, TEXT))
         return self._dispatch(
             (1, ctypes.CFUNCTYPE(_P, _P, ctypes.c_char_p)(answering(signatures.new))),
             (8, ctypes.CFUNCTYPE(_I, _P, ctypes.c_char_p, _P, _P)(answering(signatures.begin))),
@@ -165,6 +175,8 @@ class _Provider:
             (10, ctypes.CFUNCTYPE(_I, _P, _P, _SIZE_POINTER, _Z)(answering(signatures.finish))),
             (11, ctypes.CFUNCTYPE(_I, _P, _P, _SIZE_POINTER, _Z, _P, _Z)(answering(signatures.sign))),
             (16, ctypes.CFUNCTYPE(None, _P)(signatures.free)),
+            (20, ctypes.CFUNCTYPE(_I, _P, _P)(answering(signatures.set))),
+            (21, ctypes.CFUNCTYPE(_P, _P, _P)(lambda _signing, _own: settable)),
         )
 
     def _dispatch(self, *functions: tuple[int, "ctypes._CFunctionType"]) -> ctypes.Array[_Dispatch]:
@@ -175,9 +187,12 @@ class _Provider:
         self._keep += [table, functions]
         return table
 
-    def _algorithm(self, names: bytes, functions: ctypes.Array[_Dispatch]) -> ctypes.Array[_Algorithm]:
-        table = (_Algorithm * 2)()
-        table[0] = _Algorithm(names, b"provider=" + _NAME, ctypes.addressof(functions), b"a token's key")
+    def _algorithms(self, *named: tuple[bytes, ctypes.Array[_Dispatch]]) -> ctypes.Array[_Algorithm]:
+        """Return a table of OSSL_ALGORITHM; the last, zero, ends it."""
+        table = (_Algorithm * (len(named) + 1))()
+        for place, (names, functions) in enumerate(named):
+            address = ctypes.addressof(functions)
+            table[place] = _Algorithm(names, b"provider=" + _NAME, address, b"a token's key")
         return table
 
     def _descriptions(self, *members: tuple[bytes, int]) -> int:

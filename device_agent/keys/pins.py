@@ -1,4 +1,4 @@
-"""The PIN of a token: from a file, from systemd's credentials, or from whoever sits at the terminal.
+"""The PIN of a token: from a file, a program, systemd's credentials, or whoever sits at the terminal.
 
 It comes from no argument and no variable, and goes nowhere but to the token. A PIN that the token
 refused is not given to it again, not even by the next process: real tokens lock after three.
@@ -9,8 +9,11 @@ import hashlib
 import hmac
 import os
 import secrets
+import shlex
 import stat
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from device_agent.errors import KeyStoreError, StateError
@@ -24,6 +27,9 @@ _LONGEST = 255
 _OTHERS = 0o077
 # systemd lets its user in by an access list, which shows as the group's read bit.
 _OTHERS_OF_CREDENTIAL = 0o037
+_CHANGED_BY_OTHERS = 0o022
+_PROGRAM_SECONDS = 30
+_SOURCE_HINT = "is pin-source right"
 _SALT = 16
 
 
@@ -40,6 +46,8 @@ class PinSource:
         Raises:
             KeyStoreError: there is none, or others can read it.
         """
+        if self._pin_source.startswith("|"):
+            return _from_program(shlex.split(self._pin_source.removeprefix("|")))
         if self._pin_source:
             return _from_file(_path(self._pin_source), others=_OTHERS)
         folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
@@ -103,7 +111,8 @@ def _path(pin_source: str) -> Path:
         path = path[2:]
     if not path.startswith("/"):
         raise KeyStoreError(
-            "pin-source names a file by its path from /", hint="pin-source=file:/etc/device-agent/pin"
+            "pin-source names a file or, after |, a program by its path from /",
+            hint="pin-source=file:/etc/device-agent/pin",
         )
     return Path(path)
 
@@ -114,13 +123,41 @@ def _from_file(path: Path, *, others: int) -> Secret:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise KeyStoreError(f"cannot read the PIN in {path}: {reason}", hint="is pin-source right") from error
+        raise KeyStoreError(f"cannot read the PIN in {path}: {reason}", hint=_SOURCE_HINT) from error
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_mode & others:
             raise KeyStoreError(f"others than its owner may read the PIN in {path}", hint=f"chmod 600 {path}")
         content = file.read(_LONGEST + 2)
     return _pin(content, where=str(path))
+
+
+def _from_program(command: Sequence[str]) -> Secret:
+    """Run a program that says the PIN (RFC 7512 2.4), with no shell in between."""
+    program = _path(command[0] if command else "")
+    try:
+        if program.stat().st_mode & _CHANGED_BY_OTHERS:
+            raise KeyStoreError(f"others than its owner may change {program}", hint=f"chmod go-w {program}")
+        # What it says on stderr is dropped, not logged: it may hold the PIN.
+        ended = subprocess.run(
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            timeout=_PROGRAM_SECONDS,
+            check=True,
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise KeyStoreError(f"cannot ask {program} for the PIN: {reason}", hint=_SOURCE_HINT) from error
+    except subprocess.CalledProcessError as error:
+        raise KeyStoreError(
+            f"{program} says no PIN, it ended with {error.returncode}", hint=_SOURCE_HINT
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise KeyStoreError(f"{program} says no PIN in {_PROGRAM_SECONDS} s", hint=_SOURCE_HINT) from None
+    return _pin(ended.stdout, where=str(program))
 
 
 def _pin(content: bytes, *, where: str) -> Secret:

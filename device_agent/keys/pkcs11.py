@@ -1,4 +1,4 @@
-"""P-256 keys in a PKCS#11 token: made there, never out of there, one label and CKA_ID a generation.
+"""Keys in a PKCS#11 token: made there, never out of there, one label and CKA_ID a generation.
 
 It touches only objects whose labels begin with this device's own prefix, and believes a token that a key
 cannot be taken out only after reading that back. A token that was pulled is looked for once more, then
@@ -13,73 +13,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.errors import KeyStoreError
-from device_agent.keys import cryptoki, openssl_provider
+from device_agent.keys import cryptoki, openssl_provider, token_kinds
 from device_agent.keys.cryptoki import Attribute, CallError, Module, Session, Template, TokenInfo
+from device_agent.keys.kinds import KeyKind
 from device_agent.keys.openssl_library import errors_kept_apart
 from device_agent.keys.pins import PinSource, RefusedPins
+from device_agent.keys.tls_key import PublicKey, Scheme
+from device_agent.keys.token_errors import LOST, PIN_INCORRECT, told
 from device_agent.wire.token_uri import TokenUri
 
 _T = TypeVar("_T")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _PUBLIC, _PRIVATE = 2, 3
-_EC = 3
-_EC_KEY_PAIR_GEN, _ECDSA = 0x1040, 0x1041
-_P256 = bytes.fromhex("06082a8648ce3d030107")
-_ORDER_OCTETS = 32
 _YES, _NO = b"\x01", b"\x00"
-_PIN_INCORRECT = 0xA0
 _KEPT_INSIDE = {
     Attribute.SENSITIVE: _YES,
     Attribute.EXTRACTABLE: _NO,
     Attribute.ALWAYS_SENSITIVE: _YES,
     Attribute.NEVER_EXTRACTABLE: _YES,
     Attribute.LOCAL: _YES,
-}
-
-_LOST = frozenset({0x05, 0x06, 0x30, 0x32, 0x60, 0x82, 0xB0, 0xB3, 0xE0, 0xE1, 0x101, 0x190})
-"""What modules return when a token was pulled or changed under them; a new start may find it again."""
-
-_WORDS = {
-    0x02: "this machine has no memory left for it",
-    0x05: "the token reports an error of its own",
-    0x06: "the token could not do it",
-    0x12: "the token does not know an attribute that keys need",
-    0x30: "the token or its reader reports an error",
-    0x31: "the token has no memory left",
-    0x32: "the token was pulled",
-    0x60: "the key is not in the token any more",
-    0x63: "the token does not take keys of this type",
-    0x68: "the key must not be used for this",
-    0x70: "the token does not know the mechanism",
-    0x82: "the key is not in the token any more",
-    _PIN_INCORRECT: "the token refuses the PIN",
-    0xA1: "the PIN has a form that the token does not take",
-    0xA2: "the PIN has a length that the token does not take",
-    0xA3: "the PIN has expired",
-    0xA4: "the token has locked its PIN",
-    0xB3: "the token was pulled",
-    0xB5: "the token can only be read",
-    0xE0: "the token is not there",
-    0xE1: "the token is not one that the module knows",
-    0xE2: "the token is write-protected",
-    0x101: "nobody is logged in at the token",
-    0x102: "the token's user PIN was never set",
-    0x104: "another user is logged in at the token",
-    0x190: "the module is not initialised",
-}
-_HINTS = {
-    _PIN_INCORRECT: "put the right PIN where the wrong one is; this one is not tried again",
-    0xA4: "unlock the token with its security officer's PIN",
-    0x31: "remove keys that nobody needs from the token",
-    0xB5: "device keys need a token that can be written",
-    0xE2: "device keys need a token that can be written",
-    0x102: "initialise the token's user PIN",
 }
 
 
@@ -90,10 +47,10 @@ class _AbsentError(Exception):
 class TokenSigner:
     """One key in a token."""
 
-    __slots__ = ("_name", "_point", "_store")
+    __slots__ = ("_name", "_public_key", "_store")
 
-    def __init__(self, name: str, *, point: ec.EllipticCurvePublicKey, store: "TokenKeyStore") -> None:
-        self._name, self._point, self._store = name, point, store
+    def __init__(self, name: str, *, public_key: PublicKey, store: "TokenKeyStore") -> None:
+        self._name, self._public_key, self._store = name, public_key, store
 
     def __repr__(self) -> str:
         return f"TokenSigner({self._name!r})"
@@ -103,20 +60,20 @@ class TokenSigner:
         return self._name
 
     @property
-    def public_key_der(self) -> bytes:
-        return self._point.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    def public_key(self) -> PublicKey:
+        return self._public_key
 
     @property
-    def public_point(self) -> bytes:
-        """The public key as an uncompressed point (SEC 1 2.3.3)."""
-        return self._point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    def public_key_der(self) -> bytes:
+        return self._public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     def sign(self, message: bytes) -> bytes:
-        return self.sign_digest(hashlib.sha256(message).digest())
+        is_rsa = isinstance(self._public_key, rsa.RSAPublicKey)
+        scheme = Scheme.PKCS1 if is_rsa else Scheme.ECDSA
+        return self.sign_digest(hashlib.sha256(message).digest(), scheme)
 
-    def sign_digest(self, digest: bytes) -> bytes:
-        """Sign a digest of any length: ECDSA takes its leftmost bits (FIPS 186-5 6.4.1)."""
-        return self._store.sign_digest(self._name, digest[:_ORDER_OCTETS])
+    def sign_digest(self, digest: bytes, scheme: Scheme) -> bytes:
+        return self._store.sign_digest(self._name, self._public_key, digest=digest, scheme=scheme)
 
     def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
         # OpenSSL tells no reason when a handshake's signature fails; here the token can say it itself.
@@ -128,22 +85,25 @@ class TokenKeyStore:
     """The keys of one device in a token; nothing is asked of the token before a key is."""
 
     def __init__(self, uri: TokenUri, *, refused_pins: Path) -> None:
-        """`uri.object` is what this device's labels begin with; `refused_pins` a file of its state."""
+        """`uri.object` is what this device's labels begin with; `refused_pins` a file of its state.
+
+        New keys are of the URI's key type; those that are there may be of others.
+        """
         if not uri.object:
             raise KeyStoreError("nothing tells this device's keys from others in the token")
-        self._uri = uri
+        self._uri, self._kind = uri, KeyKind(uri.key_type or KeyKind.P256)
         self._pins = PinSource(uri.pin_source)
         self._refused = RefusedPins(refused_pins)
 
     def create(self, name: str) -> TokenSigner:
         self._label(name)
-        point = self._within(lambda session: self._generate(session, name))
-        return TokenSigner(name, point=point, store=self)
+        public_key = self._within(lambda session: self._generate(session, name))
+        return TokenSigner(name, public_key=public_key, store=self)
 
     def open(self, name: str) -> TokenSigner:
         self._label(name)
-        point = self._within(lambda session: self._existing(session, name))
-        return TokenSigner(name, point=point, store=self)
+        public_key = self._within(lambda session: self._existing(session, name))
+        return TokenSigner(name, public_key=public_key, store=self)
 
     def destroy(self, name: str) -> None:
         self._within(lambda session: self._destroy(session, name))
@@ -156,13 +116,14 @@ class TokenKeyStore:
         """Return the RFC 7512 URI of the key, with where its PIN is but without it."""
         return replace(self._uri, object=self._label(name)).text(of_key=True)
 
-    def sign_digest(self, name: str, digest: bytes) -> bytes:
-        """Return the ECDSA signature of a digest, DER (RFC 3279 2.2.3); raises `KeyStoreError`."""
-        raw = self._within(lambda session: self._sign(session, name, digest))
-        half = len(raw) // 2
-        if half != _ORDER_OCTETS or len(raw) % 2:
-            raise KeyStoreError("the token's signature has a wrong length")
-        return encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
+    def sign_digest(self, name: str, key: PublicKey, *, digest: bytes, scheme: Scheme) -> bytes:
+        """Return the signature of a digest; raises `KeyStoreError`."""
+
+        def act(session: Session) -> bytes:
+            private = self._one(session, name, _PRIVATE)
+            return token_kinds.sign(session, private, key, digest=digest, scheme=scheme)
+
+        return self._within(act)
 
     def _within(self, act: Callable[[Session], _T]) -> _T:
         """Do something in a session; once more with a new start where the token seems to have gone."""
@@ -172,9 +133,7 @@ class TokenKeyStore:
         except _AbsentError as error:
             raise KeyStoreError(str(error), hint="device-agent doctor") from error
         except CallError as error:
-            words = _WORDS.get(error.code, "the token gave an error that has no name here")
-            hint = _HINTS.get(error.code, "is the token plugged in and the right one")
-            raise KeyStoreError(f"{words} ({error})", hint=hint) from error
+            raise told(error) from error
 
     def _within_module(self, act: Callable[[Session], _T]) -> _T:
         module = cryptoki.load(self._uri.module_path)
@@ -184,7 +143,7 @@ class TokenKeyStore:
             except _AbsentError:
                 module.restart()
             except CallError as error:
-                if error.code not in _LOST:
+                if error.code not in LOST:
                     raise
                 module.restart()
             return act(self._session(module))
@@ -218,20 +177,21 @@ class TokenKeyStore:
         try:
             session.log_in(pin.reveal())
         except CallError as error:
-            if error.code == _PIN_INCORRECT:
+            if error.code == PIN_INCORRECT:
                 self._pins.forget()
                 self._refused.add(pin, serial=token.serial)
             raise
         self._refused.clear()
 
-    def _generate(self, session: Session, name: str) -> ec.EllipticCurvePublicKey:
+    def _generate(self, session: Session, name: str) -> PublicKey:
         if self._objects(session, name):
             raise KeyStoreError(f"there is a key {name} already", hint="device-agent doctor")
         label = self._label(name).encode()
         both: Template = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: _id(label)}
+        mechanism, wanted = token_kinds.recipe(self._kind)
         public, private = session.generate(
-            _EC_KEY_PAIR_GEN,
-            public={**both, Attribute.EC_PARAMS: _P256, Attribute.VERIFY: True},
+            mechanism,
+            public={**both, **wanted, Attribute.VERIFY: True},
             private={
                 **both,
                 Attribute.PRIVATE: True,
@@ -242,14 +202,14 @@ class TokenKeyStore:
         )
         try:
             self._require_kept_inside(session, private, name)
-            return _point(session, public)
+            return token_kinds.read_public(session, public)
         except KeyStoreError:
             self._destroy(session, name)
             raise
 
-    def _existing(self, session: Session, name: str) -> ec.EllipticCurvePublicKey:
+    def _existing(self, session: Session, name: str) -> PublicKey:
         self._require_kept_inside(session, self._one(session, name, _PRIVATE), name)
-        return _point(session, self._one(session, name, _PUBLIC))
+        return token_kinds.read_public(session, self._one(session, name, _PUBLIC))
 
     def _require_kept_inside(self, session: Session, private: int, name: str) -> None:
         wrong = [each.name for each, kept in _KEPT_INSIDE.items() if session.read(private, each) != kept]
@@ -258,9 +218,6 @@ class TokenKeyStore:
                 f"the token does not keep the key {name} inside: {', '.join(wrong).lower()}",
                 hint="use a token that makes keys which cannot be taken out",
             )
-
-    def _sign(self, session: Session, name: str, digest: bytes) -> bytes:
-        return session.sign(self._one(session, name, _PRIVATE), _ECDSA, digest)
 
     def _destroy(self, session: Session, name: str) -> None:
         # The private one first: a cut between the two leaves nothing that can sign.
@@ -304,16 +261,3 @@ class TokenKeyStore:
 def _id(label: bytes) -> bytes:
     """Return the CKA_ID of a generation: as long as those that others derive from the public key."""
     return hashlib.sha256(label).digest()[:20]
-
-
-def _point(session: Session, public: int) -> ec.EllipticCurvePublicKey:
-    octets = session.read(public, Attribute.EC_POINT)
-    if octets[:2] == b"\x04\x41" and len(octets) == 67:
-        # PKCS#11 2.40 wants an OCTET STRING around it; some tokens leave that out.
-        octets = octets[2:]
-    try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), octets)
-    except ValueError as error:
-        raise KeyStoreError(
-            "the token's public key is no point of P-256", hint="use another token"
-        ) from error

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from device_agent.errors import BadInputError, StateError
 from device_agent.files import read_file, remove_file, write_file
-from device_agent.keys.software import FileKeyStore, KeyKind
+from device_agent.keys.kinds import KeyKind
+from device_agent.keys.software import FileKeyStore
 from device_agent.keys.uri import parse_token_uri
 from device_agent.ports import Attestor, KeyStore
 from device_agent.wire.token_uri import TokenUri
@@ -104,8 +105,7 @@ def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
     place, held = parse_place(wanted), _held(state)
     if place == (replace(held, object="") if isinstance(held, TokenUri) else held):
         return
-    # Another kind of key in files moves nothing: it is for the next one.
-    if in_use and not (isinstance(place, KeyKind) and isinstance(held, KeyKind)):
+    if in_use and not _moves_nothing(place, held):
         raise BadInputError(
             f"this device has its keys in {_words(held)} already",
             hint="leave --key out to go on with them; device-agent reset to begin again",
@@ -115,13 +115,21 @@ def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
         return
     if isinstance(place, TokenUri):
         # The prefix tells this device's keys from others in the token: only its own are ever destroyed.
-        place = replace(place, object=f"device-agent-{secrets.token_hex(8)}")
-        text = place.text()
+        fresh = f"device-agent-{secrets.token_hex(8)}"
+        prefix = held.object if isinstance(held, TokenUri) and _moves_nothing(place, held) else fresh
+        text = replace(place, object=prefix).text()
     elif isinstance(place, KeyKind):
         text = f"{_FILE}{place}"
     else:
         text = f"{_TPM}{place.text()}"
     write_file(state / PLACE, f"{text}\n".encode())
+
+
+def _moves_nothing(place: "TokenUri | TpmPlace | KeyKind", held: "TokenUri | TpmPlace | KeyKind") -> bool:
+    """Tell whether only the kind of keys differs, which is for the next one."""
+    if isinstance(place, TokenUri) and isinstance(held, TokenUri):
+        return replace(place, key_type="") == replace(held, key_type="", object="")
+    return isinstance(place, KeyKind) and isinstance(held, KeyKind)
 
 
 def _words(held: "TokenUri | TpmPlace | KeyKind") -> str:

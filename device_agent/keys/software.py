@@ -6,7 +6,6 @@ A private key never leaves this module but into OpenSSL, and never stands in an 
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from device_agent.errors import KeyStoreError, StateError
 from device_agent.files import is_private, make_folder, read_file, remove_file, temporary_of, write_file
 from device_agent.keys.chains import readable
+from device_agent.keys.kinds import KeyKind
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _SUFFIX = ".pem"
@@ -32,16 +32,6 @@ _MOST = 16 * 1024
 
 
 FileKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
-
-
-class KeyKind(StrEnum):
-    """What a new key is; the server's profile says what it takes."""
-
-    P256 = "p256"
-    P384 = "p384"
-    ED25519 = "ed25519"
-    RSA = "rsa"
-    """2048 bits."""
 
 
 _MAKERS: Mapping[KeyKind, Callable[[], FileKey]] = {

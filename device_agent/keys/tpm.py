@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from device_agent.errors import KeyStoreError, StateError
 from device_agent.files import is_private, make_folder, read_file, remove_file, temporary_of, write_file
 from device_agent.keys import openssl_provider
+from device_agent.keys.tls_key import Scheme
 from device_agent.keys.tpm_commands import ENDORSEMENT, OWNER, Loaded, Tpm
 from device_agent.keys.tpm_link import TpmPlace, opened
 from device_agent.keys.tpm_templates import ATTESTATION, DEVICE_KEY, EK_ECC, EK_RSA, STORAGE
@@ -57,15 +58,15 @@ class TpmSigner:
         return self._point.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     @property
-    def public_point(self) -> bytes:
-        """The public key as an uncompressed point (SEC 1 2.3.3)."""
-        return self._point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        return self._point
 
     def sign(self, message: bytes) -> bytes:
-        return self.sign_digest(hashlib.sha256(message).digest())
+        return self.sign_digest(hashlib.sha256(message).digest(), Scheme.ECDSA)
 
-    def sign_digest(self, digest: bytes) -> bytes:
+    def sign_digest(self, digest: bytes, scheme: Scheme) -> bytes:
         """Sign a digest of any length: ECDSA takes its leftmost bits (FIPS 186-5 6.4.1)."""
+        del scheme  # a key on P-256 has one
         with opened(self._place) as link, self.loaded(Tpm(link)) as key:
             r, s = Tpm(link).sign(key, digest[:_ORDER_OCTETS].rjust(_ORDER_OCTETS, b"\0"))
         return encode_dss_signature(r, s)

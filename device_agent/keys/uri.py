@@ -1,17 +1,29 @@
 """The URI of a token as a device's command line and files hold it."""
 
 from device_agent.errors import BadInputError
+from device_agent.keys.kinds import KeyKind
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.token_uri import TokenUri, read_token_uri
 
 _EXAMPLE = (
     "pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/device-agent/pin"
 )
+TOKEN_KINDS = (KeyKind.P256, KeyKind.P384, KeyKind.RSA)
+"""What tokens are asked for; the first where a URI says nothing."""
 
 
 def parse_token_uri(text: str) -> TokenUri:
-    """Return the token that a URI names. Raises `BadInputError` where it names none, or not strictly so."""
+    """Return the token that a URI names, and what keys are made there.
+
+    Raises:
+        BadInputError: it names none, not strictly so, or a key type that tokens are not asked for.
+    """
     try:
-        return read_token_uri(text)
+        uri = read_token_uri(text)
     except MalformedMessageError as error:
         raise BadInputError(str(error), hint=f"--key '{_EXAMPLE}'") from error
+    if uri.key_type and uri.key_type not in TOKEN_KINDS:
+        raise BadInputError(
+            "keys in tokens are of another key-type", hint=f"key-type={'|'.join(TOKEN_KINDS)}"
+        )
+    return uri

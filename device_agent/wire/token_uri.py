@@ -15,7 +15,7 @@ _SCHEME = "pkcs11:"
 _LONGEST = 2048
 _PATH_LIMITS = {"token": 32, "manufacturer": 32, "model": 16, "serial": 16, "object": 64}
 """Octets of each path attribute; the first four are fields of CK_TOKEN_INFO (PKCS#11 3.2)."""
-_QUERY_LIMITS = {"module-path": 1024, "pin-source": 1024}
+_QUERY_LIMITS = {"module-path": 1024, "pin-source": 1024, "key-type": 16}
 
 # RFC 7512 2.3: pk11-pchar and pk11-qchar.
 _PATH_SAFE = ":[]@!$'()*+,=&"
@@ -38,6 +38,8 @@ class TokenUri:
     object: str = ""
     """In a URI of a key its label; in the place of several keys what all their labels begin with."""
     pin_source: str = ""
+    key_type: str = ""
+    """What keys are made there; an attribute of our own (RFC 7512 2.3, vendor-specific), in no key's URI."""
 
     def text(self, *, of_key: bool = False) -> str:
         """Return the URI; that of a private key says so (RFC 7512 2.3, `type`)."""
@@ -47,7 +49,9 @@ class TokenUri:
             path.append("type=private")
         query = [f"module-path={quote(self.module_path, safe='/')}"]
         if self.pin_source:
-            query.append(f"pin-source={quote(self.pin_source, safe='/:')}")
+            query.append(f"pin-source={quote(self.pin_source, safe='/:|')}")
+        if self.key_type and not of_key:
+            query.append(f"key-type={quote(self.key_type, safe='')}")
         return f"{_SCHEME}{';'.join(path)}?{'&'.join(query)}"
 
 
@@ -80,6 +84,7 @@ def read_token_uri(text: str) -> TokenUri:
         model=said.get("model", ""),
         object=said.get("object", ""),
         pin_source=asked.get("pin-source", ""),
+        key_type=asked.get("key-type", ""),
     )
 
 

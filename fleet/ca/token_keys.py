@@ -25,9 +25,12 @@ _LONGEST_URI = 4096
 def parse_token(text: str) -> TokenUri:
     """Return the token that a URI names (RFC 7512). Raises `BadInputError`."""
     try:
-        return read_token_uri(text)
+        uri = read_token_uri(text)
     except MalformedMessageError as error:
         raise BadInputError(str(error), hint=f"such as '{_EXAMPLE}'") from error
+    if uri.key_type:
+        raise BadInputError("key-type= in a URI is for devices", hint="leave it out; ca_key says the type")
+    return uri
 
 
 class TokenKeys:

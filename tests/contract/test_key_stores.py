@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import KeyStoreError
+from device_agent.keys.kinds import KeyKind
 from device_agent.keys.pkcs11 import TokenKeyStore
-from device_agent.keys.software import FileKeyStore, KeyKind
+from device_agent.keys.software import FileKeyStore
 from device_agent.keys.tpm import TpmKeyStore
 from device_agent.keys.tpm_link import parse_tpm_place
-from device_agent.keys.uri import parse_token_uri
+from device_agent.keys.uri import TOKEN_KINDS, parse_token_uri
 from device_agent.ports import KeyStore, Signer
 from device_agent.wire.identity import Identity
 from fleet.core.csr import read_csr
@@ -46,7 +47,7 @@ def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwTpm]:
 @pytest.fixture(
     params=[
         *KeyKind,
-        pytest.param("token", marks=pytest.mark.needs("softhsm2-util")),
+        *(pytest.param(f"token-{kind}", marks=pytest.mark.needs("softhsm2-util")) for kind in TOKEN_KINDS),
         pytest.param("tpm", marks=pytest.mark.needs("swtpm", "swtpm_setup")),
     ]
 )
@@ -59,7 +60,8 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
         running: SwTpm = request.getfixturevalue("tpm")
         return lambda: TpmKeyStore(parse_tpm_place(running.place), tmp_path / "keys")
     hsm: SoftHsm = request.getfixturevalue("hsm")
-    uri = replace(parse_token_uri(hsm.token().uri), object="device-agent-1")
+    kind = request.param.removeprefix("token-")
+    uri = replace(parse_token_uri(hsm.token().uri), object="device-agent-1", key_type=kind)
     return lambda: TokenKeyStore(uri, refused_pins=tmp_path / "pin-refused")
 
 

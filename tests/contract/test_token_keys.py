@@ -23,9 +23,10 @@ from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import KeyStoreError
 from device_agent.keys import openssl_library, openssl_provider
 from device_agent.keys.cryptoki import Session
+from device_agent.keys.kinds import KeyKind
 from device_agent.keys.openssl_library import library
 from device_agent.keys.pkcs11 import TokenKeyStore
-from device_agent.keys.uri import parse_token_uri
+from device_agent.keys.uri import TOKEN_KINDS, parse_token_uri
 from device_agent.ports import Signer
 from device_agent.wire.identity import Identity
 from tests.pki import Pki, pem_of
@@ -53,10 +54,11 @@ def keys(token: SoftToken, tmp_path: Path) -> TokenKeyStore:
     return opened(token, tmp_path)
 
 
-def opened(token: SoftToken, folder: Path, *, device: str = "device-agent-1") -> TokenKeyStore:
-    return TokenKeyStore(
-        replace(parse_token_uri(token.uri), object=device), refused_pins=folder / "pin-refused"
-    )
+def opened(
+    token: SoftToken, folder: Path, *, device: str = "device-agent-1", kind: KeyKind = KeyKind.P256
+) -> TokenKeyStore:
+    uri = replace(parse_token_uri(token.uri), object=device, key_type=kind)
+    return TokenKeyStore(uri, refused_pins=folder / "pin-refused")
 
 
 def require_signature(signer: Signer, message: bytes = b"message") -> None:
@@ -182,25 +184,42 @@ def test_a_forked_child_signs_and_so_does_its_parent(keys: TokenKeyStore) -> Non
     require_signature(signer)
 
 
+@pytest.mark.parametrize("kind", TOKEN_KINDS)
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_server_knows_the_device_by_the_tokens_key(
-    keys: TokenKeyStore, tmp_path: Path, version: ssl.TLSVersion
+    token: SoftToken, tmp_path: Path, version: ssl.TLSVersion, kind: KeyKind
 ) -> None:
-    signer = keys.create("k-1")
-    context = armed(signer, version)
-    assert await handshakes(context, tmp_path, count=20) == ["4" * 32] * 20
+    context = armed(opened(token, tmp_path, kind=kind).create("k-1"), version)
+    assert await handshakes(context, tmp_path, count=10) == ["4" * 32] * 10
 
 
-@pytest.mark.parametrize("digest", ["SHA384", "SHA512"])
-async def test_a_server_may_ask_for_a_longer_digest(keys: TokenKeyStore, tmp_path: Path, digest: str) -> None:
-    context = armed(keys.create("k-1"), ssl.TLSVersion.TLSv1_2)
+@pytest.mark.parametrize("digest", ["SHA256", "SHA384", "SHA512"])
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [(KeyKind.P256, "ECDSA"), (KeyKind.P384, "ECDSA"), (KeyKind.RSA, "RSA"), (KeyKind.RSA, "RSA-PSS")],
+)
+async def test_a_server_may_ask_for_each_scheme_and_digest(
+    token: SoftToken, tmp_path: Path, kind: KeyKind, scheme: str, digest: str
+) -> None:
+    context = armed(opened(token, tmp_path, kind=kind).create("k-1"), ssl.TLSVersion.TLSv1_2)
+    sign_with(context, f"{scheme}+{digest}")
+    assert len(await handshakes(context, tmp_path, count=1)) == 1
+
+
+async def test_a_scheme_with_sha_1_is_not_signed_with(token: SoftToken, tmp_path: Path) -> None:
+    context = armed(opened(token, tmp_path, kind=KeyKind.RSA).create("k-1"), ssl.TLSVersion.TLSv1_2)
+    sign_with(context, "RSA+SHA1")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await handshakes(context, tmp_path, count=1)
+
+
+def sign_with(context: ssl.SSLContext, schemes: str) -> None:
+    """Say what the client may sign with: SSL_CTRL_SET_CLIENT_SIGALGS_LIST (openssl/ssl.h)."""
     openssl = library()
-    # SSL_CTRL_SET_CLIENT_SIGALGS_LIST (openssl/ssl.h): what the client may sign with.
     control = openssl.function(
         "SSL_CTX_ctrl", ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p
     )
-    assert control(openssl.context_pointer(context), 102, 0, f"ECDSA+{digest}".encode()) == 1
-    assert len(await handshakes(context, tmp_path, count=1)) == 1
+    assert control(openssl.context_pointer(context), 102, 0, schemes.encode()) == 1
 
 
 async def test_a_token_pulled_before_the_handshake_fails_it_with_its_reason_in_the_log(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from device_agent.errors import KeyStoreError
+from device_agent.keys import pins
 from device_agent.keys.pins import CREDENTIAL, PinSource, RefusedPins
 from device_agent.wire.secret import Secret
 
@@ -51,7 +52,54 @@ def test_a_file_without_a_pin_is_told(tmp_path: Path, content: bytes) -> None:
 
 def test_a_file_is_named_by_its_whole_path() -> None:
     with pytest.raises(KeyStoreError, match="path from /"):
-        PinSource("|cat pin").read("t")
+        PinSource("pin").read("t")
+
+
+def program(folder: Path, body: str, mode: int = 0o700) -> Path:
+    path = folder / "say-pin"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(mode)
+    return path
+
+
+def test_a_pin_comes_from_a_program_that_is_run_without_a_shell(tmp_path: Path) -> None:
+    path = program(tmp_path, 'printf "%s\\n" "$1"')
+    assert PinSource(f"|{path} '$(id) 1'").read("t") == Secret("$(id) 1")
+
+
+def test_a_program_is_named_by_its_whole_path() -> None:
+    for source in ("|", "|cat /pin"):
+        with pytest.raises(KeyStoreError, match="path from /"):
+            PinSource(source).read("t")
+
+
+def test_what_a_failing_program_says_is_not_repeated(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = program(tmp_path, "echo 271828; echo 271828 >&2; exit 3")
+    with pytest.raises(KeyStoreError, match="says no PIN, it ended with 3") as caught:
+        PinSource(f"|{path}").read("t")
+    assert "271828" not in f"{caught.value}{caught.value.hint}{capfd.readouterr()}{caplog.text}"
+
+
+def test_a_program_that_others_can_change_is_not_asked(tmp_path: Path) -> None:
+    with pytest.raises(KeyStoreError, match="may change"):
+        PinSource(f"|{program(tmp_path, 'echo 1', mode=0o777)}").read("t")
+
+
+@pytest.mark.parametrize("mode", [None, 0o600])
+def test_a_program_that_cannot_be_run_is_told(tmp_path: Path, mode: int | None) -> None:
+    path = tmp_path / "absent" if mode is None else program(tmp_path, "echo 1", mode=mode)
+    with pytest.raises(KeyStoreError, match="cannot ask"):
+        PinSource(f"|{path}").read("t")
+
+
+def test_a_program_that_does_not_end_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pins, "_PROGRAM_SECONDS", 0)
+    with pytest.raises(KeyStoreError, match="says no PIN in 0 s"):
+        PinSource(f"|{program(tmp_path, 'exec cat /dev/zero')}").read("t")
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440])

@@ -48,6 +48,14 @@ def test_a_tpm_is_kept_as_the_place_of_the_keys(tmp_path: Path) -> None:
         open_tpm(tmp_path)
 
 
+def test_the_next_key_in_a_token_may_be_of_another_kind_under_the_same_prefix(tmp_path: Path) -> None:
+    settle(tmp_path, TOKEN, in_use=NONE)
+    before = open_keys(tmp_path).reference("k-1")
+    settle(tmp_path, f"{TOKEN}&key-type=rsa", in_use=SOME)
+    assert open_keys(tmp_path).reference("k-1") == before
+    assert (tmp_path / PLACE).read_text().endswith("&key-type=rsa\n")
+
+
 @pytest.mark.parametrize(
     ("held", "wanted"),
     [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent.errors import BadInputError
-from device_agent.keys.uri import parse_token_uri
+from device_agent.keys.uri import TOKEN_KINDS, parse_token_uri
 from device_agent.wire.token_uri import TokenUri
 
 MODULE = "module-path=/usr/lib/m.so"
@@ -25,6 +25,7 @@ URIS = st.builds(
     manufacturer=octets(32),
     module_path=octets(64).map(lambda text: f"/{text}"),
     pin_source=octets(64),
+    key_type=st.sampled_from(["", *TOKEN_KINDS]),
 )
 
 
@@ -74,6 +75,8 @@ def test_octets_are_unescaped() -> None:
         (f"pkcs11:token=a%00?{MODULE}", "printable"),
         (f"pkcs11:token={'a' * 33}?{MODULE}", "32 octets"),
         (f"pkcs11:token=a?{MODULE}{'a' * 2048}", "short"),
+        (f"pkcs11:token=a?{MODULE}&key-type=ed25519", "another key-type"),
+        (f"pkcs11:token=a?{MODULE}&key-type=", "%XX"),
     ],
 )
 def test_what_is_not_in_the_grammar_or_says_too_little_is_refused(text: str, why: str) -> None:
