@@ -77,6 +77,7 @@ async def test_a_device_with_a_key_of_each_type_enrolls_and_is_let_in(fleet: Liv
             await client.close()
 
 
+@pytest.mark.parametrize("home", ["embedded"], indirect=True)
 @pytest.mark.parametrize("kind", KeyKind)
 async def test_an_agent_lives_with_keys_of_each_kind_that_it_makes(
     fleet: LiveFleet, tmp_path: Path, kind: KeyKind

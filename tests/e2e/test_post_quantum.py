@@ -66,7 +66,7 @@ class QuantumUnit:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-@pytest.fixture(scope="module", params=DRIVERS)
+@pytest.fixture(scope="module", params=["embedded"])
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FleetHome:
     plan = Plan(
         fleet="acme", domains=("prod", "lab"), hosts=("localhost",), ca_keys={"lab": KeyType.ML_DSA_44}
@@ -163,6 +163,7 @@ async def test_a_classic_key_is_not_certified_below_post_quantum_authorities(fle
     assert b"takes keys of type ml-dsa-44, ml-dsa-65" in body
 
 
+@pytest.mark.parametrize("home", DRIVERS, indirect=True)
 async def test_over_mqtt_the_device_is_told_that_its_key_is_of_no_use_there(fleet: LiveFleet) -> None:
     unit = QuantumUnit(key=mldsa.MLDSA44PrivateKey.generate())
     _, proof = await fleet.proof_for(LAB.device_id, domain="lab")
@@ -175,6 +176,7 @@ async def test_over_mqtt_the_device_is_told_that_its_key_is_of_no_use_there(flee
     assert "opens no MQTT connection today" in reply.detail
 
 
+@pytest.mark.parametrize("home", DRIVERS, indirect=True)
 async def test_the_brokers_are_given_nothing_that_they_cannot_read_and_serve_the_others(
     fleet: LiveFleet,
 ) -> None:
