@@ -94,6 +94,7 @@ class CrlBook:
         self._somewhere = 0
         """The last change of which nobody said where."""
         self._in_part: dict[str, int] = {}
+        self._compared: tuple[int, int] | None = None
 
     @property
     def change(self) -> int:
@@ -120,6 +121,14 @@ class CrlBook:
         for serial in serials:
             for count in SERVED:
                 self._in_part[str(partition_of(serial, partitions=count))] = self._change
+
+    def compare(self, recorded: int) -> None:
+        """Catch what nobody said here: something changed on record, and nothing was noted for a while."""
+        if self._compared is not None:
+            recorded_before, change_before = self._compared
+            if recorded != recorded_before and self._change == change_before:
+                self.note_change()
+        self._compared = recorded, self._change
 
     def put(self, crl: PublishedCrl, *, change: int, rests_until: float) -> None:
         """Take a list into force that was begun after this `change`, unless a newer one is."""

@@ -10,6 +10,7 @@ from fleet.ra.context import Context
 from fleet.ra.crls import PublishedCrl
 from fleet.ra.press import press_of
 from fleet.ra.public_lists import make_public
+from fleet.store import revocations
 
 _REST_SECONDS = 0.5
 """Revocations that come one after another share the brokers' lists."""
@@ -36,6 +37,7 @@ async def refresh_lists(context: Context) -> None:
     Raises:
         FleetError: a list cannot be made, or a broker did not take its own.
     """
+    context.crls.compare(await context.store.read(revocations.changes, None))
     try:
         if _is_one_old(context):
             await make_public(press_of(context), context.crls, now=context.clock())

@@ -22,6 +22,8 @@ _REASONS: dict[CertificateState, RevocationReason] = {
     CertificateState.VOID: RevocationReason.CESSATION_OF_OPERATION,
 }
 
+_CHANGES = "revocations"
+
 ENDED_STATES = frozenset({*_REASONS, CertificateState.REVOKED}) - {CertificateState.VOID}
 """States that put a serial on the list; a void one follows once nobody can be signing it any more."""
 
@@ -136,6 +138,7 @@ async def release(tx: Transaction, serial: str, *, at: datetime) -> None:
         "UPDATE holds SET ended_at = ?, released = 1, since = ? WHERE serial = ? AND ended_at IS NULL",
         (times.text(at), await _newest_number(tx, issuer), serial),
     )
+    await count_up(tx, _CHANGES)
 
 
 async def revocation_of(tx: Transaction, serial: str) -> Revocation | None:
@@ -146,6 +149,11 @@ async def revocation_of(tx: Transaction, serial: str) -> Revocation | None:
         (serial,),
     )
     return None if row is None else _revocation(row)
+
+
+async def changes(tx: Transaction, _argument: None) -> int:
+    """Return how often anything that a list names has changed."""
+    return await value_of(tx, _CHANGES)
 
 
 async def holds_of(tx: Transaction, serial: str) -> tuple[Hold, ...]:
@@ -184,6 +192,7 @@ async def _put(tx: Transaction, revocation: Revocation, *, issuer: str, not_afte
             await _newest_number(tx, issuer),
         ),
     )
+    await count_up(tx, _CHANGES)
 
 
 async def next_crl_number(tx: Transaction, issuer: str, *, floor: int = 0) -> int:

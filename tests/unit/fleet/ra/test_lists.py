@@ -15,7 +15,7 @@ from fleet.core.goodkey import KeyType
 from fleet.core.partition import PARTITIONS, partition_of
 from fleet.core.revocation import encode_entry
 from fleet.errors import FleetError, NotFoundError, UnreachableError
-from fleet.model import Purpose, RevocationReason
+from fleet.model import CertificateState, Purpose, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.allowlist import BrokerLink
 from fleet.ra.broker_lists import MOST_ENTRIES, give_to_brokers, make_for_brokers
@@ -25,6 +25,7 @@ from fleet.ra.initialise import Plan
 from fleet.ra.press import press_of
 from fleet.ra.public_lists import current_list, make_public
 from fleet.ra.publishing import keep_published, publish, refresh_lists
+from fleet.store import revocations
 from fleet.store.status_urls import StatusUrl, note_status_url
 from tests.desk import NOON, Desk, MemoryBroker
 from tests.homes import FleetHome, make_home
@@ -159,6 +160,37 @@ async def test_a_key_that_fails_leaves_the_last_list_in_force_as_long_as_it_is_v
         await current_list(press, context.crls, party.complete, now=NOON + LIFETIME)
 
     assert kept is before
+
+
+async def test_what_nobody_noted_is_found_when_the_lists_are_looked_after(
+    desk: Desk, party: RelyingParty
+) -> None:
+    issued = await enrolled(desk)
+    await refresh_lists(desk.context)
+    part = list_of(party.issuer.issuer_id, issued.serial)
+    before = await party.listed(part)
+    ending = revocations.Ending(
+        issuer=party.issuer.issuer_id,
+        serial=issued.serial,
+        state=CertificateState.REVOKED,
+        reason=RevocationReason.KEY_COMPROMISE,
+        not_after=NOON + LIFETIME,
+        at=NOON,
+    )
+    await desk.context.store.write(revocations.record, ending)
+    await refresh_lists(desk.context)
+
+    assert (before, await party.listed(part)) == ({}, {issued.serial: "keyCompromise"})
+    assert any(bytes.fromhex(issued.serial) in crl for crl in desk.broker.crls)
+
+
+async def test_what_was_noted_is_not_noted_again_when_the_lists_are_looked_after(desk: Desk) -> None:
+    await enrolled(desk)
+    await desk.revoke("d1")
+    await refresh_lists(desk.context)
+    change = desk.context.crls.change
+    await refresh_lists(desk.context)
+    assert desk.context.crls.change == change
 
 
 # --- parts -------------------------------------------------------------------------------------------
