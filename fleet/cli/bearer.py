@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -35,7 +36,7 @@ class Renewed:
     not_after: str
 
 
-ContentOf = Callable[[Renewed], dict[Path, Content]]
+BesideOf: TypeAlias = Callable[[Renewed], dict[Path, Content]]
 
 
 def read_certificate(path: Path) -> x509.Certificate:
@@ -64,8 +65,10 @@ def reminder(certificate: Path, *, now: datetime) -> str | None:
     return f"your certificate ends {found.not_valid_after_utc:%Y-%m-%d}; renew it: fleet operator renew"
 
 
-def renew(client: Client, *address: str, files: KeyPairFiles, content_of: ContentOf | None = None) -> Renewed:
+def renew(client: Client, *address: str, files: KeyPairFiles, beside_of: BesideOf | None = None) -> Renewed:
     """Get the next certificate for a new key, and put both in place of those in use.
+
+    What `beside_of` returns is replaced in the same step.
 
     Raises:
         FleetError: the server refused, or the files cannot be written; those in use stay.
@@ -81,7 +84,8 @@ def renew(client: Client, *address: str, files: KeyPairFiles, content_of: Conten
     )
     if x509.load_pem_x509_certificate(renewed.certificate_pem.encode()).public_key() != key.public_key():
         raise FleetError("the server answered with a certificate for another key", hint="nothing was changed")
-    switch(_content(files, renewed) if content_of is None else content_of(renewed), named=files.certificate)
+    beside = {} if beside_of is None else beside_of(renewed)
+    switch(_content(files, renewed) | beside, named=files.certificate)
     return renewed
 
 

@@ -117,11 +117,11 @@ def renew(home: Place, form: Form, *, name: str | None) -> None:
     who, files = _bearer(home, name)
     pair = KeyPairFiles(certificate=files.certificate, key=files.key)
 
-    def content_of(renewed: bearer.Renewed) -> dict[Path, Content]:
-        return _content(files, renewed, who)
+    def beside_of(renewed: bearer.Renewed) -> dict[Path, Content]:
+        return _for_browsers(files, renewed, who)
 
     made = with_client(
-        home, lambda client: bearer.renew(client, "operators", who, files=pair, content_of=content_of)
+        home, lambda client: bearer.renew(client, "operators", who, files=pair, beside_of=beside_of)
     )
     if isinstance(home, Remote):
         # Shown by the new certificate: it works, so that the one before is not needed any more.
@@ -170,14 +170,15 @@ def _files(certificate: Path, key: Path) -> OperatorFiles:
     )
 
 
-def _content(files: OperatorFiles, renewed: "Renewed", name: str) -> dict[Path, Content]:
+def _for_browsers(files: OperatorFiles, renewed: "Renewed", name: str) -> dict[Path, Content]:
+    """Return what a browser's file and its password are to hold, if they are there."""
     from fleet.ra.operator_files import operator_content  # noqa: PLC0415 - as above
 
+    if not files.p12.exists():
+        return {}
     pems = (renewed.certificate_pem, renewed.key_pem)
     content = operator_content(files, pems, name=name, randomness=os.urandom)
-    if not files.p12.exists():
-        return {path: content[path] for path in (files.key, files.certificate)}
-    return content
+    return {path: content[path] for path in (files.p12, files.p12_password)}
 
 
 def _write(folder: Path, made: Members, compat: str) -> OperatorFiles:

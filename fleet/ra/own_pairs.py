@@ -18,7 +18,7 @@ from fleet.core.unreadable import UNREADABLE
 from fleet.home import KeyPairFiles
 from fleet.model import Purpose
 from fleet.pair_files import in_force
-from fleet.ra.beginning import CANARY_NAME, SERVICE_NAME
+from fleet.ra.beginning import CANARY_NAME, PUBLIC_BATCH, SERVICE_NAME
 from fleet.ra.context import Context
 
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, *UNREADABLE)
@@ -31,7 +31,7 @@ class OwnPair:
     files: KeyPairFiles
     purpose: Purpose
     name: str
-    """In the records; of a signer or a claim it is read from there."""
+    """Its bearer's, where no record says it."""
     profile: Profile
     issuer: Issuer | None = None
     """Of a signer: the CA that it speaks for. Of all others the active one for their purpose."""
@@ -47,7 +47,7 @@ class OwnPair:
 
     @property
     def is_canary(self) -> bool:
-        return self.name == CANARY_NAME
+        return (self.purpose, self.name) == (Purpose.SERVICE, CANARY_NAME)
 
 
 def own_pairs(context: Context) -> Iterator[OwnPair]:
@@ -63,11 +63,12 @@ def own_pairs(context: Context) -> Iterator[OwnPair]:
         files, issuer = home.authority_files(record.folder), context.authority.issuer_by_id(record.issuer)
         for pair, profile in ((files.ocsp, OCSP_PROFILE), (files.time, TIME_PROFILE)):
             if pair.certificate.exists():
-                yield OwnPair(files=pair, purpose=Purpose.SIGNER, name="", profile=profile, issuer=issuer)
+                name = f"{record.folder.replace('/', ' ')} {profile.name}"
+                yield OwnPair(files=pair, purpose=Purpose.SIGNER, name=name, profile=profile, issuer=issuer)
     for domain in context.config.domains:
         claim = home.public_claim(domain.name)
         if claim.certificate.exists():
-            yield _pair(claim, Purpose.CLAIM, "", retires=False)
+            yield _pair(claim, Purpose.CLAIM, f"{domain.name}.{PUBLIC_BATCH}", retires=False)
     for certificate in sorted(home.operators.glob("*.crt")):
         operator = home.operator(certificate.stem)
         if operator.key.exists():

@@ -187,7 +187,8 @@ async def _make_signer(context: Context, pair: OwnPair, request: OwnRequest, iss
 
 
 def _name_of(pair: OwnPair, record: CertificateRecord | None) -> str:
-    return pair.name if pair.name or record is None else record.name
+    # The server may be told by another name than before.
+    return pair.name if record is None or pair.purpose is Purpose.SERVER else record.name
 
 
 def _hosts(context: Context, pair: OwnPair) -> tuple[str, ...]:

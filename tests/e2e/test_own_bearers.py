@@ -143,6 +143,22 @@ async def test_the_file_for_browsers_is_renewed_beside_the_certificate(
     assert serial_hex(held.certificate.serial_number) == serial_of(taken_along)
 
 
+async def test_a_certificate_and_key_in_one_file_stay_in_one_file(
+    fleet: LiveFleet, taken_along: KeyPairFiles, tmp_path: Path
+) -> None:
+    one = tmp_path / "both.pem"
+    one.write_bytes(taken_along.key.read_bytes() + taken_along.certificate.read_bytes())
+    both = KeyPairFiles(certificate=one, key=one)
+    old = serial_of(both)
+
+    renewed = await fleet_command(fleet, both, "operator", "renew")
+
+    assert renewed.code == 0, renewed.talk
+    assert serial_of(both) != old
+    assert one.stat().st_mode & 0o777 == 0o600
+    assert (await fleet_command(fleet, both, "operator", "list")).code == 0
+
+
 async def test_the_earlier_certificate_lets_nobody_in_after_the_renewal(
     fleet: LiveFleet, taken_along: KeyPairFiles, tmp_path: Path
 ) -> None:
