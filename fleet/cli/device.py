@@ -10,7 +10,7 @@ from fleet.cli.device_acts import act
 from fleet.cli.device_import import import_devices
 from fleet.cli.device_queue import approve, reject
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, Json, items_of, say, show_list, show_record, write_text
+from fleet.cli.output import Column, Form, Json, Members, items_of, say, show_list, show_record, write_text
 
 _COLUMNS = (
     Column(title="DEVICE", member="device_id", whole=True),
@@ -53,12 +53,12 @@ _WAITING = (
     Column(title="SHORT CODE", member="short_code", whole=True),
     Column(title="DEVICE", member="device_id", whole=True),
     Column(title="DOMAIN", member="domain"),
-    Column(title="SINCE", member="asked_at"),
+    Column(title="AGE", member="age"),
     Column(title="UNTIL", member="ends_at"),
     Column(title="PROVED", member="assurance"),
     Column(title="WHY", member="reason"),
-    Column(title="REJECTED BY", member="rejected_by"),
 )
+_REQUESTS = (*_WAITING, Column(title="REJECTED BY", member="rejected_by"))
 _PROOFS = (
     Column(title="PROVED", member="assurance", whole=True),
     Column(title="BY", member="proof"),
@@ -112,7 +112,9 @@ def list_devices(
 
     def act(client: Client) -> None:
         if waiting:
-            show_list(client.items("waiting"), form, columns=_WAITING, empty="nobody waits for approval")
+            found = client.items("waiting")
+            waiting_now = found if form is not Form.TABLE else map(_aged, found)
+            show_list(waiting_now, form, columns=_WAITING, empty="nobody waits for approval")
             return
         found = client.items(
             "devices", domain=domain, standing=standing, batch=batch, prefix=prefix, limit=limit
@@ -137,7 +139,7 @@ def show(home: Place, form: Form, *, domain: str | None, device: str) -> None:
         _section("what was proved", found.get("proofs"), _PROOFS)
         _section("what lists say that it comes with", found.get("listed"), _LISTED)
         _section("attributes", _pairs(found.get("attributes")), _ATTRIBUTES)
-        _section("requests that wait for approval", found.get("waiting"), _WAITING)
+        _section("requests for approval", _all_aged(found.get("waiting")), _REQUESTS)
 
 
 @command.command()
@@ -152,7 +154,7 @@ def explain(home: Place, form: Form, *, domain: str | None, device: str) -> None
         show_record(found, form, names={})
         return
     show_list(items_of(found["story"]), form, columns=_STORY)
-    _section("requests that wait for approval", found["waiting"], _WAITING)
+    _section("requests for approval", _all_aged(found["waiting"]), _REQUESTS)
     write_text(f"\n{found['device_id']}: {found['verdict']}")
     if found["advice"]:
         say(f"hint: {found['advice']}")
@@ -220,6 +222,19 @@ def resume(home: Place, form: Form, *, domain: str | None, device: str, reason: 
 def retire(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Take a device out of service for good: all that it has is revoked."""
     act(home, form, options.identity_of(home, device, domain), "retire", {"reason": reason})
+
+
+def _all_aged(items: Json) -> Json:
+    return [_aged(item) for item in items_of(items)]
+
+
+def _aged(request: Members) -> Members:
+    """Add how long a request has waited, in the largest unit that it fills."""
+    seconds = request["age_seconds"]
+    assert isinstance(seconds, int)  # noqa: S101 - our own server's answer
+    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    size, unit = next((each for each in units if seconds >= each[0]), units[-1])
+    return {**request, "age": f"{seconds // size} {unit}"}
 
 
 def _pairs(members: Json) -> Json:

@@ -38,6 +38,7 @@ WAITING: Shape = {
     ),
     **dict.fromkeys(("proof", "assurance", "evidence", "reason"), "str"),
     "rejected_by": "str?",
+    "age_seconds": "int",
 }
 PROOF: Shape = dict.fromkeys(("key_hash", "proof", "assurance", "evidence", "proved_at"), "str")
 LISTED: Shape = dict.fromkeys(("thing", "value", "source", "listed_at"), "str")
@@ -114,6 +115,20 @@ AUTHORITY_DETAILS: dict[str, Shape] = {
     "added_at": "str",
     **dict.fromkeys(("chain", "subject", "signed_by", "not_before", "fingerprint"), "str?"),
 }
+ROLLOVER: dict[str, Shape] = {
+    **dict.fromkeys(("realm", "kind", "state", "started_at", "changed_at"), "str"),
+    **dict.fromkeys(("gives_up", "brings"), ["str"]),
+    "number": "int",
+    "version": "int?",
+    "next": "str?",
+}
+GIVEN_UP: Shape = {
+    **dict.fromkeys(("name", "root", "state"), "str"),
+    **dict.fromkeys(("successor", "revoked"), "str?"),
+    **dict.fromkeys(("hastened", "due", "needed_by"), "int"),
+    **dict.fromkeys(("needing", "problems"), ["str"]),
+    "root_knows": "bool",
+}
 DOMAIN: dict[str, Shape] = {"domain": "str", "devices": "int", "anchors": ["str"], "issuing": ["str"]}
 
 # In this order, on one served fleet in which alpha has enrolled.
@@ -153,7 +168,8 @@ COMMANDS: dict[str, Shape] = {
     "ca backup one.backup --shares-to shares": {
         **dict.fromkeys(("file", "backup", "fleet", "made_at", "sha256", "shares"), "str"),
         **dict.fromkeys(("size", "files"), "int"),
-        **dict.fromkeys(("share_files", "keys_elsewhere", "left_out"), ["str"]),
+        **dict.fromkeys(("share_files", "passphrases", "keys_elsewhere", "left_out"), ["str"]),
+        "starts_alone": "bool",
     },
     "ca backup --check one.backup": {
         **dict.fromkeys(("fleet", "backup", "made_at", "sha256", "shares", "signed_by"), "str"),
@@ -166,6 +182,14 @@ COMMANDS: dict[str, Shape] = {
     },
     "ca list": [AUTHORITY],
     "ca show prod/device-1": AUTHORITY_DETAILS,
+    "ca rollover prepare prod --rehearse": {
+        **ROLLOVER,
+        **dict.fromkeys(("fleet", "status_url"), "str"),
+        **dict.fromkeys(("root", "root_pem", "beside_pem", "links_pem"), "str?"),
+        "requests": [dict.fromkeys(("name", "purpose", "common_name", "csr"), "str")],
+    },
+    "ca rollover list": [ROLLOVER],
+    "ca compromise prod/device-1 --rehearse": GIVEN_UP,
     "ca add --domain prod --standby": AUTHORITY_DETAILS,
     "ca crl prod": {
         **dict.fromkeys(("issuer", "this_update", "next_update"), "str"),

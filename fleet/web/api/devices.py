@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import Protocol
 
 from cryptography import x509
@@ -140,7 +141,7 @@ async def _register(asked: Asked) -> Members:
         note=_words(body, "note"),
     )
     await devices.register(asked.context, registration, actor=asked.actor)
-    return _view(await devices.show(asked.context, identity))
+    return _view(await devices.show(asked.context, identity), now=asked.context.clock())
 
 
 async def _import(asked: Asked) -> Members:
@@ -169,11 +170,12 @@ def _signer(query: Query, context: Context) -> Signer | None:
 
 
 async def _show(asked: Asked) -> Members:
-    return _view(await devices.show(asked.context, asked.identity()))
+    return _view(await devices.show(asked.context, asked.identity()), now=asked.context.clock())
 
 
 async def _explain(asked: Asked) -> Members:
     story = await explain.explain(asked.context, asked.identity())
+    now = asked.context.clock()
     return {
         "domain": story.identity.domain,
         "device_id": story.identity.device_id,
@@ -181,7 +183,7 @@ async def _explain(asked: Asked) -> Members:
         "verdict": story.verdict,
         "advice": story.advice or None,
         "story": [entry_members(entry) for entry in story.entries],
-        "waiting": [waiting_members(request) for request in story.waiting],
+        "waiting": [waiting_members(request, now=now) for request in story.waiting],
     }
 
 
@@ -247,7 +249,7 @@ def _summary(summary: DeviceSummary) -> Members:
     }
 
 
-def _view(view: DeviceView) -> Members:
+def _view(view: DeviceView, *, now: datetime) -> Members:
     return {
         **_summary(view.summary),
         "hardware": view.record.hardware,
@@ -261,5 +263,5 @@ def _view(view: DeviceView) -> Members:
         "proofs": [_proof(proof) for proof in view.proofs],
         "listed": [_listing(listing) for listing in view.listings],
         "attributes": dict(view.attributes),
-        "waiting": [waiting_members(request) for request in view.waiting],
+        "waiting": [waiting_members(request, now=now) for request in view.waiting],
     }

@@ -156,6 +156,7 @@ _OF_DEVICES: Mapping[str, Schema] = {
         each("short_code", {**TEXT, "description": "Shown on the device, too."}),
         each("address proof assurance evidence reason", TEXT),
         each("asked_at ends_at", TIME),
+        each("age_seconds", COUNT),
         each("rejected_by", maybe(TEXT)),
     ),
     "Proof": record(

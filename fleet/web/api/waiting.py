@@ -1,6 +1,7 @@
 """Operators' routes of the queue: who waits for approval, and the two answers to it."""
 
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import Protocol
 
 from device_agent.wire.fields import time_text
@@ -70,7 +71,8 @@ def routes() -> tuple[Route, ...]:
 async def _list(asked: Asked) -> Members:
     everybody = await approvals.list_waiting(asked.context, _MOST_WAITING)
     found, following = page_of(everybody, asked.query(), key=_queued)
-    return listed([waiting_members(request) for request in found], following)
+    now = asked.context.clock()
+    return listed([waiting_members(request, now=now) for request in found], following)
 
 
 def _by_code(answer: _Answer) -> Handler:
@@ -102,7 +104,7 @@ def _reason(asked: Asked) -> str:
     return body.text("reason", longest=_LONGEST_REASON) if "reason" in body else ""
 
 
-def waiting_members(request: Waiting) -> Members:
+def waiting_members(request: Waiting, *, now: datetime) -> Members:
     """Return a request as the API tells it."""
     return {
         "domain": request.identity.domain,
@@ -111,6 +113,7 @@ def waiting_members(request: Waiting) -> Members:
         "short_code": request.short_code,
         "address": request.address,
         "asked_at": time_text(request.asked_at),
+        "age_seconds": int((now - request.asked_at).total_seconds()),
         "ends_at": time_text(ends_at(request)),
         "proof": request.kind.value,
         "assurance": request.assurance.word,
