@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Never
 
 from device_agent import __version__
 from device_agent.errors import BadInputError, ExitCode, UsageError
+from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
 from device_agent.wire.trust import TrustBundle
@@ -84,11 +85,14 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
     """
     from device_agent.agent import ClaimFiles, MqttEnrollment  # noqa: PLC0415 - the other commands start faster
 
-    for name in ("device", "claim", "trust"):
+    opens = "claim" if options.adopt is None else "domain"
+    for name in ("device", opens, "trust"):
         if getattr(options, name) is None:
             raise UsageError(f"enroll --mqtt needs --{name}", hint="device-agent enroll --help")
+    if options.adopt is not None and (options.claim, options.code_file) != (None, None):
+        raise UsageError("--adopt is a proof by itself", hint="leave --claim and --code-file out")
     host, port = _address(options.mqtt)
-    claim = ClaimFiles(**_pair(options.claim, "--claim"))
+    claim = ClaimFiles(**_pair(options.adopt or options.claim, "--claim" if options.claim else "--adopt"))
     if options.idevid is not None and (options.tpm is not None or options.code_file is not None):
         raise UsageError("--idevid is a proof by itself", hint="leave --tpm and --code-file out")
     return MqttEnrollment(
@@ -99,6 +103,7 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         claim=claim,
         code=None if options.code_file is None else read_code(options.code_file),
         idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
+        domain="" if options.adopt is None else _domain(options.domain),
         has_tpm=options.tpm is not None,
     )
 
@@ -162,6 +167,34 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
     way.add_argument("--mqtt", metavar="HOST:PORT", help="bootstrap listener of the fleet's broker")
     enroll.add_argument("--device", metavar="ID", help="device id; over serial the station may have its own")
+    _add_proofs(enroll)
+    enroll.add_argument(
+        "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
+    )
+    enroll.add_argument("--claim", metavar="CERT,KEY", help="claim certificate and its key, PEM files")
+    enroll.add_argument(
+        "--adopt",
+        metavar="CERT,KEY",
+        help="move from this certificate of another CA, which the fleet has adopted; --mqtt is then the "
+        "broker's operational listener",
+    )
+    enroll.add_argument("--domain", metavar="D", help="with --adopt: the domain that has adopted it")
+    enroll.add_argument(
+        "--trust", metavar="PEM", type=Path, help="roots by which servers and stations are trusted"
+    )
+    enroll.add_argument(
+        "--key",
+        metavar="PLACE",
+        default="",
+        help="where keys live: file:[KIND], tpm:, or a token by its pkcs11: URI; default where they are, "
+        "or file:p256",
+    )
+    _add_unit(enroll)
+    _add_json(enroll)
+
+
+def _add_proofs(enroll: argparse.ArgumentParser) -> None:
+    """Add what says who this device is."""
     enroll.add_argument(
         "--code-file", metavar="FILE", help="one-time code; - is standard input, or a prompt on a terminal"
     )
@@ -175,26 +208,15 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     enroll.add_argument(
         "--idevid", metavar="CERT,KEY", help="prove who this is by its maker's certificate, PEM files"
     )
-    enroll.add_argument(
-        "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
-    )
-    enroll.add_argument("--claim", metavar="CERT,KEY", help="claim certificate and its key, PEM files")
-    enroll.add_argument(
-        "--trust", metavar="PEM", type=Path, help="roots by which servers and stations are trusted"
-    )
-    enroll.add_argument(
-        "--key",
-        metavar="PLACE",
-        default="",
-        help="where keys live: file:[KIND], tpm:, or a token by its pkcs11: URI; default where they are, "
-        "or file:p256",
-    )
+
+
+def _add_unit(enroll: argparse.ArgumentParser) -> None:
+    """Add what a station is told of this unit."""
     enroll.add_argument(
         "--hardware-id", metavar="ID", default="", help="how stations know this unit; default its machine id"
     )
     enroll.add_argument("--model", metavar="NAME", default="device-agent", help="model, told to stations")
     enroll.add_argument("--baud", metavar="N", type=int, default=115200, help="speed of the serial port")
-    _add_json(enroll)
 
 
 def _add(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> _Parser:
@@ -211,6 +233,13 @@ def _pair(text: str, option: str) -> dict[str, Path]:
     if not key:
         raise UsageError(f"{option} takes two files", hint=f"{option} {name}.crt,{name}.key")
     return {"certificate": Path(certificate), "key": Path(key)}
+
+
+def _domain(text: str) -> str:
+    try:
+        return parse_domain(text)
+    except MalformedMessageError as error:
+        raise BadInputError(f"domain: {error}", hint="--domain prod") from error
 
 
 def _address(text: str) -> tuple[str, int]:
