@@ -23,6 +23,7 @@ from fleet.ra.press import press_of
 from fleet.ra.public_lists import current_list
 from fleet.ra.selection import Selection, Targets, find_targets
 from fleet.store import allowlist, audit
+from fleet.store.adopted import shown_serials
 from fleet.store.certificates import end_certificate, load_certificate
 from fleet.store.devices import load_device
 
@@ -135,11 +136,12 @@ async def _enforce(context: Context, done: Sequence[Revoked]) -> Receipt:
 
 async def _still_open(context: Context, serials: frozenset[str]) -> str:
     """Return where one of the serials is still good, or nothing."""
-    live = [session.name for session in await context.broker.sessions() if session.serial in serials]
+    shown = await context.store.read(shown_serials, serials)
+    live = [session.name for session in await context.broker.sessions() if session.serial in shown]
     if live:
         return f"a session of {live[0]} is still alive"
     listed = await context.store.read(allowlist.snapshot, None)
-    if any(entry.serial in serials for entry in listed.entries):
+    if any(entry.serial in shown for entry in listed.entries):
         return "the allowlist still admits a revoked certificate"
     return await _unlisted(context, serials)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
+from fleet.core.serial import is_adopted
 from fleet.model import ClientKind
 from fleet.ports import Row, Transaction
 from fleet.store import columns, times
@@ -220,6 +221,17 @@ async def record_at(tx: Transaction, shown: tuple[Identity, str]) -> str:
         (identity.domain, identity.device_id, serial),
     )
     return serial if row is None else columns.text(row[0])
+
+
+async def shown_serials(tx: Transaction, records: frozenset[str]) -> frozenset[str]:
+    """Return the serial numbers that brokers see: of ours the name of the record, of adopted leaves their own."""
+    rows = [
+        await tx.fetch_one("SELECT serial FROM adopted_leaves WHERE record = ?", (record,))
+        for record in sorted(records)
+        if is_adopted(record)
+    ]
+    shown = {columns.text(row[0]) for row in rows if row is not None}
+    return frozenset({record for record in records if not is_adopted(record)} | shown)
 
 
 async def make_current(tx: Transaction, identity: Identity, record: str) -> None:
