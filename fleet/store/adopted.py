@@ -224,7 +224,7 @@ async def record_at(tx: Transaction, shown: tuple[Identity, str]) -> str:
 
 
 async def shown_serials(tx: Transaction, records: frozenset[str]) -> frozenset[str]:
-    """Return the serial numbers that brokers see: of ours the name of the record, of adopted leaves their own."""
+    """Return the serial numbers that brokers see: the name of the record, and of adopted leaves their own."""
     rows = [
         await tx.fetch_one("SELECT serial FROM adopted_leaves WHERE record = ?", (record,))
         for record in sorted(records)
