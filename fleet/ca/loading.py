@@ -17,7 +17,7 @@ from fleet.ca.issuer import Issuer, issuer_id_of, pem_bundle
 from fleet.ca.keyring import KeyRing
 from fleet.ca.ocsp import Responder
 from fleet.ca.signers import FileSigner, rehearsal_key
-from fleet.core.authority import ADMITTED, AuthorityRecord, AuthorityState, KeyKind, in_order
+from fleet.core.authority import ADMITTED, UNCERTIFIED, AuthorityRecord, AuthorityState, KeyKind, in_order
 from fleet.core.goodkey import CertifiedKey, certified_key
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, RefusedError
@@ -36,7 +36,7 @@ def load_authority(home: Home, *, fleet: str, keys: KeyRing, records: Sequence[A
     Raises:
         NotFoundError, BadInputError: a certificate is missing or damaged.
     """
-    known = sorted((one for one in records if _has_certificate(home, one)), key=in_order)
+    known = sorted((one for one in records if one.state not in UNCERTIFIED), key=in_order)
     roots = [_load_root(home.authority_files(one.folder), one) for one in known if one.is_root]
     issuers: list[Issuer] = []
     responders: list[Responder] = []
@@ -59,13 +59,6 @@ def load_authority(home: Home, *, fleet: str, keys: KeyRing, records: Sequence[A
         time_signers=tuple(time_signers),
         above=tuple(_load_above(home, issuers)),
     )
-
-
-def _has_certificate(home: Home, record: AuthorityRecord) -> bool:
-    """Tell whether a CA was ever certified: one that was given up while it waited never was."""
-    if record.state is AuthorityState.RETIRED:
-        return home.authority_files(record.folder).ca.certificate.exists()
-    return record.state is not AuthorityState.REQUESTED
 
 
 def records_of_files(home: Home, *, at: datetime) -> tuple[AuthorityRecord, ...]:

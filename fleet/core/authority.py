@@ -17,6 +17,8 @@ class AuthorityState(StrEnum):
 
     REQUESTED = "requested"
     """Its key is made and its request written; another CA has not signed it yet."""
+    WITHDRAWN = "withdrawn"
+    """Its certificate is not waited for any more: it never was a CA."""
     STANDBY = "standby"
     """Whole and unused: for a rollover, or for the day on which the main one is lost."""
     ACTIVE = "active"
@@ -55,7 +57,8 @@ _State, _Event = AuthorityState, AuthorityEvent
 
 TRANSITIONS: Mapping[tuple[AuthorityState, AuthorityEvent], AuthorityState] = {
     (_State.REQUESTED, _Event.CERTIFIED): _State.STANDBY,
-    (_State.REQUESTED, _Event.RETIRED): _State.RETIRED,
+    (_State.REQUESTED, _Event.RETIRED): _State.WITHDRAWN,
+    (_State.WITHDRAWN, _Event.RETIRED): _State.WITHDRAWN,
     (_State.STANDBY, _Event.ACTIVATED): _State.ACTIVE,
     (_State.STANDBY, _Event.RETIRED): _State.RETIRED,
     (_State.STANDBY, _Event.COMPROMISED): _State.COMPROMISED,
@@ -72,6 +75,8 @@ TRANSITIONS: Mapping[tuple[AuthorityState, AuthorityEvent], AuthorityState] = {
 }
 """What is not in the table is refused; an order that is given twice changes nothing the second time."""
 
+UNCERTIFIED = frozenset({_State.REQUESTED, _State.WITHDRAWN})
+"""Who has no certificate."""
 ISSUES = frozenset({_State.ACTIVE})
 """Who may sign a new leaf."""
 ADMITTED = frozenset({_State.ACTIVE, _State.RETIRING})

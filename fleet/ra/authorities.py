@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fleet.ca.hierarchy import OWN_REALMS, Authority
 from fleet.ca.loading import load_authority
-from fleet.core.authority import ISSUES, AuthorityEvent, AuthorityRecord, AuthorityState
+from fleet.core.authority import ISSUES, UNCERTIFIED, AuthorityEvent, AuthorityRecord, AuthorityState
 from fleet.errors import FleetError, RefusedError
 from fleet.ports import Transaction
 from fleet.ra.authority_changes import Change, change, find
@@ -110,8 +110,8 @@ async def stop_authority(context: Context, name: str, *, actor: str) -> Authorit
 
 async def _turn(context: Context, name: str, *, actor: str) -> _Turn:
     record = await context.store.read(find, name)
-    if record.is_root or record.state is AuthorityState.REQUESTED:
-        why = "is a root" if record.is_root else "waits for its certificate"
+    if record.is_root or record.state in UNCERTIFIED:
+        why = "is a root" if record.is_root else "has no certificate"
         raise RefusedError(f"the CA {record.folder} {why}", hint="fleet ca list shows which can sign")
     anchor = context.authority.issuer_by_id(record.issuer).anchor
     (root,) = [root for root in context.authority.roots if root.anchor == anchor]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import serial_hex
-from fleet.core.authority import AuthorityEvent, AuthorityState, after
+from fleet.core.authority import UNCERTIFIED, AuthorityEvent, AuthorityState, after
 from fleet.core.rollover import Need
 from fleet.errors import RefusedError
 from fleet.model import CertificateState
@@ -55,10 +55,11 @@ async def retire_authority(context: Context, name: str, *, actor: str, mode: Mod
             f"{name} is a root: it goes when another has followed it",
             hint=f"fleet ca rollover prepare {record.realm}",
         )
-    own = context.authority.issuer_by_id(record.issuer).certificate
+    certified = record.state not in UNCERTIFIED
+    own = context.authority.issuer_by_id(record.issuer).certificate if certified else None
     retirement = Retirement(
         name=record.folder,
-        serial=serial_hex(own.serial_number),
+        serial="" if own is None else serial_hex(own.serial_number),
         actor=actor,
         at=context.clock().replace(microsecond=0),
         mode=mode,

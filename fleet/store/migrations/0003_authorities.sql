@@ -8,7 +8,7 @@ CREATE TABLE authorities (
     realm TEXT NOT NULL,
     -- Of its leaves; "authority" for a root.
     purpose TEXT NOT NULL,
-    -- "requested", "standby", "active", "retiring", "retired", "compromised".
+    -- "requested", "withdrawn", "standby", "active", "retiring", "retired", "compromised".
     state TEXT NOT NULL,
     -- "file", "token", "elsewhere".
     key_kind TEXT NOT NULL,

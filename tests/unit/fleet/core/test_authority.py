@@ -24,7 +24,8 @@ RECORD = AuthorityRecord(
 )
 S, E = AuthorityState, AuthorityEvent
 EXPECTED = {
-    S.REQUESTED: {E.CERTIFIED: S.STANDBY, E.RETIRED: S.RETIRED},
+    S.REQUESTED: {E.CERTIFIED: S.STANDBY, E.RETIRED: S.WITHDRAWN},
+    S.WITHDRAWN: {E.RETIRED: S.WITHDRAWN},
     S.STANDBY: {E.ACTIVATED: S.ACTIVE, E.RETIRED: S.RETIRED, E.COMPROMISED: S.COMPROMISED},
     S.ACTIVE: {E.ACTIVATED: S.ACTIVE, E.STOPPED: S.RETIRING, E.COMPROMISED: S.COMPROMISED},
     S.RETIRING: {
@@ -59,6 +60,11 @@ def test_nothing_leads_back_from_compromise() -> None:
 
 def test_whoever_signs_is_admitted_and_whoever_is_admitted_has_lists() -> None:
     assert authority.ISSUES < authority.ADMITTED < authority.LISTED
+
+
+def test_whoever_has_no_certificate_signs_nothing_and_is_believed_by_nobody() -> None:
+    assert not authority.UNCERTIFIED & authority.LISTED
+    assert {to for (state, _), to in authority.TRANSITIONS.items() if state is S.WITHDRAWN} == {S.WITHDRAWN}
 
 
 def test_authorities_are_listed_by_realm_the_root_first_then_by_number() -> None:

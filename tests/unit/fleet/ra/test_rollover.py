@@ -162,7 +162,7 @@ async def test_a_rollover_of_which_nobody_was_told_is_abandoned_whatever_was_mad
     await step(desk.context, "prod", RolloverEvent.ABANDON)
     await prepare(desk.context, "lab")
     await step(desk.context, "lab", RolloverEvent.ABANDON)
-    assert (await states(desk))["prod/device-2"] == AuthorityState.RETIRED
+    assert (await states(desk))["prod/device-2"] == AuthorityState.WITHDRAWN
     assert (await prepare(desk.context, "prod")).brings == ("prod/root-2", "prod/device-3")
 
 
