@@ -37,6 +37,8 @@ _NAMES = {
     "assurance": "assurance",
     "by_label": "by_label",
     "server_key": "server_key",
+    "devices": "assigned devices",
+    "batches": "assigned batches",
 }
 _ASSIGNED = {"domain": "domain", "device_id": "device", "batch": "batch", "profile": "profile"}
 

@@ -35,7 +35,7 @@ OF_POLICY: Mapping[str, Schema] = {
         each("key_types", list_of(word(tuple(KeyType)))),
         each("usages names", list_of(TEXT)),
         each("assurance", word([level.word for level in Assurance])),
-        each("rsa_bits lifetime_days backdate_minutes", COUNT),
+        each("rsa_bits lifetime_days backdate_minutes devices batches", COUNT),
         each("renew_from renew_spread", NUMBER),
         each("same_key approval by_label server_key experimental", FLAG),
     ),

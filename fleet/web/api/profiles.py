@@ -1,11 +1,14 @@
 """Operators' routes of profiles: what certificates of devices hold, and who gets which."""
 
+from collections.abc import Sequence
+
 from device_agent.wire.identity import parse_device_id
 from device_agent.wire.problems import MalformedMessageError
 from fleet.core.profile import Profile
 from fleet.errors import NotFoundError
 from fleet.model import Role
 from fleet.ra.assignments import Assignment, assign
+from fleet.store.inventory import Assigned, assigned_profiles
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed
 
@@ -53,7 +56,8 @@ async def _list(asked: Asked) -> Members:
         if only in {"", domain.name}
     ]
     page, following = page_of(found, query, key=lambda one: f"{one[0]}/{one[1].name}")
-    return listed([profile_members(domain, profile) for domain, profile in page], following)
+    counted = await asked.context.store.read(assigned_profiles, None)
+    return listed([_members(domain, profile, counted) for domain, profile in page], following)
 
 
 async def _show(asked: Asked) -> Members:
@@ -61,7 +65,7 @@ async def _show(asked: Asked) -> Members:
     domain = asked.context.config.domain(asked.domain(found["domain"]))
     for profile in () if domain is None else domain.profiles:
         if domain is not None and profile.name == found["name"]:
-            return profile_members(domain.name, profile)
+            return _members(domain.name, profile, await asked.context.store.read(assigned_profiles, None))
     raise NotFoundError(f"{found['domain']} has no profile {found['name'][:64]!r}", hint="fleet profile list")
 
 
@@ -85,8 +89,9 @@ async def _assign(asked: Asked) -> Members:
     }
 
 
-def profile_members(domain: str, profile: Profile) -> Members:
-    """Return a profile as JSON, each setting under its name in fleet.toml."""
+def _members(domain: str, profile: Profile, counted: Sequence[Assigned]) -> Members:
+    """Return a profile as JSON, each setting under its name in fleet.toml, and who it was assigned to."""
+    own = next((one for one in counted if (one.domain, one.profile) == (domain, profile.name)), None)
     return {
         "domain": domain,
         "profile": profile.name,
@@ -104,4 +109,6 @@ def profile_members(domain: str, profile: Profile) -> Members:
         "by_label": profile.by_label,
         "server_key": profile.server_key,
         "experimental": profile.is_experimental,
+        "devices": 0 if own is None else own.devices,
+        "batches": 0 if own is None else own.batches,
     }
