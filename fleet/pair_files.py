@@ -10,7 +10,7 @@ import shutil
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.files import PUBLIC_MODE, SECRET_MODE, make_folder, sync_folder, telling, write_file
@@ -23,7 +23,7 @@ _CURRENT = "current"
 class Content:
     """What a file is to hold, and with which mode."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     mode: int = SECRET_MODE
 
 

@@ -5,7 +5,7 @@ is told that the ones before may end.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -32,7 +32,7 @@ class Renewed:
 
     serial: str
     certificate_pem: str
-    key_pem: str
+    key_pem: str = field(repr=False)
     not_after: str
 
 

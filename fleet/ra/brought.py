@@ -6,7 +6,7 @@ What is not fit is refused with its reason, and what was in use before stays in 
 import asyncio
 import ssl
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Brought:
 
     certificate_pem: bytes
     """The leaf, then its chain."""
-    key_pem: bytes
+    key_pem: bytes = field(repr=False)
 
 
 async def take_in(context: Context) -> bool:
@@ -73,6 +73,17 @@ async def look(context: Context) -> None:
         context.tls_users.refused = str(error)
         if known != str(error):
             raise
+
+
+def ends_at(home: Home) -> datetime | None:
+    """Return when the certificate in use ends, or None where it cannot be read."""
+    in_use = _in_use(home)
+    try:
+        if in_use is not None:
+            return x509.load_pem_x509_certificate(in_use.certificate_pem).not_valid_after_utc
+    except UNREADABLE:
+        pass
+    return None
 
 
 def read_brought(server: ServerConfig) -> Brought | None:

@@ -20,9 +20,10 @@ from fleet.ra.authority_health import authorities
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
 from fleet.ra.gap import gap_since
+from fleet.ra.own_health import adoptions, own_certificates, server_certificate
 from fleet.ra.profile_health import profiles
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
-from fleet.store.certificates import CertificateQuery, CertificateRecord
+from fleet.store.certificates import CertificateQuery
 from fleet.store.inventory import DeviceQuery, Standing
 
 _SOON = timedelta(days=14)
@@ -303,7 +304,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "authorities": authorities,
     "own certificates": _own_certificates,
     "server certificate": _server_certificate,
-    "adoptions": _adoptions,
+    "adoptions": adoptions,
     "revocation lists": _revocation_lists,
     "devices": _devices,
     "profiles": profiles,
