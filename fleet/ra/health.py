@@ -164,47 +164,6 @@ async def _key_files(context: Context) -> list[Finding]:
     return [good("key files", "only their owner can read them")]
 
 
-async def _own_certificates(context: Context) -> list[Finding]:
-    soon = context.clock() + _SOON
-    query = CertificateQuery(ends_before=soon, limit=_SEVERAL)
-    ending = await context.store.read(certificates.expiring, query)
-    own = [record for record in ending if record.purpose in _OURS]
-    found = [
-        bad("own certificates", _ends(record), fix="see the log of fleet serve: it renews them")
-        for record in own
-    ]
-    return found or [good("own certificates", "server and service are in their time")]
-
-
-def _ends(record: CertificateRecord) -> str:
-    end = "" if record.signed is None else f"{record.signed.not_after:%Y-%m-%d}"
-    return f"the {record.purpose} certificate {record.name} ends {end}"
-
-
-async def _server_certificate(context: Context) -> list[Finding]:
-    if context.config.server.certificate is None:
-        return []
-    if problem := context.tls_users.refused:
-        return [bad("server certificate", problem, fix="mend the files, then: fleet serve --reload")]
-    return [good("server certificate", f"the one of {context.config.server.certificate} is in use")]
-
-
-async def _adoptions(context: Context) -> list[Finding]:
-    soon = context.clock() + _SOON
-    found = []
-    for one in await standings(context):
-        adoption, name = one.adoption, one.adoption.name
-        if adoption.closed_at is None and adoption.crls_until < soon:
-            text = (
-                f"the revocation list of {name} ends {adoption.crls_until:%Y-%m-%d}, and its devices with it"
-            )
-            found.append(bad("adoptions", text, fix=f"fleet adoption crl {name} FILE"))
-        if adoption.closed_at is None and one.listed and not one.here + one.waiting:
-            text = f"all devices of {name} have moved"
-            found.append(bad("adoptions", text, fix=f"fleet adoption close {name}"))
-    return found
-
-
 async def _revocation_lists(context: Context) -> list[Finding]:
     lists = context.crls.all()
     stale = [crl for crl in lists if crl.next_update <= context.clock()]
@@ -302,8 +261,8 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "root keys": _root_keys,
     "key files": _key_files,
     "authorities": authorities,
-    "own certificates": _own_certificates,
-    "server certificate": _server_certificate,
+    "own certificates": own_certificates,
+    "server certificate": server_certificate,
     "adoptions": adoptions,
     "revocation lists": _revocation_lists,
     "devices": _devices,
