@@ -4,9 +4,9 @@ All that costs time is done here, outside the unit of work. A challenge counts o
 the same time, one is heard.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from device_agent.wire.evidence import IdevidEvidence, TpmEvidence
+from device_agent.wire.evidence import IdevidEvidence, TpmEvidence, TpmIdentity
 from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Challenge
@@ -59,29 +59,18 @@ async def challenge(context: Context, asker: Asker, request: Attest) -> Reply:
         domain=domain,
         expires_in_seconds=int(LIFETIME.total_seconds()),
     )
-    if request.tpm is None:
-        return asked
-    found = read_tpm(request.tpm)
-    statement = Statement(
-        fleet=context.fleet,
-        domain=domain,
-        device_id=request.device_id,
-        key_hash=request.key_hash,
-        at=now,
-    )
-    is_listed = await _is_listed(context, domain, found.things)
-    tpm.require_known(found, context.makers.tpms(domain), statement, is_listed=is_listed)
-    secret = _secret(context, found, nonce=nonce, key_hash=request.key_hash)
+    return asked if request.tpm is None else await _for_tpm(context, asked, request, request.tpm)
+
+
+async def _for_tpm(context: Context, asked: Challenge, request: Attest, shown: TpmIdentity) -> Challenge:
+    """Add a secret to a challenge that this TPM alone opens; raises `RefusedError`."""
+    found = read_tpm(shown)
+    statement = _statement(context, asked.domain, request.device_id, request.key_hash)
+    is_listed = await _is_listed(context, asked.domain, found.things)
+    tpm.require_known(found, context.makers.tpms(asked.domain), statement, is_listed=is_listed)
+    secret = _secret(context, found, nonce=asked.nonce, key_hash=request.key_hash)
     wrapped = tpm.challenge(found, secret, randomness=context.randomness)
-    return Challenge(
-        id=asked.id,
-        nonce=asked.nonce,
-        fleet=asked.fleet,
-        domain=asked.domain,
-        expires_in_seconds=asked.expires_in_seconds,
-        credential=wrapped.blob,
-        secret=wrapped.secret,
-    )
+    return replace(asked, credential=wrapped.blob, secret=wrapped.secret)
 
 
 async def proof_of(
@@ -112,13 +101,7 @@ async def proof_of(
 
 async def _hardware(context: Context, asker: Asker, request: Enroll, csr: Csr) -> HardwareProof:
     domain = await _domain_of(context, asker)
-    statement = Statement(
-        fleet=context.fleet,
-        domain=domain,
-        device_id=request.device_id,
-        key_hash=csr.key_hash,
-        at=context.clock(),
-    )
+    statement = _statement(context, domain, request.device_id, csr.key_hash)
     kind = GrantKind.TPM if request.proof.kind is ProofKind.TPM else GrantKind.IDEVID
     code = request.proof.code
     return HardwareProof(
@@ -155,6 +138,12 @@ async def _proven(context: Context, asker: Asker, request: Enroll, statement: St
             return shown.verify(statement)
         case None:
             raise RefusedError("the proof brings no evidence", hint="ask for a challenge first: attest")
+
+
+def _statement(context: Context, domain: str, device_id: str, key_hash: str) -> Statement:
+    return Statement(
+        fleet=context.fleet, domain=domain, device_id=device_id, key_hash=key_hash, at=context.clock()
+    )
 
 
 def _redeem(context: Context, nonce: str) -> None:
