@@ -237,6 +237,19 @@ class Agents:
         step = self.core.step(held.record, on_device.ProofGiven(proof=proof(code_id)))
         return self.held.number(held._replace(record=step.record))
 
+    def believing(self, device: int, anchors: tuple[str, ...], *, admitted: frozenset[str]) -> int:
+        """Return the device with these anchors; one that gave the old one up takes it back from nobody.
+
+        Where a slot would end nowhere, a connection with the active certificate is tried first.
+        """
+        held = self.held[device]
+        is_rolled_back = {anchor.fingerprint for anchor in held.record.anchors} == {"anchor 2"}
+        ends_nowhere = any(anchor not in anchors for _, _, anchor in self.slots(device))
+        if is_rolled_back or (ends_nowhere and self.active(device) not in admitted):
+            return device
+        wanted = tuple(Anchor(fingerprint=name, pem="") for name in anchors)
+        return self.held.number(held._replace(record=replace(held.record, anchors=wanted)))
+
     def has_code(self, device: int) -> bool:
         return self.held[device].record.proof is not None
 

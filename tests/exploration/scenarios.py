@@ -37,6 +37,7 @@ AGENTS = _named(
     _agent("expire-crash", DUE, LOSS, CRASH, EXPIRE, GRACE),
     _agent("broker-lost", DUE, LOSS, CRASH, Fault.BROKER_LOST, REVOKE, net=3),
     _agent("rollover", DUE, LOSS, DUPLICATE, CRASH, Fault.ROLLOVER, net=3),
+    _agent("retired-root", DUE, DUE, LOSS, DUPLICATE, Fault.ROLLOVER, Fault.BUNDLE, Fault.BUNDLE, keys=4),
     _agent("suspend", DUE, DUPLICATE, CRASH, SUSPEND, EARLY),
     _agent("suspend-end", CRASH, EXPIRE, GRACE, SUSPEND),
     _agent("image", DUE, DUE, SNAPSHOT, ROLLBACK, keys=5),

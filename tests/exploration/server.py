@@ -74,6 +74,14 @@ def claimed() -> Device:
     return Device(identity=IDENTITY, codes=(Code(code_id="c1"),))
 
 
+_IN_USE = frozenset({State.ISSUED, State.ACTIVE, State.EXPIRED_GRACE, State.EXPIRED_UNUSED})
+
+
+def nobody_needs_the_old_root(device: Device) -> bool:
+    """Tell whether a root can go, as `fleet ca retire` does: nothing under it may be used or renewed."""
+    return not any(one.anchor == "anchor 1" and one.state in _IN_USE for one in device.certificates)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerCore:
     """What of the server's core is explored; a test may put a wrong rule into the place of one."""
@@ -82,6 +90,7 @@ class ServerCore:
     intend: Callable[..., Device] = lifecycle.intend
     signed: Callable[..., events.Decision] = lifecycle.signed
     admitted: Callable[[Device], frozenset[str]] = lifecycle.admitted
+    unneeded: Callable[[Device], bool] = nobody_needs_the_old_root
 
 
 class View(NamedTuple):

@@ -297,9 +297,28 @@ class Steps:
         if budget[Fault.ROLLOVER] and world.anchor == "anchor 1":
             after = world._replace(anchor="anchor 2", budget=spend(world, Fault.ROLLOVER))
             yield Next("the authority ROLLS OVER", True, after)
+        if budget[Fault.BUNDLE]:
+            yield from self._bundles(world)
         if budget[Fault.BROKER_LOST]:
             after = world._replace(allowlist=frozenset(), budget=spend(world, Fault.BROKER_LOST))
             yield Next("the broker's list is LOST", True, after)
+
+    def _bundles(self, world: World) -> Iterator[Next]:
+        """Yield what trust bundles do: published before the switch or after it, then when the old root goes.
+
+        Nobody is told of that before the broker has the list of all that came before.
+        """
+        assert isinstance(self.clients, Agents)
+        view = self.server.view(world.server)
+        both, new = ("anchor 1", "anchor 2"), ("anchor 2",)
+        takes = [("the bundle with both roots", both)]
+        if world.anchor == "anchor 2" and self.server_core.unneeded(view.device):
+            takes.append(("the bundle of the new root alone", new))
+        for label, anchors in takes:
+            device = self.clients.believing(world.devices[0], anchors, admitted=view.admitted)
+            if device != world.devices[0]:
+                devices, budget = _set(world.devices, 0, device), spend(world, Fault.BUNDLE)
+                yield Next(f"takes {label}", True, world._replace(devices=devices, budget=budget), device=0)
 
     def _count_turns(self, world: World, before: int, after: int, index: int) -> World:
         """Remember when another copy than last time came to use a key made after the fork."""

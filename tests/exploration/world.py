@@ -56,6 +56,8 @@ class Fault(IntEnum):
     BROKER_LOST = auto()
     """The broker's list is empty, as after a restored server."""
     ROLLOVER = auto()
+    BUNDLE = auto()
+    """A trust bundle reaches the device: both anchors, or the new one alone once nobody needs the old one."""
     SUSPEND = auto()
     RESOLVE = auto()
 

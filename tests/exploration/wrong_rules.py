@@ -40,6 +40,7 @@ IMAGE = scenario(
     Fault.DUE, Fault.DUE, Fault.SNAPSHOT, Fault.ROLLBACK, Fault.RESOLVE, keys=6, net=1, carries_on=True
 )
 ROLLOVER = scenario(Fault.DUE, Fault.ROLLOVER)
+RETIRED_ROOT = scenario(Fault.DUE, Fault.ROLLOVER, Fault.BUNDLE)
 PLAIN = scenario(Fault.DUE, Fault.DUPLICATE, Fault.LOSE_SLOT, kind=ClientKind.PLAIN, keys=3)
 SAME_KEY = scenario(
     Fault.DUE, Fault.DUE, Fault.LOSS, Fault.DUPLICATE, kind=ClientKind.PLAIN, keys=2, same_key=True
@@ -61,6 +62,7 @@ SMALL = {
     "cloned": CLONED,
     "image": IMAGE,
     "rollover": ROLLOVER,
+    "retired root": RETIRED_ROOT,
     "plain": PLAIN,
     "same key": SAME_KEY,
     "same key, lost": SAME_LOST,
@@ -250,6 +252,9 @@ WRONG = {
         scenario=ROLLOVER,
         device=DeviceCore(trusts=lambda record, anchors: set(anchors) <= set(record.anchors)),
         finds=NO_WAY,
+    ),
+    "9 a root that is needed retires": Wrong(
+        scenario=RETIRED_ROOT, server=ServerCore(unneeded=lambda _device: True), finds="I7"
     ),
     "B no predecessor rule": Wrong(
         scenario=LOST_SLOT,
