@@ -149,7 +149,10 @@ def _statement(context: Context, domain: str, device_id: str, key_hash: str) -> 
 def _redeem(context: Context, nonce: str) -> None:
     """Take the nonce of evidence that was found right; nothing is awaited in between."""
     if not context.nonces.redeem(nonce, now=context.clock()):
-        raise RefusedError("the challenge was answered already, is too old, or is not ours: ask for another")
+        raise RefusedError(
+            "the challenge was answered already, is too old, or is not ours: ask for another",
+            code=ProblemCode.NOT_CURRENT,
+        )
 
 
 def _secret(context: Context, found: tpm.Tpm, *, nonce: str, key_hash: str) -> bytes:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.evidence import IdevidEvidence, TpmEvidence
 from device_agent.wire.identity import Identity
-from device_agent.wire.problems import ProblemCode
+from device_agent.wire.problems import ProblemCode, Retry
 from device_agent.wire.proofs import idevid_text
 from device_agent.wire.replies import Challenge, Issued, Pending, Problem, Reply
 from device_agent.wire.requests import Attest, Proof, ProofKind
@@ -169,7 +169,10 @@ async def test_a_challenge_lives_for_two_minutes(desk: Desk) -> None:
     asker = behind_claim(desk, unit)
     proof = signed(MAKER.idevid("0042"), unit, await challenged(desk, unit, asker))
     desk.clock.forward(timedelta(minutes=2))
-    assert refused(await answer(desk.context, asker, unit.enroll(proof)))[0] is ProblemCode.NOT_ALLOWED
+    reply = await answer(desk.context, asker, unit.enroll(proof))
+    assert refused(reply)[0] is ProblemCode.NOT_CURRENT
+    assert isinstance(reply, Problem)
+    assert reply.retry is Retry.LATER, "the device asks for another by itself"
 
 
 async def test_an_answer_is_for_the_key_that_it_was_made_for(desk: Desk) -> None:
