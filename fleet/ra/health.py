@@ -11,10 +11,8 @@ from datetime import datetime, timedelta
 
 from fleet.ca.auditkey import load_audit_verifier
 from fleet.errors import FleetError
-from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra import templates
-from fleet.ra.adoption import standings
 from fleet.ra.audits import Notary, verify
 from fleet.ra.authority_health import authorities
 from fleet.ra.context import Context
@@ -26,13 +24,11 @@ from fleet.store import allowlist, audit, certificates, inventory, provisioning,
 from fleet.store.certificates import CertificateQuery
 from fleet.store.inventory import DeviceQuery, Standing
 
-_SOON = timedelta(days=14)
 _RENEWALS_LATE = timedelta(days=7)
 _STALE_LIST = timedelta(minutes=5)
 _LITTLE_ROOM = 512 * 1024 * 1024
 _LONG_TRAIL = 200_000
 _SEVERAL = 1000
-_OURS = frozenset({Purpose.SERVER, Purpose.SERVICE, Purpose.SIGNER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
