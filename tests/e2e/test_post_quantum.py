@@ -30,6 +30,8 @@ from fleet.core.goodkey import KeyType, PostQuantumKey, certified_key
 from fleet.errors import BadInputError
 from fleet.model import Purpose
 from fleet.ra.initialise import Plan
+from fleet.ra.verdict_faults import Wanted
+from fleet.ra.verdicts import verify
 from fleet.store.certificates import load_certificate
 from tests.est import EstUnit, basic, certificates, leaf
 from tests.homes import FleetHome, make_home
@@ -132,6 +134,8 @@ async def test_a_post_quantum_request_gets_a_chain_that_verifies(
     root = fleet.context.authority.root("lab").certificate
     verifier = PolicyBuilder().store(Store([root])).build_client_verifier()
     assert len(verifier.verify(held, above).chain) == 3
+    verdict = await verify(fleet.context, held.public_bytes(Encoding.PEM).decode(), Wanted())
+    assert verdict.good, verdict.why
 
 
 async def test_its_status_is_told_under_post_quantum_signatures(fleet: LiveFleet) -> None:
