@@ -12,7 +12,6 @@ from fleet.ca.crl import make_crl
 from fleet.ca.issuer import Issuer
 from fleet.core.fair_share import fair_shares
 from fleet.core.goodkey import PostQuantumKey
-from fleet.errors import FleetError
 from fleet.model import Purpose
 from fleet.ra.context import Context
 from fleet.ra.crls import CrlBook
@@ -58,11 +57,13 @@ async def give_to_brokers(context: Context) -> None:
         if not _is_due(book, context, now):
             return
         book.wanted.clear()  # what ends from here on is missing again
+        is_taken = False
         try:
             await context.broker.publish_crls(await make_for_brokers(press_of(context), now=now))
-        except FleetError:
-            book.wanted.set()
-            raise
+            is_taken = True
+        finally:
+            if not is_taken:  # a cancelled request must not leave the brokers behind either
+                book.wanted.set()
         book.brokers_until = now + context.config.policy.crl_lifetime
 
 

@@ -106,7 +106,7 @@ class CrlBook:
         return self.wanted.is_set()
 
     def note_change(self) -> None:
-        """Something was revoked for cause, held or released: any list may miss it, the brokers' too."""
+        """Something was revoked for cause: any list may miss it, the brokers' too."""
         self.note_superseded()
         self.wanted.set()
 

@@ -23,6 +23,10 @@ class Lists(Protocol):
         """Something ended that the lists in force may not hold yet."""
         ...
 
+    def note_superseded(self) -> None:
+        """Something is told otherwise by the public lists alone."""
+        ...
+
 
 class Desk(Protocol):
     """Store, time, randomness, brokers, revocation lists and configuration."""

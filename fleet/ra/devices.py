@@ -195,7 +195,10 @@ async def require_in_service(tx: Transaction, identity: Identity) -> Device:
 async def _perform(desk: Desk, identity: Identity, action: str, *, actor: str, reason: str) -> Outcome:
     act = Act(identity=identity, action=action, actor=actor, reason=reason, at=desk.clock())
     sequence = await desk.store.write(_WORKS[action], act)
-    desk.crls.note_change()
+    if _WORKS[action] is _retire:
+        desk.crls.note_change()
+    else:  # brokers are not told of holds: the allowlist tells them
+        desk.crls.note_superseded()
     return await reached(desk, act, sequence)
 
 

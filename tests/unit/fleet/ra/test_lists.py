@@ -370,6 +370,31 @@ async def test_brokers_get_what_they_miss_without_being_asked(
     assert not context.crls.brokers_miss_something
 
 
+async def test_brokers_are_not_bothered_with_a_suspension(desk: Desk) -> None:
+    await enrolled(desk)
+    await refresh_lists(desk.context)
+    before = desk.broker.crls
+    await suspend(desk.context, D1, actor=ACTOR)
+    await resume(desk.context, D1, actor=ACTOR)
+    await refresh_lists(desk.context)
+    assert desk.broker.crls is before
+
+
+async def test_lists_that_a_cancelled_request_did_not_hand_over_are_still_missing(desk: Desk) -> None:
+    class Waiting(MemoryBroker):
+        async def publish_crls(self, _crls: Sequence[bytes]) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+    asked = asyncio.Event()
+    context = replace(desk.context, broker=BrokerLink(desk.context.store, (Waiting(),)))
+    giving = asyncio.ensure_future(give_to_brokers(context))
+    await asked.wait()
+    giving.cancel()
+    await asyncio.wait([giving])
+    assert context.crls.brokers_miss_something
+
+
 async def test_a_broker_that_was_away_gets_its_lists_when_it_is_back(desk: Desk) -> None:
     await publish(desk.context)
     first = desk.broker.crls
