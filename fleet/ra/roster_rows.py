@@ -160,30 +160,26 @@ _FORMATS: Mapping[ImportFormat, Callable[[Roster], Iterator[Row]]] = {
 def _objects(text: str) -> Iterator[tuple[str, Fields]]:
     """Yield the objects of a JSON array one by one: the array as a whole never stands in memory."""
     decoder, number = json.JSONDecoder(), 0
-    at = _after(text, 0, "[\ufeff")
-    while _next(text, at) != "]":
+    at = _skip(text, len(text) - len(text.removeprefix("\ufeff")))
+    if text[at : at + 1] != "[":
+        raise wrong("the beginning", "it is no JSON array")
+    sign = "," if _next(text, at + 1) != "]" else "]"
+    while sign == ",":
         number += 1
         place = f"entry {number}"
         try:
-            found, at = decoder.raw_decode(text, _skip(text, at))
+            found, end = decoder.raw_decode(text, _skip(text, at + 1))
         except (ValueError, RecursionError) as error:
             raise wrong(place, "it is not JSON") from error
         if not isinstance(found, dict):
             raise wrong(place, "it is no JSON object")
         yield place, Fields(found)
-        if _next(text, at) == ",":
-            at = _skip(text, at) + 1
-        elif _next(text, at) != "]":
+        at, sign = _skip(text, end), _next(text, end)
+        if sign not in {",", "]"}:
             raise wrong(place, "neither another entry nor the end of the list follows it")
-    if text[_skip(text, at) + 1 :].strip():
+    end = text.index("]", at) + 1
+    if text[end:].strip():
         raise wrong("the end", "something follows the list")
-
-
-def _after(text: str, at: int, signs: str) -> int:
-    at = _skip(text, at)
-    while text[at : at + 1] and text[at] in signs:
-        at = _skip(text, at + 1)
-    return at
 
 
 def _skip(text: str, at: int) -> int:

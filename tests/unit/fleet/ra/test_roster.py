@@ -3,6 +3,7 @@
 import base64
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -97,7 +98,12 @@ async def test_a_domain_that_the_fleet_has_not_registers_nothing(desk: Desk) -> 
         (array('[{"device_id":"d1"} {"device_id":"d2"}]'), "entry 1: neither another entry nor the end"),
         (array('[{"device_id":"d1"}] more'), "the end: something follows"),
         (array('[{"device_id":"d1"'), "entry 1: it is not JSON"),
+        (array('[{"device_id":"d1"},]'), "entry 2: it is not JSON"),
         (array("[" * 5000), "entry 1: it is n"),
+        (
+            replace(array('{"device_id":"d1"}'), format=ImportFormat.JSON),
+            "the beginning: it is no JSON array",
+        ),
         (csv_list("device_id\nd1,d2\n"), "line 2: 2 values for 1 columns"),
         (csv_list('device_id\n"d1\n'), "no CSV"),
         (csv_list("device_id\na/b\n"), "line 2: device id must be"),
@@ -154,6 +160,12 @@ async def test_what_is_one_devices_is_not_given_to_another_and_nothing_is_regist
     with pytest.raises(BadInputError, match="line 3: its ek is listed for prod:d1"):
         await import_devices(desk.context, csv_list(f"device_id,ek\nd2,\nd3,{HASH}\n"), actor=ADA)
     assert len(await desk.context.store.read(list_devices, DeviceQuery())) == 1
+
+
+async def test_an_array_may_be_empty_or_spread_over_lines(desk: Desk) -> None:
+    assert await read_rows(array("\ufeff [ ]\n")) == ()
+    rows = await read_rows(array('[\n {"device_id": "d1"} ,\n {"device_id": "d2"}\n]\n'))
+    assert [row.place for row in rows] == ["entry 1", "entry 2"]
 
 
 async def test_a_signed_manifest_registers_its_parts_with_all_their_keys(desk: Desk) -> None:
