@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from device_agent.wire.secret import Secret
 from fleet.errors import BadInputError, FleetError, NotFoundError, StorageFullError
@@ -79,6 +80,19 @@ def read_secret(path: Path, *, closed: int = OWNER_ALONE) -> Secret:
     if not line:
         raise BadInputError(f"{path} holds no passphrase", hint="its first line must be the passphrase")
     return Secret(line)
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open a file that somebody named, to read it; whoever calls closes it.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        reason = (error.strerror or "input/output error").lower()
+        raise BadInputError(f"{path} cannot be read: {reason}", hint="name a file that is there") from error
 
 
 def make_folder(path: Path) -> None:

@@ -24,7 +24,7 @@ from fleet.cli.output import (
     write_json,
 )
 from fleet.errors import NeedsAttentionError, UsageError
-from fleet.files import make_folder, telling, write_file
+from fleet.files import make_folder, open_input, write_file
 from fleet.home import Home, open_home
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _made_members(made: "Backup", written: list[str]) -> Members:
 def _check_members(home: Path, file: Path) -> Members:
     from fleet.ca import backup as archive  # noqa: PLC0415 - the whole CA, needed here
 
-    with telling(file), file.open("rb") as opened:
+    with open_input(file) as opened:
         checked = archive.check(opened)
     header = checked.header
     return {

@@ -22,7 +22,7 @@ from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
 from fleet.errors import ExitCode, UsageError
-from fleet.files import read_secret_bytes, telling
+from fleet.files import open_input, read_secret_bytes, telling
 from fleet.home import Home, open_home
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _shares(file: Path, share_files: Sequence[Path]) -> list[Secret]:
         return [parse_share(_text(path)) for path in share_files]
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask for the shares on", hint="--share FILE, once for each")
-    with telling(file), file.open("rb") as opened:
+    with open_input(file) as opened:
         header = archive.check(opened).header
     say(f"backup {header.backup_id} of fleet {header.fleet}: {header.quorum.needed} shares are needed")
     numbers = range(1, header.quorum.needed + 1)

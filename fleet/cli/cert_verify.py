@@ -15,7 +15,7 @@ from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, write_json, write_text
 from fleet.errors import BadInputError, ExitCode, UsageError
-from fleet.files import telling
+from fleet.files import open_input
 from fleet.model import Purpose
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def verify(
 def _read(file: Path) -> "x509.Certificate":
     from fleet.ca.certificate_files import LARGEST, read_certificates  # noqa: PLC0415 - the cryptography
 
-    with telling(file), file.open("rb") as opened:
+    with open_input(file) as opened:
         content = opened.read(LARGEST + 1)
     try:
         return read_certificates(content)[0]
@@ -104,10 +104,10 @@ def _is_signed(certificate: "x509.Certificate", signature: Path, data: Path) -> 
     from fleet.ca.signers import is_signed  # noqa: PLC0415 - the cryptography, needed here only
     from fleet.core.goodkey import certified_key  # noqa: PLC0415 - as above
 
-    with telling(signature), signature.open("rb") as opened:
+    with open_input(signature) as opened:
         given = opened.read(_LONGEST_SIGNATURE)
-    with telling(data):
-        message = data.read_bytes()
+    with open_input(data) as opened:
+        message = opened.read()
     key = certified_key(certificate.public_key())
     return any(is_signed(key, one, message) for one in _forms(given))
 

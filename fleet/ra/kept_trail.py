@@ -17,7 +17,7 @@ from device_agent.wire.problems import MalformedMessageError
 from fleet.core.audit import SignedHead, entry_hash
 from fleet.core.merkle import Frontier
 from fleet.errors import BadInputError, RefusedError
-from fleet.files import telling
+from fleet.files import open_input
 from fleet.model import AuditEntry
 from fleet.ports import Store
 from fleet.store import audit
@@ -81,7 +81,7 @@ async def prove(store: Store, path: Path, proof: Proof) -> KeptTrail:
         RefusedError: it is not the trail of this fleet, does not carry on the backup's, or has a gap.
     """
     check = _Check(proof=proof, frontier=proof.base)
-    with telling(path), path.open("rb") as file:
+    with open_input(path) as file:
         for lines in _batches(_lines(file)):
             entries = [one for one in lines if isinstance(one, KeptEntry)]
             known = [one for one in entries if one.number < proof.base.size]
@@ -95,7 +95,7 @@ async def prove(store: Store, path: Path, proof: Proof) -> KeptTrail:
 
 def entries_after(trail: KeptTrail) -> Iterator[Sequence[KeptEntry]]:
     """Yield the entries of a proven trail that the backup has not, in batches. Raises as `prove`."""
-    with telling(trail.path), trail.path.open("rb") as file:
+    with open_input(trail.path) as file:
         expected = trail.base
         for lines in _batches(_lines(file, skip=trail.known_lines)):
             found: list[KeptEntry] = []

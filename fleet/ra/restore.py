@@ -16,7 +16,7 @@ from fleet.ca.auditkey import load_audit_signer, load_audit_verifier
 from fleet.core import trace
 from fleet.core.merkle import Frontier
 from fleet.errors import BadInputError, NeedsAttentionError
-from fleet.files import make_folder, telling
+from fleet.files import make_folder, open_input
 from fleet.home import Home
 from fleet.model import AuditEntry, CertificateState
 from fleet.new_home import new_home
@@ -81,7 +81,7 @@ async def restore(order: RestoreOrder, *, clock: Clock) -> Restored:
         BadInputError: backup, shares or trail are damaged, or do not belong together.
         NeedsAttentionError: what the trail says does not stand in the restored records.
     """
-    with telling(order.archive), order.archive.open("rb") as file, new_home(order.into) as home:
+    with open_input(order.archive) as file, new_home(order.into) as home:
         manifest = unpack(file, order.shares, home)
         require_whole(home, manifest)
         make_folder(home.run)
