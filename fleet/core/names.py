@@ -13,8 +13,9 @@ from fleet.errors import RefusedError
 
 _LONGEST_NAME = 253  # RFC 1035 2.3.4, as text
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_PLACE = re.compile(r"\{([a-z]+)\}")
+_PLACE = re.compile(r"\{([a-z]+(?:\.[A-Za-z0-9_.-]{1,64})?)\}", re.ASCII)
 _PLACES = ("id", "domain", "fleet", "batch", "hardware")
+_ATTRIBUTE = "attribute."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class Subject:
     fleet: str
     batch: str = ""
     hardware: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """What somebody else than the device said of it, by name."""
 
     @property
     def own_name(self) -> str:
@@ -38,16 +41,23 @@ class Subject:
             "fleet": self.fleet,
             "batch": self.batch,
             "hardware": self.hardware,
+            **{f"{_ATTRIBUTE}{name}": value for name, value in self.attributes},
         }
 
 
 def fault_of(pattern: str, *, fleet: str) -> str | None:
     """Return what is wrong with a pattern, in a fleet of this name; None if nothing is."""
-    unknown = sorted(set(_PLACE.findall(pattern)) - set(_PLACES))
-    if unknown:
-        return f"knows no {{{unknown[0]}}}: there are {', '.join(f'{{{place}}}' for place in _PLACES)}"
+    places = set(_PLACE.findall(pattern))
+    attributes = {place for place in places if place.startswith(_ATTRIBUTE)}
+    if unknown := sorted(places - attributes - set(_PLACES)):
+        known = ", ".join(f"{{{place}}}" for place in (*_PLACES, f"{_ATTRIBUTE}NAME"))
+        return f"knows no {{{unknown[0]}}}: there are {known}"
     sample = Subject(
-        identity=Identity(domain="domain", device_id="id"), fleet=fleet, batch="batch", hardware="hardware"
+        identity=Identity(domain="domain", device_id="id"),
+        fleet=fleet,
+        batch="batch",
+        hardware="hardware",
+        attributes=tuple((place.removeprefix(_ATTRIBUTE), "value") for place in sorted(attributes)),
     )
     if "{id}" not in pattern:
         return "must hold {id}: else all devices had this name"

@@ -30,6 +30,7 @@ def facts_text(facts: Facts) -> str:
         "batch_profile": facts.batch_profile,
         "batch": facts.batch,
         "hardware": facts.hardware,
+        "attributes": dict(facts.attributes),
         "is_approved": facts.is_approved,
         "keeps_key": facts.keeps_key,
         "may_keep_key": facts.may_keep_key,
@@ -58,6 +59,7 @@ def read_facts(text: str) -> Facts:
         batch_profile=_text(fields, "batch_profile"),
         batch=_text(fields, "batch"),
         hardware=_text(fields, "hardware"),
+        attributes=_attributes(fields),
         is_approved=_flag(fields, "is_approved"),
         keeps_key=_flag(fields, "keeps_key"),
         may_keep_key=_flag(fields, "may_keep_key"),
@@ -73,6 +75,13 @@ def _level(word: str) -> Assurance:
 
 def _text(fields: Fields, name: str) -> str:
     return fields.text(name, longest=_LONGEST) if name in fields else ""
+
+
+def _attributes(fields: Fields) -> tuple[tuple[str, str], ...]:
+    if "attributes" not in fields:
+        return ()
+    found = fields.object("attributes")
+    return tuple((name, found.text(name, longest=_LONGEST)) for name in sorted(found.names()))
 
 
 def _number(fields: Fields, name: str, *, highest: int) -> int:

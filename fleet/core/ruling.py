@@ -61,6 +61,8 @@ class Facts:
     batch_profile: str = ""
     batch: str = ""
     hardware: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """What names can be made of: the device's own word is not among it."""
     is_approved: bool = False
     """Somebody let this device in with this very key."""
     keeps_key: bool = False
@@ -129,7 +131,13 @@ def rule(rules: Rules, facts: Facts) -> Ruling:
     for check in _CHECKS:
         if (fault := check(profile, facts, rules)) is not None:
             return _refusal(*fault)
-    subject = Subject(identity=facts.identity, fleet=rules.fleet, batch=facts.batch, hardware=facts.hardware)
+    subject = Subject(
+        identity=facts.identity,
+        fleet=rules.fleet,
+        batch=facts.batch,
+        hardware=facts.hardware,
+        attributes=facts.attributes,
+    )
     try:
         applicant = profiled_applicant(profile, subject)
     except RefusedError as error:

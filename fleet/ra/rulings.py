@@ -16,6 +16,7 @@ from fleet.model import Assurance, AuditEntry, Certificate, CertificateState, Cl
 from fleet.ports import Transaction
 from fleet.ra.context import Asker, Listener
 from fleet.store import audit, claims, requests
+from fleet.store.attributes import vouched_labels
 from fleet.store.certificates import load_certificate
 from fleet.store.codes import GrantKind, grant_kinds
 from fleet.store.devices import DeviceRecord, load_record, set_assurance, set_profile
@@ -178,6 +179,7 @@ async def _facts(tx: Transaction, question: Question, record: DeviceRecord, line
         batch_profile="" if batch is None else batch.profile,
         batch=record.batch or "",
         hardware=record.hardware,
+        attributes=await vouched_labels(tx, identity),
         is_approved=lineage.is_approved,
         keeps_key=lineage.keeps_key,
         may_keep_key=lineage.may_keep_key,

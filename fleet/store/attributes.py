@@ -1,10 +1,13 @@
 """What else is known of a device: names and values that a template, a webhook or an operator gave."""
 
+import re
 from collections.abc import Mapping
 
 from device_agent.wire.identity import Identity
 from fleet.ports import Transaction
 from fleet.store import columns
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1035 2.3.1
 
 
 async def put_attributes(
@@ -29,3 +32,17 @@ async def attributes_of(tx: Transaction, identity: Identity) -> dict[str, str]:
         (identity.domain, identity.device_id),
     )
     return {columns.text(name): columns.text(value) for name, value in rows}
+
+
+async def vouched_labels(tx: Transaction, identity: Identity) -> tuple[tuple[str, str], ...]:
+    """Return those attributes that are DNS labels, and that the device has not said of itself.
+
+    Parameters of a template are a device's own words: no name of it is made of them.
+    """
+    rows = await tx.fetch_all(
+        "SELECT name, value FROM device_attributes"
+        " WHERE domain = ? AND device_id = ? AND source <> 'template' ORDER BY name",
+        (identity.domain, identity.device_id),
+    )
+    found = [(columns.text(name), columns.text(value)) for name, value in rows]
+    return tuple((name, value) for name, value in found if _LABEL.fullmatch(value))

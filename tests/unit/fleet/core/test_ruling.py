@@ -143,6 +143,9 @@ def test_as_much_assurance_as_is_needed_is_enough_and_less_is_not(level: Assuran
         device_profile=st.sampled_from(["", "strict"]),
         batch=st.sampled_from(["", "line3"]),
         hardware=st.text(max_size=30).filter(str.isprintable),
+        attributes=st.dictionaries(st.sampled_from(["site", "row"]), st.sampled_from(["a", "b-1"])).map(
+            lambda found: tuple(sorted(found.items()))
+        ),
         is_approved=st.booleans(),
         keeps_key=st.booleans(),
         may_keep_key=st.booleans(),

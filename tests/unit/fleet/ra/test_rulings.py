@@ -26,6 +26,7 @@ from fleet.ra.devices import show
 from fleet.ra.dry_run import try_on
 from fleet.ra.housekeeping import tick
 from fleet.ra.shown import shown_certificate
+from fleet.store.attributes import put_attributes
 from fleet.store.claims import Batch, insert_batch
 from fleet.store.devices import DeviceRecord, insert_device, load_record, set_profile
 from fleet.store.requests import RequestQuery, RequestRecord, drop_requests, list_requests, surplus
@@ -223,3 +224,21 @@ async def test_grace_decides_over_new_requests_and_never_over_repeated_ones(desk
     assert isinstance(again, Issued)
     assert again.serial == second.serial
     assert refused(await answer(desk.context, late, other)) is ProblemCode.NOT_CURRENT
+
+
+async def test_names_are_made_of_what_a_webhook_said_and_not_of_the_devices_own_words(desk: Desk) -> None:
+    desk.context.in_force.replace(
+        config=parse(TOML.replace("{id}.{hardware}.example.org", "{id}.{attribute.site}.example.org"))
+    )
+    unit = await enlist(desk, profile="gateway")
+    assert refused(await enroll(desk, unit)) is ProblemCode.BAD_IDENTITY
+    await desk.context.store.write(say, "template")
+    assert refused(await enroll(desk, unit)) is ProblemCode.BAD_IDENTITY
+
+    await desk.context.store.write(say, "webhook")
+    names = leaf_of(await enroll(desk, unit)).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert names.value.get_values_for_type(x509.DNSName) == ["d1.prod.acme", "d1.hq.example.org"]
+
+
+async def say(tx: Transaction, source: str) -> None:
+    await put_attributes(tx, D1, {"site": "hq", "motto": "No Label"}, source=source)
