@@ -11,6 +11,9 @@ from pathlib import Path
 from fleet.errors import NotFoundError, RefusedError
 from fleet.files import make_folder, open_folder, take_lock
 
+REFUSED_PINS = ".refused-pins"
+"""Beside the folders of authorities: which PINs their tokens refused."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPairFiles:
@@ -137,7 +140,7 @@ class Home:
     @property
     def refused_pins(self) -> Path:
         """Which PINs tokens refused, as salted hashes: none is shown to its token twice."""
-        return self.ca / ".refused-pins"
+        return self.ca / REFUSED_PINS
 
     @property
     def root_passphrase(self) -> Path:
@@ -262,7 +265,7 @@ class Home:
             if not take_lock(descriptor):
                 raise RefusedError(
                     f"the fleet home {self.root} is in use by another process",
-                    hint="stop it, or let the command talk to it",
+                    hint="fleet serve runs there already, or another command works; wait for it or stop it",
                 )
             yield
 

@@ -16,7 +16,7 @@ from fleet.ca.hierarchy import Above, Authority, Root, TimeSigner
 from fleet.ca.issuer import Issuer, issuer_id_of, pem_bundle
 from fleet.ca.keyring import KeyRing
 from fleet.ca.ocsp import Responder
-from fleet.ca.signers import FileSigner, rehearsal_key
+from fleet.ca.signers import FileSigner
 from fleet.core.authority import ADMITTED, UNCERTIFIED, AuthorityRecord, AuthorityState, KeyKind, in_order
 from fleet.core.goodkey import CertifiedKey, certified_key
 from fleet.core.unreadable import UNREADABLE
@@ -147,7 +147,7 @@ def _load_issuer(files: AuthorityFiles, record: AuthorityRecord, below: _Below) 
         domain=record.domain,
         state=record.state,
         anchor=_root_of(top, record, below.roots).anchor,
-        rehearsal=rehearsal_key(signer.public_key),
+        rehearsal=below.keys.rehearsal(signer.public_key),
     )
 
 

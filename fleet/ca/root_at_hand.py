@@ -20,7 +20,7 @@ from fleet.core.profile import ISSUING_PROFILE, STATION_ISSUING_PROFILE, authori
 from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
-from fleet.home import AuthorityFiles
+from fleet.home import REFUSED_PINS, AuthorityFiles
 from fleet.model import Purpose
 
 
@@ -48,7 +48,7 @@ def open_root(files: AuthorityFiles, *, fleet: str, passphrase: Secret | None) -
     if certificate.issuer != certificate.subject:
         raise BadInputError(f"{files.ca.certificate} is no root", hint="name the folder of a root")
     signer: Signer = (
-        TokenKeys().signer(files.token, public_key)
+        TokenKeys(files.folder.parent / REFUSED_PINS).signer(files.token, public_key)
         if files.token.exists()
         else FileSigner(files.ca.key, passphrase=passphrase, public_key=public_key)
     )

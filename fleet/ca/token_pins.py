@@ -10,10 +10,11 @@ import hmac
 import os
 import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from device_agent.wire.secret import Secret
-from fleet.errors import BadInputError, NotFoundError
+from fleet.errors import BadInputError, FleetError, NotFoundError
 from fleet.files import make_folder, read_secret, read_secret_bytes, write_file
 
 CREDENTIAL = "fleet-token-pin"
@@ -54,7 +55,9 @@ class TokenPins:
     def refuse(self, pin: Secret, *, serial: str) -> None:
         """Remember that the token refused a PIN."""
         self._kept = None
-        if self._refused is not None:
+        if self._refused is None:
+            return
+        with suppress(FleetError):  # a disk that can only be read; that the PIN is wrong is told all the same
             make_folder(self._refused.parent)
             write_file(self._refused, _hash(pin, serial, salt=secrets.token_bytes(_SALT)))
 

@@ -140,7 +140,7 @@ def _root(home: Home, domain: str, making: _Making) -> "Issuer":
 
 def _make_root(home: Home, domain: str, making: _Making) -> "Issuer":
     from fleet.ca.founding import Founder  # noqa: PLC0415 - as above
-    from fleet.ca.token_keys import parse_token  # noqa: PLC0415 - as above
+    from fleet.ca.token_keys import TokenKeys, parse_token  # noqa: PLC0415 - as above
 
     passphrase = making.passphrase or Secret("")
     founder = Founder(
@@ -153,6 +153,7 @@ def _make_root(home: Home, domain: str, making: _Making) -> "Issuer":
         work_factor=_WORK_FACTOR,
         ca_keys={domain: making.key_type},
         token=None if making.token is None else parse_token(making.token),
+        tokens=TokenKeys(home.refused_pins),
     )
     staged = AuthorityFiles(folder=home.ca / f".{domain}.{secrets.token_hex(8)}.partial")
     with founder.tokens.or_none():

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from fleet.ca.imported import ImportedChain, Wanted, judge_chain, read_chain
 from fleet.ca.issuer import Issuer, fingerprint_of, issued_of, issuer_id_of, pem_bundle
-from fleet.ca.signers import make_authority_key, rehearsal_key
+from fleet.ca.signers import make_authority_key
 from fleet.core.authority import (
     AuthorityEvent,
     AuthorityRecord,
@@ -169,7 +169,7 @@ def _issuer(context: Context, record: AuthorityRecord, chain: ImportedChain) -> 
         domain=record.domain,
         state=record.state,
         anchor=fingerprint_of(chain.root),
-        rehearsal=rehearsal_key(signer.public_key),
+        rehearsal=context.in_force.keys.rehearsal(signer.public_key),
     )
 
 

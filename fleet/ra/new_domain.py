@@ -26,9 +26,10 @@ from fleet.core.profile import ROOT_PROFILE
 from fleet.errors import BadInputError, RefusedError
 from fleet.files import PUBLIC_MODE, telling, write_file
 from fleet.home import Home
-from fleet.model import AuditEntry, Purpose
+from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra.authorities import reload_authority
+from fleet.ra.authority_changes import Change, entry
 from fleet.ra.batches import surroundings
 from fleet.ra.beginning import LOCAL_STATION, issue_for_domain, record_domain, record_founded
 from fleet.ra.context import Context
@@ -122,47 +123,46 @@ def _root_of(home: Home, name: str) -> _Root:
 async def _record(tx: Transaction, addition: _Addition) -> bool:
     """Record the root and what the domain begins with; return whether it was not on record."""
     root, at = addition.root, addition.at
-    issuer = issuer_id_of(root.certificate)
+    record = _record_of(addition)
     for known in await list_authorities(tx):
-        if known.folder == addition.domain:
-            if known.issuer != issuer:
+        if known.folder == record.folder:
+            if known.issuer != record.issuer:
                 raise RefusedError(
                     f"the domain {addition.domain} has another root on record", hint="fleet domain list"
                 )
             return False
-    record = AuthorityRecord(
+    await insert_authority(tx, record)
+    await record_founded(tx, _founded(addition, issuer=record.issuer), at)
+    await _record_list(tx, record.issuer, root)
+    what = Change(name=record.folder, actor=addition.actor, at=at)
+    await audit.append(tx, entry(record, "domain.added", what))
+    station = f"{LOCAL_STATION}-{addition.domain}"
+    await record_domain(tx, addition.domain, station, actor=addition.actor, at=at)
+    return True
+
+
+def _record_of(addition: _Addition) -> AuthorityRecord:
+    return AuthorityRecord(
         folder=addition.domain,
-        issuer=issuer,
+        issuer=issuer_id_of(addition.root.certificate),
         realm=addition.domain,
         purpose=Purpose.AUTHORITY,
         state=AuthorityState.ACTIVE,
-        key=root.key,
-        added_at=at,
-        changed_at=at,
+        key=addition.root.key,
+        added_at=addition.at,
+        changed_at=addition.at,
     )
-    await insert_authority(tx, record)
-    issued = issued_of(root.certificate, issuer_id=issuer, anchor=fingerprint_of(root.certificate))
-    founded = Founded(
-        issued=issued,
+
+
+def _founded(addition: _Addition, *, issuer: str) -> Founded:
+    certificate = addition.root.certificate
+    return Founded(
+        issued=issued_of(certificate, issuer_id=issuer, anchor=fingerprint_of(certificate)),
         name=addition.name,
         profile=ROOT_PROFILE.name,
         purpose=Purpose.AUTHORITY,
         domain=addition.domain,
     )
-    await record_founded(tx, founded, at)
-    await _record_list(tx, issuer, root)
-    told = (
-        ("folder", record.folder),
-        ("issuer", issuer),
-        ("state", record.state.value),
-        ("key", record.key.value),
-    )
-    await audit.append(
-        tx, AuditEntry(at=at, action="domain.added", actor=addition.actor, domain=record.realm, details=told)
-    )
-    station = f"{LOCAL_STATION}-{addition.domain}"
-    await record_domain(tx, addition.domain, station, actor=addition.actor, at=at)
-    return True
 
 
 async def _record_list(tx: Transaction, issuer: str, root: _Root) -> None:

@@ -29,6 +29,10 @@ _LONGEST_URI = 2048
 
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
+    return (*_reading(), *_certifying(), *_acting())
+
+
+def _reading() -> tuple[Route, ...]:
     return (
         Route(
             method="GET",
@@ -46,6 +50,11 @@ def routes() -> tuple[Route, ...]:
             about="One root or issuing CA, with its certificate chain.",
             answer=One("AuthorityDetails"),
         ),
+    )
+
+
+def _certifying() -> tuple[Route, ...]:
+    return (
         Route(
             method="POST",
             path="authorities",
@@ -66,6 +75,11 @@ def routes() -> tuple[Route, ...]:
             needs=frozenset({"chain"}),
             answer=One("AuthorityDetails"),
         ),
+    )
+
+
+def _acting() -> tuple[Route, ...]:
+    return (
         Route(
             method="POST",
             path="authorities/{name}/list",
@@ -136,7 +150,7 @@ async def _request(asked: Asked) -> Members:
 
 
 def _token(asked: Asked, uri: str) -> TokenUri:
-    """Return the token for a key: its URI names a library to be loaded, which is for the home's owner to say."""
+    """Return the token for a key: its URI names a library to be loaded, and that is the home's owner's."""
     if asked.operator.name != LOCAL:
         raise RefusedError(
             "a token is named on the server's own machine", hint="run fleet ca add there, without --server"
