@@ -63,8 +63,8 @@ class Trusting:
             if waiting is not None:
                 waiting.set_result(None)
 
-    async def take(self, bundle: TrustBundle, *, source: Source) -> bool:
-        """Hold the anchors of a bundle from now on; return whether it is another one than was held.
+    async def take(self, bundle: TrustBundle, *, source: Source) -> None:
+        """Hold the anchors of a bundle from now on; the one that is held changes nothing.
 
         Raises:
             UntrustedBundleError: it must not be believed, or the device could not connect by it.
@@ -73,7 +73,7 @@ class Trusting:
         record, now = self._life.record, self._clock()
         new = judge(bundle, _holding(record, bundle.realm), now=now)
         if new is None:
-            return False
+            return
         held = HeldTrust(
             realm=new.realm,
             since=now.replace(microsecond=0),
@@ -86,7 +86,6 @@ class Trusting:
             await self._try(after, new)
         self._life.keep(after)
         _log.info("took the trust bundle %d of %s", new.version, new.realm)
-        return True
 
     async def _try(self, after: StoredRecord, new: NewTrust) -> None:
         """Connect by what would be held, and by nothing else."""

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 async def note_state(context: Context, identity: Identity, body: bytes) -> None:
     """Keep what a device tells on its state topic; what cannot be read or kept is logged."""
+    if not context.by_device.allow(f"state {identity.name}", now=context.clock()):
+        return  # its next connection tells again
     try:
         report = StateReport.parse(body)
         problem = report.problem or ""

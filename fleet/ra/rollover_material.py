@@ -34,7 +34,12 @@ from fleet.store.certificates import CertificateRecord, insert_certificate, load
 from fleet.store.rollovers import newest_rollover, save_rollover
 from fleet.store.trust import insert_bundles
 
-_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, InvalidSignature, RefusedError)
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *UNREADABLE,
+    InvalidSignature,
+    x509.ExtensionNotFound,
+    RefusedError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,11 +160,12 @@ def _judged(new: NewRoot, old: x509.Certificate) -> _Root:
         link.verify_directly_issued_by(old)
         back.verify_directly_issued_by(root)
         read_crl(new.crl, root)
+        is_ca = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         same = [(link.subject, link.public_key()), (back.subject, back.public_key())]
         is_whole = same == [(root.subject, root.public_key()), (old.subject, old.public_key())]
     except _UNREADABLE as error:
         raise BadInputError("the new root and its links do not verify", hint="prepare it again") from error
-    if not is_whole or root.subject == old.subject:
+    if not is_ca or not is_whole or root.subject == old.subject:
         raise BadInputError("a link is for another root than the one that it names", hint="prepare it again")
     return _Root(certificate=root, link=link, back=back, old=old)
 

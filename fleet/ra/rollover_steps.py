@@ -4,7 +4,6 @@ Each step is one commit, judged on what stands at that moment, and then made kno
 same and writes nothing. Every step may be ordered again: what was done is done once.
 """
 
-import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -22,7 +21,7 @@ from fleet.core.rollover import (
     require_heard,
     require_unneeded,
 )
-from fleet.errors import FleetError, NotFoundError, RefusedError
+from fleet.errors import NotFoundError, RefusedError
 from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra.authorities import reload_authority
@@ -43,8 +42,6 @@ _OWN = {
     BOOTSTRAP_REALM: frozenset({Purpose.CLAIM}),
 }
 """What the home itself has from the CAs of a realm, and gets anew from those that take over."""
-
-_log = logging.getLogger(__name__)
 
 
 class Mode(StrEnum):
@@ -264,12 +261,6 @@ def newest_anchor(context: Context, realm: str) -> str:
 
 
 async def _renew_own(context: Context, rollover: Rollover) -> None:
-    purposes = _OWN.get(rollover.realm)
-    if purposes is None:
-        return
-    try:
+    """Let the home have what it needs of the new CAs; the old ones go on where that fails."""
+    if purposes := _OWN.get(rollover.realm):
         await renew_own(context, purposes)
-    except FleetError as error:
-        # The old ones go on, and the step may be ordered again.
-        _log.error("the home's own certificates are not all renewed: %s", error)
-        raise

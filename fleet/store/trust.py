@@ -130,10 +130,8 @@ async def who_heard(tx: Transaction, query: HeardQuery) -> Heard:
     source, parameters = _devices(query.realm)
     plain = await _count(tx, f"SELECT COUNT(*){source} AND d.kind = 'plain'", parameters)
     agents = await _count(tx, f"SELECT COUNT(*){source} AND d.kind = 'agent'", parameters)
-    silent = f"{source} AND d.kind = 'agent' AND NOT {_HOLDS[query.realm == FLEET_REALM]}"
-    holding: tuple[Value, ...] = (query.version, f"%{query.anchor}%")
-    if query.realm == FLEET_REALM:
-        holding = (query.version,)
+    holds, holding = _holds(query)
+    silent = f"{source} AND d.kind = 'agent' AND NOT {holds}"
     missing = await _count(tx, f"SELECT COUNT(*){silent}", (*parameters, *holding))
     rows = await tx.fetch_all(
         f"SELECT d.domain, d.device_id{silent} ORDER BY d.domain, d.device_id LIMIT ?",
@@ -157,11 +155,13 @@ async def distrustful(tx: Transaction, limit: int) -> tuple[tuple[str, str], ...
     return tuple((_name(row), columns.text(row[2])) for row in rows)
 
 
-_HOLDS = {
+def _holds(query: HeardQuery) -> tuple[str, tuple[Value, ...]]:
+    """Return the condition that a device holds what is asked for, with its parameters."""
+    if query.realm == FLEET_REALM:
+        return "(COALESCE(t.server_version, 0) >= ?)", (query.version,)
     # An older agent tells its anchors alone.
-    False: "(COALESCE(t.own_version, 0) >= ? OR COALESCE(t.anchors, '') LIKE ?)",
-    True: "(COALESCE(t.server_version, 0) >= ?)",
-}
+    condition = "(COALESCE(t.own_version, 0) >= ? OR COALESCE(t.anchors, '') LIKE ?)"
+    return condition, (query.version, f"%{query.anchor}%")
 
 
 def _devices(realm: str) -> tuple[str, tuple[Value, ...]]:
