@@ -129,20 +129,6 @@ GIVEN_UP: Shape = {
     **dict.fromkeys(("needing", "problems"), ["str"]),
     "root_knows": "bool",
 }
-ROLLOVER: dict[str, Shape] = {
-    **dict.fromkeys(("realm", "kind", "state", "started_at", "changed_at"), "str"),
-    **dict.fromkeys(("gives_up", "brings"), ["str"]),
-    "number": "int",
-    "version": "int?",
-    "next": "str?",
-}
-GIVEN_UP: Shape = {
-    **dict.fromkeys(("name", "root", "state"), "str"),
-    **dict.fromkeys(("successor", "revoked"), "str?"),
-    **dict.fromkeys(("hastened", "due", "needed_by"), "int"),
-    **dict.fromkeys(("needing", "problems"), ["str"]),
-    "root_knows": "bool",
-}
 DOMAIN: dict[str, Shape] = {"domain": "str", "devices": "int", "anchors": ["str"], "issuing": ["str"]}
 
 # In this order, on one served fleet in which alpha has enrolled.
@@ -196,14 +182,6 @@ COMMANDS: dict[str, Shape] = {
     },
     "ca list": [AUTHORITY],
     "ca show prod/device-1": AUTHORITY_DETAILS,
-    "ca rollover prepare prod --rehearse": {
-        **ROLLOVER,
-        **dict.fromkeys(("fleet", "status_url"), "str"),
-        **dict.fromkeys(("root", "root_pem", "beside_pem", "links_pem"), "str?"),
-        "requests": [dict.fromkeys(("name", "purpose", "common_name", "csr"), "str")],
-    },
-    "ca rollover list": [ROLLOVER],
-    "ca compromise prod/device-1 --rehearse": GIVEN_UP,
     "ca rollover prepare prod --rehearse": {
         **ROLLOVER,
         **dict.fromkeys(("fleet", "status_url"), "str"),
