@@ -4,6 +4,7 @@ from aiohttp import web
 
 from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_serial
+from fleet.core import trace
 from fleet.model import Role
 from fleet.ra import audits
 from fleet.ra.health import notary_of
@@ -110,7 +111,7 @@ async def _export(asked: Asked) -> web.StreamResponse:
 
 
 def entry_members(stored: StoredEntry) -> Members:
-    """Return an entry as JSON."""
+    """Return an entry as JSON, for people: what a restore goes by is in the export alone."""
     entry = stored.entry
     return {
         "number": stored.number,
@@ -120,5 +121,5 @@ def entry_members(stored: StoredEntry) -> Members:
         "domain": entry.domain,
         "device_id": entry.device_id,
         "serial": entry.serial,
-        "details": dict(entry.details),
+        "details": {name: value for name, value in entry.details if name != trace.DETAIL},
     }
