@@ -51,6 +51,17 @@ class SwTpm:
         subprocess.run(["tpm2_flushcontext", "-t"], env=environment, check=True, capture_output=True)
         return run.stdout
 
+    def stop(self) -> None:
+        """End its process, as if it were pulled."""
+        subprocess.run(["swtpm_ioctl", "--tcp", f"127.0.0.1:{self.port + 1}", "-s"], check=True)
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Run it again where it was, as long as the body does."""
+        with _process(self.port, self.folder / "state") as process:
+            assert _answers(self.port, process)
+            yield
+
 
 @contextmanager
 def running_tpm(folder: Path, *, certified: bool = True) -> Iterator[SwTpm]:
@@ -66,23 +77,29 @@ def running_tpm(folder: Path, *, certified: bool = True) -> Iterator[SwTpm]:
     subprocess.run([*map(str, setup), *certificate], check=True, capture_output=True)
     for _ in range(_TRIES):
         port = _free_pair()
-        process = subprocess.Popen(
-            [
-                *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}"),
-                *("--server", f"type=tcp,port={port},bindaddr=127.0.0.1"),
-                *("--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1"),
-                *("--flags", "not-need-init,startup-clear"),
-            ],
-            stderr=subprocess.PIPE,
-        )
-        try:
+        with _process(port, state) as process:
             if _answers(port, process):
                 yield SwTpm(port=port, folder=folder)
                 return
-        finally:
-            process.terminate()
-            process.communicate()
     raise RuntimeError("swtpm found no free ports")
+
+
+@contextmanager
+def _process(port: int, state: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [
+            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}"),
+            *("--server", f"type=tcp,port={port},bindaddr=127.0.0.1"),
+            *("--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1"),
+            *("--flags", "not-need-init,startup-clear"),
+        ],
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def _free_pair() -> int:

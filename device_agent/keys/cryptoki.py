@@ -95,6 +95,7 @@ _FUNCTIONS: Mapping[str, tuple[int, tuple[type[ctypes.c_void_p | ctypes.c_ulong 
     "C_GetTokenInfo": (6, (_U, _P)),
     "C_OpenSession": (12, (_U, _U, _P, _P, _P)),
     "C_Login": (18, (_U, _U, _P, _U)),
+    "C_Logout": (19, (_U,)),
     "C_DestroyObject": (22, (_U, _U)),
     "C_GetAttributeValue": (24, (_U, _U, _P, _U)),
     "C_FindObjectsInit": (26, (_U, _P, _U)),
@@ -139,11 +140,19 @@ class Module:
 
     def restart(self) -> None:
         """Forget every session and look at the slots anew: for a token that went and came back."""
-        self._sessions.clear()
+        while self._sessions:
+            # A TPM without a resource manager keeps room for the keys of whoever did not log out.
+            _, handle = self._sessions.popitem()
+            self._functions["C_Logout"](handle)
         self._needs_restart = True
         self._functions["C_Finalize"](None)
         self._initialize()
         self._needs_restart = False
+
+    def begin_anew(self) -> None:
+        """Have the next use begin with a restart."""
+        with self._lock:
+            self._needs_restart = True
 
     def tokens(self) -> tuple[TokenInfo, ...]:
         """Return the tokens that are present."""
@@ -188,6 +197,7 @@ class Module:
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
+        self._sessions.clear()  # they are the parent's, and logging out would end what it does
         self._needs_restart = True
 
 

@@ -8,7 +8,8 @@ what is wrong is told in words; nothing falls back to a file.
 import hashlib
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -106,7 +107,11 @@ class TokenKeyStore:
         return TokenSigner(name, public_key=public_key, store=self)
 
     def destroy(self, name: str) -> None:
+        # tpm2-pkcs11 leaves a key in the TPM that it used before it destroyed it, and gives handles out twice
+        # after it: there must be a new start on either side.
+        self._anew()
         self._within(lambda session: self._destroy(session, name))
+        self._anew()
 
     def names(self) -> tuple[str, ...]:
         """Return the generations that exist, and those that a power cut left half made."""
@@ -127,13 +132,12 @@ class TokenKeyStore:
 
     def _within(self, act: Callable[[Session], _T]) -> _T:
         """Do something in a session; once more with a new start where the token seems to have gone."""
-        try:
-            with errors_kept_apart():
-                return self._within_module(act)
-        except _AbsentError as error:
-            raise KeyStoreError(str(error), hint="device-agent doctor") from error
-        except CallError as error:
-            raise told(error) from error
+        with _errors_told():
+            return self._within_module(act)
+
+    def _anew(self) -> None:
+        with _errors_told():
+            cryptoki.load(self._uri.module_path).begin_anew()
 
     def _within_module(self, act: Callable[[Session], _T]) -> _T:
         module = cryptoki.load(self._uri.module_path)
@@ -189,7 +193,7 @@ class TokenKeyStore:
         label = self._label(name).encode()
         both: Template = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: _id(label)}
         mechanism, wanted = token_kinds.recipe(self._kind)
-        public, private = session.generate(
+        session.generate(
             mechanism,
             public={**both, **wanted, Attribute.VERIFY: True},
             private={
@@ -201,8 +205,7 @@ class TokenKeyStore:
             },
         )
         try:
-            self._require_kept_inside(session, private, name)
-            return token_kinds.read_public(session, public)
+            return self._existing(session, name)
         except KeyStoreError:
             self._destroy(session, name)
             raise
@@ -256,6 +259,17 @@ class TokenKeyStore:
         if not _NAME.fullmatch(name):
             raise KeyStoreError("a key is named by a-z, 0-9 and hyphens")
         return f"{self._uri.object}.{name}"
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    try:
+        with errors_kept_apart():
+            yield
+    except _AbsentError as error:
+        raise KeyStoreError(str(error), hint="device-agent doctor") from error
+    except CallError as error:
+        raise told(error) from error
 
 
 def _id(label: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import ssl
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,8 @@ from fleet.core.csr import read_csr
 from tests.pki import Pki, pem_of
 from tests.provisioner import leaf_for
 from tests.swtpm import SwTpm, running_tpm
-from tests.tokens import SoftHsm
+from tests.tokens import SoftHsm, SoftToken
+from tests.tpm_tokens import PROGRAMS, TpmToken, tpm_token
 
 PKI = Pki()
 Opened = Callable[[], KeyStore]
@@ -36,6 +38,17 @@ Opened = Callable[[], KeyStore]
 def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
     with SoftHsm.at(tmp_path_factory.mktemp("softhsm")) as made:
         yield made
+
+
+@pytest.fixture
+def token(hsm: SoftHsm) -> SoftToken:
+    return hsm.token()
+
+
+@pytest.fixture(scope="module")
+def tpm_as_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TpmToken]:
+    with tpm_token(tmp_path_factory.mktemp("tpm-token")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +61,7 @@ def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwTpm]:
     params=[
         *KeyKind,
         *(pytest.param(f"token-{kind}", marks=pytest.mark.needs("softhsm2-util")) for kind in TOKEN_KINDS),
+        *(pytest.param(f"tpm-token-{kind}", marks=pytest.mark.needs(*PROGRAMS)) for kind in TOKEN_KINDS),
         pytest.param("tpm", marks=pytest.mark.needs("swtpm", "swtpm_setup")),
     ]
 )
@@ -59,9 +73,12 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     if request.param == "tpm":
         running: SwTpm = request.getfixturevalue("tpm")
         return lambda: TpmKeyStore(parse_tpm_place(running.place), tmp_path / "keys")
-    hsm: SoftHsm = request.getfixturevalue("hsm")
-    kind = request.param.removeprefix("token-")
-    uri = replace(parse_token_uri(hsm.token().uri), object="device-agent-1", key_type=kind)
+    place, kind = request.param.rsplit("-", 1)
+    fixture = "tpm_as_token" if place == "tpm-token" else "token"
+    token: TpmToken | SoftToken = request.getfixturevalue(fixture)
+    # One TPM serves all of these tests, each with keys of its own.
+    prefix = f"device-agent-{uuid.uuid4().hex[:8]}"
+    uri = replace(parse_token_uri(token.uri), object=prefix, key_type=kind)
     return lambda: TokenKeyStore(uri, refused_pins=tmp_path / "pin-refused")
 
 

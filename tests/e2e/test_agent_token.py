@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -46,22 +47,31 @@ def token_settings(folder: Path, token: SoftToken) -> Settings:
     return replace(settings(folder), key_place=token.uri)
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("kind", ["p256", "p384", "rsa"])
+@pytest.mark.usefixtures("one_version")
 async def test_a_device_lives_with_each_of_its_keys_in_the_token(
-    fleet: LiveFleet,
-    tmp_path: Path,
-    token: SoftToken,
-    monkeypatch: pytest.MonkeyPatch,
-    version: ssl.TLSVersion,
+    fleet: LiveFleet, tmp_path: Path, token: SoftToken, kind: str
 ) -> None:
+    await live_with_keys_in(f"{token.uri}&key-type={kind}", fleet, tmp_path)
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def one_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have agents speak one version of TLS alone."""
+    version: ssl.TLSVersion = request.param
+
     def context(servers: Iterable[Anchor]) -> ssl.SSLContext:
         made = client_context(servers)
         made.minimum_version = made.maximum_version = version
         return made
 
     monkeypatch.setattr(asking, "client_context", context)
-    name = f"token-{version.name.lower().replace('_', '-')}"
-    with Agent.opened(token_settings(tmp_path, token)) as agent:
+
+
+async def live_with_keys_in(uri: str, fleet: LiveFleet, folder: Path) -> None:
+    """Enroll, connect, renew and publish, with keys in a token alone."""
+    name, state = f"token-{uuid.uuid4().hex[:8]}", folder / "state"
+    with Agent.opened(replace(settings(folder), key_place=uri)) as agent:
         first = await agent.enroll_mqtt(await enrollment(fleet, name))
         async with backend(fleet) as client, agent.connected():
             await client.subscribe(f"devices/prod/{name}/up")
@@ -72,7 +82,6 @@ async def test_a_device_lives_with_each_of_its_keys_in_the_token(
         device = await device_of(fleet, agent)
     assert first.serial != second.serial == device.current
     assert lifecycle.admitted(device) == {second.serial}
-    state = tmp_path / "state"
     # The record before the last one may still name the first key; a next write lets it go.
     assert second.key in open_keys(state).names()
     assert not (state / "keys").exists()
