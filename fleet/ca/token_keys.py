@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.token_uri import TokenUri, read_token_uri
@@ -47,8 +46,9 @@ class TokenKeys:
     def signer(self, file: Path, public_key: CertifiedKey) -> Signer:
         """Return the signer of the key that a file names; the token is asked at its first use."""
         uri = _read(file)
-        signer: Signer = _token().TokenSigner(uri, pins=self._pins_of(uri), public_key=public_key)
-        return signer
+        with _extra():
+            from fleet.ca.token import TokenSigner  # noqa: PLC0415 - an extra
+        return TokenSigner(uri, pins=self._pins_of(uri), public_key=public_key)
 
     def make(self, file: Path, uri: TokenUri, *, label: str, key_type: KeyType) -> Signer:
         """Make a key in a token, under the URI's prefix and a label, and write down where it is.
@@ -58,7 +58,9 @@ class TokenKeys:
             FleetError: the token cannot be used, or does not keep the key inside.
         """
         key = replace(uri, object=f"{uri.object}{label}")
-        made: Signer = _token().make_token_key(key, key_type, pins=self._pins_of(key))
+        with _extra():
+            from fleet.ca.token import make_token_key  # noqa: PLC0415 - an extra
+        made = make_token_key(key, key_type, pins=self._pins_of(key))
         self._made.append(key)
         make_folder(file.parent)
         write_file(file, f"{key.text()}\n".encode(), mode=PUBLIC_MODE)
@@ -72,11 +74,14 @@ class TokenKeys:
             yield
         except BaseException:
             for key in self._made[kept:]:
-                with suppress(
-                    FleetError
-                ):  # it is not there any more, or cannot be reached: nothing signs by it
-                    _token().destroy_token_key(key, pins=self._pins_of(key))
+                self._destroy(key)
             raise
+
+    def _destroy(self, key: TokenUri) -> None:
+        with _extra():
+            from fleet.ca.token import destroy_token_key  # noqa: PLC0415 - an extra
+        with suppress(FleetError):  # it cannot be reached any more, and nothing is signed by it
+            destroy_token_key(key, pins=self._pins_of(key))
 
     def _pins_of(self, uri: TokenUri) -> TokenPins:
         token = replace(uri, object="")
@@ -98,11 +103,12 @@ def _read(file: Path) -> TokenUri:
         raise BadInputError(f"{file} names no key in a token", hint="restore it from the backup") from error
 
 
-def _token() -> ModuleType:
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Say what is missing where the library that speaks to tokens is not installed."""
     try:
-        from fleet.ca import token  # noqa: PLC0415 - an extra: only who has a token needs the library
+        yield
     except ImportError as error:
         raise FleetError(
             "keys in tokens need the package python-pkcs11", hint="pip install 'fleet-provisioning[hsm]'"
         ) from error
-    return token

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import ssl
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -249,3 +250,12 @@ def test_a_file_that_names_no_key_is_told(tmp_path: Path) -> None:
     (tmp_path / "k.pkcs11").write_text("junk")
     with pytest.raises(BadInputError, match="names no key"):
         TokenKeys().signer(tmp_path / "k.pkcs11", make_authority_key(KeyType.P256).public_key())
+
+
+def test_a_machine_without_the_extra_is_told_what_to_install(
+    token: SoftToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fleet.ca.token", None)
+    with pytest.raises(FleetError, match="python-pkcs11") as caught:
+        made_in(token, tmp_path)
+    assert "fleet-provisioning[hsm]" in str(caught.value.hint)
