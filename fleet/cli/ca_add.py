@@ -67,10 +67,11 @@ def add(
     standby: bool,
     csr: Path | None,
 ) -> None:
-    """Add an issuing CA: make its key, have it certified, let it sign beside the others.
+    """Add an issuing CA, and let it sign beside the others.
 
-    The root's key is needed here, in the home or in a folder on another disk (--root). With --csr it is not:
-    a request is written for the company's own CA, and fleet ca import takes what that makes of it.
+    Its key is made by the server. The root's key is needed here, in the home or in a folder on another disk
+    (--root). With --csr it is not: a request is written for the company's own CA, and fleet ca import takes
+    what that makes of it.
     """
     if csr is not None and (root_folder is not None or standby):
         raise UsageError(
@@ -114,9 +115,10 @@ def add(
     help="The root above it, where it is not one of ours: believed from now on.",
 )
 def take(home: Place, form: Form, *, name: str, chain: Path, anchor: Path | None) -> None:
-    """Take the certificate that somebody made of a request: the CA's own first, then those above it, PEM.
+    """Take the certificate that was made of a request.
 
-    It is checked, and the CA stands by; fleet ca activate lets it sign.
+    CHAIN is PEM: the CA's own certificate first, then those above it, the root last or left out. It is
+    checked, and the CA stands by; fleet ca activate lets it sign.
     """
     body = {"chain": _read(chain)} | ({} if anchor is None else {"anchor": _read(anchor)})
     found = with_client(home, lambda client: client.post("authorities", name, "certificate", body=body))
@@ -129,7 +131,10 @@ def take(home: Place, form: Form, *, name: str, chain: Path, anchor: Path | None
 @options.record
 @_name
 def activate(home: Place, form: Form, *, name: str) -> None:
-    """Let an issuing CA sign from now on, beside those that do; no restart, no session dropped."""
+    """Let an issuing CA sign, beside those that do.
+
+    From the next certificate on, without a restart, and without a session dropped.
+    """
     found = with_client(home, lambda client: client.post("authorities", name, "activate", body={}))
     show_record(found, form, names=_NAMES)
 
@@ -138,7 +143,10 @@ def activate(home: Place, form: Form, *, name: str) -> None:
 @options.record
 @_name
 def stop(home: Place, form: Form, *, name: str) -> None:
-    """Let an issuing CA sign nothing new; what it signed is good until its end."""
+    """Let an issuing CA sign nothing new.
+
+    What it signed is good until its end. The last one that signs for a domain or a purpose is not stopped.
+    """
     found = with_client(home, lambda client: client.post("authorities", name, "stop", body={}))
     show_record(found, form, names=_NAMES)
 

@@ -85,9 +85,10 @@ def show(home: Place, form: Form, *, name: str) -> None:
 def add(
     home: Path, form: Form, *, ca_key: str, token: str | None, passphrase_file: Path | None, name: str
 ) -> None:
-    """Add a domain to a fleet that runs: its root, an issuing CA, a station and a public claim.
+    """Add a domain to a fleet, also while it runs.
 
-    Nothing is restarted. Done again after it was cut off, it goes on where it was.
+    It gets a root, an issuing CA, a station and a public claim. Nothing is restarted. Done again after it was
+    cut off, it goes on where it was.
     """
     from fleet.ra.new_domain import check_name  # noqa: PLC0415 - the whole CA, needed here only
 

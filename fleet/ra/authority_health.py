@@ -4,7 +4,7 @@ It only looks. A key is asked, so that a token that was pulled shows before a de
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from fleet.core.authority import ADMITTED, LISTED, AuthorityRecord, AuthorityState, KeyKind
@@ -18,6 +18,7 @@ _CHECK = "authorities"
 _ROOT_ENDS = timedelta(days=365)
 _CA_ENDS = timedelta(days=90)
 _LIST_ENDS = timedelta(days=30)
+_WAITS_LONG = timedelta(days=30)
 _NEARLY_FULL = 0.9
 
 
@@ -26,7 +27,8 @@ async def authorities(context: Context) -> list[Finding]:
     views = await list_views(context)
     found = [finding for view in views for finding in _of_view(view, now=context.clock())]
     found += await asyncio.to_thread(lambda: list(_keys(context)))
-    found += await asyncio.to_thread(lambda: list(_folders(context)))
+    records = [view.record for view in views]
+    found += await asyncio.to_thread(lambda: list(_folders(context, records)))
     if found:
         return found
     at_work = sum(view.record.state in ADMITTED for view in views)
@@ -35,6 +37,10 @@ async def authorities(context: Context) -> list[Finding]:
 
 def _of_view(view: AuthorityView, *, now: datetime) -> Iterator[Finding]:
     record = view.record
+    if record.state is AuthorityState.REQUESTED and now - record.changed_at > _WAITS_LONG:
+        text = f"{record.folder} has waited for its certificate since {record.changed_at:%Y-%m-%d}"
+        fix = f"fleet ca import {record.folder} CHAIN, or fleet ca retire {record.folder}"
+        yield bad(_CHECK, text, fix=fix)
     if record.state in ADMITTED and view.certificate is not None:
         end = view.certificate.not_valid_after_utc
         if end - now < (_ROOT_ENDS if record.is_root else _CA_ENDS):
@@ -78,10 +84,10 @@ def _keys(context: Context) -> Iterator[Finding]:
             yield bad(_CHECK, f"the key of {name} cannot be used: {error}", fix=fix)
 
 
-def _folders(context: Context) -> Iterator[Finding]:
+def _folders(context: Context, records: Sequence[AuthorityRecord]) -> Iterator[Finding]:
     """Look for folders of CAs that no record knows: nothing signs with what is in them."""
-    recorded = {record.folder for record in context.authority.records}
-    for realm in sorted({record.realm for record in context.authority.records}):
+    recorded = {record.folder for record in records}
+    for realm in sorted({record.realm for record in records}):
         place = context.home.ca / realm
         with telling(place):
             names = sorted(path.name for path in place.iterdir() if path.is_dir())

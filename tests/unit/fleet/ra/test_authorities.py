@@ -10,6 +10,7 @@ from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra.answer import answer
 from fleet.ra.authorities import reload_authority
+from fleet.ra.authority_records import known_authorities
 from fleet.ra.choice import IssuerName, choose_issuer
 from fleet.store.authorities import (
     LeavesQuery,
@@ -133,3 +134,17 @@ async def test_each_certificate_that_is_issued_takes_room(desk: Desk) -> None:
     before = await desk.context.store.read(leaves_of, LeavesQuery(issuer=issuer, now=NOON))
     assert isinstance(await enroll(desk, "d1"), Issued)
     assert await desk.context.store.read(leaves_of, LeavesQuery(issuer=issuer, now=NOON)) == before + 1
+
+
+async def test_a_home_of_before_gets_its_records_from_its_files_once(desk: Desk) -> None:
+    async def forget(tx: Transaction, _argument: None) -> None:
+        await tx.execute("DELETE FROM authorities")
+
+    context = desk.context
+    before = [(one.folder, one.issuer, one.state) for one in await context.store.read(list_authorities, None)]
+    await context.store.write(forget, None)
+    found = await known_authorities(context.store, context.home, now=NOON)
+    assert [(one.folder, one.issuer, one.state) for one in found] == before
+    await set_state(desk, "prod/device-1", AuthorityState.RETIRING)
+    again = await known_authorities(context.store, context.home, now=NOON)
+    assert [one.state for one in again if one.folder == "prod/device-1"] == [AuthorityState.RETIRING]

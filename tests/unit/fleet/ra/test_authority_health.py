@@ -10,8 +10,10 @@ import pytest
 
 from fleet.core.authority import AuthorityRecord
 from fleet.home import Home
+from fleet.model import Purpose
 from fleet.ra.authorities import reload_authority
 from fleet.ra.authority_health import authorities
+from fleet.ra.new_authority import AuthorityOrder, request_authority
 from fleet.store.authorities import list_authorities, save_authority
 from tests.desk import Desk, at_desk
 from tests.homes import FleetHome, authority_of, key_ring
@@ -65,6 +67,16 @@ async def test_a_ca_that_is_nearly_full_is_told(desk: Desk) -> None:
     await desk.context.store.write(save_authority, replace(record, room=2))
     (found,) = await told(desk)
     assert found == ("fleet/service-1 has 2 leaves, and room for 2", "fleet ca add --purpose service")
+
+
+async def test_a_request_that_nobody_answers_is_told(desk: Desk) -> None:
+    order = AuthorityOrder(realm="prod", purpose=Purpose.DEVICE, actor="operator:ada")
+    await request_authority(desk.context, order)
+    assert await told(desk) == []
+    desk.clock.forward(timedelta(days=31))
+    (found,) = await told(desk)
+    assert found[0].startswith("prod/device-2 has waited for its certificate since ")
+    assert found[1] == "fleet ca import prod/device-2 CHAIN, or fleet ca retire prod/device-2"
 
 
 async def test_a_key_that_cannot_be_used_is_told(desk: Desk) -> None:
