@@ -31,6 +31,12 @@ EXAMPLES = {
     "realm": "fleet",
 }
 """What a path is filled with."""
+
+
+def filled(path: str) -> str:
+    return IN_PATH.sub(lambda found: EXAMPLES[found[1]], path)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
     lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=12), below, max_size=3),
@@ -84,7 +90,7 @@ async def test_nobody_is_an_operator_but_through_the_home_s_socket(
     for route in ROUTES:
         if route.role is None:
             continue
-        path = route.path.format(domain="prod", device_id="d1", serial="0" * 32, name="ada")
+        path = filled(route.path)
         status, _, _ = await opened.remote(route.method, path, None if route.method == "GET" else b"{}")
         assert status == HTTPStatus.UNAUTHORIZED, path
 
@@ -102,7 +108,7 @@ async def test_a_role_that_is_too_low_is_refused(
         return Operator(name="eve", role=below[route.role])
 
     monkeypatch.setattr(routes, "operator_of", eve)
-    path = route.path.format(domain="prod", device_id="d1", serial="0" * 32, name="ada")
+    path = filled(route.path)
     status, kind, found = await ask(route.method, path, b"{}")
     assert (status, kind, found["exit"]) == (HTTPStatus.FORBIDDEN, PROBLEM_TYPE, 3)
 
@@ -157,7 +163,7 @@ async def test_a_bad_request_gets_one_clear_problem(
     "route", [route for route in ROUTES if route.method == "POST"], ids=lambda route: route.path
 )
 async def test_whatever_is_posted_the_service_goes_on(route: routes.Route, ask: Asking, body: object) -> None:
-    path = IN_PATH.sub(lambda found: EXAMPLES[found[1]], route.path)
+    path = filled(route.path)
     status, _, _ = await ask("POST", path, json.dumps(body).encode("utf-8", "surrogatepass"))
     assert status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.SERVICE_UNAVAILABLE
 
