@@ -20,6 +20,7 @@ from fleet.ra.finding import Finding, bad, good
 from fleet.ra.gap import gap_since
 from fleet.ra.own_health import adoptions, own_certificates, server_certificate
 from fleet.ra.profile_health import profiles
+from fleet.ra.trust_health import trust
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery
 from fleet.store.inventory import DeviceQuery, Standing
@@ -262,6 +263,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "adoptions": adoptions,
     "revocation lists": _revocation_lists,
     "devices": _devices,
+    "trust": trust,
     "profiles": profiles,
     "templates": _templates,
     "audit trail": _audit_trail,

@@ -146,10 +146,11 @@ async def who_heard(tx: Transaction, query: HeardQuery) -> Heard:
 
 
 async def distrustful(tx: Transaction, limit: int) -> tuple[tuple[str, str], ...]:
-    """Return devices that refused a bundle, and why, in one word."""
+    """Return devices in service that refused a bundle, and why, in one word."""
     rows = await tx.fetch_all(
-        "SELECT domain, device_id, problem FROM trust_held WHERE problem <> ''"
-        " ORDER BY domain, device_id LIMIT ?",
+        "SELECT d.domain, d.device_id, t.problem FROM trust_held t"
+        " JOIN devices d ON d.domain = t.domain AND d.device_id = t.device_id"
+        f" WHERE t.problem <> '' AND {_IN_SERVICE} ORDER BY d.domain, d.device_id LIMIT ?",
         (limit,),
     )
     return tuple((_name(row), columns.text(row[2])) for row in rows)

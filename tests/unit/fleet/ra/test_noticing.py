@@ -20,11 +20,14 @@ from fleet.ra.authorities import reload_authority
 from fleet.ra.compromise import Admission, Loss, LossOrder, give_up, rehearse_loss
 from fleet.ra.context import Context
 from fleet.ra.hastening import Haste, hasten, moment_of
+from fleet.ra.held_trust import note
 from fleet.ra.noticing import post_notices, post_soon
 from fleet.ra.retiring import retire_authority
 from fleet.ra.rollover_steps import Mode
+from fleet.ra.trust_health import trust
 from fleet.store.certificates import load_certificate
 from fleet.store.notices import count_due, count_wanted, want_notice, want_notices
+from fleet.store.trust import HeldTrust
 from tests.desk import Desk, at_desk
 from tests.homes import key_ring, make_home, utc_now
 from tests.rolling import ACTOR, stand_by
@@ -72,6 +75,21 @@ async def test_a_notice_is_posted_once_for_all_that_was_wanted(desk: Desk) -> No
     assert (topic, notice.serial) == ("fleet/v1/prod/d1/notice", issued.serial)
     assert notice.renew_after == issued.renew_after
     assert notice.bundles == ()
+
+
+async def test_the_doctor_names_devices_that_refuse_a_bundle(desk: Desk) -> None:
+    await active(desk, "pump1")
+    assert [one.ok for one in await trust(desk.context)] == [True]
+    told = HeldTrust(
+        identity=Identity(domain="prod", device_id="pump1"),
+        problem="trust-forged",
+        reported_at=desk.clock(),
+    )
+    await desk.context.store.write(note, told)
+    (found,) = await trust(desk.context)
+    assert not found.ok
+    assert "prod:pump1 (trust-forged)" in found.text
+    assert found.fix == "fleet audit search --device prod:pump1 --action trust.refused"
 
 
 async def test_a_realm_is_told_as_a_whole_and_no_other(desk: Desk) -> None:
