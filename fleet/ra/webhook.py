@@ -8,6 +8,7 @@ alone for a while, and only so many requests ever wait for it, so that everybody
 import hashlib
 import hmac
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ WINDOW = timedelta(minutes=5)
 """How far the clocks of both sides may differ, and how long a signed question is good."""
 MAX_ANSWER_BYTES = 16 * 1024
 MAX_ATTRIBUTES = 32
+
+_log = logging.getLogger(__name__)
 
 _QUESTION, _ANSWER = b"fleet-webhook-question-v1", b"fleet-webhook-answer-v1"
 _HEADER = re.compile(r"t=(\d{1,12}),v1=([0-9a-f]{64})", re.ASCII)
@@ -115,7 +118,7 @@ class Webhook:
             said = await self._asked(question)
         except (FleetError, MalformedMessageError) as error:
             self._note_failure()
-            raise _not_now(f"the webhook gave no answer that counts: {error}") from error
+            raise _no_answer(error) from error
         finally:
             self._waiting -= 1
         self._failures, self._rests_until = 0, None
@@ -180,7 +183,7 @@ class Webhook:
                 raise MalformedMessageError("its decision is neither allow nor refuse")
             return self._allowed(said)
         except MalformedMessageError as error:
-            raise _not_now(f"the webhook gave no answer that counts: {error}") from error
+            raise _no_answer(error) from error
 
     def _allowed(self, said: Fields) -> HookSaid:
         given = {name for name in ("attributes", "tags", "profile", "name") if name in said}
@@ -224,6 +227,12 @@ def _attributes(said: Fields) -> dict[str, str]:
     if "name" in said:
         found["name"] = said.text("name", longest=_LONGEST_VALUE)
     return found
+
+
+def _no_answer(error: Exception) -> RefusedError:
+    """Return what the device is told; why, is for our log: it may name what stands inside a network."""
+    _log.warning("the webhook gave no answer that counts: %s", error)
+    return _not_now("the webhook gave no answer that counts")
 
 
 def _not_now(message: str, *, code: ProblemCode = ProblemCode.UNAVAILABLE) -> RefusedError:
