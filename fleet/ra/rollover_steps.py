@@ -103,7 +103,8 @@ async def take_step(context: Context, order: StepOrder) -> Advanced:
         advanced = await context.store.write(
             advance, replace(order, anchor=newest_anchor(context, order.realm))
         )
-    if advanced.changes:
+    if order.event is not RolloverEvent.PUBLISH:
+        # Also when it is ordered again: the last time may have stopped before anybody was told.
         await reload_authority(context)
     if order.event is RolloverEvent.SWITCH:
         await _stop_old(context, advanced.rollover, order)

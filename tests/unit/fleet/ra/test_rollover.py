@@ -14,14 +14,16 @@ from device_agent.wire.requests import Confirm, Done
 from device_agent.wire.trust import FLEET_REALM
 from fleet.core.authority import AuthorityState
 from fleet.core.rollover import Insistence, RolloverEvent, RolloverState
-from fleet.errors import BadInputError, NotFoundError, RefusedError
-from fleet.ra import rollover, rollover_material, rollover_status
+from fleet.errors import BadInputError, NotFoundError, RefusedError, StoreError
+from fleet.ra import rollover, rollover_material, rollover_status, rollover_steps
 from fleet.ra.answer import answer
+from fleet.ra.context import Context
 from fleet.ra.held_trust import note_state
 from fleet.ra.rollover_steps import Mode
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.authorities import list_authorities
+from fleet.store.certificates import load_certificate
 from fleet.store.rollovers import list_rollovers
 from fleet.store.trust import load_held
 from tests.desk import Desk, Unit, at_desk
@@ -46,6 +48,14 @@ async def tell(desk: Desk, device_id: str, **said: object) -> None:
     """Let a device tell its state."""
     report = StateReport(agent="1", serial="0" * 32, **said)  # type: ignore[arg-type] # by name
     await note_state(desk.context, Identity(domain="prod", device_id=device_id), report.encode())
+
+
+async def signer(desk: Desk, device_id: str) -> str:
+    """Return which CA signs for a new device."""
+    _, issued = await active(desk, device_id)
+    record = await desk.context.store.read(load_certificate, issued.serial)
+    records = await desk.context.store.read(list_authorities, None)
+    return next(one.folder for one in records if one.issuer == record.issuer)
 
 
 async def active(desk: Desk, device_id: str) -> tuple[Unit, Issued]:
@@ -144,6 +154,26 @@ async def test_every_step_is_on_the_trail_and_done_once(desk: Desk) -> None:
         "rollover.retired",
         "rollover.switched",
     ]
+
+
+async def test_the_old_ca_signs_until_the_new_one_does(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that does not open stops a switch half way: it is ordered again, and no device had an outage."""
+    await prepare(desk.context, "prod")
+    await step(desk.context, "prod", RolloverEvent.PUBLISH)
+
+    async def fails(context: Context) -> None:
+        raise StoreError("the key of prod/device-2 cannot be opened")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rollover_steps, "reload_authority", fails)
+        for device_id in ("d1", "d2"):
+            with pytest.raises(StoreError):
+                await step(desk.context, "prod", RolloverEvent.SWITCH, insistence=Insistence.GO_ON)
+            assert (await states(desk))["prod/device-1"] == AuthorityState.ACTIVE
+            assert await signer(desk, device_id) == "prod/device-1"
+    await step(desk.context, "prod", RolloverEvent.SWITCH)
+    assert (await states(desk))["prod/device-1"] == AuthorityState.RETIRING
+    assert await signer(desk, "d3") == "prod/device-2"
 
 
 async def test_a_switch_in_spite_of_silence_is_told_on_the_trail(desk: Desk) -> None:
