@@ -53,6 +53,11 @@ class Signer(Protocol):
         """The other half."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether a signature waits for somebody else, so that others must be served meanwhile."""
+        ...
+
     def sign(self, message: bytes) -> bytes:
         """Return the signature over a message: ECDSA or RSA PKCS#1 v1.5 with the key's hash, or Ed25519.
 
@@ -80,6 +85,10 @@ class FileSigner:
     @property
     def public_key(self) -> CertifiedKey:
         return self._public_key
+
+    @property
+    def waits(self) -> bool:
+        return False
 
     def sign(self, message: bytes) -> bytes:
         return sign_message(self.private_key(), message)
@@ -115,6 +124,10 @@ class KeySigner:
     @property
     def public_key(self) -> CertifiedKey:
         return self._key.public_key()
+
+    @property
+    def waits(self) -> bool:
+        return False
 
     def sign(self, message: bytes) -> bytes:
         return sign_message(self._key, message)

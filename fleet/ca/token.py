@@ -51,6 +51,10 @@ class TokenSigner:
     def public_key(self) -> CertifiedKey:
         return self._public_key
 
+    @property
+    def waits(self) -> bool:
+        return True
+
     def sign(self, message: bytes) -> bytes:
         match self._public_key:
             case ec.EllipticCurvePublicKey():

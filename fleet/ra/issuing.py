@@ -8,6 +8,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.messages import Reply
@@ -170,9 +171,18 @@ class _Result:
 
 
 async def _issue(context: Context, judged: Judged, terms: Terms, asked: Asked) -> Judged:
-    signed = sign_leaf(context, terms, asked.csr, serial=judged.serial, issuer=judged.issuer)
+    signed = await signed_leaf(context, terms, asked.csr, serial=judged.serial, issuer=judged.issuer)
     result = _Result(identity=terms.identity, asked=asked, serial=judged.serial, signed=signed)
     return await context.store.write(_keep, result)
+
+
+async def signed_leaf(
+    context: Context, terms: Terms, csr: Csr, *, serial: str, issuer: str
+) -> SignedCertificate:
+    """Sign a leaf; where the key is in a token, others are served until that has answered."""
+    call = partial(sign_leaf, context, terms, csr, serial=serial, issuer=issuer)
+    waits = context.authority.issuer_by_id(issuer).signer.waits
+    return await asyncio.to_thread(call) if waits else call()
 
 
 def sign_leaf(context: Context, terms: Terms, csr: Csr, *, serial: str, issuer: str) -> SignedCertificate:

@@ -24,7 +24,7 @@ from fleet.ra.choice import choose_issuer, may_issue
 from fleet.ra.context import Context
 from fleet.ra.enrolling import EnrollCase, ruled_on
 from fleet.ra.gap import gap_refusal
-from fleet.ra.issuing import sign_leaf
+from fleet.ra.issuing import signed_leaf
 from fleet.ra.keys import KeyUse, key_refusal
 from fleet.ra.lapsing import lapse, tell
 from fleet.ra.requester import Requester, case_of, require_room, token_hash
@@ -115,7 +115,7 @@ async def _certificate(context: Context, creating: _Creating, csr: Csr) -> Signe
     terms = found.ruled.ruling.terms
     if terms is None:
         raise FleetError("the profiles gave no terms", hint="report this as a defect")
-    signed = sign_leaf(context, terms, csr, serial=intent.serial, issuer=intent.issuer)
+    signed = await signed_leaf(context, terms, csr, serial=intent.serial, issuer=intent.issuer)
     await context.store.write(_keep, _Result(intent=intent, signed=signed, at=context.clock()))
     return signed
 

@@ -1,11 +1,15 @@
 """Authorities on record and at work: who signs, and how a change takes effect while the server runs."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Issued, Problem
+from fleet.ca.signers import Signer
 from fleet.core.authority import AuthorityState
+from fleet.core.goodkey import CertifiedKey
 from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra.answer import answer
@@ -148,3 +152,40 @@ async def test_a_home_of_before_gets_its_records_from_its_files_once(desk: Desk)
     await set_state(desk, "prod/device-1", AuthorityState.RETIRING)
     again = await known_authorities(context.store, context.home, now=NOON)
     assert [one.state for one in again if one.folder == "prod/device-1"] == [AuthorityState.RETIRING]
+
+
+class AskedSigner:
+    """A signer that answers when it is let: a token."""
+
+    waits = True
+
+    def __init__(self, inner: Signer) -> None:
+        self._inner = inner
+        self.asked, self.released = threading.Event(), threading.Event()
+
+    @property
+    def public_key(self) -> CertifiedKey:
+        return self._inner.public_key
+
+    def sign(self, message: bytes) -> bytes:
+        self.asked.set()
+        assert self.released.wait(10)
+        return self._inner.sign(message)
+
+    def unlock(self) -> None:
+        self._inner.unlock()
+
+
+async def test_while_a_token_is_asked_others_are_served(desk: Desk) -> None:
+    authority = desk.context.authority
+    issuer = authority.issuer(Purpose.DEVICE, "prod")
+    signer = AskedSigner(issuer.signer)
+    issuers = tuple(replace(one, signer=signer) if one is issuer else one for one in authority.issuers)
+    desk.context.in_force.replace(authority=replace(authority, issuers=issuers))
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(enroll(desk, "d1"))
+        assert await asyncio.to_thread(signer.asked.wait, 10)
+        await desk.enrolled("d2", domain="lab")
+        assert not waiting.done()
+        signer.released.set()
+    assert isinstance(waiting.result(), Issued)

@@ -410,7 +410,7 @@ async def test_a_crash_between_intent_and_signature_leaves_no_certificate_and_th
         raise FleetError("the signer is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("fleet.ra.provisioning.sign_leaf", fail)
+        patched.setattr("fleet.ra.provisioning.signed_leaf", fail)
         with pytest.raises(FleetError):
             await create(desk, requester, unit)
     made = await create(desk, requester, unit)
