@@ -28,6 +28,7 @@ _FOLDER = """## The state folder
 |---|---|
 | `record`, `record.previous` | what the agent keeps, and the same before its last change; 0600 |
 | `keys/NAME.pem` | private keys, 0600; they never leave the device |
+| `keys/NAME.tpm` | keys as the TPM has wrapped them, of use in it alone |
 | `current/` | the identity for other programs, swapped as a whole at each renewal |
 | `current/key.pem`, `cert.pem` | private key and leaf |
 | `current/chain.pem` | leaf and issuing CA |
