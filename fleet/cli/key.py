@@ -75,7 +75,8 @@ def _number(value: Json) -> int:
 
 
 def _texts(value: Json) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, Sequence) else []
+    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return [text for text in listed if isinstance(text, str)]
 
 
 def _hashes_of(file: Path) -> list[str]:
