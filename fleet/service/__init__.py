@@ -5,6 +5,7 @@ tried, and whatever fails says so in one sentence.
 """
 
 import asyncio
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,7 +26,9 @@ from fleet.ports import Clock
 from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
 from fleet.ra.housekeeping import keep_house
+from fleet.ra.issue_own import Surroundings as Issuing
 from fleet.ra.observe import observe
+from fleet.ra.own_at_start import make_good
 from fleet.ra.public_lists import make_public
 from fleet.ra.publishing import keep_published, try_to_give
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
@@ -151,6 +154,7 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
         https = stack.enter_context(bind(server.bind, server.https_port, key="https_port"))
         # Nothing is being signed yet: what stands as an intent now was left by a crash.
         await parts.store.write(abandon_intents, parts.clock())
+        await _own_certificates(parts, http_port=http.getsockname()[1])
         book = await _lists(parts, http_port=http.getsockname()[1])
         broker = await broker_of(parts)
         await stack.enter_async_context(broker)
@@ -174,6 +178,18 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
         write_file(home.endpoints, endpoints_json(endpoints))
         stack.callback(home.endpoints.unlink, missing_ok=True)
         yield context
+
+
+async def _own_certificates(parts: Parts, *, http_port: int) -> None:
+    """Make sure that the server can speak to its own broker, and be spoken to."""
+    server = parts.config.server
+    issuing = Issuing(
+        store=parts.store,
+        authority=parts.authority,
+        randomness=secrets.token_bytes,
+        status_url=server.status_place(http_port),
+    )
+    await make_good(issuing, parts.home, server, now=parts.clock())
 
 
 async def _lists(parts: Parts, *, http_port: int) -> CrlBook:

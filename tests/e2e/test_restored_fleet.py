@@ -8,16 +8,20 @@ from uuid import uuid4
 
 import pytest
 
+from device_agent.wire.identity import serial_hex
 from device_agent.wire.replies import Issued
 from device_agent.wire.requests import Renew
+from fleet.ca.loading import load_certificate
 from fleet.ca.shares import Quorum
 from fleet.home import Home
-from fleet.model import RevocationReason
+from fleet.model import Purpose, RevocationReason
 from fleet.ra import audits, devices
 from fleet.ra.backup import Backup, BackupOrder, make_backup, new_backup_id
+from fleet.ra.own_renewal import renew_own
 from fleet.ra.restore import RestoreOrder, restore
 from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.superseding import Superseding, supersede
 from fleet.service import utc_now
 from tests.desk import Unit
 from tests.homes import FleetHome
@@ -76,9 +80,26 @@ async def life(fleet: LiveFleet, folder: Path) -> tuple[Backup, dict[str, LiveDe
         actor="operator:test",
     )
     await devices.suspend(fleet.context, held["suspended"].identity, actor="operator:test")
+    await keep_trail(fleet, folder)
+    return backup, held
+
+
+async def keep_trail(fleet: LiveFleet, folder: Path) -> None:
     lines = [line async for line in audits.export(fleet.context.store, fleet.context.fleet)]
     (folder / "trail.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    return backup, held
+
+
+async def restored(home: FleetHome, backup: Backup, folder: Path) -> FleetHome:
+    """Restore into a folder of its own, with all that was kept."""
+    order = RestoreOrder(
+        archive=backup.path,
+        shares=backup.key.shares[1:],
+        into=folder / "back",
+        trail=folder / "trail.jsonl",
+        actor="operator:test",
+    )
+    assert (await restore(order, clock=utc_now)).is_proven
+    return FleetHome(home=Home(folder / "back"), authority=home.authority, made_at=home.made_at)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -88,19 +109,40 @@ async def test_devices_go_on_with_what_they_hold_and_those_that_were_shut_out_st
     home = await asyncio.to_thread(make_live_home, tmp_path / "home", driver=driver)
     async with live(home, tmp_path) as fleet:
         backup, held = await life(fleet, tmp_path)
-    order = RestoreOrder(
-        archive=backup.path,
-        shares=backup.key.shares[1:],
-        into=tmp_path / "back",
-        trail=tmp_path / "trail.jsonl",
-        actor="operator:test",
-    )
-    restored = await restore(order, clock=utc_now)
-    assert restored.is_proven
-
-    back = FleetHome(home=Home(tmp_path / "back"), authority=home.authority, made_at=home.made_at)
+    back = await restored(home, backup, tmp_path)
     async with live(back, tmp_path) as fleet:
         again = {name: replace(device, fleet=fleet) for name, device in held.items()}
         let_in = {name for name, device in again.items() if await is_let_in(device)}
         assert let_in == {"stays", "renews", "new"}
         assert await is_let_in(await renewed(again["new"]))
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_server_whose_own_certificates_were_renewed_since_gets_others_and_starts(
+    tmp_path: Path, driver: str
+) -> None:
+    """The keys of the newer ones went with the machine, and the older ones have ended."""
+    home = await asyncio.to_thread(make_live_home, tmp_path / "home", driver=driver)
+    files = (home.home.server, home.home.service)
+    async with live(home, tmp_path) as fleet:
+        device = await fleet.enrolled("d1")
+        backup = await asyncio.to_thread(backed_up, home.home, tmp_path / "one.backup")
+        before = [load_certificate(pair.certificate).serial_number for pair in files]
+        await renew_own(fleet.context, frozenset({Purpose.SERVER, Purpose.SERVICE}))
+        ended = tuple(serial_hex(serial) for serial in before)
+        superseding = Superseding(serials=ended, actor="server", at=fleet.context.clock())
+        await supersede(fleet.context, superseding)
+        await keep_trail(fleet, tmp_path)
+
+    back = await restored(home, backup, tmp_path)
+    async with live(back, tmp_path) as fleet:
+        assert await is_let_in(replace(device, fleet=fleet))
+        async with asyncio.timeout(30):
+            while await are_in_force(fleet, ended):  # noqa: ASYNC110 - housekeeping tells nobody
+                await asyncio.sleep(0.05)
+
+
+async def are_in_force(fleet: LiveFleet, serials: tuple[str, ...]) -> bool:
+    """Tell whether the listeners still show, or the server still uses, one of these certificates."""
+    pairs = (fleet.home.home.server, fleet.home.home.service)
+    return any(serial_hex(load_certificate(pair.certificate).serial_number) in serials for pair in pairs)
