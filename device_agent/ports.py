@@ -67,7 +67,10 @@ class KeyStore(Protocol):
         ...
 
     def reference(self, name: str) -> Path | str:
-        """Return what other programs of this device find the key by: a file, or a PKCS#11 URI (RFC 7512)."""
+        """Return what other programs of this device find the key by.
+
+        It is a file, a PKCS#11 URI (RFC 7512), or `tpm:` and the file of a key that a TPM has wrapped.
+        """
         ...
 
 

@@ -33,7 +33,7 @@ _FOLDER = """## The state folder
 | `current/key.pem`, `cert.pem` | private key and leaf |
 | `current/chain.pem` | leaf and issuing CA |
 | `current/trust.pem`, `servers.pem` | roots of the domain, and of the servers |
-| `key-place` | URI of the token with the keys, if any; `current/key.uri` then stands for `key.pem` |
+| `key-place` | the token or TPM with the keys, if any; `current/key.uri` then stands for `key.pem` |
 | `pin-refused` | salted hash of the PIN that the token refused last, so that it is not tried again; 0600 |
 | `agent.sock` | where `renew` and `status` ask a running agent, 0600 |
 | `lock` | held by the one agent process of this folder |

@@ -122,8 +122,9 @@ class TpmKeyStore:
         found = (_FILE.fullmatch(path.name) for path in self._folder.iterdir())
         return tuple(sorted({match[1] for match in found if match}))
 
-    def reference(self, name: str) -> Path:
-        return self._path(name)
+    def reference(self, name: str) -> str:
+        """Return where the wrapped key is: no file that other programs could read a key from."""
+        return f"tpm:{self._path(name).absolute()}"
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

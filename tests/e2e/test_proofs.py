@@ -116,6 +116,8 @@ async def test_a_key_that_never_leaves_its_tpm_is_attested_certified_and_used_in
             await agent.publish("telemetry", b"21.5")
             renewed = await agent.renew()
     assert (await proved(fleet, "tpm-code")).assurance is Assurance.HARDWARE
+    assert not (tmp_path / "state/current/key.pem").exists()
+    assert (tmp_path / "state/current/key.uri").read_text().startswith("tpm:")
     assert renewed.serial != status.serial
 
 

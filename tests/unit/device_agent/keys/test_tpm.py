@@ -44,6 +44,10 @@ def test_a_damaged_file_of_a_key_is_no_key(tmp_path: Path, content: bytes) -> No
         TpmKeyStore(NOWHERE, tmp_path).open("k-1")
 
 
+def test_a_wrapped_key_is_no_file_of_a_key_to_others(tmp_path: Path) -> None:
+    assert TpmKeyStore(NOWHERE, tmp_path).reference("k-1") == f"tpm:{tmp_path}/k-1.tpm"
+
+
 def test_a_challenge_for_no_tpm_is_not_answered(tmp_path: Path) -> None:
     challenge = Challenge(id="a", nonce="5a" * 32, fleet="acme", domain="prod", expires_in_seconds=120)
     attestor = TpmAttestor(place=NOWHERE, store=TpmKeyStore(NOWHERE, tmp_path))
