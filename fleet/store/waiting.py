@@ -14,6 +14,8 @@ _COLUMNS = (
     " reason, rejected_at, rejected_by"
 )
 
+_OLDER = "asked_at < ? AND (rejected_at IS NULL OR rejected_at < ?)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
@@ -126,10 +128,7 @@ async def has_older(tx: Transaction, moment: datetime) -> bool:
 
 async def drop_older(tx: Transaction, moment: datetime) -> int:
     """Forget the requests that came, or were rejected, before a moment; return how many there were."""
-    return await tx.execute(
-        "DELETE FROM waiting WHERE asked_at < ? AND (rejected_at IS NULL OR rejected_at < ?)",
-        (times.text(moment), times.text(moment)),
-    )
+    return await tx.execute(f"DELETE FROM waiting WHERE {_OLDER}", (times.text(moment),) * 2)
 
 
 def _request(row: Row) -> Waiting:
