@@ -15,6 +15,7 @@ from cryptography import x509
 from device_agent.wire.identity import serial_hex
 from fleet.ca.issuer import Issuer
 from fleet.ca.signers import make_authority_key, make_key
+from fleet.core.authority import ISSUES
 from fleet.core.goodkey import check_key
 from fleet.core.profile import authority_applicant
 from fleet.errors import FleetError
@@ -76,6 +77,22 @@ async def renew_own(context: Context, purposes: frozenset[Purpose]) -> None:
         for pair in own_pairs(context):
             if pair.purpose in purposes:
                 await _renew(context, pair, await _record_of(context, pair.certificate()))
+
+
+async def follow_own(context: Context, purposes: frozenset[Purpose]) -> None:
+    """Renew those certificates of these purposes that no active CA has signed: another took its place.
+
+    Raises:
+        FleetError: one cannot be renewed; those before it are, and are left alone the next time.
+    """
+    async with context.tls_users.turn:
+        for pair in own_pairs(context):
+            if pair.purpose not in purposes:
+                continue
+            record = await _record_of(context, pair.certificate())
+            signing = {one.issuer_id for one in context.authority.issuers if one.state in ISSUES}
+            if record is None or record.issuer not in signing:
+                await _renew(context, pair, record)
 
 
 async def _look_after(context: Context, pair: OwnPair) -> None:

@@ -28,7 +28,7 @@ from fleet.ra.authorities import reload_authority
 from fleet.ra.authority_changes import Change, change, find
 from fleet.ra.context import Context
 from fleet.ra.noticing import post_soon
-from fleet.ra.own_renewal import renew_own
+from fleet.ra.own_renewal import follow_own
 from fleet.ra.rollover import rollover_entry
 from fleet.store import audit
 from fleet.store.authorities import list_authorities
@@ -108,7 +108,7 @@ async def take_step(context: Context, order: StepOrder) -> Advanced:
         await reload_authority(context)
     if order.event is RolloverEvent.SWITCH:
         await _stop_old(context, advanced.rollover, order)
-        await _renew_own(context, advanced.rollover)
+        await _follow_own(context, advanced.rollover)
     await post_soon(context)
     return advanced
 
@@ -261,7 +261,7 @@ def newest_anchor(context: Context, realm: str) -> str:
     return roots[-1].anchor if roots else ""
 
 
-async def _renew_own(context: Context, rollover: Rollover) -> None:
+async def _follow_own(context: Context, rollover: Rollover) -> None:
     """Let the home have what it needs of the new CAs; the old ones go on where that fails."""
     if purposes := _OWN.get(rollover.realm):
-        await renew_own(context, purposes)
+        await follow_own(context, purposes)

@@ -12,9 +12,11 @@ from device_agent.wire.notices import StateReport
 from device_agent.wire.replies import Confirmed, Issued
 from device_agent.wire.requests import Confirm, Done
 from device_agent.wire.trust import FLEET_REALM
+from fleet.ca.hierarchy import BOOTSTRAP_REALM
 from fleet.core.authority import AuthorityState
 from fleet.core.rollover import Insistence, RolloverEvent, RolloverState
 from fleet.errors import BadInputError, NotFoundError, RefusedError, StoreError
+from fleet.model import Purpose
 from fleet.ra import rollover, rollover_material, rollover_status, rollover_steps
 from fleet.ra.answer import answer
 from fleet.ra.context import Context
@@ -23,7 +25,7 @@ from fleet.ra.rollover_steps import Mode
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.authorities import list_authorities
-from fleet.store.certificates import load_certificate
+from fleet.store.certificates import CertificateQuery, CertificateRecord, list_certificates, load_certificate
 from fleet.store.rollovers import list_rollovers
 from fleet.store.trust import load_held
 from tests.desk import Desk, Unit, at_desk
@@ -56,6 +58,12 @@ async def signer(desk: Desk, device_id: str) -> str:
     record = await desk.context.store.read(load_certificate, issued.serial)
     records = await desk.context.store.read(list_authorities, None)
     return next(one.folder for one in records if one.issuer == record.issuer)
+
+
+async def of_ours(desk: Desk, purpose: Purpose) -> list[CertificateRecord]:
+    """Return the certificates of the home itself, oldest first."""
+    found = await desk.context.store.read(list_certificates, CertificateQuery(purpose=purpose, limit=20))
+    return sorted(found, key=lambda one: (one.created_at, one.name))
 
 
 async def active(desk: Desk, device_id: str) -> tuple[Unit, Issued]:
@@ -174,6 +182,23 @@ async def test_the_old_ca_signs_until_the_new_one_does(desk: Desk, monkeypatch: 
     await step(desk.context, "prod", RolloverEvent.SWITCH)
     assert (await states(desk))["prod/device-1"] == AuthorityState.RETIRING
     assert await signer(desk, "d3") == "prod/device-2"
+
+
+@pytest.mark.parametrize(
+    ("realm", "purpose"), [(FLEET_REALM, Purpose.SERVER), (BOOTSTRAP_REALM, Purpose.CLAIM)]
+)
+async def test_what_the_home_has_of_an_old_root_it_gets_of_the_new_one_once(
+    desk: Desk, realm: str, purpose: Purpose
+) -> None:
+    before = await of_ours(desk, purpose)
+    await prepare(desk.context, realm)
+    for event in (RolloverEvent.PUBLISH, RolloverEvent.SWITCH, RolloverEvent.SWITCH):
+        await step(desk.context, realm, event)
+    new = (await of_ours(desk, purpose))[len(before) :]
+    signing = {one.issuer_id for one in desk.context.authority.issuers if one.state is AuthorityState.ACTIVE}
+    assert [one.name for one in new] == [one.name for one in before]
+    assert {one.issuer for one in new} <= signing
+    assert not {one.issuer for one in before} & signing
 
 
 async def test_a_switch_in_spite_of_silence_is_told_on_the_trail(desk: Desk) -> None:
