@@ -46,7 +46,25 @@ def _require_own_hash(signer: Signer, algorithm: object) -> None:
         raise UnsupportedAlgorithm("this key signs with one hash, that of its strength")
 
 
-class _EcKey(ec.EllipticCurvePrivateKey):
+class _KeptInside:
+    """What no key does that stays in a token, whatever its kind."""
+
+    def private_bytes(
+        self,
+        encoding: Encoding,
+        format: PrivateFormat,  # noqa: A002 - the library's word
+        encryption_algorithm: KeySerializationEncryption,
+    ) -> bytes:
+        _refuse()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+
+class _EcKey(_KeptInside, ec.EllipticCurvePrivateKey):
     def __init__(self, signer: Signer, public_key: ec.EllipticCurvePublicKey) -> None:
         self._signer = signer
         self._public_key = public_key
@@ -72,22 +90,8 @@ class _EcKey(ec.EllipticCurvePrivateKey):
     def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
         _refuse()
 
-    def private_bytes(
-        self,
-        encoding: Encoding,
-        format: PrivateFormat,  # noqa: A002 - the library's word
-        encryption_algorithm: KeySerializationEncryption,
-    ) -> bytes:
-        _refuse()
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self
-
-
-class _RsaKey(rsa.RSAPrivateKey):
+class _RsaKey(_KeptInside, rsa.RSAPrivateKey):
     def __init__(self, signer: Signer, public_key: rsa.RSAPublicKey) -> None:
         self._signer = signer
         self._public_key = public_key
@@ -115,17 +119,3 @@ class _RsaKey(rsa.RSAPrivateKey):
 
     def private_numbers(self) -> rsa.RSAPrivateNumbers:
         _refuse()
-
-    def private_bytes(
-        self,
-        encoding: Encoding,
-        format: PrivateFormat,  # noqa: A002 - the library's word
-        encryption_algorithm: KeySerializationEncryption,
-    ) -> bytes:
-        _refuse()
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self

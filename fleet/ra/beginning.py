@@ -166,10 +166,10 @@ async def record_domain(tx: Transaction, domain: str, station: str, *, actor: st
     await audit.append(tx, replace(entry, action="station.added", details=details))
 
 
-async def record_founded(tx: Transaction, founded: Founded, at: datetime) -> None:
-    """Record a certificate that was made with an authority."""
+def founded_record(founded: Founded, at: datetime) -> CertificateRecord:
+    """Return what the store keeps of a certificate that was made with an authority."""
     issued = founded.issued
-    record = CertificateRecord(
+    return CertificateRecord(
         life=Certificate(
             serial=issued.serial,
             key_hash=issued.key_hash,
@@ -184,7 +184,12 @@ async def record_founded(tx: Transaction, founded: Founded, at: datetime) -> Non
         changed_at=at,
         signed=signed_record(issued, profile=founded.profile),
     )
-    await insert_certificate(tx, record)
+
+
+async def record_founded(tx: Transaction, founded: Founded, at: datetime) -> None:
+    """Record a certificate that was made with an authority, and tell the trail."""
+    issued = founded.issued
+    await insert_certificate(tx, founded_record(founded, at))
     entry = AuditEntry(
         at=at,
         action="authority.made" if founded.purpose is Purpose.AUTHORITY else "certificate.issued",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
+from fleet.ca.founding import Founded
 from fleet.ca.imported import ImportedChain, Wanted, judge_chain, read_chain
 from fleet.ca.issuer import Issuer, fingerprint_of, issued_of, issuer_id_of, pem_bundle
 from fleet.ca.signers import make_authority_key
@@ -26,13 +27,14 @@ from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, make_folder, telling, write_file
 from fleet.home import AuthorityFiles, Home
-from fleet.model import Certificate, CertificateState, Purpose
+from fleet.model import Purpose
 from fleet.ports import Transaction
 from fleet.ra.authorities import reload_authority
 from fleet.ra.authority_changes import Change, entry, find
 from fleet.ra.batches import surroundings
+from fleet.ra.beginning import founded_record
 from fleet.ra.context import Context
-from fleet.ra.issue_own import Order, OwnRequest, carry_out, signed_record
+from fleet.ra.issue_own import Order, OwnRequest, carry_out
 from fleet.store import audit
 from fleet.store.authorities import insert_authority, save_authority
 from fleet.store.certificates import CertificateRecord, insert_certificate
@@ -217,21 +219,14 @@ def _certificate_record(
     issued = issued_of(
         chain.certificate, anchor=fingerprint_of(chain.root), issuer_id=issuer_id_of(chain.root)
     )
-    return CertificateRecord(
-        life=Certificate(
-            serial=issued.serial,
-            key_hash=issued.key_hash,
-            state=CertificateState.ACTIVE,
-            anchor=issued.anchor,
-        ),
-        purpose=Purpose.AUTHORITY,
+    founded = Founded(
+        issued=issued,
         name=issuing_name(record, fleet=context.fleet),
+        profile=ISSUING_PROFILE.name,
+        purpose=Purpose.AUTHORITY,
         domain=record.domain,
-        issuer=issued.issuer_id,
-        created_at=record.changed_at,
-        changed_at=record.changed_at,
-        signed=signed_record(issued, profile=ISSUING_PROFILE.name),
     )
+    return founded_record(founded, record.changed_at)
 
 
 async def _record(tx: Transaction, certified: _Certified) -> None:
