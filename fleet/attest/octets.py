@@ -18,11 +18,6 @@ class Octets:
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
-    @property
-    def at(self) -> int:
-        """How many bytes were read."""
-        return self._at
-
     def take(self, count: int) -> bytes:
         """Return so many bytes."""
         if count > len(self._data) - self._at:

@@ -44,7 +44,7 @@ class Proven:
 class Verifier(Protocol):
     """One proof."""
 
-    def verify(self, statement: Statement) -> Proven:
+    def verify(self, statement: Statement, /) -> Proven:
         """Return what the evidence proves of a statement.
 
         Raises:
