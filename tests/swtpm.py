@@ -12,7 +12,7 @@ _TRIES = 20
 _SETUP = """
 create_certs_tool = {tool}
 create_certs_tool_config = {folder}/localca.conf
-create_certs_tool_options = /etc/swtpm-localca.options
+create_certs_tool_options = {folder}/localca.options
 active_pcr_banks = sha256
 """
 _LOCALCA = """
@@ -20,6 +20,12 @@ statedir = {folder}/vendor
 signingkey = {folder}/vendor/signkey.pem
 issuercert = {folder}/vendor/issuer.pem
 certserial = {folder}/vendor/certserial
+"""
+
+
+_OPTIONS = """--platform-manufacturer Test
+--platform-version 1.0
+--platform-model QEMU
 """
 
 
@@ -69,6 +75,7 @@ def running_tpm(folder: Path, *, certified: bool = True) -> Iterator[SwTpm]:
     state = folder / "state"
     state.mkdir(parents=True)
     (folder / "vendor").mkdir()
+    (folder / "localca.options").write_text(_OPTIONS)
     (folder / "localca.conf").write_text(_LOCALCA.format(folder=folder))
     tool = "/usr/bin/swtpm_localca"
     (folder / "setup.conf").write_text(_SETUP.format(folder=folder, tool=tool))

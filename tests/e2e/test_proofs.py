@@ -35,7 +35,7 @@ from tests.makers import TestMaker
 from tests.mqtt import client_context
 from tests.swtpm import SwTpm, running_tpm
 
-pytestmark = pytest.mark.needs("swtpm", "swtpm_setup")
+pytestmark = pytest.mark.needs("swtpm", "swtpm_setup", "tpm2_createek")
 CSR = {"Content-Type": "application/pkcs10"}
 
 
