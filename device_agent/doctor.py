@@ -13,6 +13,7 @@ from device_agent.core.record import Credential
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import AgentError
 from device_agent.files import is_private
+from device_agent.keys.software import FileKeyStore
 from device_agent.ports import KeyStore
 from device_agent.store import CURRENT, load_record
 from device_agent.tls import client_context
@@ -93,7 +94,7 @@ def _key(keys: KeyStore, active: Credential) -> Finding:
 
 def _tls(keys: KeyStore, active: Credential) -> Finding:
     """Say which way TLS takes to the key."""
-    if isinstance(keys.reference(active.key), Path):
+    if isinstance(keys, FileKeyStore):
         return _good("tls", "TLS signs with the key in its file")
     from device_agent.keys.openssl_library import library  # noqa: PLC0415 - keys in files do without it
 
@@ -101,7 +102,8 @@ def _tls(keys: KeyStore, active: Credential) -> Finding:
         version = library().version
     except AgentError as error:
         return _bad("tls", str(error), error.hint)
-    return _good("tls", f"TLS signs in the token, by the agent's own provider in {version}")
+    place = "TPM" if isinstance(keys.reference(active.key), Path) else "token"
+    return _good("tls", f"TLS signs in the {place}, by the agent's own provider in {version}")
 
 
 def _dates(active: Credential, now: datetime) -> Finding:

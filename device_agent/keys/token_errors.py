@@ -5,8 +5,8 @@ from device_agent.keys.cryptoki import CallError
 
 PIN_INCORRECT = 0xA0
 
-LOST = frozenset({0x05, 0x06, 0x30, 0x32, 0x60, 0x82, 0xB0, 0xB3, 0xE0, 0xE1, 0x101, 0x190})
-"""What modules return when a token was pulled or changed under them; a new start may find it again."""
+LOST = frozenset({0x05, 0x06, 0x30, 0x32, 0x60, 0x82, 0x90, 0xB0, 0xB3, 0xE0, 0xE1, 0x101, 0x190})
+"""What modules return when a token was pulled, or changed or left busy under them; a new start may help."""
 
 _WORDS = {
     0x02: "this machine has no memory left for it",
@@ -21,6 +21,7 @@ _WORDS = {
     0x68: "the key must not be used for this",
     0x70: "the token does not know the mechanism",
     0x82: "the key is not in the token any more",
+    0x90: "the token is busy with something that it began before",
     PIN_INCORRECT: "the token refuses the PIN",
     0xA1: "the PIN has a form that the token does not take",
     0xA2: "the PIN has a length that the token does not take",
