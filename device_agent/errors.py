@@ -67,6 +67,10 @@ class UntrustedBundleError(AgentError):
         self.word = word
 
 
+class UntrustedTimeError(AgentError):
+    """A time that this device must not believe."""
+
+
 class KeyStoreError(AgentError):
     """The key cannot be made, found or used."""
 
@@ -98,6 +102,7 @@ EXIT_CODES: dict[type[AgentError], ExitCode] = {
     RefusedError: ExitCode.REFUSED,
     UnacceptableAnswerError: ExitCode.REFUSED,
     UntrustedBundleError: ExitCode.REFUSED,
+    UntrustedTimeError: ExitCode.REFUSED,
     KeyStoreError: ExitCode.FAILED,
     StateError: ExitCode.FAILED,
     LockedError: ExitCode.FAILED,

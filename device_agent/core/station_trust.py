@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from device_agent.core.certificates import UNREADABLE
+from device_agent.core.paths import require_path
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.wire.identity import parse_domain
 
@@ -48,7 +49,7 @@ def check_station(
     path = [_load(octets) for octets in chain]
     if not path:
         raise UnacceptableAnswerError("the station showed no certificate")
-    _check_path(path, [_load(octets) for octets in anchors], now)
+    require_path(path, [_load(octets) for octets in anchors], now=now, whose="station")
     name = _station_name(path[0])
     _check_signature(path[0], signature, signed)
     return name
@@ -78,56 +79,11 @@ def _load(octets: bytes) -> x509.Certificate:
         raise UnacceptableAnswerError("what should be a certificate is none") from error
 
 
-def _check_path(
-    path: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate], now: datetime | None
-) -> None:
-    """Walk up from the leaf; each step is signed by the next, until an anchor signed (RFC 5280 6.1)."""
-    for height, certificate in enumerate(path):
-        _check_dates(certificate, now)
-        if height:
-            _check_authority(certificate, below=height - 1)
-        for anchor in anchors:
-            if _is_issued_by(certificate, anchor):
-                _check_dates(anchor, now)
-                _check_authority(anchor, below=height)
-                return
-        if height + 1 < len(path) and not _is_issued_by(certificate, path[height + 1]):
-            break
-    raise UnacceptableAnswerError(
-        "the station's certificate leads to no trust anchor of this device", hint="give it with --trust"
-    )
-
-
 def _public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
     try:
         return certificate.public_key()
     except _UNREADABLE as error:
         raise UnacceptableAnswerError("a certificate holds a key that cannot be read") from error
-
-
-def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (*_UNREADABLE, InvalidSignature):
-        return False
-    return True
-
-
-def _check_dates(certificate: x509.Certificate, now: datetime | None) -> None:
-    if now and not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise UnacceptableAnswerError(
-            "a certificate of the station is not valid at this time", hint="check the clocks of both"
-        )
-
-
-def _check_authority(certificate: x509.Certificate, *, below: int) -> None:
-    """RFC 5280 4.2.1.9: a CA says so, and how many CAs may stand below it."""
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except _UNREADABLE as error:
-        raise UnacceptableAnswerError("the station's certificate comes from one that is no CA") from error
-    if not constraints.ca or (constraints.path_length is not None and constraints.path_length < below):
-        raise UnacceptableAnswerError("the station's certificate comes from one that is no CA for it")
 
 
 def _station_name(station: x509.Certificate) -> str:
