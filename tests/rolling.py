@@ -95,15 +95,13 @@ async def step(
     return await take_step(context, order)
 
 
-async def stand_by(context: Context, realm: str = "prod") -> str:
+async def stand_by(context: Context, realm: str = "prod", purpose: Purpose = Purpose.DEVICE) -> str:
     """Make an issuing CA that stands by, certified by the home's root; return its name."""
-    requested = await request_authority(
-        context, AuthorityOrder(realm=realm, purpose=Purpose.DEVICE, actor=ACTOR)
-    )
+    requested = await request_authority(context, AuthorityOrder(realm=realm, purpose=purpose, actor=ACTOR))
     order = IssuingOrder(
         csr_pem=requested.csr_pem,
         common_name=requested.common_name,
-        purpose=Purpose.DEVICE,
+        purpose=purpose,
         status_url=context.endpoints.status_url,
     )
     issued = sign_issuing(root_of(context, realm), order, now=utc_now(), randomness=os.urandom)

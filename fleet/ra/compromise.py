@@ -23,6 +23,7 @@ from fleet.ra.authorities import activate_authority, reload_authority
 from fleet.ra.authority_changes import Change, change, find
 from fleet.ra.context import Context
 from fleet.ra.hastening import Haste, hasten
+from fleet.ra.own_renewal import follow_own
 from fleet.store import audit
 from fleet.store.authorities import list_authorities
 from fleet.store.certificates import end_certificate, load_certificate
@@ -117,6 +118,8 @@ async def give_up(context: Context, order: LossOrder) -> LossOutcome:
         await context.store.write(stop_lost, stopping)
     try:
         await reload_authority(context)
+        if successor is not None:
+            await follow_own(context, frozenset({record.purpose}))
     except FleetError as error:
         problems.append(str(error))
     context.crls.note_change()

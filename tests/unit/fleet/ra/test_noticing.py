@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.notices import Notice
@@ -14,7 +15,7 @@ from device_agent.wire.replies import Confirmed, Issued, Status
 from device_agent.wire.requests import Confirm, StatusQuery
 from fleet.core.authority import AuthorityState
 from fleet.errors import UnreachableError
-from fleet.model import CertificateState
+from fleet.model import CertificateState, Purpose
 from fleet.ra.answer import answer
 from fleet.ra.authorities import reload_authority
 from fleet.ra.compromise import Admission, Loss, LossOrder, give_up, rehearse_loss
@@ -161,6 +162,21 @@ async def test_a_stolen_ca_is_given_up_in_parts_that_are_done_once(desk: Desk) -
     still = await desk.context.store.read(load_certificate, issued.serial)
     assert still is not None
     assert still.state is CertificateState.ACTIVE, "its device has to come back with it"
+
+
+async def test_what_the_home_has_of_a_stolen_ca_it_gets_of_its_heir(desk: Desk) -> None:
+    """The server would be the last to live by it, and no device could tell it from the thief's."""
+    heir = await stand_by(desk.context, "fleet", Purpose.SERVER)
+    order = replace(lost(desk.clock(), Loss.COMPROMISED), name="fleet/server-1")
+    for _ in range(2):
+        outcome = await give_up(desk.context, order)
+        assert (outcome.successor, outcome.problems) == (heir, ())
+    issuer = desk.context.authority.issuer(Purpose.SERVER)
+    served = x509.load_pem_x509_certificate(desk.context.home.server.certificate.read_bytes())
+    assert served.issuer == issuer.certificate.subject
+    assert issuer.issuer_id == next(
+        one.issuer for one in desk.context.authority.records if one.folder == heir
+    )
 
 
 async def test_it_is_named_compromised_once_nobody_lives_by_it(desk: Desk) -> None:
