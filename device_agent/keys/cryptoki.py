@@ -5,6 +5,7 @@ child that used its parent's sessions would disturb them. Every use is under the
 that a restart can never pull a session from under another thread. It knows no key and keeps no PIN.
 """
 
+import atexit
 import ctypes
 import os
 import threading
@@ -123,6 +124,7 @@ class Module:
         self._sessions: dict[int, int] = {}
         self._needs_restart = False
         self._initialize()
+        atexit.register(self._log_out)
         # Held over the fork: the child must not find a call half done by a thread that it does not have.
         os.register_at_fork(
             before=self._lock.acquire,
@@ -140,10 +142,7 @@ class Module:
 
     def restart(self) -> None:
         """Forget every session and look at the slots anew: for a token that went and came back."""
-        while self._sessions:
-            # A TPM without a resource manager keeps room for the keys of whoever did not log out.
-            _, handle = self._sessions.popitem()
-            self._functions["C_Logout"](handle)
+        self._log_out()
         self._needs_restart = True
         self._functions["C_Finalize"](None)
         self._initialize()
@@ -194,6 +193,12 @@ class Module:
         code = self._functions["C_Initialize"](ctypes.byref(arguments))
         if code not in (_OK, _ALREADY_INITIALIZED):
             raise CallError("C_Initialize", code)
+
+    def _log_out(self) -> None:
+        """Log out everywhere: without a resource manager, a TPM keeps what it holds for who did not."""
+        while self._sessions:
+            _, handle = self._sessions.popitem()
+            self._functions["C_Logout"](handle)
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
