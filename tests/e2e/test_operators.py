@@ -33,6 +33,7 @@ SECURITY_ALONE = {
     "POST claims/batches",
     "POST claims/batches/revoke",
     "POST devices/{domain}/{device_id}/approve",
+    "POST devices/{domain}/{device_id}/reject",
     "POST devices/{domain}/{device_id}/resume",
     "POST devices/{domain}/{device_id}/retire",
     "POST operators",
@@ -47,6 +48,36 @@ SECURITY_ALONE = {
     "POST adoptions/{name}/close",
     "POST own/renew",
     "POST own/reload",
+    "POST waiting/{short_code}/approve",
+    "POST waiting/{short_code}/reject",
+    "POST templates/{name}",
+    "POST templates/{name}/remove",
+    "POST domains",
+    "POST authorities",
+    "POST authorities/{name}/certificate",
+    "POST authorities/{name}/list",
+    "POST authorities/{name}/crl",
+    "POST authorities/{name}/activate",
+    "POST authorities/{name}/stop",
+    "POST authorities/{name}/give-up",
+    "POST authorities/{name}/retire",
+    "POST rollovers",
+    "POST rollovers/{realm}/material",
+    "POST rollovers/{realm}/publish",
+    "POST rollovers/{realm}/switch",
+    "POST rollovers/{realm}/retire",
+    "POST rollovers/{realm}/abandon",
+    "POST profiles/assign",
+    "POST policy/apply",
+    "POST keys/block",
+}
+NOBODY = {
+    "domain": "prod",
+    "device_id": "nobody",
+    "serial": "0" * 32,
+    "name": "nobody",
+    "realm": "nobody",
+    "short_code": "NONE-NONE",
 }
 VIEWERS_POST = {
     "POST certificates/verify",
@@ -122,7 +153,7 @@ async def test_each_route_is_open_to_whom_the_table_of_this_test_says(people: Pe
                 allowed = role is Role.SECURITY
             else:
                 allowed = role is not Role.VIEWER or name in VIEWERS_POST
-            path = route.path.format(domain="prod", device_id="nobody", serial="0" * 32, name="nobody")
+            path = route.path.format_map(NOBODY)
             body = None if route.method == "GET" else {}
             if "jsonl" in str(route.answer):
                 path += "?unknown=1"  # refused after the role was looked at: the trail itself is not wanted
