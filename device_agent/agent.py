@@ -15,16 +15,18 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.asking import Asking
 from device_agent.attesting import attestor_of
 from device_agent.background import in_background
+from device_agent.clock import DeviceClock, GivenClock, forget_floor
 from device_agent.config import Settings, hardware_id, model
 from device_agent.control import serving
 from device_agent.core.certificates import read_bundle
+from device_agent.core.clock import TimeSource
 from device_agent.core.events import ProofGiven
 from device_agent.core.record import Anchor
 from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
@@ -35,11 +37,12 @@ from device_agent.errors import BadInputError
 from device_agent.hooks import Hooks
 from device_agent.keys.place import forget, open_keys, settle
 from device_agent.life import Life
-from device_agent.ports import KeyStore, Ways
+from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
 from device_agent.signals import Brought, Signals
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
 from device_agent.store import open_store
+from device_agent.timing import Timing
 from device_agent.traffic import Message, Traffic
 from device_agent.trusting import Trusting
 from device_agent.ways import NetworkWays
@@ -92,17 +95,10 @@ class MqttEnrollment:
         return Proof(kind=ProofKind.CLAIM if self.code is None else ProofKind.CODE, code=self.code)
 
 
-def now() -> datetime:
-    """Return the time of this machine's clock."""
-    return datetime.now(UTC)
-
-
 class Agent:
     """One device. Made by `Agent.opened`."""
 
-    def __init__(
-        self, life: Life, settings: Settings, *, ways: Ways, hooks: Hooks, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, life: Life, settings: Settings, *, ways: Ways, hooks: Hooks, clock: Clock) -> None:
         self._life, self._settings, self._clock, self._hooks = life, settings, clock, hooks
         self._traffic = Traffic()
         self._signals = Signals()
@@ -113,12 +109,21 @@ class Agent:
             host=presence,
             new_id=lambda: str(uuid.uuid4()),
             attestor=lambda record: attestor_of(settings.state, record),
+            connection=settings.connection,
         )
         self._trusting = Trusting(life, asking, signals=self._signals, clock=clock)
+        timing = Timing(
+            life,
+            clock,
+            signals=self._signals,
+            new_id=lambda: str(uuid.uuid4()),
+            new_nonce=secrets.token_bytes,
+        )
         self._driver = Driver(
             life,
             asking,
             self._trusting,
+            timing,
             signals=self._signals,
             clock=clock,
             jitter=random.random,
@@ -134,9 +139,11 @@ class Agent:
         *,
         ways: Ways | None = None,
         keys: KeyStore | None = None,
-        clock: Callable[[], datetime] = now,
+        clock: Callable[[], datetime] | None = None,
     ) -> Iterator["Agent"]:
         """Take the lock and read the record.
+
+        `clock` is for a program that knows the time; else the agent judges the machine's clock itself.
 
         Raises:
             LockedError: another process holds the state folder.
@@ -147,16 +154,17 @@ class Agent:
             if settings.key_place:
                 settle(settings.state, settings.key_place, in_use=store.keys_in_use())
             hooks = Hooks(settings.state, settings.hook_folder)
+            believed = DeviceClock(settings.state) if clock is None else GivenClock(clock)
             life = Life(
                 store,
                 keys or open_keys(settings.state),
-                clock=clock,
+                clock=believed,
                 new_key_name=lambda: f"k-{secrets.token_hex(8)}",
                 published=lambda generation, credential: hooks.tell(
                     change_of(settings.state, generation, credential)
                 ),
             )
-            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt), hooks=hooks, clock=clock)
+            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt), hooks=hooks, clock=believed)
 
     @property
     def record(self) -> StoredRecord:
@@ -167,7 +175,7 @@ class Agent:
         """Return what this device is now."""
         return status_of(
             self._life.record,
-            now=self._clock(),
+            moment=self._clock.moment(),
             running=self._running,
             connected=self._signals.is_connected,
             problem=self._signals.problem,
@@ -208,7 +216,12 @@ class Agent:
             wanted_id=_device_id(device_id) if device_id else "",
             anchors=() if trust_pem is None else tuple(_der(anchor) for anchor in _anchors(trust_pem)),
         )
-        return await serve_station(port, unit, clock=self._clock, options=SerialOptions(baud=baud))
+        return await serve_station(port, unit, clock=self._time_of_station, options=SerialOptions(baud=baud))
+
+    def _time_of_station(self) -> datetime | None:
+        """Return by what a station's dates are judged: no clock on this side, no judgement."""
+        moment = self._clock.moment()
+        return None if moment.source is TimeSource.FLOOR else moment.now
 
     async def renew_once(self) -> Status:
         """Renew now and leave; for a device whose agent does not run. Raises `AgentError`."""
@@ -290,6 +303,7 @@ class Agent:
         """Factory reset: forget the identity and destroy its keys. The server is not told."""
         self._life.erase()
         self._hooks.forget()
+        forget_floor(self._settings.state)
         forget(self._settings.state)
 
     async def _renew_for_caller(self, _fields: Fields) -> dict[str, object]:

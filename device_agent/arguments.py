@@ -64,9 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="what is run after each change of the identity; default post-renew.d in the state folder",
     )
+    _add_lend(run)
     command = _add(commands, "exec", "run a program that uses this device's identity")
     command.add_argument("program", metavar="-- PROGRAM [ARGUMENT ...]", nargs=argparse.REMAINDER)
-    _add_json(_add(commands, "renew", "renew now: the running agent does, or this command by itself"))
+    renew = _add(commands, "renew", "renew now: the running agent does, or this command by itself")
+    _add_lend(renew)
+    _add_json(renew)
     _add_json(_add(commands, "status", "tell who this device is and what it holds"))
     trust = _add(commands, "trust", "tell which roots this device trusts, or take a trust bundle from a file")
     trust.add_argument("file", metavar="FILE", type=Path, nargs="?", help="a trust bundle; checked as any")
@@ -221,6 +224,14 @@ def _add_unit(enroll: argparse.ArgumentParser) -> None:
 
 def _add(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> _Parser:
     return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+
+
+def _add_lend(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--lend",
+        action="store_true",
+        help="leave the MQTT connection to another program of this device; ask over HTTPS alone",
+    )
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

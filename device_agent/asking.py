@@ -1,7 +1,7 @@
 """What is sent for each action of the table, over which way, and what the reply means to the table.
 
 It holds at most one operational connection, for a device has one client id: whoever opens and closes it
-must be one task. It deletes nothing and decides nothing.
+must be one task; where another program holds it, none. It deletes nothing and decides nothing.
 """
 
 import logging
@@ -13,41 +13,36 @@ from pathlib import Path
 from typing import Protocol
 
 from device_agent.attesting import ask_with_evidence
+from device_agent.config import Connection
 from device_agent.core.acceptance import MAX_CHAIN
 from device_agent.core.certificates import load, read_bundle
+from device_agent.core.clock import Moment
 from device_agent.core.csr import csr_pem
 from device_agent.core.events import (
     Ask,
-    Confirmed,
-    Dead,
-    DoneAck,
     Event,
-    Reported,
     Route,
     Send,
 )
 from device_agent.core.record import Anchor, Credential
 from device_agent.core.stored import Bootstrap, StoredRecord
-from device_agent.errors import AgentError, BadInputError, ChannelError, NotEnrolledError, RefusedError
+from device_agent.errors import (
+    BadInputError,
+    ChannelError,
+    NotAdmittedError,
+    NotEnrolledError,
+)
+from device_agent.hearing import heard
 from device_agent.life import Life
-from device_agent.ports import Attestor, ClaimLogin, Link, OperationalLogin, RecoveryLogin, Ways
+from device_agent.ports import Attestor, ClaimLogin, HttpsLogin, Link, OperationalLogin, RecoveryLogin, Ways
 from device_agent.tls import client_context
 from device_agent.wire import replies
 from device_agent.wire.identity import Identity, parse_name, serial_hex
-from device_agent.wire.problems import MalformedMessageError, ProblemCode, Retry
+from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.requests import CHALLENGED, Confirm, Done, Enroll, Renew, Request, StatusQuery
 from device_agent.wire.topics import OperationalTopics
 
 _log = logging.getLogger(__name__)
-
-_HINTS: dict[ProblemCode, str] = {
-    ProblemCode.CODE_INVALID: "ask for a new code: fleet claim create --device ID",
-    ProblemCode.CODE_CONFLICT: "another key has used this code; ask the operator: fleet device explain ID",
-    ProblemCode.NOT_ALLOWED: "ask the operator: fleet device explain ID",
-    ProblemCode.REVOKED: "the operator can readmit it with a new code: fleet claim create --device ID",
-    ProblemCode.SUSPENDED: "the operator has suspended it: fleet device resume ID",
-    ProblemCode.FROZEN: "the operator must look at an alarm first: fleet device explain ID",
-}
 
 
 class Host(Protocol):
@@ -107,10 +102,16 @@ class Asking:
         host: Host,
         new_id: Callable[[], str],
         attestor: Callable[[StoredRecord], Attestor],
+        connection: Connection,
     ) -> None:
         self._life, self._ways, self._host, self._new_id = life, ways, host, new_id
-        self._attestor = attestor
+        self._attestor, self._connection = attestor, connection
         self._connected: _Connected | None = None
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether the operational connection is another program's."""
+        return self._connection is Connection.LENT
 
     @property
     def serial(self) -> str | None:
@@ -131,10 +132,10 @@ class Asking:
             case Route.RECOVERY:
                 reply = await self._ask_recovery(send.ask, request)
             case Route.ACTIVE:
-                reply = await (await self.connect(self._life.active)).ask(request)
+                reply = await self._ask_admitted(self._life.active, request)
             case Route.PENDING:
-                reply = await (await self.connect(self._pending())).ask(request)
-        return _heard(reply)
+                reply = await self._ask_admitted(self._pending(), request)
+        return heard(reply)
 
     async def connect(self, credential: Credential, *, servers: tuple[Anchor, ...] | None = None) -> Link:
         """Return the connection made with this credential; another one is closed first.
@@ -159,6 +160,13 @@ class Asking:
         await self._host.opened(link, OperationalTopics(identity=identity, serial=credential.serial))
         return link
 
+    async def try_servers(self, credential: Credential, servers: tuple[Anchor, ...]) -> None:
+        """See whether a server can be reached by these roots alone; raises `ChannelError`."""
+        if self.is_lent:
+            await self._ask_https(credential, StatusQuery(id=self._new_id()), servers=servers)
+        else:
+            await self.connect(credential, servers=servers)
+
     async def report(self) -> None:
         """Tell the device's state again, where there is a connection; raises `ChannelError`."""
         await self._host.report()
@@ -170,6 +178,48 @@ class Asking:
             await self._host.closing()
             await connected.stack.aclose()
 
+    async def _ask_admitted(self, credential: Credential, request: Request) -> replies.Reply:
+        """Ask on the operational connection; over HTTPS where that is lent, or does not get through."""
+        servers = self._life.record.servers
+        if self.is_lent:
+            return await self._ask_https(credential, request, servers=servers)
+        try:
+            link = await self.connect(credential)
+        except NotAdmittedError:
+            raise
+        except ChannelError as error:
+            if self._life.record.recovery is None or not self._is_at_known_broker(credential):
+                raise
+            _log.info("%s; asking over HTTPS", error)
+            return await self._ask_https(credential, request, servers=servers)
+        return await link.ask(request)
+
+    def _is_at_known_broker(self, credential: Credential) -> bool:
+        """Tell whether a broker that cannot be reached is no news.
+
+        A new one that the device never reached must not be confirmed: the certificate that opens the old
+        one would be given up.
+        """
+        active = self._life.record.life.active
+        return active is None or _place(active) == _place(credential)
+
+    async def _ask_https(
+        self, credential: Credential, request: Request, *, servers: tuple[Anchor, ...]
+    ) -> replies.Reply:
+        address = self._life.record.recovery
+        if address is None:
+            raise ChannelError(
+                "the server named no HTTPS address", hint="connect over MQTT: run without --lend"
+            )
+        tls = self._armed(credential, servers=servers)
+        login = HttpsLogin(host=address.host, port=address.port, serial=credential.serial, tls=tls)
+        async with self._ways.https(login) as asker:
+            reply = await asker.ask(request)
+        if isinstance(reply, replies.Problem) and reply.code is ProblemCode.NOT_CURRENT:
+            # A broker would not even let it in; recovery says what became of it.
+            raise NotAdmittedError(f"the server does not admit this certificate: {reply.detail}")
+        return reply
+
     def _pending(self) -> Credential:
         credential = self._life.pending.credential
         if credential is None:
@@ -177,7 +227,7 @@ class Asking:
         return credential
 
     def _armed(self, credential: Credential, *, servers: tuple[Anchor, ...]) -> ssl.SSLContext:
-        context = client_context(servers)
+        context = client_context(servers, moment=self._life.moment())
         signer = self._life.signer(credential.key)
         signer.arm(context, chain_pem=credential.certificate + credential.chain)
         return context
@@ -194,7 +244,7 @@ class Asking:
             host=record.bootstrap.host,
             port=record.bootstrap.port,
             client=self._life.pending.key_hash,
-            tls=_claim_context(record, record.bootstrap),
+            tls=_claim_context(record, record.bootstrap, self._life.moment()),
         )
         # One client id may be connected once, and the broker there takes nobody's place.
         async with self._ways.claim(login) as asker:
@@ -207,7 +257,7 @@ class Asking:
         self, record: StoredRecord, bootstrap: Bootstrap, request: Request
     ) -> replies.Reply:
         """Ask as the device that a certificate of another CA stands for, where that was adopted."""
-        tls = _claim_context(record, bootstrap)
+        tls = _claim_context(record, bootstrap, self._life.moment())
         login = OperationalLogin(
             host=bootstrap.host,
             port=bootstrap.port,
@@ -235,7 +285,7 @@ class Asking:
             domain=record.domain,
             certificate=credential.certificate,
             sign=self._life.signer(credential.key).sign,
-            tls=client_context(record.servers),
+            tls=client_context(record.servers, moment=self._life.moment()),
         )
         async with self._ways.recovery(login) as asker:
             return await asker.ask(request)
@@ -272,46 +322,8 @@ class Asking:
         )
 
 
-def _heard(reply: replies.Reply) -> Event | replies.Issued:
-    match reply:
-        case replies.Issued():
-            return reply
-        case replies.Confirmed():
-            return Confirmed(serial=reply.serial)
-        case replies.DoneAck():
-            return DoneAck(serial=reply.serial)
-        case replies.Dead():
-            return Dead(key_hash=reply.key_hash, attempt_floor=reply.attempt_floor)
-        case replies.Status():
-            return Reported(serial=reply.serial, state=reply.state, renew_after=reply.renew_after)
-        case replies.Problem() | replies.Pending() | replies.Time() | replies.Challenge():
-            raise _error(reply)
-
-
-def _error(reply: replies.Problem | replies.Pending | replies.Time | replies.Challenge) -> AgentError:
-    match reply:
-        case replies.Problem():
-            return RefusedError(
-                f"the server refused, {reply.code}: {reply.detail}",
-                code=reply.code,
-                retry=reply.retry,
-                retry_after_seconds=reply.retry_after_seconds,
-                hint=_HINTS.get(reply.code),
-            )
-        case replies.Pending():
-            return RefusedError(
-                f"the request waits for an approval, code {reply.code}",
-                code=ProblemCode.NOT_ALLOWED,
-                retry=Retry.LATER,
-                retry_after_seconds=reply.retry_after_seconds,
-                hint="compare the code with the operator's",
-            )
-        case replies.Time() | replies.Challenge():
-            return ChannelError(f"the server answered with {reply.kind} to another question")
-
-
-def _claim_context(record: StoredRecord, bootstrap: Bootstrap) -> ssl.SSLContext:
-    context = client_context(record.servers)
+def _claim_context(record: StoredRecord, bootstrap: Bootstrap, moment: Moment) -> ssl.SSLContext:
+    context = client_context(record.servers, moment=moment)
     try:
         context.load_cert_chain(bootstrap.claim_certificate, bootstrap.claim_key)
     except (OSError, ssl.SSLError) as error:
@@ -328,6 +340,10 @@ def _serial_of(certificate: Path) -> str:
         return serial_hex(load(read_bundle(certificate.read_text(), most=MAX_CHAIN)[0]).serial_number)
     except (OSError, UnicodeDecodeError, MalformedMessageError) as error:
         raise BadInputError(f"{certificate} holds no certificate", hint="--adopt CERT,KEY") from error
+
+
+def _place(credential: Credential) -> tuple[str, int]:
+    return credential.broker.host, credential.broker.port
 
 
 def _anchor_ids(record: StoredRecord) -> tuple[str, ...]:

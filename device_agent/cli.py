@@ -12,12 +12,12 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from device_agent import control
 from device_agent.arguments import build_parser, enrollment, key_place, read_trust, read_trust_bundle
-from device_agent.config import Settings
+from device_agent.config import Connection, Settings
 from device_agent.errors import (
     AgentError,
     BadInputError,
@@ -104,7 +104,8 @@ async def _enroll_serial(settings: Settings, options: Namespace) -> int:
 
 
 def _run(options: Namespace) -> int:
-    return asyncio.run(_stay(Settings(state=options.state, hooks=options.hooks)))
+    settings = Settings(state=options.state, hooks=options.hooks, connection=_connection(options))
+    return asyncio.run(_stay(settings))
 
 
 async def _stay(settings: Settings) -> int:
@@ -124,8 +125,12 @@ async def _stay(settings: Settings) -> int:
     return ExitCode.DONE
 
 
+def _connection(options: Namespace) -> Connection:
+    return Connection.LENT if options.lend else Connection.OWN
+
+
 def _renew(options: Namespace) -> int:
-    settings = Settings(state=options.state)
+    settings = Settings(state=options.state, connection=_connection(options))
     told = control.ask(settings.socket, "renew") or _renew_or_ask(settings)
     if told.exit_code is not ExitCode.DONE:
         return _print_error(told.error, told.hint, told.exit_code)
@@ -162,6 +167,7 @@ async def _renew_alone(settings: Settings) -> Mapping[str, object]:
 
 
 def _status(options: Namespace) -> int:
+    from device_agent.clock import looked  # noqa: PLC0415 - as above
     from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
     from device_agent.status import status_of  # noqa: PLC0415 - as above
     from device_agent.store import load_record  # noqa: PLC0415 - as above
@@ -172,7 +178,7 @@ def _status(options: Namespace) -> int:
     if not members:
         loaded = load_record(settings.state)
         record = StoredRecord() if loaded is None else loaded.record
-        members = status_of(record, now=datetime.now(UTC)).members()
+        members = status_of(record, moment=looked(settings.state, record)).members()
     lines = (f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in members.items())
     _tell(members, "\n".join(lines), as_json=options.json)
     return ExitCode.DONE
@@ -274,7 +280,7 @@ async def _examine(settings: Settings) -> list[dict[str, object]]:
 
     running = await asyncio.to_thread(control.ask, settings.socket, "status") is not None
     keys = open_keys(settings.state)
-    findings = examine(settings, keys, now=datetime.now(UTC), running=running)
+    findings = examine(settings, keys, running=running)
     return [asdict(found) async for found in findings]
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from device_agent.channels.mqtt import MqttOptions
@@ -12,6 +13,15 @@ from device_agent.wire.problems import MalformedMessageError
 _MACHINE_ID = Path("/etc/machine-id")
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _LONGEST_MODEL = 64
+
+
+class Connection(StrEnum):
+    """Who holds the device's one MQTT connection."""
+
+    OWN = "own"
+    """This agent."""
+    LENT = "lent"
+    """Another program, by `current/`; the agent asks over HTTPS alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,7 @@ class Settings:
     """Where keys are to live, `file:` or a PKCS#11 URI (RFC 7512); empty leaves it as it is."""
     hooks: Path | None = None
     """What is run after each change of the identity; None is `post-renew.d` in the state folder."""
+    connection: Connection = Connection.OWN
     mqtt: MqttOptions = field(default_factory=MqttOptions)
     patience: timedelta = timedelta(seconds=60)
     """How long `enroll` tries again where that can help."""

@@ -13,7 +13,18 @@ from datetime import datetime, timedelta
 
 from device_agent.asking import Asking
 from device_agent.core import renewal
-from device_agent.core.events import Action, Facts, Failed, ForgetKey, MakeKey, Reported, Route, Send, Tick
+from device_agent.core.events import (
+    Action,
+    Ask,
+    Facts,
+    Failed,
+    ForgetKey,
+    MakeKey,
+    Reported,
+    Route,
+    Send,
+    Tick,
+)
 from device_agent.core.lifecycle import State, state_of
 from device_agent.core.trust import Source
 from device_agent.errors import (
@@ -28,6 +39,7 @@ from device_agent.errors import (
 )
 from device_agent.life import Life
 from device_agent.signals import Brought, Signals
+from device_agent.timing import Timing
 from device_agent.trusting import Trusting
 from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
 from device_agent.wire.replies import Issued, ReportedState
@@ -63,6 +75,7 @@ class Driver:
         life: Life,
         asking: Asking,
         trusting: Trusting,
+        timing: Timing,
         *,
         signals: Signals,
         clock: Callable[[], datetime],
@@ -70,6 +83,7 @@ class Driver:
         first_wait: timedelta,
     ) -> None:
         self._life, self._asking, self._trusting, self._signals = life, asking, trusting, signals
+        self._timing = timing
         self._clock, self._jitter, self._first_wait = clock, jitter, first_wait
         self._refused: frozenset[Route] = frozenset()
         self._wants_renewal = False
@@ -150,6 +164,7 @@ class Driver:
     async def _round(self, *, hold: bool = False) -> AgentError | None:
         """Do all that is due; where a credential is turned away, go on with the next way at once."""
         self._refused, turned_away = frozenset(), None
+        before_it = self._serial()
         while True:
             before = self._refused
             error = await self._do(self._life.take(Tick(facts=self._facts())))
@@ -160,7 +175,8 @@ class Driver:
             turned_away = error
         if hold and self._asking.serial is None:
             error = error or turned_away
-        self._tell_waiting(error)
+        has_renewed = self._serial() != before_it and not self._wants_renewal
+        self._tell_waiting(None if has_renewed else error)
         return error
 
     async def _do(self, actions: Sequence[Action]) -> AgentError | None:
@@ -220,18 +236,29 @@ class Driver:
             self._life.wish(reported.serial, reported.renew_after)
 
     async def _hold(self) -> AgentError | None:
-        """Be connected, with the active certificate where no other connection stands."""
+        """Be connected, with the active certificate where no other connection stands.
+
+        Where that is lent, ask what the server wishes instead: no notice comes.
+        """
         active = self._life.record.life.active
-        if self._asking.serial is not None or active is None or not self._facts().usable(Route.ACTIVE):
+        if active is None or self._asking.serial not in (None, active.serial):
             return None
+        if self._asking.serial is None and not self._facts().usable(Route.ACTIVE):
+            return None
+        if self._asking.is_lent:
+            return await self._do([Send(ask=Ask.STATUS, route=Route.ACTIVE)])
         try:
-            await self._asking.connect(active)
+            await self._timing.learn(await self._asking.connect(active))
         except NotAdmittedError as error:
             self._refused |= {Route.ACTIVE}
             return error
         except AgentError as error:
             return error
         return None
+
+    def _serial(self) -> str:
+        active = self._life.record.life.active
+        return "" if active is None else active.serial
 
     def _facts(self) -> Facts:
         facts = self._life.facts(refused=self._refused)

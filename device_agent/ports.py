@@ -8,9 +8,11 @@ import ssl
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from device_agent.core.clock import Moment
 from device_agent.wire.evidence import TpmIdentity
 from device_agent.wire.identity import Identity
 from device_agent.wire.replies import Challenge, Reply
@@ -74,6 +76,30 @@ class KeyStore(Protocol):
         ...
 
 
+class Clock(Protocol):
+    """What time it is to this device."""
+
+    def __call__(self) -> datetime:
+        """Return the time that is believed now."""
+        ...
+
+    def moment(self) -> Moment:
+        """Return that, and how it is known."""
+        ...
+
+    def is_due(self) -> bool:
+        """Tell whether the server is to be asked."""
+        ...
+
+    def hear(self, told: datetime) -> None:
+        """Take a time whose signature was found right; raises `UntrustedTimeError` below the floor."""
+        ...
+
+    def at_least(self, floor: datetime) -> None:
+        """Know that it is so late: a certificate that was accepted begins then."""
+        ...
+
+
 class Attestor(Protocol):
     """What proves which device this is, and where its key lives: a TPM, or a manufacturer's certificate."""
 
@@ -103,6 +129,16 @@ class OperationalLogin:
     host: str
     port: int
     identity: Identity
+    serial: str
+    tls: ssl.SSLContext = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpsLogin:
+    """How the HTTPS listener is reached with the certificate of this serial."""
+
+    host: str
+    port: int
     serial: str
     tls: ssl.SSLContext = field(repr=False)
 
@@ -166,6 +202,10 @@ class Ways(Protocol):
 
     def operational(self, login: OperationalLogin, listener: Listener) -> AbstractAsyncContextManager[Link]:
         """Open the operational listener; the session there outlives the connection."""
+        ...
+
+    def https(self, login: HttpsLogin) -> AbstractAsyncContextManager[Asker]:
+        """Open the HTTPS listener, by the certificate; asking there may raise `NotAdmittedError`, too."""
         ...
 
     def recovery(self, login: RecoveryLogin) -> AbstractAsyncContextManager[Asker]:

@@ -96,7 +96,7 @@ class Trusting:
             raise NotEnrolledError("a bundle that gives up an anchor is tried with a certificate")
         await self._asking.disconnect()
         try:
-            await self._asking.connect(after.life.active, servers=after.servers)
+            await self._asking.try_servers(after.life.active, after.servers)
         except AgentError as error:
             self._failed = {new.digest: self._clock()}
             raise _locked_out(new, str(error)) from error

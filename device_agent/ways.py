@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from device_agent.channels.https import https_asker
 from device_agent.channels.mqtt import MqttOptions, claim_link, operational_link
 from device_agent.channels.recovery import recovery_asker
-from device_agent.ports import Asker, ClaimLogin, Link, Listener, OperationalLogin, RecoveryLogin
+from device_agent.ports import Asker, ClaimLogin, HttpsLogin, Link, Listener, OperationalLogin, RecoveryLogin
 
 
 class NetworkWays:
-    """MQTT for the bootstrap and the operational listener, HTTPS for recovery."""
+    """MQTT for the bootstrap and the operational listener, HTTPS beside it and for recovery."""
 
     def __init__(self, options: MqttOptions) -> None:
         self._options = options
@@ -25,6 +26,12 @@ class NetworkWays:
         """Open the operational listener; the session there outlives the connection."""
         async with operational_link(login, listener=listener, options=self._options) as link:
             yield link
+
+    @asynccontextmanager
+    async def https(self, login: HttpsLogin) -> AsyncIterator[Asker]:
+        """Open the HTTPS listener with a certificate."""
+        async with https_asker(login, reply_timeout=self._options.reply_timeout) as asker:
+            yield asker
 
     @asynccontextmanager
     async def recovery(self, login: RecoveryLogin) -> AsyncIterator[Asker]:

@@ -14,7 +14,7 @@ from typing import Protocol
 from device_agent.core.certificates import read_bundle, read_leaf
 from device_agent.core.events import Route
 from device_agent.errors import ChannelError, NotAdmittedError
-from device_agent.ports import ClaimLogin, Listener, OperationalLogin, RecoveryLogin
+from device_agent.ports import ClaimLogin, HttpsLogin, Listener, OperationalLogin, RecoveryLogin
 from device_agent.wire.messages import encode, parse_reply, parse_request
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import Reply
@@ -67,6 +67,8 @@ class MemoryNetwork:
         self._delayed: list[Callable[[], object]] = []
         self._links: list[MemoryLink] = []
         self.published: list[tuple[str, bytes]] = []
+        self.blocks_mqtt = False
+        """Nothing but HTTPS gets through."""
 
     @asynccontextmanager
     async def claim(self, login: ClaimLogin) -> AsyncIterator["MemoryAsker"]:
@@ -75,7 +77,9 @@ class MemoryNetwork:
 
     @asynccontextmanager
     async def operational(self, login: OperationalLogin, listener: Listener) -> AsyncIterator["MemoryLink"]:
-        """Open the operational listener; raises `NotAdmittedError`."""
+        """Open the operational listener; raises `ChannelError`, `NotAdmittedError`."""
+        if self.blocks_mqtt:
+            raise ChannelError("cannot connect: MQTT is blocked")
         if not self._server.admits(login):
             raise NotAdmittedError("the server does not admit this device now")
         link = MemoryLink(self, Heard(route=Route.ACTIVE, serial=login.serial), listener)
@@ -85,6 +89,11 @@ class MemoryNetwork:
         finally:
             self._links.remove(link)
             link.end("closed")
+
+    @asynccontextmanager
+    async def https(self, login: HttpsLogin) -> AsyncIterator["MemoryAsker"]:
+        """Open the HTTPS listener; no broker hears of it."""
+        yield MemoryAsker(self, Heard(route=Route.ACTIVE, serial=login.serial))
 
     @asynccontextmanager
     async def recovery(self, login: RecoveryLogin) -> AsyncIterator["MemoryAsker"]:

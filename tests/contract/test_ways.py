@@ -15,13 +15,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.background import in_background
 from device_agent.channels.memory import Fault, Heard, MemoryNetwork
 from device_agent.channels.mqtt import MqttOptions
 from device_agent.core.stored import read_anchors
-from device_agent.errors import ChannelError
-from device_agent.ports import Asker, ClaimLogin, OperationalLogin, RecoveryLogin, Ways
+from device_agent.errors import ChannelError, NotAdmittedError
+from device_agent.ports import Asker, ClaimLogin, HttpsLogin, OperationalLogin, RecoveryLogin, Ways
 from device_agent.tls import client_context
 from device_agent.ways import NetworkWays
 from device_agent.wire.fields import MAX_BODY_BYTES
@@ -145,9 +146,11 @@ def logins(folder: Path, port: int) -> tuple[ClaimLogin, OperationalLogin, Recov
 
 def opener(ways: Ways, way: str, folder: Path, port: int) -> Callable[[], AbstractAsyncContextManager[Asker]]:
     claim, operational, recovery = logins(folder, port)
+    https = HttpsLogin(host="localhost", port=port, serial=SERIAL, tls=context(armed=True, folder=folder))
     openers: dict[str, Callable[[], AbstractAsyncContextManager[Asker]]] = {
         "claim": lambda: ways.claim(claim),
         "operational": lambda: ways.operational(operational, Nobody()),
+        "https": lambda: ways.https(https),
         "recovery": lambda: ways.recovery(recovery),
     }
     return openers[way]
@@ -189,9 +192,12 @@ async def https(way: str, folder: Path) -> AsyncIterator[Line]:
     certificate, key = PKI.server("localhost").write(folder, "server")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    tls.load_verify_locations(cadata=pem_of(PKI.roots["prod"].certificate).decode())
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        body = await answer_http(reader, line)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        body = await answer_http(reader, line, shown=shown)
         if body is None:
             await reader.read()
         else:
@@ -202,12 +208,15 @@ async def https(way: str, folder: Path) -> AsyncIterator[Line]:
         yield line
 
 
-async def answer_http(reader: asyncio.StreamReader, line: Line) -> bytes | None:
+async def answer_http(reader: asyncio.StreamReader, line: Line, *, shown: bytes | None) -> bytes | None:
     head = await reader.readuntil(b"\r\n\r\n")
     if head.startswith(b"GET /api/v1/nonce "):
         return json.dumps({"nonce": NONCE, "expires_in": 120}).encode()
-    assert head.startswith(b"POST /api/v1/recover ")
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    if head.startswith(b"POST /api/v1/confirm "):
+        assert shown == LEAF.certificate.public_bytes(Encoding.DER)
+        return line.reply(await reader.readexactly(length))
+    assert head.startswith(b"POST /api/v1/recover ")
     proof = json.loads(await reader.readexactly(length))
     body = base64.b64decode(proof["request"])
     key = x509.load_pem_x509_certificate(proof["certificate"].encode()).public_key()
@@ -225,6 +234,8 @@ WAYS = [
     pytest.param("mqtt", "claim", marks=pytest.mark.needs("mosquitto")),
     pytest.param("mqtt", "operational", marks=pytest.mark.needs("mosquitto")),
     pytest.param("https", "recovery"),
+    pytest.param("memory", "https"),
+    pytest.param("https", "https"),
 ]
 
 
@@ -274,7 +285,7 @@ async def test_asking_can_be_cancelled_and_leaves_nothing_open(line: Line) -> No
         await asking
 
 
-@pytest.mark.parametrize(("adapter", "way"), [WAYS[5]])
+@pytest.mark.parametrize(("adapter", "way"), [WAYS[5], WAYS[7]])
 @pytest.mark.parametrize(
     "answer",
     [
@@ -315,4 +326,24 @@ async def test_a_server_that_speaks_http_badly_is_one_clear_error(
     opened = opener(NetworkWays(OPTIONS), way, tmp_path, port)
     async with await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls), opened() as asker:
         with pytest.raises(ChannelError):
+            await asker.ask(ASKED)
+
+
+async def test_a_certificate_that_https_turns_away_in_tls_is_told_from_a_server_that_is_away(
+    tmp_path: Path,
+) -> None:
+    """So the next way is tried at once, as with a broker."""
+    port = free_port()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*PKI.server("localhost").write(tmp_path, "server"))
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    tls.load_verify_locations(cadata=pem_of(Pki().roots["prod"].certificate).decode())
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    opened = opener(NetworkWays(OPTIONS), "https", tmp_path, port)
+    async with await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls), opened() as asker:
+        with pytest.raises(NotAdmittedError):
             await asker.ask(ASKED)
