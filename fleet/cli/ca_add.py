@@ -12,7 +12,8 @@ from fleet.cli import options, root_key
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, say, show_record, write_text
-from fleet.errors import BadInputError, NotFoundError, UsageError
+from fleet.core.authority import KeyKind
+from fleet.errors import BadInputError, NotFoundError, RefusedError, UsageError
 from fleet.files import PUBLIC_MODE, telling, write_file
 from fleet.model import Purpose
 
@@ -164,6 +165,11 @@ def opened_root(
     """
     from fleet.ca.root_at_hand import open_root  # noqa: PLC0415 - the whole CA, needed here only
 
+    if record["key"] == KeyKind.ELSEWHERE:
+        raise RefusedError(
+            f"the root {record['name']} is somebody else's, who signs by request",
+            hint="fleet ca add --csr FILE, and fleet ca crl CA --take FILE",
+        )
     files = root_key.folder_of(home, named, str(record["name"]))
     root = open_root(
         files,

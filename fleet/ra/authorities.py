@@ -19,6 +19,8 @@ from fleet.ra.publishing import publish
 from fleet.ra.trust_files import write_trust
 from fleet.store.authorities import has_leaves, list_authorities
 
+_IN_USE = frozenset({AuthorityState.RETIRING, AuthorityState.STANDBY})
+
 _log = logging.getLogger(__name__)
 
 
@@ -73,11 +75,16 @@ class _Turn:
 
     record: AuthorityRecord
     root: AuthorityRecord
+    beside: tuple[str, ...]
+    """The folders of the realm's other roots, and of what hangs on them."""
     what: Change
 
 
 async def activate_authority(context: Context, name: str, *, actor: str) -> AuthorityRecord:
     """Let an issuing CA sign from now on, beside those that do.
+
+    Where it hangs on another root than the domain had, and no device was there to trust that one, the new
+    root takes its place: what hangs on the old one is retired.
 
     Raises:
         NotFoundError: there is no such CA.
@@ -115,8 +122,18 @@ async def _turn(context: Context, name: str, *, actor: str) -> _Turn:
         raise RefusedError(f"the CA {record.folder} {why}", hint="fleet ca list shows which can sign")
     anchor = context.authority.issuer_by_id(record.issuer).anchor
     (root,) = [root for root in context.authority.roots if root.anchor == anchor]
-    what = Change(name=record.folder, actor=actor, at=context.clock().replace(microsecond=0))
-    return _Turn(record=record, root=root.record, what=what)
+    beside = {one.issuer_id for one in context.authority.roots if one.anchor != anchor}
+    beside |= {one.issuer_id for one in context.authority.issuers if one.anchor != anchor}
+    return _Turn(
+        record=record,
+        root=root.record,
+        beside=tuple(
+            one.folder
+            for one in context.authority.records
+            if one.realm == record.realm and one.issuer in beside
+        ),
+        what=Change(name=record.folder, actor=actor, at=context.clock().replace(microsecond=0)),
+    )
 
 
 async def _activate(tx: Transaction, turn: _Turn) -> AuthorityRecord:
@@ -129,7 +146,17 @@ async def _activate(tx: Transaction, turn: _Turn) -> AuthorityRecord:
                 hint="fleet ca rollover leads devices from one root to the next",
             )
         await change(tx, AuthorityEvent.ACTIVATED, replace(turn.what, name=root.folder))
+        for folder in turn.beside:
+            await _retire(tx, replace(turn.what, name=folder))
     return await change(tx, AuthorityEvent.ACTIVATED, turn.what)
+
+
+async def _retire(tx: Transaction, what: Change) -> None:
+    """Give up a root or a CA that no device has ever trusted."""
+    if (await find(tx, what.name)).state is AuthorityState.ACTIVE:
+        await change(tx, AuthorityEvent.STOPPED, what)
+    if (await find(tx, what.name)).state in _IN_USE:
+        await change(tx, AuthorityEvent.RETIRED, what)
 
 
 async def _is_unused(tx: Transaction, realm: str) -> bool:

@@ -222,10 +222,16 @@ async def test_a_company_s_root_and_intermediate_stand_above_our_ca(desk: Desk) 
     )
     assert (await states(desk))["prod/root-2"] is AuthorityState.STANDBY
     await activate_authority(desk.context, record.folder, actor=ACTOR)
-    await stop_authority(desk.context, "prod/device-1", actor=ACTOR)
     issued = await enroll(desk, "d1")
     assert x509.load_pem_x509_certificates(issued.chain.encode()) == chain[:-1]
-    assert company.root.certificate in x509.load_pem_x509_certificates(issued.trust.encode())
+    # No device was there: nobody is told to believe the root that the home had made.
+    assert x509.load_pem_x509_certificates(issued.trust.encode()) == [company.root.certificate]
+    assert await states(desk) == {
+        "prod": AuthorityState.RETIRED,
+        "prod/device-1": AuthorityState.RETIRED,
+        "prod/device-2": AuthorityState.ACTIVE,
+        "prod/root-2": AuthorityState.ACTIVE,
+    }
     (root,) = [one for one in desk.context.authority.records if one.folder == "prod/root-2"]
     assert root.key is KeyKind.ELSEWHERE
 
