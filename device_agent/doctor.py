@@ -4,11 +4,13 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+from device_agent.clock import looked
 from device_agent.config import Settings
 from device_agent.core.certificates import load, public_key_der, read_bundle
+from device_agent.core.clock import Moment, TimeSource
 from device_agent.core.record import Credential
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import AgentError
@@ -31,9 +33,7 @@ class Finding:
     hint: str | None = None
 
 
-async def examine(
-    settings: Settings, keys: KeyStore, *, now: datetime, running: bool
-) -> AsyncIterator[Finding]:
+async def examine(settings: Settings, keys: KeyStore, *, running: bool) -> AsyncIterator[Finding]:
     """Give the findings, in the order in which things depend on each other."""
     if not settings.state.is_dir():
         yield _bad("state", f"there is no folder {settings.state}", "device-agent enroll")
@@ -51,10 +51,12 @@ async def examine(
     yield _record(damaged=loaded.damaged)
     yield _key(keys, active)
     yield _tls(keys, active)
-    yield _dates(active, now)
+    moment = looked(settings.state, loaded.record)
+    yield _clock(moment)
+    yield _dates(active, moment)
     yield _current(settings, active)
     yield _agent(running=running)
-    yield await _broker(loaded.record, active)
+    yield await _broker(loaded.record, active, moment)
 
 
 def _good(name: str, text: str) -> Finding:
@@ -106,11 +108,17 @@ def _tls(keys: KeyStore, active: Credential) -> Finding:
     return _good("tls", f"TLS signs in the {place}, by the agent's own provider in {version}")
 
 
-def _dates(active: Credential, now: datetime) -> Finding:
+def _clock(moment: Moment) -> Finding:
+    if moment.source is TimeSource.SYSTEM:
+        return _good("clock", "the system's clock is believed")
+    believed = f"by {moment.source.words} it is {moment.words}"
+    hint = "set the clock; device-agent run goes by the server's signed time"
+    return _bad("clock", f"the system's clock is not believed, {believed}", hint)
+
+
+def _dates(active: Credential, moment: Moment) -> Finding:
     until = f"{active.not_after:%Y-%m-%d %H:%M}Z"
-    if now < active.not_before:
-        return _bad("time", f"the certificate begins later than now, {now:%Y-%m-%d %H:%M}Z", "set the clock")
-    if now >= active.not_after:
+    if moment.now >= active.not_after:
         return _bad("time", f"the certificate ended {until}", "device-agent run asks for the next one")
     return _good("time", f"the certificate is valid until {until}")
 
@@ -130,12 +138,12 @@ def _agent(*, running: bool) -> Finding:
     return _bad("agent", "no agent runs, so nothing is renewed", "device-agent run")
 
 
-async def _broker(record: StoredRecord, active: Credential) -> Finding:
+async def _broker(record: StoredRecord, active: Credential, moment: Moment) -> Finding:
     """See whether the broker answers and is the one that is trusted; the device's session is left alone."""
     address = f"{active.broker.host}:{active.broker.port}"
     try:
         async with asyncio.timeout(_PATIENCE.total_seconds()):
-            context = client_context(record.servers)
+            context = client_context(record.servers, moment=moment)
             _, writer = await asyncio.open_connection(active.broker.host, active.broker.port, ssl=context)
     except ssl.SSLCertVerificationError as error:
         why = f"{address} shows a certificate that is not trusted: {error.verify_message}"

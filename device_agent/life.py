@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.core import renewal
-from device_agent.core.acceptance import Accepted, Expected, Offer, accept, offer_of
+from device_agent.core.acceptance import Accepted, Expected, Offer, accept, begin_of, offer_of
 from device_agent.core.certificates import bundle, read_bundle
+from device_agent.core.clock import Moment
 from device_agent.core.csr import csr_der
 from device_agent.core.events import Action, Answer, Event, Facts, KeyMade, Route
 from device_agent.core.lifecycle import step
@@ -23,7 +24,7 @@ from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import StoredRecord, anchors_of
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.errors import KeyStoreError, NotEnrolledError, StateError
-from device_agent.ports import KeyStore, Signer
+from device_agent.ports import Clock, KeyStore, Signer
 from device_agent.store import RecordStore
 from device_agent.wire.identity import parse_name
 from device_agent.wire.replies import BrokerAddress, Issued
@@ -47,7 +48,7 @@ class Life:
         store: RecordStore,
         keys: KeyStore,
         *,
-        clock: Callable[[], datetime],
+        clock: Clock,
         new_key_name: Callable[[], str],
         published: Callable[[str, Credential], None] = _nobody,
     ) -> None:
@@ -55,6 +56,7 @@ class Life:
         self._store, self._keys, self._published = store, keys, published
         self._clock, self._new_key_name = clock, new_key_name
         self._record = self._load()
+        self._know_at_least()
         self._follow_up()
 
     @property
@@ -85,8 +87,12 @@ class Life:
         return self._record.device_id
 
     def now(self) -> datetime:
-        """Return the time of the device's clock."""
+        """Return what time it is to this device."""
         return self._clock()
+
+    def moment(self) -> Moment:
+        """Return what time it is to this device, and how that is known."""
+        return self._clock.moment()
 
     def facts(self, *, refused: frozenset[Route]) -> Facts:
         """Return what the table needs to know of this moment."""
@@ -152,7 +158,7 @@ class Life:
             fleet=record.fleet,
             anchors=_ders(record.life),
         )
-        return accept(offer, expected, now=self._clock())
+        return accept(offer, expected, now=self._clock.moment().judging(begin_of(offer)))
 
     def put(
         self,
@@ -182,7 +188,9 @@ class Life:
             credential=credential, anchors=anchors_of(accepted.anchors), attempt_floor=attempt_floor
         )
         named = replace(onto, domain=accepted.identity.domain, fleet=accepted.fleet, pending_hashes=hashes)
-        return self.take(answer, onto=self._believing(accepted, named))
+        actions = self.take(answer, onto=self._believing(accepted, named))
+        self._know_at_least()
+        return actions
 
     def wish(self, serial: str, renew_after: datetime) -> None:
         """Take the server's wish when to renew the active certificate, if it is about this one."""
@@ -231,6 +239,13 @@ class Life:
         held = onto.held(realm) or HeldTrust(realm=realm, since=since, source=source)
         # Which anchors they are, the table itself adds to the record, together with the certificate.
         return onto.believing(onto.life.anchors, replace(held, since=since, source=source))
+
+    def _know_at_least(self) -> None:
+        """No certificate that was accepted begins later than now."""
+        pending = self._record.life.pending
+        for held in (self._record.life.active, None if pending is None else pending.credential):
+            if held is not None:
+                self._clock.at_least(held.not_before)
 
     def _load(self) -> StoredRecord:
         loaded = self._store.load()

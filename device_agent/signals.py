@@ -32,6 +32,8 @@ class Signals:
         """What went wrong last; None where nothing is wrong now."""
         self.brought: deque[Brought] = deque(maxlen=_MOST_BROUGHT)
         """Trust bundles that were not judged yet; of too many the newest."""
+        self.time_doubt: str | None = None
+        """Why the server's last signed time is not believed; None where it is."""
         self.distrust: str | None = None
         """Why the last trust bundle was not taken; None where it was."""
 

@@ -1,10 +1,10 @@
 """What a device is, told to people and programs in the same words."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
 from device_agent.core import renewal
 from device_agent.core.certificates import load, read_bundle
+from device_agent.core.clock import Moment
 from device_agent.core.lifecycle import state_of
 from device_agent.core.record import Anchor
 from device_agent.core.stored import StoredRecord
@@ -35,6 +35,13 @@ class Status:
     broker: str | None
     anchors: tuple[str, ...]
     problem: str | None
+    time: str
+    """What is believed."""
+    time_source: str
+    """`system`, `signed`, `elapsed` or `floor`."""
+    time_since: str
+    """The last good moment that the time is reckoned from."""
+    time_floor: str
 
     def members(self) -> dict[str, object]:
         """Return the members of `status --json`."""
@@ -44,7 +51,7 @@ class Status:
 def status_of(
     record: StoredRecord,
     *,
-    now: datetime,
+    moment: Moment,
     running: bool = False,
     connected: bool = False,
     problem: str | None = None,
@@ -65,12 +72,16 @@ def status_of(
         key_hash=active.key_hash if active else None,
         not_before=time_text(active.not_before) if active else None,
         not_after=time_text(active.not_after) if active else None,
-        expired=active is not None and now > active.not_after,
+        expired=active is not None and moment.now > active.not_after,
         renew_at=time_text(renewal.renewal_of(active)) if active else None,
         pending=record.life.pending is not None,
         broker=f"{active.broker.host}:{active.broker.port}" if active else None,
         anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
         problem=problem,
+        time=time_text(moment.now),
+        time_source=moment.source.value,
+        time_since=time_text(moment.since),
+        time_floor=time_text(moment.floor),
     )
 
 

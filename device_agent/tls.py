@@ -1,16 +1,27 @@
-"""TLS contexts by which this device talks to its servers: its own roots only, never those of the system."""
+"""TLS contexts by which this device talks to its servers: its own roots only, never those of the system.
+
+Where the system's clock is wrong, the library must not judge dates by it; they are judged here then, right
+after the handshake and before anything is said.
+"""
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from device_agent.core.certificates import load
+from device_agent.core.clock import Moment, TimeSource
 from device_agent.core.record import Anchor
 from device_agent.errors import BadInputError
+from device_agent.wire.problems import MalformedMessageError
+
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h; all other checks stay."""
 
 
-def client_context(servers: Iterable[Anchor]) -> ssl.SSLContext:
+def client_context(servers: Iterable[Anchor], *, moment: Moment | None = None) -> ssl.SSLContext:
     """Return a context that trusts servers by these roots alone, and shows no certificate yet.
 
-    Host names are checked (RFC 9525 6); TLS 1.2 is the least (RFC 9325 3.1.1).
+    Host names are checked (RFC 9525 6); TLS 1.2 is the least (RFC 9325 3.1.1). Dates are judged by the
+    system's clock, but by `moment` where that says that the system's clock is not believed.
 
     Raises:
         BadInputError: there is no root, or one cannot be read.
@@ -20,10 +31,83 @@ def client_context(servers: Iterable[Anchor]) -> ssl.SSLContext:
         raise BadInputError(
             "nothing says which servers to trust", hint="give the roots with --trust trust/server.pem"
         )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _context(moment)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cadata=roots)
     except ssl.SSLError as error:
         raise BadInputError("the roots to trust servers by cannot be read") from error
     return context
+
+
+def _context(moment: Moment | None) -> ssl.SSLContext:
+    if moment is None or moment.source is TimeSource.SYSTEM:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = DatedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= _NO_CHECK_TIME
+    context.moment = moment
+    return context
+
+
+class DatedSocket(ssl.SSLSocket):
+    """A socket whose handshake ends with a look at the dates, where its context wants that."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        super().do_handshake(block)
+        _judge(self)
+
+
+class DatedObject(ssl.SSLObject):
+    """The same for asyncio."""
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        _judge(self)
+
+
+class DatedContext(ssl.SSLContext):
+    """Judges the dates of a server's chain by a moment that is believed."""
+
+    sslsocket_class = DatedSocket
+    sslobject_class = DatedObject
+    moment: Moment | None = None
+
+    def judge(self, chain: Sequence[bytes]) -> None:
+        """Let a verified chain pass, DER, the anchor with it.
+
+        Raises:
+            ssl.SSLCertVerificationError: a certificate is not valid at that moment, or none was verified.
+        """
+        if not chain or self.moment is None:
+            raise _refusal("no chain was verified")
+        for der in chain:
+            try:
+                certificate = load(der)
+            except MalformedMessageError as error:
+                raise _refusal(str(error)) from error
+            begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            if not self.moment.covers(begins, ends):
+                raise _refusal(
+                    f"valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}, and it is {self.moment.words}"
+                )
+
+
+def _judge(tls: ssl.SSLSocket | ssl.SSLObject) -> None:
+    if isinstance(tls.context, DatedContext):
+        tls.context.judge(_verified_chain(tls))
+
+
+def _verified_chain(tls: ssl.SSLSocket | ssl.SSLObject) -> list[bytes]:
+    public: Callable[[], list[bytes]] | None = getattr(tls, "get_verified_chain", None)
+    if public is not None:  # Python 3.13
+        return public()
+    inner = getattr(tls, "_sslobj", None)
+    if inner is None:
+        return []
+    return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in inner.get_verified_chain() or ()]
+
+
+def _refusal(why: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, f"[SSL: CERTIFICATE_VERIFY_FAILED] {why}")
+    error.verify_message = why
+    return error

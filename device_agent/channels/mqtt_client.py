@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device_agent.errors import ChannelError, NotAdmittedError
+from device_agent.tls import DatedSocket
 
 _log = logging.getLogger(__name__)
 _paho_log = logging.getLogger(f"{__name__}.paho")
@@ -126,7 +127,7 @@ class _Client(aiomqtt.Client):
             self._connected.exception()  # nobody may be waiting any more, and that is no fault
 
 
-class _Socket(ssl.SSLSocket):
+class _Socket(DatedSocket):
     """paho leaves a socket open whose handshake failed."""
 
     def do_handshake(self, block: bool = False) -> None:

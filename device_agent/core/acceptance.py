@@ -108,6 +108,18 @@ def offer_of(issued: Issued) -> Offer:
         raise _refusal(Reason.UNREADABLE, str(error)) from error
 
 
+def begin_of(offer: Offer) -> datetime:
+    """Return when the leaf of an offer begins.
+
+    Raises:
+        UnacceptableAnswerError: there is none that can be read.
+    """
+    try:
+        return read_leaf(offer.chain[0]).not_before
+    except (MalformedMessageError, IndexError, *UNREADABLE) as error:
+        raise _refusal(Reason.UNREADABLE, "the leaf cannot be read") from error
+
+
 def accept(offer: Offer, expected: Expected, *, now: datetime) -> Accepted:
     """Return what may be activated.
 

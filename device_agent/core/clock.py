@@ -33,6 +33,19 @@ class TimeSource(StrEnum):
     FLOOR = "floor"
     """The floor, and what has elapsed since: it is this late at least, and may be any time later."""
 
+    @property
+    def words(self) -> str:
+        """Whose time it is, for people."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    TimeSource.SYSTEM: "the system's clock",
+    TimeSource.SIGNED: "the server's signed time",
+    TimeSource.ELAPSED: "what has elapsed since that clock was good",
+    TimeSource.FLOOR: "all that is known",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -48,6 +61,15 @@ class Moment:
 
     now: datetime
     source: TimeSource
+    since: datetime
+    """The last good moment that it is reckoned from."""
+    floor: datetime
+
+    @property
+    def words(self) -> str:
+        """The time for people."""
+        least = " at least" if self.source is TimeSource.FLOOR else ""
+        return f"{self.now:%Y-%m-%d %H:%M}Z{least}"
 
     def judging(self, begins: datetime) -> datetime:
         """Return when something is judged that a server made just now, and that begins so.
@@ -84,10 +106,11 @@ def started(floor: datetime, reading: Reading) -> Belief:
 def moment(belief: Belief, reading: Reading) -> Moment:
     """Return the time that is believed: the system's clock where it agrees, else without it."""
     if _agrees(belief, reading):
-        return Moment(now=reading.system, source=TimeSource.SYSTEM)
-    was_system = belief.source is TimeSource.SYSTEM
-    source = TimeSource.ELAPSED if was_system else belief.source
-    return Moment(now=belief.expected(reading), source=source)
+        now, source = reading.system, TimeSource.SYSTEM
+    else:
+        was_system = belief.source is TimeSource.SYSTEM
+        now, source = belief.expected(reading), TimeSource.ELAPSED if was_system else belief.source
+    return Moment(now=now, source=source, since=belief.good, floor=belief.floor)
 
 
 def looked(belief: Belief, reading: Reading) -> Belief:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from device_agent.clock import GivenClock
 from device_agent.core.certificates import anchor_id
 from device_agent.core.csr import csr_pem
 from device_agent.core.lifecycle import State, state_of
@@ -38,7 +39,7 @@ def life(tmp_path: Path) -> Iterator[Life]:
     numbers = count(1)
     with open_store(tmp_path / "state") as store:
         keys = FileKeyStore(tmp_path / "state" / "keys")
-        yield Life(store, keys, clock=lambda: NOW, new_key_name=lambda: f"k-{next(numbers)}")
+        yield Life(store, keys, clock=GivenClock(lambda: NOW), new_key_name=lambda: f"k-{next(numbers)}")
 
 
 @pytest.fixture

@@ -124,14 +124,14 @@ def test_a_certificate_between_floor_and_signed_time_leaves_the_signed_time() ->
 
 
 def test_where_only_a_floor_is_known_a_certificate_may_begin_later_but_not_have_ended() -> None:
-    at_least = Moment(now=FLOOR, source=TimeSource.FLOOR)
+    at_least = Moment(now=FLOOR, source=TimeSource.FLOOR, since=FLOOR, floor=FLOOR)
     assert at_least.covers(FLOOR + YEAR, FLOOR + 2 * YEAR)
     assert not at_least.covers(FLOOR - 2 * YEAR, FLOOR - YEAR)
 
 
 @pytest.mark.parametrize("source", [source for source in TimeSource if source is not TimeSource.FLOOR])
 def test_where_the_time_is_known_both_dates_of_a_certificate_count(source: TimeSource) -> None:
-    now = Moment(now=FLOOR, source=source)
+    now = Moment(now=FLOOR, source=source, since=FLOOR, floor=FLOOR)
     assert now.covers(FLOOR, FLOOR)
     assert not now.covers(FLOOR + YEAR, FLOOR + 2 * YEAR)
     assert not now.covers(FLOOR - 2 * YEAR, FLOOR - YEAR)
