@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _init(arguments: argparse.Namespace) -> None:
     wanted = Preparation(
-        module=arguments.module.resolve(),
+        module=arguments.module.absolute(),
         label=arguments.label,
         pin_file=arguments.pin_file.absolute(),
         so_pin_file=arguments.so_pin_file.absolute(),
