@@ -18,7 +18,7 @@ from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, say, show_list, show_record
 from fleet.cli.table import Column
 from fleet.core.goodkey import KeyType
-from fleet.errors import RefusedError
+from fleet.errors import RefusedError, UsageError
 from fleet.files import sync_folder, telling
 from fleet.home import AuthorityFiles, Home, open_home
 from fleet.model import Purpose
@@ -92,6 +92,8 @@ def add(
     """
     from fleet.ra.new_domain import check_name  # noqa: PLC0415 - the whole CA, needed here only
 
+    if token is not None and passphrase_file is not None:
+        raise UsageError("keys in a token are under its PIN", hint="leave --passphrase-file out")
     place = open_home(home)
     check_name(wanted := options.domain_name(name))
     passphrase = None if token is not None else root_key.passphrase(home, passphrase_file)
