@@ -167,6 +167,11 @@ class Agent:
             yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt), hooks=hooks, clock=believed)
 
     @property
+    def settings(self) -> Settings:
+        """What this agent was told at its start."""
+        return self._settings
+
+    @property
     def record(self) -> StoredRecord:
         """What is on disk."""
         return self._life.record
