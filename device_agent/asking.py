@@ -35,7 +35,7 @@ from device_agent.errors import (
 from device_agent.hearing import heard
 from device_agent.life import Life
 from device_agent.ports import Attestor, ClaimLogin, HttpsLogin, Link, OperationalLogin, RecoveryLogin, Ways
-from device_agent.tls import client_context
+from device_agent.tls import client_context, is_outdated
 from device_agent.wire import replies
 from device_agent.wire.identity import Identity, parse_name, serial_hex
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
@@ -73,6 +73,7 @@ class Host(Protocol):
 class _Connected:
     link: Link
     serial: str
+    tls: ssl.SSLContext
     stack: AsyncExitStack
 
 
@@ -156,7 +157,7 @@ class Asking:
         listener, stack = _Listener(self._host), AsyncExitStack()
         link = await stack.enter_async_context(self._ways.operational(login, listener))
         stack.callback(setattr, listener, "is_in_use", False)
-        self._connected = _Connected(link=link, serial=credential.serial, stack=stack)
+        self._connected = _Connected(link=link, serial=credential.serial, tls=login.tls, stack=stack)
         await self._host.opened(link, OperationalTopics(identity=identity, serial=credential.serial))
         return link
 
@@ -166,6 +167,20 @@ class Asking:
             await self._ask_https(credential, StatusQuery(id=self._new_id()), servers=servers)
         else:
             await self.connect(credential, servers=servers)
+
+    async def ask(self, request: Request) -> replies.Reply:
+        """Ask as the device that it is now, over the connection or beside it; raises `ChannelError`."""
+        return await self._ask_admitted(self._life.active, request)
+
+    async def leave_outdated(self) -> None:
+        """Leave a server whose certificate has ended, as shows now that the time is known.
+
+        Raises:
+            ChannelError: it was left.
+        """
+        if self._connected is not None and is_outdated(self._connected.tls, self._life.moment()):
+            await self.disconnect()
+            raise ChannelError("the server's certificate has ended", hint="is it the right server")
 
     async def report(self) -> None:
         """Tell the device's state again, where there is a connection; raises `ChannelError`."""

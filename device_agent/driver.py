@@ -245,10 +245,13 @@ class Driver:
             return None
         if self._asking.serial is None and not self._facts().usable(Route.ACTIVE):
             return None
-        if self._asking.is_lent:
-            return await self._do([Send(ask=Ask.STATUS, route=Route.ACTIVE)])
+        if self._asking.is_lent and (error := await self._do([Send(ask=Ask.STATUS, route=Route.ACTIVE)])):
+            return error
         try:
-            await self._timing.learn(await self._asking.connect(active))
+            if not self._asking.is_lent:
+                await self._asking.connect(active)
+            await self._timing.learn(self._asking)
+            await self._asking.leave_outdated()
         except NotAdmittedError as error:
             self._refused |= {Route.ACTIVE}
             return error

@@ -6,6 +6,7 @@ after the handshake and before anything is said.
 
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from device_agent.core.certificates import load
 from device_agent.core.clock import Moment, TimeSource
@@ -71,6 +72,8 @@ class DatedContext(ssl.SSLContext):
     sslsocket_class = DatedSocket
     sslobject_class = DatedObject
     moment: Moment | None = None
+    ends: datetime | None = None
+    """When the first certificate of the chain that passed last ends."""
 
     def judge(self, chain: Sequence[bytes]) -> None:
         """Let a verified chain pass, DER, the anchor with it.
@@ -80,16 +83,26 @@ class DatedContext(ssl.SSLContext):
         """
         if not chain or self.moment is None:
             raise _refusal("no chain was verified")
-        for der in chain:
-            try:
-                certificate = load(der)
-            except MalformedMessageError as error:
-                raise _refusal(str(error)) from error
-            begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        lives = [_life(der) for der in chain]
+        for begins, ends in lives:
             if not self.moment.covers(begins, ends):
                 raise _refusal(
                     f"valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}, and it is {self.moment.words}"
                 )
+        self.ends = min(ends for _, ends in lives)
+
+
+def is_outdated(context: ssl.SSLContext, moment: Moment) -> bool:
+    """Tell whether a chain that a context let pass has ended by a moment that is known better."""
+    return isinstance(context, DatedContext) and context.ends is not None and context.ends < moment.now
+
+
+def _life(der: bytes) -> tuple[datetime, datetime]:
+    try:
+        certificate = load(der)
+    except MalformedMessageError as error:
+        raise _refusal(str(error)) from error
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def _judge(tls: ssl.SSLSocket | ssl.SSLObject) -> None:
