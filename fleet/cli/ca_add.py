@@ -152,7 +152,21 @@ def stop(home: Place, form: Form, *, name: str) -> None:
     show_record(found, form, names=_NAMES)
 
 
-COMMANDS: tuple[click.Command, ...] = (add, take, activate, stop)
+@click.command()
+@options.record
+@_name
+@click.argument("number", type=click.IntRange(1), metavar="[N]", required=False)
+def room(home: Place, form: Form, *, name: str, number: int | None) -> None:
+    """Say how many leaves an issuing CA should have.
+
+    New leaves go to the first active CA with room. Without N it has no bound.
+    """
+    body = {} if number is None else {"room": number}
+    found = with_client(home, lambda client: client.post("authorities", name, "room", body=body))
+    show_record(found, form, names={**_NAMES, "leaves": "leaves", "room": "room"})
+
+
+COMMANDS: tuple[click.Command, ...] = (add, take, activate, stop, room)
 
 
 def opened_root(

@@ -13,11 +13,12 @@ from fleet.ca.loading import load_authority
 from fleet.core.authority import ISSUES, UNCERTIFIED, AuthorityEvent, AuthorityRecord, AuthorityState
 from fleet.errors import FleetError, RefusedError
 from fleet.ports import Transaction
-from fleet.ra.authority_changes import Change, change, find
+from fleet.ra.authority_changes import Change, change, entry, find
 from fleet.ra.context import Context
 from fleet.ra.publishing import publish
 from fleet.ra.trust_files import write_trust
-from fleet.store.authorities import has_leaves, list_authorities
+from fleet.store import audit
+from fleet.store.authorities import has_leaves, list_authorities, save_authority
 
 _IN_USE = frozenset({AuthorityState.RETIRING, AuthorityState.STANDBY})
 
@@ -113,6 +114,33 @@ async def stop_authority(context: Context, name: str, *, actor: str) -> Authorit
         record = await context.store.write(_stop, await _turn(context, name, actor=actor))
     await reload_authority(context)
     return record
+
+
+async def limit_authority(context: Context, name: str, *, room: int | None, actor: str) -> AuthorityRecord:
+    """Say how many leaves at most an issuing CA should have at a time; None: as many as there are.
+
+    Raises:
+        NotFoundError: there is no such CA.
+        RefusedError: it is a root, which has no leaves.
+    """
+    what = Change(name=name, actor=actor, at=context.clock().replace(microsecond=0))
+    async with context.in_force.changing:
+        record = await context.store.write(_limit, (what, room))
+    await reload_authority(context)
+    return record
+
+
+async def _limit(tx: Transaction, asked: tuple[Change, int | None]) -> AuthorityRecord:
+    what, room = asked
+    record = await find(tx, what.name)
+    if record.is_root:
+        raise RefusedError(f"the CA {record.folder} is a root, and has no leaves", hint="fleet ca list")
+    if record.room == room:
+        return record
+    limited = replace(record, room=room)
+    await save_authority(tx, limited)
+    await audit.append(tx, entry(limited, "authority.limited", what))
+    return limited
 
 
 async def _turn(context: Context, name: str, *, actor: str) -> _Turn:

@@ -4,7 +4,7 @@ import base64
 
 from cryptography import x509
 
-from device_agent.wire.fields import time_text
+from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.token_uri import TokenUri
@@ -108,6 +108,15 @@ def _acting() -> tuple[Route, ...]:
         ),
         Route(
             method="POST",
+            path="authorities/{name}/room",
+            role=Role.SECURITY,
+            handler=_limit,
+            about="Say how many leaves an issuing CA should have at most; without a number, no bound.",
+            body=("room",),
+            answer=One("AuthorityDetails"),
+        ),
+        Route(
+            method="POST",
             path="authorities/{name}/stop",
             role=Role.SECURITY,
             handler=_stop,
@@ -135,7 +144,7 @@ async def _request(asked: Asked) -> Members:
     order = AuthorityOrder(
         realm=_realm(purpose, body.text("domain", longest=32) if "domain" in body else ""),
         purpose=purpose,
-        room=body.integer("room", lowest=1, highest=_MOST_ROOM) if "room" in body else None,
+        room=_room(body),
         token=_token(asked, body.text("token", longest=_LONGEST_URI)) if "token" in body else None,
         actor=asked.actor,
     )
@@ -188,6 +197,17 @@ async def _stop(asked: Asked) -> Members:
     asked.body()
     record = await authorities.stop_authority(asked.context, _name(asked), actor=asked.actor)
     return details(await authority_views.show(asked.context, record.folder))
+
+
+async def _limit(asked: Asked) -> Members:
+    record = await authorities.limit_authority(
+        asked.context, _name(asked), room=_room(asked.body()), actor=asked.actor
+    )
+    return details(await authority_views.show(asked.context, record.folder))
+
+
+def _room(body: Fields) -> int | None:
+    return body.integer("room", lowest=1, highest=_MOST_ROOM) if "room" in body else None
 
 
 async def _order_list(asked: Asked) -> Members:

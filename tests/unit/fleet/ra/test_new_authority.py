@@ -19,7 +19,12 @@ from fleet.files import read_secret
 from fleet.home import Home
 from fleet.model import Purpose
 from fleet.ra.answer import answer
-from fleet.ra.authorities import activate_authority, reload_authority, stop_authority
+from fleet.ra.authorities import (
+    activate_authority,
+    limit_authority,
+    reload_authority,
+    stop_authority,
+)
 from fleet.ra.certified_authority import Certification, certify_authority
 from fleet.ra.new_authority import AuthorityOrder, Requested, pending_request, request_authority
 from fleet.store.audit import AuditQuery, search
@@ -102,6 +107,19 @@ async def test_another_issuing_ca_stands_by_until_it_is_activated_and_then_signs
         "authority.activated",
         "authority.stopped",
     ]
+
+
+async def test_leaves_go_to_the_next_ca_when_the_first_is_full(desk: Desk) -> None:
+    record = await added(desk)
+    await activate_authority(desk.context, record.folder, actor=ACTOR)
+    await limit_authority(desk.context, "prod/device-1", room=2, actor=ACTOR)
+    first, second = desk.context.authority.active(Purpose.DEVICE, "prod")
+    chains = [(await enroll(desk, f"d{number}")).chain for number in range(4)]
+    assert chains == [first.chain_pem] * 2 + [second.chain_pem] * 2
+    await limit_authority(desk.context, "prod/device-1", room=None, actor=ACTOR)
+    assert (await enroll(desk, "d4")).chain == first.chain_pem
+    with pytest.raises(RefusedError, match="has no leaves"):
+        await limit_authority(desk.context, "prod", room=2, actor=ACTOR)
 
 
 async def test_a_renewal_goes_to_a_ca_that_is_active(desk: Desk) -> None:
