@@ -11,9 +11,10 @@ sends a private key anywhere, and deletes nothing because of a failure.
 import asyncio
 import random
 import secrets
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ from device_agent.life import Life
 from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
 from device_agent.signals import Brought, Signals
+from device_agent.signer_socket import LentSigner
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
 from device_agent.store import open_store
 from device_agent.timing import Timing
@@ -246,7 +248,11 @@ class Agent:
             "trust": self._trust_for_caller,
         }
         try:
-            async with serving(self._settings.socket, acts), in_background(self._hooks.run()):
+            async with (
+                serving(self._settings.socket, acts),
+                self._lending(),
+                in_background(self._hooks.run()),
+            ):
                 await self._driver.run()
         finally:
             self._running = False
@@ -319,6 +325,12 @@ class Agent:
 
     async def _trust_for_caller(self, fields: Fields) -> dict[str, object]:
         return trust_members(await self.bring(TrustBundle.read(fields.object("bundle"))))
+
+    def _lending(self) -> AbstractAsyncContextManager[None]:
+        """Sign for other programs meanwhile, where a socket for that is set."""
+        if self._settings.signer is None:
+            return nullcontext()
+        return serving(self._settings.signer, LentSigner(self._life, seconds=time.monotonic).acts)
 
     def _begin(self, enrollment: MqttEnrollment) -> None:
         """Put what admits the device into the record, before a key is made or anything is asked."""

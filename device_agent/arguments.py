@@ -64,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="what is run after each change of the identity; default post-renew.d in the state folder",
     )
+    run.add_argument(
+        "--signer", metavar="SOCKET", type=Path, help="sign for other programs of this device, on this socket"
+    )
     _add_lend(run)
     command = _add(commands, "exec", "run a program that uses this device's identity")
     command.add_argument("program", metavar="-- PROGRAM [ARGUMENT ...]", nargs=argparse.REMAINDER)

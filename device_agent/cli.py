@@ -104,7 +104,12 @@ async def _enroll_serial(settings: Settings, options: Namespace) -> int:
 
 
 def _run(options: Namespace) -> int:
-    settings = Settings(state=options.state, hooks=options.hooks, connection=_connection(options))
+    settings = Settings(
+        state=options.state,
+        hooks=options.hooks,
+        connection=_connection(options),
+        signer=options.signer,
+    )
     return asyncio.run(_stay(settings))
 
 

@@ -115,8 +115,9 @@ def _listening(path: Path) -> Iterator[socket.socket]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _short(path) as short:
-            # Under the lock of the folder: a socket that is there is a dead agent's.
-            path.unlink(missing_ok=True)
+            # Under the lock of the state folder: a socket that is there is a dead agent's.
+            if path.is_socket():
+                path.unlink()
             listener.bind(short)
             path.chmod(0o600)
     except OSError as error:
