@@ -1,7 +1,7 @@
 """The agent and the whole service, on each broker: a life, a burst over rotations, a suspension."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from fleet.store.devices import load_device
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 from tests.mqtt import MqttClient, client_context
+from tests.waiting import until
 
 DRIVERS = [
     pytest.param("embedded", id="embedded"),
@@ -78,12 +79,6 @@ async def backend(fleet: LiveFleet) -> AsyncIterator[MqttClient]:
         yield client
     finally:
         await client.close()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():  # noqa: ASYNC110 - what is waited for happens in other processes
-            await asyncio.sleep(0.02)
 
 
 async def test_a_device_lives_from_its_code_to_its_second_certificate(

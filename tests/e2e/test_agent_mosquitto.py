@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from fleet.model import CertificateState
 from tests.broker_bench import Bench, running_broker, serving
 from tests.pki import Pki, pem_of
 from tests.provisioner import CODE, Provisioner
+from tests.waiting import until
 
 pytestmark = pytest.mark.needs("mosquitto")
 
@@ -73,12 +74,6 @@ def enrollment(bench: Bench, *, trust: str | None = None) -> MqttEnrollment:
         claim=ClaimFiles(certificate=certificate, key=key),
         code=Secret(CODE),
     )
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_so():  # noqa: ASYNC110 - what is waited for happens in other processes
-            await asyncio.sleep(0.02)
 
 
 async def test_a_device_enrolls_connects_and_renews_with_no_message_lost(

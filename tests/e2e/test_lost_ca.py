@@ -1,7 +1,6 @@
 """The day on which an issuing CA's key is lost or stolen, under real agents on a real broker."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.agents import a_fleet, enrolled
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 from tests.rolling import ACTOR, stand_by
+from tests.waiting import until
 
 pytestmark = pytest.mark.needs("mosquitto", "gcc")
 
@@ -33,12 +33,6 @@ def home(tmp_path: Path) -> FleetHome:
 async def fleet(home: FleetHome, tmp_path: Path) -> AsyncIterator[LiveFleet]:
     async with live(home, tmp_path) as running:
         yield running
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():  # noqa: ASYNC110 - what is waited for happens in other processes
-            await asyncio.sleep(0.02)
 
 
 def serials(agents: Sequence[Agent]) -> list[str]:

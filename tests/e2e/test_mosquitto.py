@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests.broker_home import BrokerHome
 from tests.broker_world import KEY_HASH, World, mosquitto, mosquitto_of, now, put_guard
 from tests.mqtt import NotLetInError
 from tests.pki import Pki, entry_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.needs("mosquitto", "gcc")
 
@@ -53,12 +54,6 @@ def pid_of(home: BrokerHome) -> int:
 
 def log_of(home: BrokerHome) -> str:
     return (home.files.folder / "mosquitto.log").read_text()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - another process tells nobody
-            await asyncio.sleep(0.01)
 
 
 async def ended(pid: int) -> None:

@@ -1,7 +1,7 @@
 """A fleet of real agents on a real broker rolls its CAs over: nobody is turned away or left behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ from tests.live import LiveFleet, live, make_live_home
 from tests.pki import Authority
 from tests.rolled import bundle
 from tests.rolling import prepare, step
+from tests.waiting import until
 
 DRIVERS = [
     pytest.param("embedded", id="embedded"),
@@ -74,12 +75,6 @@ def turned_away(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Presence, "note", noting)
     return found
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():  # noqa: ASYNC110 - what is waited for happens in other processes
-            await asyncio.sleep(0.02)
 
 
 async def until_heard(fleet: LiveFleet, realm: str, *, missing: int = 0) -> None:

@@ -152,6 +152,11 @@ class Asked:
         return parse_serial(self.request.match_info["serial"])
 
 
+def flag_of(body: Fields, name: str) -> bool:
+    """Return a member that need not be there: no, then."""
+    return name in body and body.flag(name)
+
+
 def page_of(
     items: Iterable[_Item], query: Query, *, key: Callable[[_Item], str]
 ) -> tuple[list[_Item], str | None]:

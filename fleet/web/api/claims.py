@@ -18,7 +18,7 @@ from fleet.ra.claims import CodeOrder, NewCode
 from fleet.store.claims import Batch
 from fleet.store.codes import CodeQuery, CodeRecord
 from fleet.store.inventory import DeviceQuery
-from fleet.web.api.asked import MAX_PAGE, Asked, page_of
+from fleet.web.api.asked import MAX_PAGE, Asked, flag_of, page_of
 from fleet.web.api.certificates import cut_off
 from fleet.web.api.routes import Document, Members, One, Page, Route, listed, require, time_or_none
 
@@ -143,7 +143,7 @@ async def _sheet(asked: Asked) -> web.Response:
     made = await _made(asked, body)
     fleet = asked.context.fleet
     headers = {"Cache-Control": "no-store"}
-    if "html" in body and body.flag("html"):
+    if flag_of(body, "html"):
         page = sheets.sheet_html(made, fleet=fleet)
         return web.Response(text=page, content_type="text/html", headers=headers)
     return web.Response(text=sheets.sheet_text(made, fleet=fleet), headers=headers)
@@ -151,7 +151,7 @@ async def _sheet(asked: Asked) -> web.Response:
 
 async def _made(asked: Asked, body: Fields) -> tuple[NewCode, ...]:
     domain = asked.domain(body.text("domain", longest=32))
-    replaces = "replace" in body and body.flag("replace")
+    replaces = flag_of(body, "replace")
     if replaces:
         require(asked.operator, Role.SECURITY)  # it revokes all that the devices have
     order = CodeOrder(

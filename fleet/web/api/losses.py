@@ -2,12 +2,11 @@
 
 from datetime import timedelta
 
-from device_agent.wire.fields import Fields
 from fleet.model import Role
 from fleet.ra.compromise import Admission, Loss, LossOrder, LossOutcome, give_up, rehearse_loss
 from fleet.ra.retiring import retire_authority
 from fleet.ra.rollover_steps import Mode
-from fleet.web.api.asked import Asked
+from fleet.web.api.asked import Asked, flag_of
 from fleet.web.api.routes import Members, One, Route
 
 _LONGEST_NAME = 96
@@ -48,16 +47,16 @@ async def _give_up(asked: Asked) -> Members:
         actor=asked.actor,
         at=context.clock().replace(microsecond=0),
         within=None if hours is None else timedelta(hours=hours),
-        admission=Admission.CUT_OFF if _flag(body, "cut_off") else Admission.GO_ON,
+        admission=Admission.CUT_OFF if flag_of(body, "cut_off") else Admission.GO_ON,
         successor=body.text("successor", longest=_LONGEST_NAME) if "successor" in body else "",
     )
-    if _flag(body, "rehearse"):
+    if flag_of(body, "rehearse"):
         return _given_up(await rehearse_loss(context, order))
     return _given_up(await give_up(context, order))
 
 
 async def _retire(asked: Asked) -> Members:
-    mode = Mode.REHEARSE if _flag(asked.body(), "rehearse") else Mode.ACT
+    mode = Mode.REHEARSE if flag_of(asked.body(), "rehearse") else Mode.ACT
     name = asked.request.match_info["name"]
     retired = await retire_authority(asked.context, name, actor=asked.actor, mode=mode)
     return {
@@ -82,7 +81,3 @@ def _given_up(outcome: LossOutcome) -> Members:
         "needing": list(outcome.need.names),
         "problems": list(outcome.problems),
     }
-
-
-def _flag(body: Fields, name: str) -> bool:
-    return name in body and body.flag(name)

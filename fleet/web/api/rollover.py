@@ -14,7 +14,7 @@ from fleet.ra.rollover import WorkOrder
 from fleet.ra.rollover_material import Material, NewRoot
 from fleet.ra.rollover_status import Status
 from fleet.ra.rollover_steps import Advanced, Mode, StepOrder
-from fleet.web.api.asked import Asked, page_of
+from fleet.web.api.asked import Asked, flag_of, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed
 
 _LONGEST_NAME = 96
@@ -103,7 +103,7 @@ async def _list(asked: Asked) -> Members:
 async def _begin(asked: Asked) -> Members:
     body = asked.body()
     name = body.text("name", longest=_LONGEST_NAME)
-    if _flag(body, "rehearse"):
+    if flag_of(body, "rehearse"):
         planned = await rollover.plan(asked.context, name)
         return _work_order(
             asked, WorkOrder(rollover=planned, root="", root_pem="", beside_pem="", links_pem="", requests=())
@@ -141,18 +141,14 @@ async def _step(asked: Asked, event: RolloverEvent) -> Members:
         event=event,
         actor=asked.actor,
         at=asked.context.clock().replace(microsecond=0),
-        insistence=Insistence.GO_ON if _flag(body, "anyway") else Insistence.WAIT,
-        mode=Mode.REHEARSE if _flag(body, "rehearse") else Mode.ACT,
+        insistence=Insistence.GO_ON if flag_of(body, "anyway") else Insistence.WAIT,
+        mode=Mode.REHEARSE if flag_of(body, "rehearse") else Mode.ACT,
     )
     return _advanced(await rollover_steps.take_step(asked.context, order))
 
 
 def _realm(asked: Asked) -> str:
     return asked.request.match_info["realm"]
-
-
-def _flag(body: Fields, name: str) -> bool:
-    return name in body and body.flag(name)
 
 
 def _new_root(fields: Fields) -> NewRoot:
