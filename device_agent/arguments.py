@@ -192,7 +192,8 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--key",
         metavar="PLACE",
         default="",
-        help="where keys live: file:[KIND], tpm:, or a token by its pkcs11: URI; default where they are, "
+        help="where keys live: file:[KIND], sealed:[KIND] for encrypted files, tpm:, or a token by its "
+        "pkcs11: URI; default where they are, "
         "or file:p256",
     )
     _add_unit(enroll)

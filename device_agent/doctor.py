@@ -5,7 +5,6 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from device_agent.clock import looked
 from device_agent.config import Settings
@@ -104,7 +103,7 @@ def _tls(keys: KeyStore, active: Credential) -> Finding:
         version = library().version
     except AgentError as error:
         return _bad("tls", str(error), error.hint)
-    place = "TPM" if isinstance(keys.reference(active.key), Path) else "token"
+    place = "token" if str(keys.reference(active.key)).startswith("pkcs11:") else "TPM"
     return _good("tls", f"TLS signs in the {place}, by the agent's own provider in {version}")
 
 

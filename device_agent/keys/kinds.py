@@ -1,6 +1,6 @@
-"""Kinds of keys that devices have."""
+"""Kinds of keys that devices have, and how files hold them."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 
 class KeyKind(StrEnum):
@@ -11,3 +11,11 @@ class KeyKind(StrEnum):
     ED25519 = "ed25519"
     RSA = "rsa"
     """2048 bits."""
+
+
+class AtRest(Enum):
+    """How the file of a new key is written."""
+
+    CLEAR = "clear"
+    SEALED = "sealed"
+    """Encrypted with a secret that is bound to this machine."""

@@ -5,13 +5,13 @@ from a token to a file, by itself or by a slip.
 """
 
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.errors import BadInputError, StateError
 from device_agent.files import read_file, remove_file, write_file
-from device_agent.keys.kinds import KeyKind
+from device_agent.keys.kinds import AtRest, KeyKind
 from device_agent.keys.software import FileKeyStore
 from device_agent.keys.uri import parse_token_uri
 from device_agent.ports import Attestor, KeyStore
@@ -22,29 +22,45 @@ if TYPE_CHECKING:
 
 PLACE = "key-place"
 _FILE = "file:"
+_SEALED = "sealed:"
 _TPM = "tpm:"
 _FOLDER = "keys"
 _REFUSED_PINS = "pin-refused"
 _MOST = 4096
 
 
-def parse_place(text: str) -> "TokenUri | TpmPlace | KeyKind":
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Files of this kind of keys."""
+
+    kind: KeyKind = KeyKind.P256
+    at_rest: AtRest = AtRest.CLEAR
+
+    def text(self) -> str:
+        """Return the place as `parse_place` takes it."""
+        return f"{_FILE if self.at_rest is AtRest.CLEAR else _SEALED}{self.kind}"
+
+
+def parse_place(text: str) -> "TokenUri | TpmPlace | Files":
     """Return the token or the TPM that `--key` names, or the kind of the keys in files.
 
     Raises:
         BadInputError: it names none of them.
     """
     if text in ("file", _FILE):
-        return KeyKind.P256
+        return Files()
     if text.startswith(_FILE):
-        return _kind(text.removeprefix(_FILE))
+        return Files(kind=_kind(text.removeprefix(_FILE)))
+    if text.startswith(_SEALED):
+        kind = _kind(text.removeprefix(_SEALED) or KeyKind.P256)
+        return Files(kind=kind, at_rest=AtRest.SEALED)
     if text.startswith(_TPM):
         from device_agent.keys.tpm_link import parse_tpm_place  # noqa: PLC0415 - few devices have one
 
         return parse_tpm_place(text.removeprefix(_TPM))
     if not text.startswith("pkcs11:"):
         raise BadInputError(
-            "--key must be file:, tpm:, or the pkcs11: URI of a token",
+            "--key must be file:, sealed:, tpm:, or the pkcs11: URI of a token",
             hint="leave it out for a key in a 0600 file",
         )
     uri = parse_token_uri(text)
@@ -64,8 +80,8 @@ def _kind(text: str) -> KeyKind:
 def open_keys(state: Path) -> KeyStore:
     """Return the key store of a state folder; nothing is asked of a token yet. Raises `StateError`."""
     match _held(state):
-        case KeyKind() as kind:
-            return FileKeyStore(state / _FOLDER, kind=kind)
+        case Files() as files:
+            return FileKeyStore(state / _FOLDER, kind=files.kind, at_rest=files.at_rest)
         case TokenUri() as uri:
             from device_agent.keys.pkcs11 import TokenKeyStore  # noqa: PLC0415 - files do without its memory
 
@@ -85,7 +101,7 @@ def open_tpm(state: Path) -> Attestor:
     from device_agent.keys.tpm import TpmAttestor, TpmKeyStore  # noqa: PLC0415 - as above
 
     place = _held(state)
-    if isinstance(place, KeyKind | TokenUri):
+    if isinstance(place, Files | TokenUri):
         raise BadInputError("the keys of this device are in no TPM", hint="device-agent enroll --tpm")
     return TpmAttestor(place=place, store=TpmKeyStore(place, state / _FOLDER))
 
@@ -110,7 +126,7 @@ def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
             f"this device has its keys in {_words(held)} already",
             hint="leave --key out to go on with them; device-agent reset to begin again",
         )
-    if place is KeyKind.P256:
+    if place == Files():
         remove_file(state / PLACE)
         return
     if isinstance(place, TokenUri):
@@ -118,23 +134,23 @@ def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
         fresh = f"device-agent-{secrets.token_hex(8)}"
         prefix = held.object if isinstance(held, TokenUri) and _moves_nothing(place, held) else fresh
         text = replace(place, object=prefix).text()
-    elif isinstance(place, KeyKind):
-        text = f"{_FILE}{place}"
+    elif isinstance(place, Files):
+        text = place.text()
     else:
         text = f"{_TPM}{place.text()}"
     write_file(state / PLACE, f"{text}\n".encode())
 
 
-def _moves_nothing(place: "TokenUri | TpmPlace | KeyKind", held: "TokenUri | TpmPlace | KeyKind") -> bool:
-    """Tell whether only the kind of keys differs, which is for the next one."""
+def _moves_nothing(place: "TokenUri | TpmPlace | Files", held: "TokenUri | TpmPlace | Files") -> bool:
+    """Tell whether only the kind of keys differs, or how files hold them, which is for the next one."""
     if isinstance(place, TokenUri) and isinstance(held, TokenUri):
         return replace(place, key_type="") == replace(held, key_type="", object="")
-    return isinstance(place, KeyKind) and isinstance(held, KeyKind)
+    return isinstance(place, Files) and isinstance(held, Files)
 
 
-def _words(held: "TokenUri | TpmPlace | KeyKind") -> str:
+def _words(held: "TokenUri | TpmPlace | Files") -> str:
     match held:
-        case KeyKind():
+        case Files():
             return "files"
         case TokenUri():
             return replace(held, object="").text()
@@ -147,10 +163,10 @@ def forget(state: Path) -> None:
     remove_file(state / PLACE)
 
 
-def _held(state: Path) -> "TokenUri | TpmPlace | KeyKind":
+def _held(state: Path) -> "TokenUri | TpmPlace | Files":
     content = read_file(state / PLACE, most=_MOST)
     if content is None:
-        return KeyKind.P256
+        return Files()
     try:
         text = content.decode().strip()
         return parse_token_uri(text) if text.startswith("pkcs11:") else parse_place(text)

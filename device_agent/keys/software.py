@@ -1,4 +1,4 @@
-"""Keys in files: one 0600 file a generation, in a folder that only its owner can enter.
+"""Keys in files: one 0600 file a generation, in a folder that only its owner can enter; encrypted if told so.
 
 A private key never leaves this module but into OpenSSL, and never stands in an error or a log.
 """
@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -23,7 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
 from device_agent.errors import KeyStoreError, StateError
 from device_agent.files import is_private, make_folder, read_file, remove_file, temporary_of, write_file
 from device_agent.keys.chains import readable
-from device_agent.keys.kinds import KeyKind
+from device_agent.keys.kinds import AtRest, KeyKind
+from device_agent.keys.sealing import key_secret
+from device_agent.wire.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _SUFFIX = ".pem"
@@ -40,16 +44,19 @@ _MAKERS: Mapping[KeyKind, Callable[[], FileKey]] = {
     KeyKind.ED25519: ed25519.Ed25519PrivateKey.generate,
     KeyKind.RSA: lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
 }
+_ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+"""RFC 7468 11."""
 _CURVES = {"secp256r1", "secp384r1"}
 
 
 class FileSigner:
     """One key in a file."""
 
-    __slots__ = ("_key", "_name", "_path")
+    __slots__ = ("_key", "_name", "_path", "_secret")
 
-    def __init__(self, name: str, *, path: Path, key: FileKey) -> None:
-        self._name, self._path, self._key = name, path, key
+    def __init__(self, name: str, *, path: Path, key: FileKey, secret: Secret | None = None) -> None:
+        """`secret` opens the file, where it is encrypted."""
+        self._name, self._path, self._key, self._secret = name, path, key, secret
 
     def __repr__(self) -> str:
         return f"FileSigner({self._name!r})"
@@ -74,7 +81,9 @@ class FileSigner:
     def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
         try:
             with readable(chain_pem) as chain:
-                context.load_cert_chain(chain, self._path)
+                # Without a password, OpenSSL would ask at the terminal.
+                password = "" if self._secret is None else self._secret.reveal()
+                context.load_cert_chain(chain, self._path, password)
         except (OSError, ssl.SSLError) as error:
             raise KeyStoreError(
                 f"the key {self._name} and its certificate do not fit, or cannot be read",
@@ -85,37 +94,40 @@ class FileSigner:
 class FileKeyStore:
     """The keys of one folder; new ones are of one kind, those that are there may be of others."""
 
-    def __init__(self, folder: Path, *, kind: KeyKind = KeyKind.P256) -> None:
+    def __init__(self, folder: Path, *, kind: KeyKind = KeyKind.P256, at_rest: AtRest = AtRest.CLEAR) -> None:
         self._folder = folder
-        self._kind = kind
+        self._kind, self._at_rest = kind, at_rest
 
     def create(self, name: str) -> FileSigner:
         path = self._path(name)
         if path.exists():
             raise KeyStoreError(f"there is a key {name} already", hint="device-agent doctor")
+        secret = key_secret() if self._at_rest is AtRest.SEALED else None
         key = _MAKERS[self._kind]()
-        content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, _encryption(secret))
         try:
             make_folder(self._folder)
             write_file(path, content)
         except StateError as error:
             raise KeyStoreError(f"the new key cannot be kept: {error}", hint=error.hint) from error
-        return FileSigner(name, path=path, key=key)
+        return FileSigner(name, path=path, key=key, secret=secret)
 
     def open(self, name: str) -> FileSigner:
         path = self._path(name)
         content = self._content(path)
+        secret = key_secret() if content.startswith(_ENCRYPTED) else None
         try:
-            key = load_pem_private_key(content, password=None)
+            key = load_pem_private_key(content, None if secret is None else secret.reveal().encode())
         except (ValueError, TypeError) as error:
-            raise KeyStoreError(f"{path} holds no private key", hint="device-agent doctor") from error
+            held = "no private key" if secret is None else "no private key that this machine's secret opens"
+            raise KeyStoreError(f"{path} holds {held}", hint="device-agent doctor") from error
         if not isinstance(key, FileKey) or (
             isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _CURVES
         ):
             raise KeyStoreError(
                 f"{path} holds a key of a kind that is not used here", hint="device-agent doctor"
             )
-        return FileSigner(name, path=path, key=key)
+        return FileSigner(name, path=path, key=key, secret=secret)
 
     def destroy(self, name: str) -> None:
         """Remove the file. Flash and journals may keep old blocks; a token is the place against that."""
@@ -152,3 +164,7 @@ class FileKeyStore:
         if not is_private(path):
             raise KeyStoreError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
         return content
+
+
+def _encryption(secret: Secret | None) -> KeySerializationEncryption:
+    return NoEncryption() if secret is None else BestAvailableEncryption(secret.reveal().encode())

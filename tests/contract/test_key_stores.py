@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import KeyStoreError
-from device_agent.keys.kinds import KeyKind
+from device_agent.keys.kinds import AtRest, KeyKind
 from device_agent.keys.pkcs11 import TokenKeyStore
 from device_agent.keys.software import FileKeyStore
 from device_agent.keys.tpm import TpmKeyStore
@@ -26,6 +26,7 @@ from device_agent.wire.identity import Identity
 from fleet.core.csr import read_csr
 from tests.pki import Pki, pem_of
 from tests.provisioner import leaf_for
+from tests.sealing import SECRET, hand_over
 from tests.swtpm import SwTpm, running_tpm
 from tests.tokens import SoftHsm, SoftToken
 from tests.tpm_tokens import PROGRAMS, TpmToken, tpm_token
@@ -60,6 +61,7 @@ def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwTpm]:
 @pytest.fixture(
     params=[
         *KeyKind,
+        "sealed",
         *(pytest.param(f"token-{kind}", marks=pytest.mark.needs("softhsm2-util")) for kind in TOKEN_KINDS),
         *(pytest.param(f"tpm-token-{kind}", marks=pytest.mark.needs(*PROGRAMS)) for kind in TOKEN_KINDS),
         pytest.param("tpm", marks=pytest.mark.needs("swtpm", "swtpm_setup")),
@@ -73,6 +75,9 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     if request.param == "tpm":
         running: SwTpm = request.getfixturevalue("tpm")
         return lambda: TpmKeyStore(parse_tpm_place(running.place), tmp_path / "keys")
+    if request.param == "sealed":
+        hand_over(SECRET, tmp_path, request.getfixturevalue("monkeypatch"))
+        return lambda: FileKeyStore(tmp_path / "keys", at_rest=AtRest.SEALED)
     place, kind = request.param.rsplit("-", 1)
     fixture = "tpm_as_token" if place == "tpm-token" else "token"
     token: TpmToken | SoftToken = request.getfixturevalue(fixture)
