@@ -18,6 +18,7 @@ from device_agent.errors import KeyStoreError
 _MAPS = Path("/proc/self/maps")
 _GET_MIN_PROTO_VERSION = 130
 """SSL_CTRL_GET_MIN_PROTO_VERSION (openssl/ssl.h)."""
+_OTHER_LAYOUT = "its contexts are laid out in another way than known"
 _USED_WITH = (3, 0, 0), (4, 0, 0)
 
 _P, _I = ctypes.c_void_p, ctypes.c_int
@@ -54,7 +55,7 @@ class Library:
             for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
                 context.minimum_version = version
                 if pointer is None or self._ctrl(pointer, _GET_MIN_PROTO_VERSION, 0, None) != version:
-                    raise _refusal("its contexts are laid out in another way than known")
+                    raise _refusal(_OTHER_LAYOUT)
         finally:
             context.minimum_version = held
         return pointer or 0
@@ -106,8 +107,8 @@ def _opened() -> Library | str:
         return "another OpenSSL stands before its own"
     try:
         found.context_pointer(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    except KeyStoreError as error:
-        return str(error)
+    except KeyStoreError:
+        return _OTHER_LAYOUT
     return found
 
 

@@ -1,5 +1,6 @@
 """What a token adds to a key store: its PIN, its being pulled, threads, forks, and TLS without the key."""
 
+import _ctypes
 import asyncio
 import ctypes
 import gc
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -268,15 +270,37 @@ def test_a_context_that_was_armed_keeps_its_settings(keys: TokenKeyStore) -> Non
     assert (context.minimum_version, context.maximum_version) == (ssl.TLSVersion.TLSv1_2,) * 2
 
 
-def test_the_gate_refuses_two_openssl(keys: TokenKeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+WRONG = {
+    "not CPython's with a shared OpenSSL": (openssl_library, "_ssl", SimpleNamespace()),
+    "its OpenSSL is not shared": (
+        openssl_library,
+        "_ssl",
+        SimpleNamespace(__file__=_ctypes.__file__),
+    ),
+    "OpenSSL 3 is needed": (ssl, "OPENSSL_VERSION_INFO", (4, 0, 0, 0, 0)),
+    "another OpenSSL stands before its own": (ssl, "OPENSSL_VERSION", "OpenSSL 3.0.0"),
+    "0 libssl are loaded": (openssl_library, "_mapped", set),
+    "2 libssl are loaded": (openssl_library, "_mapped", lambda: {"/a/libssl.so.3", "/b/libssl.so.3"}),
+    "laid out in another way than known": (openssl_library, "_GET_MIN_PROTO_VERSION", 131),
+}
+
+
+@pytest.mark.parametrize("why", WRONG)
+def test_a_python_whose_tls_cannot_be_reached_is_refused_and_no_key_in_a_file_is_made(
+    keys: TokenKeyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     signer = keys.create("k-1")
     chain = chain_of(signer)
+    before = set(tmp_path.rglob("*"))
+    place, name, found = WRONG[why]
+    monkeypatch.setattr(place, name, found)
     openssl_library._opened.cache_clear()
-    monkeypatch.setattr(openssl_library, "_mapped", lambda: {"/a/libssl.so.3", "/b/libssl.so.3"})
-    with pytest.raises(KeyStoreError, match="2 libssl are loaded") as caught:
+    with pytest.raises(KeyStoreError, match=why) as caught:
         signer.arm(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), chain_pem=chain)
-    assert "never used instead" in str(caught.value.hint)
     openssl_library._opened.cache_clear()
+    assert str(caught.value).count("cannot use a token's key for TLS") == 1
+    assert "never used instead" in str(caught.value.hint)
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_process_ends_well_while_contexts_are_armed(token: SoftToken, tmp_path: Path) -> None:
@@ -291,6 +315,28 @@ print("armed")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "armed\n", "")
+
+
+def test_a_service_that_may_make_no_memory_executable_signs_all_the_same(
+    token: SoftToken, tmp_path: Path
+) -> None:
+    program = f"""
+import asyncio, ctypes, ssl, sys
+from pathlib import Path
+# PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN (Linux 6.3), as MemoryDenyWriteExecute= asks for.
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0:
+    sys.exit(77)
+from tests.contract.test_token_keys import armed, handshakes, opened
+from tests.tokens import SoftToken
+token = SoftToken(label={token.label!r}, pin_file=Path({str(token.pin_file)!r}), folder=Path("/nowhere"))
+folder = Path({str(tmp_path)!r})
+context = armed(opened(token, folder).create("k-1"), ssl.TLSVersion.TLSv1_3)
+print(len(asyncio.run(handshakes(context, folder, count=1))))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if ended.returncode == 77:
+        pytest.skip("this kernel has no PR_SET_MDWE: Linux 6.3 has")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1\n", "")
 
 
 def armed(signer: Signer, version: ssl.TLSVersion) -> ssl.SSLContext:
