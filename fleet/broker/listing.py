@@ -16,7 +16,8 @@ from fleet.model import Allowlist, AllowlistChange, AllowlistEntry
 
 _DIGEST_MODULUS = 1 << 256
 _LINE = re.compile(
-    r"(?:[0-9a-f]{2}){1,32} [0-9a-f]{32}(?:[0-9a-f]{8})? [0-9a-f]{64} [a-z]+ [1-9][0-9]{0,17} [A-Za-z0-9_.:-]{1,128}",
+    r"(?:[0-9a-f]{2}){1,32} [0-9a-f]{32}(?:[0-9a-f]{8})? [0-9a-f]{64} "
+    r"[a-z]+ [1-9][0-9]{0,17} [A-Za-z0-9_.:-]{1,128}",
     re.ASCII,
 )
 
