@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 
 PACKAGES = {
     "mosquitto": "mosquitto",
+    "mosquitto_pub": "mosquitto-clients",
+    "curl": "curl",
     "openssl": "openssl",
     "gcc": "gcc mosquitto-dev libmosquitto-dev libssl-dev",
     "pki": "strongswan-pki",
@@ -23,7 +25,7 @@ PACKAGES = {
     "swtpm": "swtpm swtpm-tools",
     "swtpm_setup": "swtpm-tools",
     "tpm2_createek": "tpm2-tools",
-    "tpm2_ptool": "libtpm2-pkcs11-tools",
+    "tpm2_ptool": "libtpm2-pkcs11-tools libtpm2-pkcs11-1",
     "pkcs11-tool": "opensc",
     "setpriv": "util-linux",
 }

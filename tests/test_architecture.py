@@ -96,6 +96,17 @@ def test_a_command_starts_without_optional_packages(command: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_every_program_that_a_test_needs_has_its_package() -> None:
+    marks = re.compile(r"mark\.needs\(([^)]*)\)")
+    needed = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for mark in marks.findall(path.read_text())
+        for name in re.findall(r'"([^"]+)"', mark)
+    }
+    assert sorted(needed - DEBIAN_PACKAGES.keys()) == []
+
+
 def test_make_test_installs_what_the_tests_need() -> None:
     makefile = (ROOT / "Makefile").read_text()
     wanted = {name for packages in DEBIAN_PACKAGES.values() for name in packages.split()}
