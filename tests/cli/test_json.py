@@ -117,7 +117,7 @@ AUTHORITY_DETAILS: dict[str, Shape] = {
 }
 ROLLOVER: dict[str, Shape] = {
     **dict.fromkeys(("realm", "kind", "state", "started_at", "changed_at"), "str"),
-    **dict.fromkeys(("gives_up", "brings"), ["str"]),
+    **{key: ["str"] for key in ("gives_up", "brings")},
     "number": "int",
     "version": "int?",
     "next": "str?",
@@ -126,7 +126,7 @@ GIVEN_UP: Shape = {
     **dict.fromkeys(("name", "root", "state"), "str"),
     **dict.fromkeys(("successor", "revoked"), "str?"),
     **dict.fromkeys(("hastened", "due", "needed_by"), "int"),
-    **dict.fromkeys(("needing", "problems"), ["str"]),
+    **{key: ["str"] for key in ("needing", "problems")},
     "root_knows": "bool",
 }
 DOMAIN: dict[str, Shape] = {"domain": "str", "devices": "int", "anchors": ["str"], "issuing": ["str"]}
@@ -168,7 +168,7 @@ COMMANDS: dict[str, Shape] = {
     "ca backup one.backup --shares-to shares": {
         **dict.fromkeys(("file", "backup", "fleet", "made_at", "sha256", "shares"), "str"),
         **dict.fromkeys(("size", "files"), "int"),
-        **dict.fromkeys(("share_files", "passphrases", "keys_elsewhere", "left_out"), ["str"]),
+        **{key: ["str"] for key in ("share_files", "passphrases", "keys_elsewhere", "left_out")},
         "starts_alone": "bool",
     },
     "ca backup --check one.backup": {
