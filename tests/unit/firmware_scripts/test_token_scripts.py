@@ -18,7 +18,7 @@ from tests.tokens import SoftHsm
 
 @pytest.fixture(
     params=[
-        pytest.param("softhsm", marks=pytest.mark.needs("softhsm2-util", "pkcs11-tool")),
+        pytest.param("softhsm", marks=pytest.mark.needs("softhsm2-util", "pkcs11-tool", "openssl")),
         pytest.param("tpm", marks=pytest.mark.needs(*tpm_tokens.PROGRAMS)),
     ]
 )
