@@ -64,10 +64,11 @@ class GivenClock:
 
 def looked(folder: Path, record: StoredRecord) -> Moment:
     """Return the time that an agent would believe at its start; nothing is written."""
-    clock = DeviceClock(folder)
-    if record.life.active is not None:
-        clock.at_least(record.life.active.not_before)
-    return clock.moment()
+    reading = Reading(system=now(), elapsed=elapsed())
+    active = record.life.active
+    floors = (RELEASED, _read(folder / CLOCK), None if active is None else active.not_before)
+    belief = core.started(max(each for each in floors if each is not None), reading)
+    return core.moment(belief, reading)
 
 
 def forget_floor(folder: Path) -> None:
