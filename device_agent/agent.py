@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from device_agent.asking import Asking
 from device_agent.attesting import attestor_of
 from device_agent.background import in_background
-from device_agent.clock import DeviceClock, GivenClock, forget_floor
+from device_agent.clock import DeviceClock, GivenClock, forget_floor, now
 from device_agent.config import Settings, hardware_id, model
 from device_agent.control import serving
 from device_agent.core.certificates import read_bundle
@@ -40,6 +40,7 @@ from device_agent.keys.place import forget, open_keys, settle
 from device_agent.life import Life
 from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
+from device_agent.sharing import sharing
 from device_agent.signals import Brought, Signals
 from device_agent.signer_socket import LentSigner
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
@@ -226,9 +227,14 @@ class Agent:
         return await serve_station(port, unit, clock=self._time_of_station, options=SerialOptions(baud=baud))
 
     def _time_of_station(self) -> datetime | None:
-        """Return by what a station's dates are judged: no clock on this side, no judgement."""
-        moment = self._clock.moment()
-        return None if moment.source is TimeSource.FLOOR else moment.now
+        """Return by what a station's dates are judged; None where the clock cannot be right.
+
+        No signed time can come here, so a clock that is far ahead counts, and may refuse a good station.
+        """
+        moment, system = self._clock.moment(), now()
+        if moment.source is TimeSource.FLOOR:
+            return None if system < moment.floor else system
+        return moment.now
 
     async def renew_once(self) -> Status:
         """Renew now and leave; for a device whose agent does not run. Raises `AgentError`."""
@@ -250,6 +256,7 @@ class Agent:
         try:
             async with (
                 serving(self._settings.socket, acts),
+                self._sharing(),
                 self._lending(),
                 in_background(self._hooks.run()),
             ):
@@ -325,6 +332,12 @@ class Agent:
 
     async def _trust_for_caller(self, fields: Fields) -> dict[str, object]:
         return trust_members(await self.bring(TrustBundle.read(fields.object("bundle"))))
+
+    def _sharing(self) -> AbstractAsyncContextManager[None]:
+        """Let other programs use the connection meanwhile, where a socket for that is set."""
+        if self._settings.share is None:
+            return nullcontext()
+        return sharing(self._settings.share, self._traffic)
 
     def _lending(self) -> AbstractAsyncContextManager[None]:
         """Sign for other programs meanwhile, where a socket for that is set."""

@@ -16,6 +16,7 @@ from device_agent.core.clock import RELEASED, Moment, Reading, TimeSource
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import StateError
 from device_agent.files import read_file, remove_file, temporary_of, write_file
+from device_agent.kernel_clock import is_synchronised
 from device_agent.wire.fields import time_text
 from device_agent.wire.problems import MalformedMessageError
 
@@ -64,7 +65,8 @@ class GivenClock:
 
 def looked(folder: Path, record: StoredRecord) -> Moment:
     """Return the time that an agent would believe at its start; nothing is written."""
-    reading = Reading(system=now(), elapsed=elapsed())
+    system = now()
+    reading = Reading(system=system, elapsed=elapsed(), is_synchronised=is_synchronised(system))
     active = record.life.active
     floors = (RELEASED, _read(folder / CLOCK), None if active is None else active.not_before)
     belief = core.started(max(each for each in floors if each is not None), reading)
@@ -86,8 +88,10 @@ class DeviceClock:
         *,
         system: Callable[[], datetime] = now,
         elapsed: Callable[[], timedelta] = elapsed,
+        is_synchronised: Callable[[datetime], bool] = is_synchronised,
     ) -> None:
         self._path, self._system, self._elapsed = folder / CLOCK, system, elapsed
+        self._is_synchronised = is_synchronised
         self._kept = _read(self._path)
         self._belief = core.started(max(RELEASED, self._kept or RELEASED), self._read_clocks())
         self._told: TimeSource | None = None
@@ -122,7 +126,8 @@ class DeviceClock:
         self._belief = core.raised(self._belief, floor, self._read_clocks())
 
     def _read_clocks(self) -> Reading:
-        return Reading(system=self._system(), elapsed=self._elapsed())
+        system = self._system()
+        return Reading(system=system, elapsed=self._elapsed(), is_synchronised=self._is_synchronised(system))
 
     def _keep(self) -> None:
         """Write the floor where a day or more is new; flash wears."""

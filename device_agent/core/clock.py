@@ -53,6 +53,8 @@ class Reading:
 
     system: datetime
     elapsed: timedelta
+    is_synchronised: bool = False
+    """The kernel says that something like NTP keeps the system's clock right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,8 @@ def raised(belief: Belief, floor: datetime, reading: Reading) -> Belief:
 
 def _agrees(belief: Belief, reading: Reading) -> bool:
     expected = belief.expected(reading)
+    if belief.source is TimeSource.FLOOR and reading.is_synchronised:
+        return reading.system >= belief.floor
     near = LEAP
     if belief.source is TimeSource.SIGNED:
         near = SLACK + (expected - belief.good) * _DRIFT

@@ -13,6 +13,7 @@ from device_agent.core import floor
 from device_agent.core.clock import RELEASED, TimeSource
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import UntrustedTimeError
+from device_agent.kernel_clock import is_synchronised
 from device_agent.wire.fields import time_text
 from device_agent.wire.problems import MalformedMessageError
 
@@ -28,7 +29,12 @@ class Machine:
         self.folder, self.system, self.elapsed = folder, system, timedelta(seconds=20)
 
     def boot(self) -> DeviceClock:
-        return DeviceClock(self.folder, system=lambda: self.system, elapsed=lambda: self.elapsed)
+        return DeviceClock(
+            self.folder,
+            system=lambda: self.system,
+            elapsed=lambda: self.elapsed,
+            is_synchronised=lambda _system: False,
+        )
 
     def wait(self, length: timedelta) -> None:
         self.system += length
@@ -124,6 +130,11 @@ def test_a_clock_that_is_not_believed_is_told_once_and_again_when_it_is(
 def test_a_look_writes_nothing(tmp_path: Path) -> None:
     looked(tmp_path, StoredRecord())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_that_is_not_the_kernels_own_is_not_kept_right_by_it() -> None:
+    assert not is_synchronised(EPOCH)
+    assert not is_synchronised(datetime.now(UTC) + timedelta(days=365))
 
 
 def test_the_boot_clock_of_this_machine_goes_forward() -> None:

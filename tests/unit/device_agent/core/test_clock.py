@@ -80,6 +80,24 @@ def test_a_clock_that_is_set_right_while_it_runs_is_believed_from_then_on() -> N
     assert moment(belief, reading(belief.good + LATER, LATER)).source is TimeSource.SYSTEM
 
 
+@pytest.mark.parametrize("ahead", [LATER, YEAR, 10 * YEAR])
+def test_where_only_a_floor_is_known_a_clock_that_ntp_keeps_is_believed_above_it(ahead: timedelta) -> None:
+    kept = Reading(system=FLOOR + ahead, elapsed=timedelta(), is_synchronised=True)
+    assert moment(started(FLOOR, kept), kept).source is TimeSource.SYSTEM
+
+
+@pytest.mark.parametrize(
+    ("belief", "system"),
+    [(started(FLOOR, reading(EPOCH)), EPOCH), (signed(), FLOOR + 2 * YEAR), (working(), FLOOR + YEAR)],
+    ids=["below the floor", "against a signed time", "against a good clock"],
+)
+def test_a_clock_that_ntp_keeps_is_not_believed_against_what_is_known(
+    belief: Belief, system: datetime
+) -> None:
+    kept = Reading(system=system, elapsed=timedelta(), is_synchronised=True)
+    assert moment(belief, kept).source is not TimeSource.SYSTEM
+
+
 def test_a_clock_that_jumped_and_came_back_is_believed_again() -> None:
     belief = working()
     jumped = looked(belief, reading(belief.good + YEAR, LATER))
