@@ -2,12 +2,14 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from device_agent.keys import cryptoki
+from device_agent.keys.cryptoki import CallError
 from tests.swtpm import SwTpm, running_tpm
 from tests.tokens import PIN
 
@@ -50,6 +52,9 @@ def tpm_token(folder: Path) -> Iterator[TpmToken]:
         _tool("--init-token", "--label", "device", "--so-pin", _SO_PIN)
         _tool("--init-pin", "--login", "--login-type", "so", "--so-pin", _SO_PIN, "--pin", PIN)
         yield TpmToken(tpm=tpm, pin_file=pin_file)
+        with suppress(CallError):
+            # Log out while the TPM is there: at the end of the process it no longer is.
+            cryptoki.load(MODULE).restart()
 
 
 def _tool(*options: str) -> str:

@@ -13,6 +13,7 @@ from device_agent import asking
 from device_agent.agent import Agent
 from device_agent.cli import main
 from device_agent.config import Settings
+from device_agent.core.clock import Moment
 from device_agent.core.record import Anchor
 from device_agent.errors import BadInputError
 from device_agent.keys.place import open_keys
@@ -60,8 +61,8 @@ def one_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Have agents speak one version of TLS alone."""
     version: ssl.TLSVersion = request.param
 
-    def context(servers: Iterable[Anchor]) -> ssl.SSLContext:
-        made = client_context(servers)
+    def context(servers: Iterable[Anchor], *, moment: Moment) -> ssl.SSLContext:
+        made = client_context(servers, moment=moment)
         made.minimum_version = made.maximum_version = version
         return made
 
