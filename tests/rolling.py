@@ -52,9 +52,10 @@ def signed(context: Context, order: WorkOrder) -> Material:
         links_pem=order.links_pem,
     )
     roots = [name for name in order.rollover.brings if name.rpartition("/")[2].startswith("root-")]
+    files = home.authority_files(order.root)
     hand = Hand(
-        files=home.authority_files(order.root),
-        passphrase=Secret(home.root_passphrase.read_text().strip()),
+        files=files,
+        passphrase=None if files.token.exists() else Secret(home.root_passphrase.read_text().strip()),
         now=utc_now(),
         randomness=os.urandom,
         next_files=home.authority_files(roots[0]) if roots else None,

@@ -16,10 +16,11 @@ from fleet.ca.founding import Founder
 from fleet.ca.issuer import Issuer, pem_bundle
 from fleet.ca.root_at_hand import IssuingOrder, open_root, sign_issuing
 from fleet.ca.succession import Occasion, Roots, succeed
+from fleet.ca.token_keys import TokenKeys
 from fleet.core.goodkey import check_key
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
-from fleet.home import AuthorityFiles
+from fleet.home import REFUSED_PINS, AuthorityFiles
 
 _WORK_FACTOR = 14
 """scrypt's N is 2 to this power."""
@@ -44,7 +45,10 @@ class Commission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hand:
-    """The root at hand: its folder, what opens it, and where the next one is to be made, if it is to be."""
+    """The root at hand: its folder, what opens it, and where the next one is to be made, if it is to be.
+
+    A key in a token is followed by one in that token, a file by a file under the same passphrase.
+    """
 
     files: AuthorityFiles
     passphrase: Secret | None
@@ -52,8 +56,6 @@ class Hand:
     now: datetime
     randomness: Callable[[int], bytes]
     next_files: AuthorityFiles | None = None
-    next_passphrase: Secret | None = None
-    """What the next root's key is kept under; None: as the present one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,17 +105,11 @@ def perform(commission: Commission, hand: Hand) -> Signed:
 
 
 def _next_root(commission: Commission, hand: Hand, files: AuthorityFiles, *, like: Issuer) -> Issuer:
-    """Make the next root, or open the one that was made before a cut.
-
-    Raises:
-        BadInputError: there is no passphrase to keep its key under.
-    """
-    passphrase = hand.next_passphrase or hand.passphrase
-    if passphrase is None:
-        raise BadInputError(
-            "the next root's key is kept in a file, which needs a passphrase", hint="--passphrase-file FILE"
-        )
+    """Make the next root, or open the one that was made before a cut."""
     if not files.crl.exists():
+        tokens = TokenKeys(hand.files.folder.parent / REFUSED_PINS)
+        # Founder asks for a passphrase whatever it makes; no key is kept under it where they are in a token.
+        passphrase = hand.passphrase or Secret("")
         founder = Founder(
             fleet=commission.fleet,
             now=hand.now,
@@ -123,10 +119,12 @@ def _next_root(commission: Commission, hand: Hand, files: AuthorityFiles, *, lik
             issuing_passphrase=passphrase,
             work_factor=_WORK_FACTOR,
             ca_keys={commission.realm: check_key(like.public_key)},
+            token=tokens.place_of(hand.files.token),
+            tokens=tokens,
         )
         issuer, _ = founder.root(files, realm=commission.realm)
         founder.root_crl(files, issuer)
-    return open_root(files, fleet=commission.fleet, passphrase=passphrase)
+    return open_root(files, fleet=commission.fleet, passphrase=hand.passphrase)
 
 
 def _handed_over(commission: Commission, hand: Hand, roots: Roots, *, crl: bytes) -> SignedRoot:

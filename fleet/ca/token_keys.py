@@ -50,6 +50,14 @@ class TokenKeys:
             from fleet.ca.token import TokenSigner  # noqa: PLC0415 - an extra
         return TokenSigner(uri, pins=self._pins_of(uri), public_key=public_key)
 
+    def place_of(self, file: Path) -> TokenUri | None:
+        """Return the token that the key of a file is in, for another key; None where there is no such file.
+
+        Raises:
+            BadInputError: the file names no key in a token.
+        """
+        return replace(_read(file), object="") if file.exists() else None
+
     def make(self, file: Path, uri: TokenUri, *, label: str, key_type: KeyType) -> Signer:
         """Make a key in a token, under the URI's prefix and a label, and write down where it is.
 

@@ -110,15 +110,12 @@ def prepare(
         order = client.post("rollovers", body={"name": name})
         folder = root_key.folder_of(home, root_folder, str(order["root"]))
         opener = root_key.opener(home, passphrase_file, folder)
-        next_files = _next_files(home, order, root_folder, new_root)
-        is_in_token = opener is None and next_files is not None
         hand = Hand(
             files=folder,
             passphrase=opener,
             now=datetime.now(UTC).replace(microsecond=0),
             randomness=os.urandom,
-            next_files=next_files,
-            next_passphrase=root_key.passphrase(home, passphrase_file) if is_in_token else None,
+            next_files=_next_files(home, order, root_folder, new_root),
         )
         signed = perform(_commission(order), hand)
         return client.post("rollovers", str(order["realm"]), "material", body=_material(signed))

@@ -121,12 +121,14 @@ async def begin(context: Context, name: str, *, actor: str) -> WorkOrder:
 async def _request_all(context: Context, rollover: Rollover, *, actor: str) -> Rollover:
     """Ask for each issuing CA that is not asked for yet; each is on record before the next."""
     records = {one.folder: one for one in await context.store.read(list_authorities, None)}
-    given_up = [records[name].purpose for name in rollover.gives_up if not records[name].is_root]
+    given_up = {records[name].purpose: name for name in rollover.gives_up if not records[name].is_root}
     there = {records[name].purpose for name in rollover.brings if name in records}
-    for purpose in dict.fromkeys(given_up):
+    for purpose, before in given_up.items():
         if purpose in there:
             continue
-        order = AuthorityOrder(realm=rollover.realm, purpose=purpose, actor=actor)
+        # A key in a token is followed by a key in that token: never by one that could be copied.
+        token = context.in_force.keys.tokens.place_of(context.home.authority_files(before).token)
+        order = AuthorityOrder(realm=rollover.realm, purpose=purpose, actor=actor, token=token)
         requested = await request_authority(context, order)
         rollover = replace(rollover, brings=(*rollover.brings, requested.record.folder))
         await context.store.write(save_rollover, rollover)

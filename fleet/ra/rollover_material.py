@@ -193,13 +193,14 @@ def _write(files: AuthorityFiles, new: NewRoot) -> None:
 
 def _taken(context: Context, rollover: Rollover, root: _Root) -> _Taken:
     now = context.clock().replace(microsecond=0)
+    in_token = context.home.authority_files(rollover.brings[0]).token.exists()
     record = AuthorityRecord(
         folder=rollover.brings[0],
         issuer=issuer_id_of(root.certificate),
         realm=rollover.realm,
         purpose=Purpose.AUTHORITY,
         state=AuthorityState.STANDBY,
-        key=KeyKind.FILE,
+        key=KeyKind.TOKEN if in_token else KeyKind.FILE,
         added_at=now,
         changed_at=now,
     )

@@ -14,6 +14,7 @@ from fleet.ca.loading import records_of_files
 from fleet.ca.root_at_hand import IssuingOrder, open_root, sign_issuing
 from fleet.ca.token_keys import parse_token
 from fleet.core.authority import KeyKind
+from fleet.core.rollover import RolloverEvent
 from fleet.errors import ExitCode, FleetError, StoreError
 from fleet.home import Home
 from fleet.model import Purpose
@@ -22,8 +23,10 @@ from fleet.ra.certified_authority import Certification, certify_authority
 from fleet.ra.health import examine
 from fleet.ra.initialise import Plan, initialise
 from fleet.ra.new_authority import AuthorityOrder, request_authority
+from fleet.store.authorities import list_authorities
 from tests.homes import FAST, FleetHome, authority_of, utc_now
 from tests.live import configure, live
+from tests.rolling import prepare, step
 from tests.tokens import SoftHsm, SoftToken
 
 pytest.importorskip("pkcs11")
@@ -117,6 +120,25 @@ async def test_devices_enroll_below_it_and_another_ca_of_the_token_joins(
         token.put_back()
         lost.unit = type(lost.unit)(device_id="d3")
         await fleet.enrolled("d4")
+
+
+async def test_keys_in_a_token_are_followed_by_keys_in_that_token(
+    home: Home, token: SoftToken, tmp_path: Path
+) -> None:
+    fleet_home = FleetHome(
+        home=home, authority=await asyncio.to_thread(authority_of, home), made_at=utc_now()
+    )
+    before = labels(token)
+    async with live(fleet_home, tmp_path) as fleet:
+        rollover = await prepare(fleet.context, "lab")
+        for event in (RolloverEvent.PUBLISH, RolloverEvent.SWITCH):
+            await step(fleet.context, "lab", event)
+        device = await fleet.enrolled("d9", domain="lab")
+        assert device.issued is not None
+        records = await fleet.context.store.read(list_authorities, None)
+    assert len(labels(token) - before) == len(rollover.brings) == 2
+    assert list(home.ca.rglob("ca.key")) == []
+    assert {one.key for one in records if one.folder in rollover.brings} == {KeyKind.TOKEN}
 
 
 async def test_an_init_that_fails_leaves_no_key_in_the_token(
