@@ -15,9 +15,10 @@ import pytest
 
 from device_agent.wire.identity import Identity
 from fleet.ra.claims import CodeOrder, create_codes
+from fleet.service import running
 from fleet.store.devices import load_device
 from tests.homes import FleetHome
-from tests.live import LiveFleet, live, make_live_home
+from tests.live import LiveFleet, configure, live, make_live_home
 from tests.waiting import until
 
 pytestmark = pytest.mark.needs("mosquitto", "gcc", "faketime")
@@ -144,6 +145,36 @@ class Machine:
 
 def is_now(text: object) -> bool:
     return abs(datetime.fromisoformat(str(text)) - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("length", "why"),
+    [(timedelta(minutes=30), "is below the floor"), (timedelta(hours=5), "is not valid at this time")],
+    ids=["minutes", "hours"],
+)
+async def test_a_server_that_is_behind_is_not_believed(
+    home: FleetHome, tmp_path: Path, library: str, length: timedelta, why: str
+) -> None:
+    def behind() -> datetime:
+        return datetime.now(UTC) - length
+
+    async with live(home, tmp_path) as fleet:
+        machine = Machine(fleet=fleet, device_id=f"behind-{length.seconds}", library=library)
+        machine.set_clock(NO_CLOCK)
+        await machine.enroll()
+        async with machine.running():
+            first = await machine.connected()
+        ports = {"mqtt_port": fleet.context.endpoints.mqtt_port}
+    configure(home.home.config, driver="mosquitto", ports=ports)
+    async with running(home.home.root, clock=behind) as service:
+        machine.fleet = LiveFleet(home=home, service=service, folder=tmp_path)
+        async with machine.running():
+            status = await machine.connected()
+        assert is_now(first["time"])
+        assert is_now(status["time"])
+        assert status["time_source"] == "floor"
+        log = (tmp_path / f"{machine.device_id}.log").read_text()
+        assert why in log
 
 
 @pytest.mark.parametrize(("name", "clock"), [("no-clock", NO_CLOCK), ("ahead", YEAR_AHEAD)])
