@@ -40,6 +40,7 @@ from device_agent.keys.place import forget, open_keys, settle
 from device_agent.life import Life
 from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
+from device_agent.sharing import sharing
 from device_agent.signals import Brought, Signals
 from device_agent.signer_socket import LentSigner
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
@@ -255,6 +256,7 @@ class Agent:
         try:
             async with (
                 serving(self._settings.socket, acts),
+                self._sharing(),
                 self._lending(),
                 in_background(self._hooks.run()),
             ):
@@ -330,6 +332,12 @@ class Agent:
 
     async def _trust_for_caller(self, fields: Fields) -> dict[str, object]:
         return trust_members(await self.bring(TrustBundle.read(fields.object("bundle"))))
+
+    def _sharing(self) -> AbstractAsyncContextManager[None]:
+        """Let other programs use the connection meanwhile, where a socket for that is set."""
+        if self._settings.share is None:
+            return nullcontext()
+        return sharing(self._settings.share, self._traffic)
 
     def _lending(self) -> AbstractAsyncContextManager[None]:
         """Sign for other programs meanwhile, where a socket for that is set."""

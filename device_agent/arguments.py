@@ -64,10 +64,17 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="what is run after each change of the identity; default post-renew.d in the state folder",
     )
+    share = run.add_mutually_exclusive_group()
+    share.add_argument(
+        "--share",
+        metavar="SOCKET",
+        type=Path,
+        help="let other programs of this device publish and subscribe, on this socket",
+    )
     run.add_argument(
         "--signer", metavar="SOCKET", type=Path, help="sign for other programs of this device, on this socket"
     )
-    _add_lend(run)
+    _add_lend(share)
     command = _add(commands, "exec", "run a program that uses this device's identity")
     command.add_argument("program", metavar="-- PROGRAM [ARGUMENT ...]", nargs=argparse.REMAINDER)
     renew = _add(commands, "renew", "renew now: the running agent does, or this command by itself")
@@ -230,7 +237,7 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str) 
     return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
 
 
-def _add_lend(command: argparse.ArgumentParser) -> None:
+def _add_lend(command: argparse._ActionsContainer) -> None:
     command.add_argument(
         "--lend",
         action="store_true",

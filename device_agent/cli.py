@@ -108,6 +108,7 @@ def _run(options: Namespace) -> int:
         state=options.state,
         hooks=options.hooks,
         connection=_connection(options),
+        share=options.share,
         signer=options.signer,
     )
     return asyncio.run(_stay(settings))

@@ -38,6 +38,8 @@ class Settings:
     hooks: Path | None = None
     """What is run after each change of the identity; None is `post-renew.d` in the state folder."""
     connection: Connection = Connection.OWN
+    share: Path | None = None
+    """Where other programs publish and subscribe over the agent's connection, a socket; None: nowhere."""
     signer: Path | None = None
     """Where the key is lent for signing, a socket; None lends it to nobody."""
     mqtt: MqttOptions = field(default_factory=MqttOptions)

@@ -58,7 +58,7 @@ async def serving(path: Path, acts: Mapping[str, Act]) -> AsyncIterator[None]:
         finally:
             writer.close()
 
-    with _listening(path) as listener:
+    with listening(path) as listener:
         server = await asyncio.start_unix_server(serve, sock=listener, limit=_MOST_BYTES)
         async with server:
             yield
@@ -111,7 +111,8 @@ def _told(line: bytes) -> Told:
 
 
 @contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
+def listening(path: Path) -> Iterator[socket.socket]:
+    """Give a socket that its owner alone can open; raises `StateError`."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _short(path) as short:

@@ -48,6 +48,12 @@ ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
     [
         ((), 2, "the following arguments are required: COMMAND", "device-agent --help"),
         (("nonsense",), 2, "argument COMMAND: invalid choice: 'nonsense'", "device-agent --help"),
+        (
+            ("run", "--lend", "--share", "s"),
+            2,
+            "argument --share: not allowed with argument --lend",
+            "device-agent run --help",
+        ),
         (("enroll",), 2, "one of the arguments --serial --mqtt is required", "device-agent enroll --help"),
         (("enroll", "--mqtt", "h:1"), 2, "enroll --mqtt needs --device", "device-agent enroll --help"),
         (ENROLL, 2, "enroll --mqtt needs --claim", "device-agent enroll --help"),

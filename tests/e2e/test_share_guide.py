@@ -1,6 +1,8 @@
 """The guide's programs hold a device's connection, under load, while its agent renews: nothing is lost."""
 
 import asyncio
+import base64
+import json
 import os
 import re
 import sys
@@ -102,8 +104,8 @@ async def process(
 
 
 @asynccontextmanager
-async def lending(bench: Bench) -> AsyncIterator[None]:
-    async with process(AGENT, "--state", bench.state, "run", "--lend"):
+async def lending(bench: Bench, *options: str) -> AsyncIterator[None]:
+    async with process(AGENT, "--state", bench.state, "run", *(options or ("--lend",))):
         await until((bench.state / "agent.sock").exists)
         yield
 
@@ -160,6 +162,28 @@ async def test_a_bridge_loses_no_message_over_renewals(bench: Bench, tmp_path: P
                     serial = await bench.renew()
         await until(lambda: len(bench.heard) == MESSAGES + 1)
         await bench.connects_by(serial)
+
+
+async def test_a_program_on_the_agent_s_socket_loses_no_message_over_renewals(
+    bench: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "share.sock"
+    serials = []
+    async with lending(bench, "--share", str(path)):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        for number in range(MESSAGES):
+            payload = base64.b64encode(b"%d" % number).decode()
+            asked = {"do": "publish", "id": str(number), "topic": "up", "payload": payload}
+            writer.write(json.dumps(asked).encode() + b"\n")
+            await writer.drain()
+            if number % (MESSAGES // RENEWALS) == 50:
+                serials.append(await bench.renew())
+        answers = [json.loads(await reader.readline()) for _ in range(MESSAGES)]
+        writer.close()
+        assert {answer["exit"] for answer in answers} == {0}
+        assert len({answer["id"] for answer in answers}) == MESSAGES
+        await until(lambda: {str(number) for number in range(MESSAGES)} <= bench.heard)
+        await bench.connects_by(serials[-1])
 
 
 async def answering(port: int) -> None:
