@@ -14,7 +14,7 @@ import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -36,11 +36,11 @@ from device_agent.driver import Driver
 from device_agent.environment import change_of
 from device_agent.errors import BadInputError
 from device_agent.hooks import Hooks
+from device_agent.lent import lending
 from device_agent.keys.place import forget, open_keys, settle
 from device_agent.life import Life
 from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
-from device_agent.sharing import sharing
 from device_agent.signals import Brought, Signals
 from device_agent.signer_socket import LentSigner
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
@@ -256,8 +256,7 @@ class Agent:
         try:
             async with (
                 serving(self._settings.socket, acts),
-                self._sharing(),
-                self._lending(),
+                lending(self._settings, self._life, self._traffic),
                 in_background(self._hooks.run()),
             ):
                 await self._driver.run()
@@ -332,18 +331,6 @@ class Agent:
 
     async def _trust_for_caller(self, fields: Fields) -> dict[str, object]:
         return trust_members(await self.bring(TrustBundle.read(fields.object("bundle"))))
-
-    def _sharing(self) -> AbstractAsyncContextManager[None]:
-        """Let other programs use the connection meanwhile, where a socket for that is set."""
-        if self._settings.share is None:
-            return nullcontext()
-        return sharing(self._settings.share, self._traffic)
-
-    def _lending(self) -> AbstractAsyncContextManager[None]:
-        """Sign for other programs meanwhile, where a socket for that is set."""
-        if self._settings.signer is None:
-            return nullcontext()
-        return serving(self._settings.signer, LentSigner(self._life, seconds=time.monotonic).acts)
 
     def _begin(self, enrollment: MqttEnrollment) -> None:
         """Put what admits the device into the record, before a key is made or anything is asked."""
