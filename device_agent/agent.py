@@ -11,7 +11,6 @@ sends a private key anywhere, and deletes nothing because of a failure.
 import asyncio
 import random
 import secrets
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -36,13 +35,12 @@ from device_agent.driver import Driver
 from device_agent.environment import change_of
 from device_agent.errors import BadInputError
 from device_agent.hooks import Hooks
-from device_agent.lent import lending
 from device_agent.keys.place import forget, open_keys, settle
+from device_agent.lent import lending
 from device_agent.life import Life
 from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
 from device_agent.signals import Brought, Signals
-from device_agent.signer_socket import LentSigner
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
 from device_agent.store import open_store
 from device_agent.timing import Timing
