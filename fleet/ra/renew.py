@@ -98,7 +98,11 @@ async def _moving(tx: Transaction, case: RenewCase) -> Device | None:
     """Return the device of an adopted leaf; how it takes part from here on, its first renewal shows."""
     device = await load_device(tx, case.identity)
     kind = ClientKind.PLAIN if case.event.attempt is None else ClientKind.AGENT
-    if device is None or device.kind is kind or not all(is_adopted(one.serial) for one in device.certificates):
+    if (
+        device is None
+        or device.kind is kind
+        or not all(is_adopted(one.serial) for one in device.certificates)
+    ):
         return device
     await take_part(tx, (case.identity, kind))
     return await load_device(tx, case.identity)

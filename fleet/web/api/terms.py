@@ -117,7 +117,9 @@ TERMS: Mapping[str, Schema] = {
     "replace": {**FLAG, "description": "Revoke what the devices have when the code is used."},
     "role": word(tuple(Role)),
     "root": {
-        **record({"certificate": PEM, "crl": TEXT, "link": PEM, "link_back": PEM, "bundles": {"type": "array"}}),
+        **record(
+            {"certificate": PEM, "crl": TEXT, "link": PEM, "link_back": PEM, "bundles": {"type": "array"}}
+        ),
         "description": "The root that follows, and what both have signed for it.",
     },
     "room": {**COUNT, "minimum": 1, "description": "How many leaves at most at a time."},

@@ -55,7 +55,6 @@ def test_a_certificate_with_a_negative_serial_number_is_malformed() -> None:
         load(ROOT_DER[:15] + b"\x80" + ROOT_DER[16:])
 
 
-
 @given(octets=st.binary(max_size=200), at=st.integers(0, len(ROOT_DER) - 1))
 def test_a_damaged_certificate_is_malformed_and_never_anything_else(octets: bytes, at: int) -> None:
     damaged = ROOT_DER[:at] + octets + ROOT_DER[at + len(octets) :]

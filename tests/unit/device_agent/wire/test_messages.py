@@ -70,7 +70,9 @@ def test_every_member_is_checked_for_its_type(name: str) -> None:
                 parser_of(name)(body_of(GOLDEN[name] | {member: wrong}))
             except MalformedMessageError:
                 continue
-            assert member in {"anchors", "bundles", "link", "retry_after", "trust"}, f"{member} took {wrong!r}"
+            assert member in {"anchors", "bundles", "link", "retry_after", "trust"}, (
+                f"{member} took {wrong!r}"
+            )
 
 
 @pytest.mark.parametrize(
