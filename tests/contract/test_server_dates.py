@@ -18,8 +18,8 @@ from tests.pki import Pki, pem_of, utc_now
 NOW = utc_now()
 DAY = timedelta(days=1)
 PKI = Pki()
-LEAF = PKI.server().certificate
-BEGIN, END = LEAF.not_valid_before_utc, LEAF.not_valid_after_utc
+SERVER = PKI.server()
+BEGIN, END = SERVER.certificate.not_valid_before_utc, SERVER.certificate.not_valid_after_utc
 
 Connect = Callable[[ssl.SSLContext, ssl.SSLContext], None]
 
@@ -35,7 +35,7 @@ def context(moment: Moment | None, *, pki: Pki = PKI) -> ssl.SSLContext:
 @pytest.fixture
 def server(tmp_path: Path) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(*PKI.server().write(tmp_path, "server"))
+    made.load_cert_chain(*SERVER.write(tmp_path, "server"))
     return made
 
 
