@@ -1,5 +1,6 @@
 """The device asks what time it is: what it believes of the answers, and that the others change nothing."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.agent import Agent
+from device_agent.channels.memory import Heard
 from device_agent.clock import DeviceClock
+from device_agent.config import Connection
 from device_agent.core.clock import RELEASED, TimeSource
 from device_agent.errors import ChannelError
 from device_agent.keys.place import open_keys
@@ -117,6 +121,25 @@ async def test_a_server_that_tells_no_time_changes_nothing(asked: Asked, code: P
     asked.answer = lambda query: Problem.of(query.id, code, "not here")
     assert await asked.learn() is TimeSource.FLOOR
     assert asked.signals.time_doubt is None
+
+
+@pytest.mark.parametrize("connection", Connection)
+async def test_an_agent_that_runs_asks_over_its_connection_or_beside_one_that_is_lent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connection: Connection
+) -> None:
+    table, asked = Table(folder=tmp_path), asyncio.Event()
+    await table.enroll()
+    answer = table.server.answer
+
+    def listening(heard: Heard, request: Request) -> Reply:
+        if isinstance(request, TimeQuery):
+            asked.set()
+        return answer(heard, request)
+
+    monkeypatch.setattr(table.server, "answer", listening)
+    with Agent.opened(replace(table.settings, connection=connection), ways=table.network) as agent:
+        async with agent.connected(), asyncio.timeout(5):
+            await asked.wait()
 
 
 async def test_a_line_that_breaks_changes_nothing(asked: Asked) -> None:
