@@ -184,7 +184,7 @@ class Agent:
             moment=self._clock.moment(),
             running=self._running,
             connected=self._signals.is_connected,
-            problem=self._signals.problem or self._signals.time_doubt,
+            problem=self._signals.word,
         )
 
     async def enroll_mqtt(self, enrollment: MqttEnrollment) -> Status:

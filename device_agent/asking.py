@@ -183,8 +183,11 @@ class Asking:
             raise ChannelError("the server's certificate has ended", hint="is it the right server")
 
     async def report(self) -> None:
-        """Tell the device's state again, where there is a connection; raises `ChannelError`."""
-        await self._host.report()
+        """Tell the device's state again, where there is a connection; else the next one does it."""
+        try:
+            await self._host.report()
+        except ChannelError as error:
+            _log.info("%s; the state is told on the next connection", error)
 
     async def disconnect(self) -> None:
         """Close the connection, if there is one."""

@@ -142,7 +142,7 @@ class Driver:
         try:
             while True:
                 error = await self._round(hold=True)
-                self._note(error)
+                await self._note(error)
                 await self._trusting.take_brought()
                 failures = 0 if error is None else failures + 1
                 await self._signals.rest(
@@ -282,12 +282,14 @@ class Driver:
         back_off = renewal.back_off(failures, jitter=self._jitter(), first=self._first_wait)
         return back_off + timedelta(seconds=asked or 0)
 
-    def _note(self, error: AgentError | None) -> None:
-        if error is None:
-            self._signals.problem = None
-            return
-        _log.warning("%s", error)
-        self._signals.problem = _word_of(error)
+    async def _note(self, error: AgentError | None) -> None:
+        """Keep what went wrong, and tell it where that is news: a device may be connected and not renew."""
+        before = self._signals.word
+        self._signals.problem = None if error is None else _word_of(error)
+        if error is not None:
+            _log.warning("%s", error)
+        if self._signals.word != before:
+            await self._asking.report()
 
     def _tell_waiting(self, error: AgentError | None) -> None:
         if error is None and self._wants_renewal:

@@ -85,5 +85,5 @@ class Presence:
             serial=serial,
             anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
             trust=record.trust_versions,
-            problem=self._signals.problem or self._signals.distrust or self._signals.time_doubt,
+            problem=self._signals.word,
         )

@@ -37,6 +37,11 @@ class Signals:
         self.distrust: str | None = None
         """Why the last trust bundle was not taken; None where it was."""
 
+    @property
+    def word(self) -> str | None:
+        """What is wrong now, in one word, as the status and the state topic tell it."""
+        return self.problem or self.distrust or self.time_doubt
+
     def ring(self) -> None:
         """Have the driver look now."""
         self._bell.set()

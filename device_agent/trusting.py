@@ -14,7 +14,7 @@ from device_agent.core.certificates import read_bundle
 from device_agent.core.record import Credential
 from device_agent.core.stored import StoredRecord, anchors_of
 from device_agent.core.trust import Doubt, HeldTrust, Holding, NewTrust, Source, judge
-from device_agent.errors import AgentError, ChannelError, NotEnrolledError, UntrustedBundleError
+from device_agent.errors import AgentError, NotEnrolledError, UntrustedBundleError
 from device_agent.life import Life
 from device_agent.signals import Brought, Signals
 from device_agent.wire.trust import FLEET_REALM, TrustBundle
@@ -42,10 +42,7 @@ class Trusting:
         was_connected = self._asking.serial is not None
         while self._signals.brought:
             await self._take(self._signals.brought.popleft())
-        try:
-            await self._asking.report()
-        except ChannelError as error:
-            _log.info("%s; the state is told on the next connection", error)
+        await self._asking.report()
         if was_connected and self._asking.serial is None:
             self._signals.ring()  # a trial failed: connect again, by what is held
 
