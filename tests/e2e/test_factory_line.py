@@ -1,8 +1,10 @@
 """A factory line with nothing made up: a fleet's own authority, its station, and real agents at ptys."""
 
 import asyncio
+import os
 import secrets
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -183,6 +185,22 @@ async def test_without_a_server_the_unit_is_held_and_made_when_it_is_back(
             await device
             await line.until(Stage.SYNCED)
     assert "does not answer" in held.detail
+
+
+@pytest.mark.needs("faketime")
+async def test_a_device_whose_clock_stands_in_1970_is_made_at_a_line(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    async with shop(home, tmp_path) as line, asyncio.timeout(60):
+        device = await asyncio.create_subprocess_exec(
+            *("faketime", "-f", "@1970-01-01 00:00:09", sys.executable, "-m", "device_agent.cli"),
+            *("--state", str(tmp_path / "state"), "enroll", "--serial", line.cable.device_port),
+            *("--trust", str(home.home.server_trust), "--device", "d1970", "--hardware-id", "hw-1970"),
+            env={**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+        )
+        event = await line.until(Stage.SYNCED)
+        assert await device.wait() == 0
+    assert event.device_id == "d1970"
 
 
 async def test_a_device_that_trusts_another_fleet_does_not_obey(
