@@ -33,7 +33,7 @@ from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.driver import Driver
 from device_agent.environment import change_of
-from device_agent.errors import BadInputError
+from device_agent.errors import BadInputError, UsageError
 from device_agent.hooks import Hooks
 from device_agent.keys.place import forget, open_keys, settle
 from device_agent.lent import lending
@@ -308,10 +308,12 @@ class Agent:
 
         Waits as long as it takes, over reconnects and certificate changes. Raises `UsageError`.
         """
+        self._require_connection()
         await self._traffic.publish(topic, payload)
 
     def messages(self, topic_filter: str) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
-        """Subscribe below `devices/<domain>/<id>/`; gives an iterator of messages."""
+        """Subscribe below `devices/<domain>/<id>/`; gives an iterator of messages. Raises `UsageError`."""
+        self._require_connection()
         return self._traffic.messages(topic_filter)
 
     def reset(self) -> None:
@@ -356,6 +358,12 @@ class Agent:
                 ),
             ),
         )
+
+    def _require_connection(self) -> None:
+        if self._asking.is_lent:
+            raise UsageError(
+                "the connection is lent to another program", hint="device-agent run, without --lend"
+            )
 
     def _require_blank(self) -> None:
         active = self._life.record.life.active

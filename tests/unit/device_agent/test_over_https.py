@@ -1,6 +1,7 @@
 """Without an MQTT connection of its own the agent renews over HTTPS, with the device's certificate."""
 
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,21 +9,24 @@ from pathlib import Path
 import pytest
 
 from device_agent.agent import Agent
-from device_agent.channels.memory import Heard
+from device_agent.channels.memory import Heard, MemoryAsker, MemoryNetwork
 from device_agent.config import Connection
 from device_agent.core.events import Route
 from device_agent.core.lifecycle import State
-from device_agent.errors import ChannelError, RefusedError
-from device_agent.ports import OperationalLogin
+from device_agent.errors import ChannelError, RefusedError, UntrustedBundleError, UsageError
+from device_agent.ports import HttpsLogin, OperationalLogin
 from device_agent.wire.fields import time_text
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import BrokerAddress, Problem, Reply
 from device_agent.wire.requests import Request
+from device_agent.wire.trust import FLEET_REALM
 from fleet.core import events
 from fleet.model import CertificateState
 from tests.device import Table
 from tests.provisioner import Provisioner
+from tests.rolled import der
 from tests.unit.device_agent.test_agent import until
+from tests.unit.device_agent.test_trusting import Rolling, held
 
 
 class Watched(Provisioner):
@@ -143,3 +147,42 @@ async def test_a_revoked_device_is_told_so(table: Table, server: Watched) -> Non
             await until(lambda: agent.status().problem == ProblemCode.REVOKED)
         with pytest.raises(RefusedError):
             await agent.renew_once()
+
+
+async def test_a_lent_connection_carries_no_messages_of_the_agent(table: Table) -> None:
+    await table.enroll()
+    with lending(table) as agent:
+        with pytest.raises(UsageError, match="lent"):
+            await agent.publish("up", b"1")
+        with pytest.raises(UsageError, match="lent"):
+            agent.messages("#")
+
+
+class Picky(MemoryNetwork):
+    """HTTPS whose server shows a certificate under one root."""
+
+    def __init__(self, server: Rolling) -> None:
+        super().__init__(server)
+        self._rolling = server
+
+    @asynccontextmanager
+    async def https(self, login: HttpsLogin) -> AsyncIterator[MemoryAsker]:
+        if der(self._rolling.shown.certificate) not in login.tls.get_ca_certs(binary_form=True):
+            raise ChannelError("certificate verify failed")
+        async with super().https(login) as asker:
+            yield asker
+
+
+async def test_servers_roots_are_tried_over_https_where_the_connection_is_lent(tmp_path: Path) -> None:
+    rolling = Rolling()
+    table = Table(folder=tmp_path, server=rolling)
+    await table.enroll()
+    table.network, connects = Picky(rolling), rolling.connects
+    with lending(table) as agent:
+        with pytest.raises(UntrustedBundleError, match="locks-out"):
+            await agent.take_bundle(rolling.servers(rolling.new_servers))
+        assert held(agent, FLEET_REALM) == [der(rolling.old_servers.certificate)]
+        rolling.shown = rolling.new_servers
+        await agent.take_bundle(rolling.servers(rolling.new_servers, version=2))
+        assert held(agent, FLEET_REALM) == [der(rolling.new_servers.certificate)]
+    assert rolling.connects == connects
