@@ -79,7 +79,7 @@ ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
         (
             (*ENROLL, "--key", "tpm"),
             6,
-            "--key must be file:, tpm:, or the pkcs11: URI of a token",
+            "--key must be file:, sealed:, tpm:, or the pkcs11: URI of a token",
             "leave it out for a key in a 0600 file",
         ),
         (
