@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 _paho_log = logging.getLogger(f"{__name__}.paho")
 """What paho has to say of each packet; what matters of it comes as an error."""
 
+_LARGEST_PACKET = (1024 + 64) * 1024
+"""More than any broker of the fleet hands on; MQTT 3.1.1 (2.2.3) would let a packet have 256 MiB."""
 _NOT_AUTHORIZED = (134, 135)
 """CONNACK 4 and 5 (MQTT 3.1.1 3.2.2.3), as paho numbers them after MQTT 5."""
 
@@ -62,6 +64,8 @@ class Connection:
             # Without it, small packets wait for delayed acknowledgements.
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
+        # aiomqtt has no option for it, and paho's own would give up a slow line's handshake after 5 s.
+        self.client._client.connect_timeout = timeout.total_seconds()
 
     async def open(self) -> None:
         """Connect.
@@ -128,7 +132,12 @@ class _Client(aiomqtt.Client):
 
 
 class _Socket(DatedSocket):
-    """paho leaves a socket open whose handshake failed."""
+    """paho leaves a socket open whose handshake failed, and asks at once for all that a packet announces."""
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        if buflen > _LARGEST_PACKET:
+            raise ConnectionAbortedError(f"a packet of more than {_LARGEST_PACKET} bytes was announced")
+        return super().recv(buflen, flags)
 
     def do_handshake(self, block: bool = False) -> None:
         try:
