@@ -8,6 +8,7 @@ import logging
 import ssl
 import struct
 from contextlib import suppress
+from functools import partial
 
 from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
 from amqtt.mqtt.connect import ConnectPacket
@@ -60,6 +61,13 @@ class _Reader(ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
         self._stream.feed_eof()
 
 
+def _abort(transport: asyncio.WriteTransport) -> None:
+    """End a connection at once."""
+    # Python 3.11.2, which Debian 12 has, forgets the connection of a TLS transport that was closed twice.
+    with suppress(AttributeError):
+        transport.abort()
+
+
 class _Writer(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
     """Sends without waiting for slow peers; one that takes nothing is cut off."""
 
@@ -72,7 +80,7 @@ class _Writer(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
             return
         self._stream.write(data)
         if transport.get_write_buffer_size() > _MOST_UNSENT:
-            transport.abort()
+            _abort(transport)
 
     async def drain(self) -> None:
         return
@@ -84,7 +92,8 @@ class _Writer(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
         return
 
     async def close(self) -> None:
-        self._stream.close()
+        if not self._stream.transport.is_closing():
+            self._stream.close()
 
 
 class Gate:
@@ -123,7 +132,7 @@ class Gate:
             connection.end("")
         while self._doors:
             for writer in self._doors.values():
-                writer.transport.abort()
+                _abort(writer.transport)
             await asyncio.wait(self._doors, timeout=_PATIENCE_S)
 
     async def _knock(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -136,7 +145,7 @@ class Gate:
         except _ENDINGS as error:
             _log.info("a connection of %s ended: %s", _peer_of(writer)[0], type(error).__name__)
         finally:
-            writer.transport.abort()
+            _abort(writer.transport)
             del self._doors[task]
 
     async def _judge(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -150,7 +159,7 @@ class Gate:
             self._table.refuse(knock, who)
             await _send_off(writer)
             return
-        connection = self._table.admit(who, knock, cut=writer.transport.abort)
+        connection = self._table.admit(who, knock, cut=partial(_abort, writer.transport))
         try:
             adapters = _Reader(first, reader, keepalive_s=knock.keepalive_s), _Writer(writer)
             await self._engine.serve(connection, *adapters)
