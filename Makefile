@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lock programs clean
+.PHONY: help demo test faults check fix lock programs clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -29,6 +29,9 @@ test: programs $(VENV)/ready ## check and test everything
 	@$(MAKE) --no-print-directory check
 	@echo "== tests"
 	@$(BIN)/pytest
+
+faults: $(VENV)/ready ## cut a device's power thousands of times, renew a thousand times (`make test` does fewer)
+	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_many_renewals.py
 
 check: $(VENV)/ready ## lint, format, types, import contracts
 	@echo "== lint";             $(BIN)/ruff check .

@@ -9,8 +9,15 @@ from pathlib import Path
 from device_agent.agent import Agent, ClaimFiles, MqttEnrollment
 from device_agent.channels.memory import Fault, MemoryNetwork
 from device_agent.config import Settings
+from device_agent.core.record import DeviceRecord
 from device_agent.wire.secret import Secret
 from tests.provisioner import CODE, Provisioner
+
+
+def serials_in(life: DeviceRecord) -> frozenset[str]:
+    """Return the serials of the certificates that a device holds in its slots."""
+    pending = None if life.pending is None else life.pending.credential
+    return frozenset(slot.serial for slot in (life.active, pending) if slot is not None)
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,8 @@
 """A disk whose power is cut: every call that writes is counted, and at one of them the machine dies.
 
 What was not synced by then is torn (a file has half of what was written) or never happened (a name in a
-folder), as the kernel may have it; or it all did happen, which a test must survive as well.
+folder), as the kernel may have it; or it all did happen; or some of it did, in whatever order, sector by
+sector and name by name. A test must survive each.
 """
 
 import os
@@ -10,8 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
+from random import Random
 
 import pytest
+
+_SECTOR = 512
+"""What a disk writes whole or not at all."""
 
 
 class PowerCutError(BaseException):
@@ -23,13 +28,16 @@ class Unsynced(Enum):
 
     LOST = auto()
     KEPT = auto()
+    MIXED = auto()
+    """Each sector and each name by chance."""
 
 
 class Disk:
     """Counts the calls that write below one folder, and dies at number `cut_at`."""
 
-    def __init__(self, folder: Path, *, cut_at: int | None, unsynced: Unsynced) -> None:
+    def __init__(self, folder: Path, *, cut_at: int | None, unsynced: Unsynced, seed: int) -> None:
         self._folder, self._cut_at, self._unsynced = folder, cut_at, unsynced
+        self._chance = Random(f"{seed} {cut_at}")
         self._open: dict[int, Path] = {}
         self._torn: dict[Path, int] = {}
         self._undo: list[tuple[Path, Callable[[], None]]] = []
@@ -81,9 +89,23 @@ class Disk:
             return
         for path, size in self._torn.items():
             if path.exists():
-                os.truncate(path, size // 2)
+                self._tear(path, size)
         for _, undo in reversed(self._undo):
-            undo()
+            if self._is_lost():
+                undo()
+
+    def _is_lost(self) -> bool:
+        return self._unsynced is Unsynced.LOST or self._chance.random() < 0.5
+
+    def _tear(self, path: Path, size: int) -> None:
+        if self._unsynced is Unsynced.LOST:
+            os.truncate(path, size // 2)
+            return
+        content = bytearray(path.read_bytes())
+        for start in range(0, size, _SECTOR):
+            if self._is_lost():
+                content[start : start + _SECTOR] = bytes(len(content[start : start + _SECTOR]))
+        path.write_bytes(content[: self._chance.choice([size, self._chance.randrange(size + 1)])])
 
 
 def _before(path: Path) -> Callable[[], None]:
@@ -110,9 +132,10 @@ def disk(
     *,
     cut_at: int | None = None,
     unsynced: Unsynced = Unsynced.LOST,
+    seed: int = 0,
 ) -> Iterator[Disk]:
-    """Put the disk under all that writes below `folder` while the body runs."""
-    made = Disk(folder, cut_at=cut_at, unsynced=unsynced)
+    """Put the disk under all that writes below `folder` while the body runs; `seed` makes its chances."""
+    made = Disk(folder, cut_at=cut_at, unsynced=unsynced, seed=seed)
     with monkeypatch.context() as patch:
         _watch_files(patch, made)
         _watch_names(patch, made)

@@ -1,6 +1,10 @@
 """Power is cut at each call that writes, through enrollment, renewal, trust and reset: nobody is stranded."""
 
+import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -9,11 +13,24 @@ from device_agent.core.lifecycle import State, state_of
 from device_agent.errors import AgentError
 from device_agent.wire.requests import ProofKind
 from device_agent.wire.trust import TrustBundle
-from tests.device import Table
+from tests.device import Table, serials_in
 from tests.pki import Authority
 from tests.power import PowerCutError, Unsynced, disk
 from tests.provisioner import Provisioner
 from tests.rolled import bundle, link
+
+SEEDS = int(os.environ.get("FAULT_SEEDS", "1"))
+"""How often each cut is made where chance decides what is left of it; `make faults` makes more."""
+
+
+MOST_CUTS_IN_A_LIFE = 100
+
+
+def ways_to_lose(calls: int) -> Iterator[tuple[int, Unsynced, int]]:
+    """Yield each cut with each that may become of what was not synced."""
+    fates = [(Unsynced.LOST, 0), (Unsynced.KEPT, 0), *((Unsynced.MIXED, seed) for seed in range(SEEDS))]
+    for cut_at, (unsynced, seed) in itertools.product(range(calls), fates):
+        yield cut_at, unsynced, seed
 
 
 async def enroll_and_renew(table: Table) -> None:
@@ -27,8 +44,7 @@ async def go_on(table: Table) -> None:
     with table.agent() as agent:
         life, live = agent.record.life, table.server.live
         if life.active is not None:
-            held = {slot.serial for slot in (life.active, life.pending and life.pending.credential) if slot}
-            assert held & live, "a device with a certificate has one that is admitted"
+            assert serials_in(life) & live, "a device with a certificate has one that is admitted"
         elif life.proof is not None:
             assert life.proof.kind is ProofKind.CODE
         else:
@@ -51,30 +67,49 @@ async def count_calls(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
     return whole.calls
 
 
-@pytest.mark.parametrize("unsynced", Unsynced)
 async def test_after_a_cut_at_any_write_the_device_goes_on(
-    unsynced: Unsynced, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "whole").mkdir()
-    calls = await count_calls(monkeypatch, tmp_path / "whole")
-    for cut_at in range(calls):
-        folder = tmp_path / f"cut-{cut_at}"
+    calls, cuts = await count_calls(monkeypatch, tmp_path / "whole"), 0
+    for cut_at, unsynced, seed in ways_to_lose(calls):
+        folder = tmp_path / f"cut-{cut_at}-{unsynced.name}-{seed}"
         folder.mkdir()
         table = Table(folder=folder, server=Provisioner())
         with (
-            disk(monkeypatch, table.folder, cut_at=cut_at, unsynced=unsynced),
+            disk(monkeypatch, table.folder, cut_at=cut_at, unsynced=unsynced, seed=seed),
             pytest.raises(PowerCutError),
         ):
             await enroll_and_renew(table)
-        with disk(monkeypatch, table.folder):
-            await go_on(table)
+        await go_on(table)
+        cuts += 1
     with capsys.disabled():
-        print(f" {calls} cuts, what was not synced {unsynced.name.lower()}", end="")
-    assert calls > 100
+        print(f" {cuts} cuts at {calls} writes of enrollment and renewal", end="")
+    assert cuts >= 300
 
 
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_a_device_whose_power_is_cut_again_and_again_goes_on_in_the_end(
+    seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cut while the damage of the last one is being mended, and so on, always by chance."""
+    chance, cuts = Random(seed), 0
+    table = Table(folder=tmp_path, server=Provisioner())
+    while cuts < MOST_CUTS_IN_A_LIFE:
+        cut_at = chance.randrange(120)
+        try:
+            with disk(monkeypatch, tmp_path, cut_at=cut_at, unsynced=Unsynced.MIXED, seed=cuts):
+                await go_on(table)
+        except PowerCutError:
+            cuts += 1
+    await go_on(table)
+    with capsys.disabled():
+        print(f" {cuts} cuts in one life", end="")
+
+
+@pytest.mark.parametrize("unsynced", Unsynced)
 async def test_a_reset_that_is_cut_leaves_the_identity_or_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    unsynced: Unsynced, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cut_at, is_done = 0, False
     while not is_done:
@@ -83,7 +118,7 @@ async def test_a_reset_that_is_cut_leaves_the_identity_or_none(
         table = Table(folder=folder, server=Provisioner())
         with disk(monkeypatch, table.folder):
             await table.enroll()
-        with disk(monkeypatch, table.folder, cut_at=cut_at):
+        with disk(monkeypatch, table.folder, cut_at=cut_at, unsynced=unsynced):
             try:
                 with table.agent() as agent:
                     agent.reset()
