@@ -1,1 +1,0 @@
--- What operators asked to be told.
