@@ -169,8 +169,8 @@ async def test_a_packet_of_a_quarter_of_a_gigabyte_is_not_waited_for(tmp_path: P
 
     async def announce(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        writer.write(CONNACK + b"\x30\xff\xff\xff\x7f")
-        await never_ends(reader, writer)
+        writer.write(CONNACK + b"\x30\xff\xff\xff\x7f" + b"begins")
+        await says_nothing(reader, writer)
 
     tls = showing(Provisioner().pki.server("localhost"), tmp_path)
     async with Impostor(announce).standing(tls=tls) as impostor:
