@@ -3,6 +3,7 @@
 Nothing of a noun is imported before it is called: `fleet --help` answers at once.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ _NOUNS = {
 }
 """Each noun with its help; the module of the same name holds `command`."""
 
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EIO, errno.EDQUOT})
+"""What goes wrong with a full disk behind a redirected output."""
 _INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
 
@@ -76,7 +79,7 @@ class _Nouns(click.Group):
 )
 @click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     envvar="FLEET_HOME",
     metavar="DIR",
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
@@ -85,21 +88,21 @@ class _Nouns(click.Group):
 @click.option("--server", envvar="FLEET_SERVER", metavar="URL", help="Ask a server elsewhere [FLEET_SERVER].")
 @click.option(
     "--operator-cert",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     envvar="FLEET_OPERATOR_CERT",
     metavar="PEM",
     help="Your certificate there [FLEET_OPERATOR_CERT].",
 )
 @click.option(
     "--operator-key",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     envvar="FLEET_OPERATOR_KEY",
     metavar="PEM",
     help="Its key [FLEET_OPERATOR_KEY].",
 )
 @click.option(
     "--trust",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     envvar="FLEET_TRUST",
     metavar="PEM",
     help="What that server is believed by: its home's trust/server.pem [FLEET_TRUST].",
@@ -166,6 +169,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _reader_left()
     except FleetError as error:
         return _told(str(error), hint=error.hint, code=exit_code(error))
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            return _unexpected(error)
+        reason = os.strerror(error.errno).lower()
+        return _told(f"the output cannot be written: {reason}", hint=None, code=ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - the outermost edge: a person is told, without a traceback
         return _unexpected(error)
     return code if isinstance(code, int) else ExitCode.DONE

@@ -94,6 +94,11 @@ def search(
     with_client(home, act)
 
 
+def _where(finding: Members) -> str:
+    first, last = finding["first"], finding["last"]
+    return f"entry {first}" if first == last else f"entries {first} to {last}"
+
+
 @command.command()
 @options.record
 @click.pass_context
@@ -106,7 +111,7 @@ def verify(context: click.Context, home: Place, form: Form) -> None:
     elif findings:
         say(f"error: the audit trail was changed: {len(findings)} findings in {found['size']} entries")
         for finding in findings:
-            write_text(str(finding["text"]))
+            write_text(f"{_where(finding)}: {finding['text']}")
         say("hint: compare with a copy kept elsewhere, and find out who could write to the store")
     else:
         write_text(f"whole: {found['size']} entries, newest signed head {found['root']}")

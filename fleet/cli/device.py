@@ -46,7 +46,7 @@ _STORY = (
     Column(title="AT", member="at", whole=True),
     Column(title="WHAT", member="action", whole=True),
     Column(title="BY", member="actor"),
-    Column(title="CERTIFICATE", member="serial"),
+    Column(title="CERTIFICATE", member="serial", whole=True),
     Column(title="DETAILS", member="details"),
 )
 _WAITING = (

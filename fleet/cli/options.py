@@ -48,7 +48,7 @@ def _form(_context: click.Context, _parameter: click.Parameter, value: str) -> F
 
 home = click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="DIR",
     callback=_home,
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
@@ -56,7 +56,7 @@ home = click.option(
 
 place = click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="DIR",
     callback=_place,
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
@@ -109,7 +109,7 @@ def out(folder: str) -> Callable[[_Function], _Function]:
     """Give a command that writes files its --out."""
     return click.option(
         "--out",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         metavar="DIR",
         help=f"Where to write them [HOME/{folder}; the working folder with --server].",
     )

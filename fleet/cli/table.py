@@ -12,8 +12,6 @@ _GAP = "  "
 _INDENT = " " * 4
 _LEAST = 12
 """A text that may be cut keeps so many characters."""
-_LEAST_LAST = 24
-"""The last column is often the longest: rather than cut shorter, it is whole below its row."""
 _NOTHING = "-"
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}):\d{2}Z")
 _FORMS_OF_TIME = (r"\g<0>", r"\1 \2", r"\1")
@@ -73,25 +71,23 @@ def _places(rows: Rows, columns: Sequence[Column], width: int) -> int:
     """Return how many columns stand beside each other; the first always does."""
     natural = _natural(rows, columns)
     for places in range(len(columns), 1, -1):
-        least = [_least(columns[place], natural[place], _LEAST) for place in range(places)]
+        least = [_least(columns[place], natural[place]) for place in range(places)]
         if places == len(columns):
-            least[-1] = _least(columns[-1], natural[-1], _LEAST_LAST)
+            least[-1] = natural[-1]  # often the longest: rather than cut, it is whole below its row
         if _fits(least, width):
             return places
     return 1
 
 
-def _least(column: Column, natural: int, bound: int) -> int:
-    return natural if column.whole else min(natural, max(len(column.title), bound))
+def _least(column: Column, natural: int) -> int:
+    return natural if column.whole else min(natural, max(len(column.title), _LEAST))
 
 
 def _shrunk(widths: list[int], columns: Sequence[Column], width: int) -> list[int]:
     """Return widths that fit: the widest text that may be cut gives way first."""
     while not _fits(widths, width):
         free = [
-            place
-            for place, column in enumerate(columns)
-            if widths[place] > _least(column, widths[place], _LEAST)
+            place for place, column in enumerate(columns) if widths[place] > _least(column, widths[place])
         ]
         if not free:
             break

@@ -3,12 +3,16 @@
 What is in force with such a key stays in force: that is for a revocation to end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from fleet.errors import BadInputError
+from fleet.ca.hierarchy import Authority
+from fleet.core.goodkey import key_hash
+from fleet.errors import BadInputError, RefusedError
 from fleet.model import ADMITTED_STATES, AuditEntry
 from fleet.ports import Transaction
+from fleet.ra.context import Context
 from fleet.ra.desk import Desk
 from fleet.store import audit
 from fleet.store.certificates import with_key
@@ -44,15 +48,30 @@ class _Act:
     at: datetime
 
 
-async def block_keys(desk: Desk, block: KeyBlock) -> Blocked:
+async def block_keys(desk: Context, block: KeyBlock) -> Blocked:
     """Block keys: all of them, or none.
 
     Raises:
         BadInputError: there are none, or too many.
+        RefusedError: one of them signs for this fleet.
     """
+    _require_no_authority(desk.authority, block.key_hashes)
     if not 1 <= len(block.key_hashes) <= MAX_KEYS:
         raise BadInputError(f"1 to {MAX_KEYS} keys are blocked at a time", hint="split the list")
     return await desk.store.write(_block, _Act(block=block, at=desk.clock()))
+
+
+def _require_no_authority(authority: Authority, key_hashes: Sequence[str]) -> None:
+    """Refuse to block what goes on signing: a CA is given up in another way, and its devices with it."""
+    folders = {record.issuer: record.folder for record in authority.records}
+    holders = {key_hash(one.signer.public_key): one.issuer_id for one in authority.admitted}
+    for key in key_hashes:
+        if key in holders:
+            name = folders[holders[key]]
+            raise RefusedError(
+                f"this is the key of the authority {name}",
+                hint=f"fleet ca compromise {name} gives it up, and moves its devices",
+            )
 
 
 async def list_blocked_keys(desk: Desk, query: KeyQuery) -> tuple[BlockedKey, ...]:
@@ -62,18 +81,18 @@ async def list_blocked_keys(desk: Desk, query: KeyQuery) -> tuple[BlockedKey, ..
 
 async def _block(tx: Transaction, act: _Act) -> Blocked:
     new, in_force = 0, list[str]()
-    for key_hash in dict.fromkeys(act.block.key_hashes):
-        if await block_key(tx, key_hash, reason=act.block.reason, at=act.at, by=act.block.actor):
+    for key in dict.fromkeys(act.block.key_hashes):
+        if await block_key(tx, key, reason=act.block.reason, at=act.at, by=act.block.actor):
             new += 1
-            await audit.append(tx, _entry(act, key_hash))
-        in_force += [row.serial for row in await with_key(tx, key_hash) if row.state in ADMITTED_STATES]
+            await audit.append(tx, _entry(act, key))
+        in_force += [row.serial for row in await with_key(tx, key) if row.state in ADMITTED_STATES]
     return Blocked(new=new, known=len(set(act.block.key_hashes)) - new, in_force=tuple(in_force))
 
 
-def _entry(act: _Act, key_hash: str) -> AuditEntry:
+def _entry(act: _Act, key: str) -> AuditEntry:
     return AuditEntry(
         at=act.at,
         action="key.blocked",
         actor=act.block.actor,
-        details=(("key_hash", key_hash), ("reason", act.block.reason)),
+        details=(("key_hash", key), ("reason", act.block.reason)),
     )

@@ -3,6 +3,7 @@
 It only looks. A check that cannot be made is a finding, never a silence.
 """
 
+import asyncio
 import shutil
 import stat
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fleet.ca.auditkey import load_audit_verifier
+from fleet.config import load
 from fleet.errors import FleetError
 from fleet.ports import Transaction
 from fleet.ra import templates
@@ -104,6 +106,12 @@ async def _records(tx: Transaction, now: datetime) -> Records:
         ending_soon=len(await certificates.expiring(tx, late)),
         audit_entries=(await audit.load_frontier(tx)).size,
     )
+
+
+async def _configuration(context: Context) -> list[Finding]:
+    found = await asyncio.to_thread(load, context.home.config)
+    changed = "" if found == context.config else "; it has changed, and is in force after a restart"
+    return [good("configuration", f"fleet.toml can be read{changed}")]
 
 
 async def _server(context: Context) -> list[Finding]:
@@ -253,6 +261,7 @@ async def _disk(context: Context) -> list[Finding]:
 
 
 _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
+    "configuration": _configuration,
     "server": _server,
     "broker": _broker,
     "root keys": _root_keys,

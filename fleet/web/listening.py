@@ -82,11 +82,17 @@ def _bind_error(error: OSError, *, place: str, key: str) -> UnreachableError | B
             )
 
 
+async def _without_server(_request: web.Request, response: web.StreamResponse) -> None:
+    """Tell nobody which library of which version answers (RFC 9110 10.2.4)."""
+    response.headers.pop("Server", None)
+
+
 @asynccontextmanager
 async def serving(
     app: web.Application, listener: socket.socket, *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[None]:
     """Serve an application on a bound socket; on the way out, let running requests end."""
+    app.on_response_prepare.append(_without_server)
     # Nobody compresses requests to us: a body that says so is not unpacked, however small it looks.
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, auto_decompress=False)
     await runner.setup()

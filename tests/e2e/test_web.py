@@ -59,6 +59,11 @@ async def test_a_client_that_dawdles_is_cut_off(fleet: LiveFleet, monkeypatch: p
     assert status == HTTPStatus.REQUEST_TIMEOUT
 
 
+async def test_nobody_is_told_what_answers(fleet: LiveFleet) -> None:
+    async with fleet.https() as session, session.get("/healthz") as response:
+        assert "Server" not in response.headers
+
+
 @pytest.mark.parametrize("path", ["/", "/api/v1/nothing", "/%ff", "/api/v1/" + "a" * 4000])
 async def test_what_is_not_there_is_a_problem_document(fleet: LiveFleet, path: str) -> None:
     async with fleet.https() as session, session.get(path) as response:

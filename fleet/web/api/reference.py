@@ -18,7 +18,8 @@ HTTPS with an operator's client certificate; each route names the least role tha
 objects of at most 64 KiB; what a row does not name is refused, and what is **bold** must be there. Lists come
 in pages: `limit` (at most 1000) and `after`, the `next` of the page before. A `POST` with an
 `Idempotency-Key` acts once, however often it is sent within a day. Errors are problem documents (RFC 9457)
-with `code`, `hint`, and `exit`, the exit code of a command that ends with it.
+with `code`, and where there is more to say with `hint` and `exit`, the exit code of a command that ends
+with it.
 How to become an operator: [Operate from elsewhere](../how-to/operate-remotely.md).
 """
 

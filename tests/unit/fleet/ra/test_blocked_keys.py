@@ -91,3 +91,11 @@ async def test_blocked_keys_are_listed_page_by_page(desk: Desk) -> None:
     first = await list_blocked_keys(desk.context, KeyQuery(limit=2))
     rest = await list_blocked_keys(desk.context, KeyQuery(after=first[-1].key_hash, limit=2))
     assert [key.key_hash[:2] for key in (*first, *rest)] == ["0a", "0b", "0c"]
+
+
+async def test_the_key_of_an_authority_at_work_is_not_blocked(desk: Desk) -> None:
+    issuer = desk.context.authority.issuer(Purpose.DEVICE, "prod")
+    with pytest.raises(RefusedError, match="prod/device-1") as refused:
+        await block_keys(desk.context, blocking(key_hash(issuer.signer.public_key)))
+    assert refused.value.hint is not None
+    assert "fleet ca compromise prod/device-1" in refused.value.hint

@@ -39,6 +39,17 @@ async def test_a_new_home_has_its_root_passphrase_still_on_the_machine(desk: Des
     assert "root keys" in await bad(desk)
 
 
+async def test_a_configuration_that_cannot_be_read_any_more_is_found(desk: Desk) -> None:
+    assert "configuration" not in await bad(desk)
+    file = desk.context.home.config
+    before = file.read_text()
+    file.write_text(f"{before}\n[broker.more]\nspeed = 3\n")
+    try:
+        assert "broker" in (await bad(desk))["configuration"]
+    finally:
+        file.write_text(before)  # other tests are in this home
+
+
 async def test_lists_that_ran_out_are_found(desk: Desk) -> None:
     await publish(desk.context)
     assert "revocation lists" not in await bad(desk)
