@@ -11,14 +11,15 @@ import click
 from device_agent.wire.secret import Secret
 from fleet.ca.loading import load_certificate
 from fleet.ca.signers import PrivateKey, encrypted_pem, load_key
-from fleet.cli import ca_crl, options, root_key
+from fleet.cli import ca_crl, options, rehearsal, root_key
 from fleet.cli.ca_add import opened_root
 from fleet.cli.client import Client, is_served, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Json, Members, say, show_record
-from fleet.errors import BadInputError, FleetError, UsageError
+from fleet.errors import BadInputError, ExitCode, FleetError, UsageError
 from fleet.files import read_secret, sync_folder, telling, write_file
 from fleet.home import Home, open_home
+from fleet.model import Purpose
 from fleet.ra.operators import LOCAL
 
 _NAMES = {
@@ -50,7 +51,6 @@ _cut_off = click.option(
     is_flag=True,
     help="Let its leaves connect no more; devices come back by the recovery listener.",
 )
-_rehearse = click.option("--rehearse", is_flag=True, help="Say what would happen, and change nothing.")
 
 
 @click.command()
@@ -58,10 +58,12 @@ _rehearse = click.option("--rehearse", is_flag=True, help="Say what would happen
 @root_key.options
 @_within
 @_cut_off
-@_rehearse
+@rehearsal.option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_name
+@click.pass_context
 def compromise(
+    context: click.Context,
     home: Place,
     form: Form,
     *,
@@ -77,7 +79,8 @@ def compromise(
 
     It signs no more from now on; a CA that stands by takes over; its certificate is revoked; all its devices
     are told to renew. They go on connecting meanwhile: brokers know each certificate by its own hash, and
-    none that a thief signs is among them. May be ordered again after any failure.
+    none that a thief signs is among them. May be ordered again after any failure. Exit code 7: it is done,
+    and nobody signs in its place.
     """
     if not rehearse and not yes:
         _confirm(name)
@@ -91,15 +94,14 @@ def compromise(
         return {**found, **at_hand}
 
     found = with_client(home, act)
-    show_record(found, form, names=_NAMES)
-    _say_what_is_left(found, rehearse=rehearse)
+    context.exit(_told(found, form, rehearse=rehearse))
 
 
 @click.command("take-over")
 @options.record
 @_within
 @_cut_off
-@_rehearse
+@rehearsal.option
 @click.option(
     "--key", "key_file", type=click.Path(path_type=Path), metavar="FILE", help="The key that was put away."
 )
@@ -111,7 +113,9 @@ def compromise(
 )
 @click.option("--lost", required=True, metavar="CA", help="The CA whose key is lost.")
 @_name
+@click.pass_context
 def take_over(
+    context: click.Context,
     home: Place,
     form: Form,
     *,
@@ -126,16 +130,20 @@ def take_over(
     """Let a CA that stands by sign, because another one's key is lost.
 
     Its key may have been kept elsewhere: --key brings it back. The devices of the lost CA renew at once: its
-    revocation list cannot be made any more, and brokers let nobody in without one.
+    revocation list cannot be made any more, and brokers let nobody in without one. Exit code 7: it is done,
+    and nobody signs in its place.
     """
-    if key_file is not None and not rehearse:
-        _bring_back(_home_of(home), name, key_file, root_key.passphrase(home, passphrase_file))
+    body = _body("lost", within=within, cut_off=cut_off, rehearse=rehearse) | {"successor": name}
+    if key_file is not None:
+        key = _kept_key(_home_of(home), name, key_file, root_key.passphrase(home, passphrase_file))
+        if rehearse:
+            body["brings_key"] = True
+        else:
+            _bring_back(_home_of(home), name, key)
     if isinstance(home, Path) and not rehearse:
         _record_where_none_serves(open_home(home), name, lost=lost)
-    body = _body("lost", within=within, cut_off=cut_off, rehearse=rehearse) | {"successor": name}
     found = with_client(home, lambda client: client.post("authorities", lost, "give-up", body=body))
-    show_record(found, form, names=_NAMES)
-    _say_what_is_left(found, rehearse=rehearse)
+    context.exit(_told(found, form, rehearse=rehearse))
 
 
 @click.command("put-away")
@@ -212,11 +220,27 @@ def _tell_root(
     return {"root_knows": True}
 
 
-def _say_what_is_left(found: Members, *, rehearse: bool) -> None:
-    if rehearse:
-        return
+def _told(found: Members, form: Form, *, rehearse: bool) -> ExitCode:
+    """Show what was done, or would be, and what is left; return what the command ends with."""
+    show_record(found, form, names=_NAMES)
     if found["successor"] is None:
-        say("nobody signs in its place: fleet ca add, or fleet ca take-over with the key that was put away")
+        would = "would sign" if rehearse else "signs"
+        say(f"nobody {would} in its place: {_another(str(found['name']))}")
+    if rehearse:
+        rehearsal.say_rehearsed(form)
+    else:
+        _say_what_is_left(found)
+    return ExitCode.NEEDS_ATTENTION if found["successor"] is None else ExitCode.DONE
+
+
+def _another(name: str) -> str:
+    """Return the command that makes another CA like one, which is named as `prod/device-1`."""
+    realm, _, rest = name.partition("/")
+    purpose = rest.rpartition("-")[0]
+    return f"fleet ca add --{f'domain {realm}' if purpose == Purpose.DEVICE else f'purpose {purpose}'}"
+
+
+def _say_what_is_left(found: Members) -> None:
     if not found["root_knows"]:
         say(f"next: fleet ca crl {found['root']} --root DIR, where the root's key is")
     if found["needed_by"]:
@@ -241,14 +265,18 @@ def _home_of(place: Place) -> Home:
     raise UsageError("a key is brought back where the home is", hint="leave --server out, or --key")
 
 
-def _bring_back(home: Home, name: str, key_file: Path, passphrase: Secret) -> None:
-    """Put a key that was put away into its CA's folder, as the server opens it."""
-    files = home.authority_files(name)
-    certificate = load_certificate(files.ca.certificate)
+def _kept_key(home: Home, name: str, key_file: Path, passphrase: Secret) -> PrivateKey:
+    """Open the key of a CA that was put away. Raises `FleetError`."""
+    certificate = load_certificate(home.authority_files(name).ca.certificate)
     key = load_key(key_file, passphrase=passphrase)
     if key.public_key() != certificate.public_key():
         raise BadInputError(f"{key_file} holds the key of another CA than {name}", hint="fleet ca list")
-    write_file(files.ca.key, _sealed(key, read_secret(home.issuing_passphrase)))
+    return key
+
+
+def _bring_back(home: Home, name: str, key: PrivateKey) -> None:
+    """Put a key that was put away into its CA's folder, as the server opens it."""
+    write_file(home.authority_files(name).ca.key, _sealed(key, read_secret(home.issuing_passphrase)))
 
 
 def _sealed(key: PrivateKey, passphrase: Secret) -> bytes:

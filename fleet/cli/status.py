@@ -33,6 +33,8 @@ def _screen(found: Members) -> Members:
         "audit entries": found["audit_entries"],
         "revocation lists until": found["crls_until"],
     }
+    if unsigned := found["unsigned"]:
+        screen["NO CA SIGNS FOR"] = unsigned
     if isinstance(endpoints, dict):
         screen |= {
             "broker": f"{broker['driver']}, list proven {cell(broker['list_age_seconds'])} s ago",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fleet.ca.hierarchy import OWN_REALMS, Authority
 from fleet.ca.loading import load_authority
-from fleet.core.authority import ISSUES, UNCERTIFIED, AuthorityEvent, AuthorityRecord, AuthorityState
+from fleet.core.authority import ISSUES, UNCERTIFIED, AuthorityEvent, AuthorityRecord, AuthorityState, after
 from fleet.errors import FleetError, RefusedError
 from fleet.ports import Transaction
 from fleet.ra.authority_changes import Change, change, entry, find
@@ -94,13 +94,33 @@ async def activate_authority(context: Context, name: str, *, actor: str) -> Auth
     """
     async with context.in_force.changing:
         turn = await _turn(context, name, actor=actor)
-        issuer = context.authority.issuer_by_id(turn.record.issuer)
-        await asyncio.to_thread(issuer.signer.unlock)
-        if issuer.not_after <= context.clock():
-            raise RefusedError(f"the CA {turn.record.folder} has expired", hint="fleet ca add makes another")
+        await unlock_authority(context, turn.record)
+        _require_in_time(context, turn)
         record = await context.store.write(_activate, turn)
     await reload_authority(context)
     return record
+
+
+async def judge_activation(context: Context, name: str) -> None:
+    """Judge as `activate_authority` does, and change nothing; whether the key can be used is asked apart.
+
+    Raises:
+        NotFoundError, RefusedError: as there.
+    """
+    turn = await _turn(context, name, actor="")
+    _require_in_time(context, turn)
+    await context.store.read(_require_root, turn)
+
+
+async def unlock_authority(context: Context, record: AuthorityRecord) -> None:
+    """Try the key of an issuing CA. Raises `FleetError`."""
+    await asyncio.to_thread(context.authority.issuer_by_id(record.issuer).signer.unlock)
+
+
+def _require_in_time(context: Context, turn: _Turn) -> None:
+    issuer = context.authority.issuer_by_id(turn.record.issuer)
+    if issuer.not_after <= context.clock():
+        raise RefusedError(f"the CA {turn.record.folder} has expired", hint="fleet ca add makes another")
 
 
 async def stop_authority(context: Context, name: str, *, actor: str) -> AuthorityRecord:
@@ -164,15 +184,25 @@ async def _turn(context: Context, name: str, *, actor: str) -> _Turn:
     )
 
 
+async def _require_root(tx: Transaction, turn: _Turn) -> AuthorityRecord:
+    """Return the root of a CA that is to sign: one that is active, or the first of a domain without devices.
+
+    Raises:
+        RefusedError: it is neither, or the CA was given up.
+    """
+    after(turn.record, AuthorityEvent.ACTIVATED)
+    root, realm = await find(tx, turn.root.folder), turn.record.realm
+    if root.state in ISSUES or (root.state is AuthorityState.STANDBY and await _is_unused(tx, realm)):
+        return root
+    raise RefusedError(
+        f"the root {root.folder} of this CA is {root.state}, and others trust {realm} by another one",
+        hint="fleet ca rollover leads devices from one root to the next",
+    )
+
+
 async def _activate(tx: Transaction, turn: _Turn) -> AuthorityRecord:
-    root = await find(tx, turn.root.folder)
+    root = await _require_root(tx, turn)
     if root.state not in ISSUES:
-        realm = turn.record.realm
-        if root.state is not AuthorityState.STANDBY or not await _is_unused(tx, realm):
-            raise RefusedError(
-                f"the root {root.folder} of this CA is {root.state}, and others trust {realm} by another one",
-                hint="fleet ca rollover leads devices from one root to the next",
-            )
         await change(tx, AuthorityEvent.ACTIVATED, replace(turn.what, name=root.folder))
         for folder in turn.beside:
             await _retire(tx, replace(turn.what, name=folder))

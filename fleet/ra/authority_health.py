@@ -1,15 +1,18 @@
-"""What the doctor says of roots and issuing CAs: keys that do not answer, ends that come near, full ones.
+"""What the doctor says of roots and issuing CAs: nobody signs, keys that do not answer, ends that come near.
 
 It only looks. A key is asked, so that a token that was pulled shows before a device asks for a certificate.
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.core.authority import ADMITTED, LISTED, AuthorityRecord, AuthorityState, KeyKind
+from fleet.ca.hierarchy import OWN_REALMS
+from fleet.core.authority import ADMITTED, ISSUES, LISTED, AuthorityRecord, AuthorityState, KeyKind
 from fleet.errors import FleetError
 from fleet.files import telling
+from fleet.model import Purpose
 from fleet.ra.authority_views import AuthorityView, list_views
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
@@ -20,6 +23,12 @@ _CA_ENDS = timedelta(days=90)
 _LIST_ENDS = timedelta(days=30)
 _WAITS_LONG = timedelta(days=30)
 _NEARLY_FULL = 0.9
+_ENDING = frozenset({AuthorityState.RETIRING, AuthorityState.RETIRED, AuthorityState.COMPROMISED})
+
+
+async def unsigned(context: Context) -> tuple[str, ...]:
+    """Return the domains and own purposes for which nobody signs."""
+    return tuple(lack.name for lack in lacks(await list_views(context)))
 
 
 async def authorities(context: Context) -> list[Finding]:
@@ -29,10 +38,64 @@ async def authorities(context: Context) -> list[Finding]:
     found += await asyncio.to_thread(lambda: list(_keys(context)))
     records = [view.record for view in views]
     found += await asyncio.to_thread(lambda: list(_folders(context, records)))
+    found += [bad(_CHECK, f"no CA signs for {lack.name}", fix=lack.fix) for lack in lacks(views)]
+    found += [
+        bad(
+            _CHECK,
+            f"{one.folder} stands by and could not take over: its root is given up",
+            fix=f"{_successor(one)} --standby, then fleet ca retire {one.folder}",
+        )
+        for one in _dead_standbys(views)
+    ]
     if found:
         return found
-    at_work = sum(view.record.state in ADMITTED for view in views)
+    at_work = sum(view.record.state in ISSUES for view in views)
     return [good(_CHECK, f"{at_work} at work, their keys answer, and none is near its end")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """A domain, or a purpose of our own, for which nobody signs."""
+
+    name: str
+    fix: str
+
+
+def lacks(views: Sequence[AuthorityView]) -> list[Lack]:
+    """Return the domains and own purposes for which no issuing CA is active."""
+    kin: dict[tuple[str, Purpose], list[AuthorityRecord]] = {}
+    dead = _dead_standbys(views)
+    for record in (view.record for view in views if view.record not in dead):
+        domain_of_root = record.is_root and record.realm not in OWN_REALMS and record.state in ADMITTED
+        purpose = Purpose.DEVICE if domain_of_root else record.purpose
+        if purpose is not Purpose.AUTHORITY:
+            kin.setdefault((record.realm, purpose), []).append(record)
+    return [
+        Lack(name=realm if purpose is Purpose.DEVICE else purpose, fix=_remedy(realm, purpose, group))
+        for (realm, purpose), group in kin.items()
+        if not any(one.state in ISSUES and not one.is_root for one in group)
+    ]
+
+
+def _remedy(realm: str, purpose: Purpose, kin: Sequence[AuthorityRecord]) -> str:
+    """Return what lets a CA sign again, the shortest way first."""
+    by_state = {one.state: one.folder for one in kin if not one.is_root}
+    another = f"fleet ca add {f'--domain {realm}' if purpose is Purpose.DEVICE else f'--purpose {purpose}'}"
+    if name := by_state.get(AuthorityState.STANDBY):
+        return f"fleet ca activate {name}, with its key back in its place; or {another}"
+    if name := by_state.get(AuthorityState.REQUESTED):
+        return f"fleet ca import {name} CHAIN, and fleet ca activate {name}; or {another}"
+    return another
+
+
+def _dead_standbys(views: Sequence[AuthorityView]) -> list[AuthorityRecord]:
+    """Return the CAs that stand by under a root that is given up: on the day they could not take over."""
+    ending = {view.anchor for view in views if view.record.is_root and view.record.state in _ENDING}
+    return [
+        view.record
+        for view in views
+        if view.record.state is AuthorityState.STANDBY and not view.record.is_root and view.anchor in ending
+    ]
 
 
 def _of_view(view: AuthorityView, *, now: datetime) -> Iterator[Finding]:

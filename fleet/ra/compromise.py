@@ -16,17 +16,23 @@ from fleet.ca.hierarchy import Root
 from fleet.ca.issuer import Issuer
 from fleet.core.authority import ISSUES, AuthorityEvent, AuthorityRecord, AuthorityState, KeyKind
 from fleet.core.rollover import Need
-from fleet.errors import FleetError, RefusedError
+from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, CertificateState, RevocationReason
 from fleet.ports import Transaction
-from fleet.ra.authorities import activate_authority, reload_authority
+from fleet.ra.authorities import (
+    activate_authority,
+    judge_activation,
+    reload_authority,
+    unlock_authority,
+)
 from fleet.ra.authority_changes import Change, change, find
 from fleet.ra.context import Context
 from fleet.ra.hastening import Haste, hasten
 from fleet.ra.own_renewal import follow_own
+from fleet.ra.rollover_steps import Mode
 from fleet.store import audit
 from fleet.store.authorities import list_authorities
-from fleet.store.certificates import end_certificate, load_certificate
+from fleet.store.certificates import CertificateRecord, end_certificate, load_certificate
 from fleet.store.notices import count_due
 from fleet.store.rollovers import NeedQuery, who_needs
 
@@ -66,6 +72,8 @@ class LossOrder:
     admission: Admission = Admission.GO_ON
     successor: str = ""
     """The CA that takes over; none: one that is active already, or the first that stands by."""
+    brings_key: bool = False
+    """In a rehearsal: the successor's key was put away, and would be brought back before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +99,15 @@ class LossOutcome:
 
 
 async def rehearse_loss(context: Context, order: LossOrder) -> LossOutcome:
-    """Return what the order would do; nothing is changed.
+    """Return what the order would do, by the judgement of the act itself; nothing is changed.
 
     Raises:
         NotFoundError: there is no such CA. RefusedError: it is a root.
     """
     record = await _issuing(context, order.name)
-    heirs = await _heirs(context, record, order)
-    return await _outcome(context, record, heirs[0].folder if heirs else None, hastened=0)
+    successor, problems = await _take_place(context, record, order, mode=Mode.REHEARSE)
+    found = await _outcome(context, record, successor, hastened=0)
+    return replace(found, problems=tuple(problems))
 
 
 async def give_up(context: Context, order: LossOrder) -> LossOutcome:
@@ -109,8 +118,7 @@ async def give_up(context: Context, order: LossOrder) -> LossOutcome:
         FleetError: something is not done yet; what was done stays, and the order may be given again.
     """
     record = await _issuing(context, order.name)
-    problems: list[str] = []
-    successor = await _take_place(context, record, order, problems)
+    successor, problems = await _take_place(context, record, order, mode=Mode.ACT)
     own = context.authority.issuer_by_id(record.issuer)
     order = await asyncio.to_thread(_without_key, context, own, order)
     stopping = Stopping(record=record, serial=serial_hex(own.certificate.serial_number), order=order)
@@ -167,6 +175,11 @@ async def _heirs(context: Context, lost: AuthorityRecord, order: LossOrder) -> l
     ]
     if order.successor:
         kin = [one for one in kin if order.successor in {one.folder, one.issuer}]
+        if not kin:
+            raise NotFoundError(
+                f"there is no CA {order.successor} that could take the place of {lost.folder}",
+                hint="fleet ca list",
+            )
     active = [one for one in kin if one.state in ISSUES]
     standing_by = [
         one for one in kin if one.state is AuthorityState.STANDBY and one.key is not KeyKind.ELSEWHERE
@@ -175,20 +188,31 @@ async def _heirs(context: Context, lost: AuthorityRecord, order: LossOrder) -> l
 
 
 async def _take_place(
-    context: Context, lost: AuthorityRecord, order: LossOrder, problems: list[str]
-) -> str | None:
-    """Let the first heir sign whose key can be used; return its name."""
+    context: Context, lost: AuthorityRecord, order: LossOrder, *, mode: Mode
+) -> tuple[str | None, list[str]]:
+    """Let the first heir sign that can; return its name, and what keeps those before it from it."""
+    problems: list[str] = []
     for heir in await _heirs(context, lost, order):
         if heir.state in ISSUES:
-            return heir.folder
+            return heir.folder, problems
         try:
-            await activate_authority(context, heir.folder, actor=order.actor)
+            await (_judge(context, heir, order) if mode is Mode.REHEARSE else _let(context, heir, order))
         except FleetError as error:
             _log.warning("%s cannot take over: %s", heir.folder, error)
             problems.append(f"{heir.folder} cannot take over: {error}")
         else:
-            return heir.folder
-    return None
+            return heir.folder, problems
+    return None, problems
+
+
+async def _let(context: Context, heir: AuthorityRecord, order: LossOrder) -> None:
+    await activate_authority(context, heir.folder, actor=order.actor)
+
+
+async def _judge(context: Context, heir: AuthorityRecord, order: LossOrder) -> None:
+    if not order.brings_key:
+        await unlock_authority(context, heir)
+    await judge_activation(context, heir.folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,9 +255,22 @@ async def _revoke(tx: Transaction, stopping: Stopping) -> None:
         action="certificate.revoked",
         actor=order.actor,
         serial=row.serial,
-        details=(("reason", RevocationReason.CA_COMPROMISE.value), ("name", row.name)),
+        details=_told(row),
     )
     await audit.append(tx, entry)
+
+
+def _told(row: CertificateRecord) -> tuple[tuple[str, str], ...]:
+    """Return what the trail must hold for a home without this CA to put it on its root's list again."""
+    told = (
+        ("reason", RevocationReason.CA_COMPROMISE.value),
+        ("purpose", row.purpose.value),
+        ("name", row.name),
+        ("key", row.life.key_hash),
+        ("issuer", row.issuer),
+        ("anchor", row.life.anchor),
+    )
+    return tuple((name, value) for name, value in told if value)
 
 
 async def _outcome(

@@ -16,7 +16,7 @@ from fleet.errors import FleetError
 from fleet.ports import Transaction
 from fleet.ra import templates
 from fleet.ra.audits import Notary, verify
-from fleet.ra.authority_health import authorities
+from fleet.ra.authority_health import authorities, unsigned
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
 from fleet.ra.gap import gap_since
@@ -59,6 +59,8 @@ class Health:
     list_age: timedelta | None
     crls_until: datetime | None
     """The earliest nextUpdate of the revocation lists in force."""
+    unsigned: tuple[str, ...]
+    """Domains and purposes of our own for which no CA signs."""
 
 
 def notary_of(context: Context) -> Notary:
@@ -82,6 +84,7 @@ async def health(context: Context) -> Health:
         sessions=len(await context.broker.sessions()) if running else None,
         list_age=context.broker.age(),
         crls_until=min((crl.next_update for crl in context.crls.all()), default=None),
+        unsigned=await unsigned(context),
     )
 
 

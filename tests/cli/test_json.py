@@ -142,6 +142,7 @@ COMMANDS: dict[str, Shape] = {
         "devices": "object",
         **dict.fromkeys(("waiting", "admitted", "ending_soon", "audit_entries"), "int"),
         "crls_until": "str?",
+        "unsigned": ["str"],
     },
     "doctor": [{"check": "str", "ok": "bool", "text": "str", "fix": "str?"}],
     "device list": [SUMMARY],

@@ -52,6 +52,7 @@ async def _status(asked: Asked) -> Members:
         "ending_soon": records.ending_soon,
         "crls_until": time_or_none(found.crls_until),
         "audit_entries": records.audit_entries,
+        "unsigned": list(found.unsigned),
     }
 
 

@@ -22,7 +22,7 @@ def routes() -> tuple[Route, ...]:
             role=Role.SECURITY,
             handler=_give_up,
             about="Give up an issuing CA whose key is lost or in other hands, and have its devices move.",
-            body=("loss", "successor", "within_hours", "cut_off", "rehearse"),
+            body=("loss", "successor", "within_hours", "cut_off", "brings_key", "rehearse"),
             needs=frozenset({"loss"}),
             answer=One("GivenUp"),
         ),
@@ -48,6 +48,7 @@ async def _give_up(asked: Asked) -> Members:
         at=context.clock().replace(microsecond=0),
         within=None if hours is None else timedelta(hours=hours),
         admission=Admission.CUT_OFF if flag_of(body, "cut_off") else Admission.GO_ON,
+        brings_key=flag_of(body, "brings_key"),
         successor=body.text("successor", longest=_LONGEST_NAME) if "successor" in body else "",
     )
     if flag_of(body, "rehearse"):

@@ -278,6 +278,7 @@ _OF_HEALTH: Mapping[str, Schema] = {
         },
         each("devices", {"type": "object", "additionalProperties": COUNT}),
         each("waiting admitted ending_soon audit_entries", COUNT),
+        each("unsigned", list_of(TEXT)),
         each("crls_until", maybe(TIME)),
     ),
     "Findings": record(

@@ -84,6 +84,7 @@ TERMS: Mapping[str, Schema] = {
     "code_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "Which code, not the code."},
     "count": {"type": "integer", "minimum": 1, "maximum": 1000},
     "crl": {**TEXT, "description": "A revocation list (RFC 5280 5), DER in base64."},
+    "brings_key": {**FLAG, "description": "Rehearse as if the successor's key, put away, were back."},
     "csr": {**PEM, "description": "PKCS#10 (RFC 2986); its names do not count."},
     "cut_off": {**FLAG, "description": "Let its leaves connect no more; devices come back at recovery."},
     "days": {"type": "integer", "minimum": 1, "maximum": 3650},

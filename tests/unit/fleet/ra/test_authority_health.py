@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.core.authority import AuthorityRecord
+from fleet.core.authority import AuthorityRecord, AuthorityState
 from fleet.home import Home
 from fleet.model import Purpose
 from fleet.ra.authorities import reload_authority
@@ -17,6 +17,7 @@ from fleet.ra.new_authority import AuthorityOrder, request_authority
 from fleet.store.authorities import list_authorities, save_authority
 from tests.desk import Desk, at_desk
 from tests.homes import FleetHome, authority_of, key_ring
+from tests.rolling import stand_by
 
 
 @pytest.fixture
@@ -94,3 +95,36 @@ async def test_a_folder_that_no_record_knows_is_told(desk: Desk) -> None:
     await reload_authority(desk.context)
     (found,) = await told(desk)
     assert found[0].startswith("ca/prod/device-7 is of no CA on record")
+
+
+async def test_a_domain_and_a_purpose_for_which_nobody_signs_are_told(desk: Desk) -> None:
+    for folder in ("prod/device-1", "fleet/operator-1"):
+        stopped = replace(await record_of(desk, folder), state=AuthorityState.RETIRING)
+        await desk.context.store.write(save_authority, stopped)
+    assert await told(desk) == [
+        ("no CA signs for operator", "fleet ca add --purpose operator"),
+        ("no CA signs for prod", "fleet ca add --domain prod"),
+    ]
+
+
+async def test_a_ca_that_stands_by_is_the_shortest_way_where_nobody_signs(desk: Desk) -> None:
+    standby = await stand_by(desk.context)
+    await reload_authority(desk.context)
+    stopped = replace(await record_of(desk, "prod/device-1"), state=AuthorityState.RETIRING)
+    await desk.context.store.write(save_authority, stopped)
+    (found,) = await told(desk)
+    assert found[0] == "no CA signs for prod"
+    assert found[1].startswith(f"fleet ca activate {standby}")
+
+
+async def test_a_standby_whose_root_is_given_up_is_told(desk: Desk) -> None:
+    standby = await stand_by(desk.context)
+    await reload_authority(desk.context)
+    assert await told(desk) == []
+    ending = replace(await record_of(desk, "prod"), state=AuthorityState.RETIRING)
+    await desk.context.store.write(save_authority, ending)
+    (found,) = await told(desk)
+    assert found == (
+        f"{standby} stands by and could not take over: its root is given up",
+        f"fleet ca add --domain prod --standby, then fleet ca retire {standby}",
+    )
