@@ -127,6 +127,10 @@ def _restored_members(restored: "Restored") -> Members:
         "certificates": restored.serials,
         "revoked": restored.revoked,
         "codes_lost": restored.codes_lost,
+        "signing_again": [one.folder for one in restored.succession.resumed],
+        "stopped_for_good": [one.folder for one in restored.succession.vacant],
+        "waiting_again": [one.folder for one in restored.succession.waiting],
+        "lists_behind": list(restored.lists_behind),
         "keys_elsewhere": [f"{key.folder} ({key.kind})" for key in manifest.keys if not key.is_here],
     }
 
@@ -143,8 +147,33 @@ def _warnings(restored: "Restored") -> list[str]:
         f"warning: {action} happened {count} times since, and was not done again: look at each"
         for action, count in sorted(restored.strange.items())
     ]
+    lines += _authority_warnings(restored)
     if restored.codes_lost:
         lines.append(f"warning: {restored.codes_lost} one-time codes work no more: make new ones")
+    return lines
+
+
+def _authority_warnings(restored: "Restored") -> list[str]:
+    """Return what became of CAs whose successors, certificates or lists came after the backup."""
+    lines: list[str] = []
+    found = restored.succession
+    for one in found.to_follow:
+        lines.append(
+            f"warning: {one.folder}, made {one.added_at:%Y-%m-%d}, signs again: the CA that followed it"
+        )
+        lines.append("warning: is gone with its key; devices that moved to that one need a new code each,")
+        lines.append(f"warning: and another must follow: fleet ca rollover prepare {one.folder}")
+    for one in found.vacant:
+        post = f"--domain {one.domain}" if one.domain else f"--purpose {one.purpose}"
+        lines.append(f"warning: nobody gets a {one.purpose} certificate in {one.realm}: fleet ca add {post}")
+    lines += [
+        f"warning: {one.folder} waits for its certificate again: fleet ca import {one.folder} CHAIN"
+        for one in found.waiting
+    ]
+    lines += [
+        f"warning: the list of the root {name} does not name all it must: fleet ca crl {name}"
+        for name in restored.lists_behind
+    ]
     return lines
 
 

@@ -19,9 +19,9 @@ from fleet.ra.audits import Notary, verify
 from fleet.ra.authority_health import authorities, unsigned
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
-from fleet.ra.gap import gap_since
 from fleet.ra.own_health import adoptions, own_certificates, server_certificate
 from fleet.ra.profile_health import profiles
+from fleet.ra.restore_health import restored
 from fleet.ra.trust_health import trust
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery
@@ -228,19 +228,6 @@ async def _templates(context: Context) -> list[Finding]:
     ] or [good("templates", f"each can be used; {pending} certificates wait to be registered")]
 
 
-async def _restore(context: Context) -> list[Finding]:
-    since = await context.store.read(gap_since, None)
-    if not since:
-        return []
-    return [
-        bad(
-            "restore",
-            f"nothing is known of what happened since {since}; devices get nothing",
-            fix="revoke again what was revoked since, then: fleet ca unfreeze",
-        )
-    ]
-
-
 async def _clock(context: Context) -> list[Finding]:
     newest = await context.store.read(audit.search_newest, audit.AuditQuery(limit=1))
     now = context.clock()
@@ -279,7 +266,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "profiles": profiles,
     "templates": _templates,
     "audit trail": _audit_trail,
-    "restore": _restore,
+    "restore": restored,
     "clock": _clock,
     "disk": _disk,
 }

@@ -157,7 +157,10 @@ async def _issue(tx: Transaction, entry: AuditEntry) -> None:
 
 
 async def _revoke(tx: Transaction, entry: AuditEntry) -> None:
+    """Take a certificate back; that of a CA which came after the backup is known from here on alone."""
     if not entry.device_id:
+        if await certificates.load_certificate(tx, entry.serial) is None:
+            await _intend(tx, entry)
         await certificates.end_certificate(
             tx, entry.serial, state=CertificateState.REVOKED, reason=reason_of(details_of(entry)), at=entry.at
         )

@@ -22,11 +22,16 @@ from fleet.model import AuditEntry, CertificateState
 from fleet.new_home import new_home
 from fleet.ports import Clock, Store, Transaction
 from fleet.ra.backup_manifest import Manifest
+from fleet.ra.compromise import Loss
 from fleet.ra.gap import WITHOUT_TRAIL, open_gap
 from fleet.ra.kept_trail import KeptEntry, KeptTrail, Proof, entries_after, prove
 from fleet.ra.replay import Replayed, replay
+from fleet.ra.replay_acts import details_of
 from fleet.ra.restore_files import require_whole, unpack
+from fleet.ra.restore_succession import Settling, Succession, require_opens, settle
+from fleet.ra.root_lists import lists_behind
 from fleet.store import audit, restoring, verification
+from fleet.store.authorities import list_authorities
 from fleet.store.copying import take_inventory
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
@@ -67,6 +72,9 @@ class Restored:
     codes_lost: int
     """One-time codes that work no more: those made after the backup, whose hashes no trail holds; or,
     without a trail, all that nobody had used, for somebody may have since."""
+    succession: Succession
+    lists_behind: tuple[str, ...]
+    """Roots whose list does not name all that is revoked: whoever has their keys must sign another."""
 
     @property
     def is_proven(self) -> bool:
@@ -97,7 +105,8 @@ async def _bring_up_to_date(
 ) -> Restored:
     against = Verification(log=manifest.fleet, is_signed=load_audit_verifier(home.audit_public_key))
     await _require_whole_trail(store, against)
-    tally, trail = _Tally(), None
+    tally, trail, succession = _Tally(), None, Succession()
+    before = await store.read(list_authorities, None)
     if order.trail is None:
         await store.write(open_gap, time_text(manifest.made_at))
         codes = await store.write(restoring.close_unused_codes, now)
@@ -105,6 +114,16 @@ async def _bring_up_to_date(
         base = take_inventory(home.database).trail
         trail = await _follow_trail(store, order.trail, base, against, tally)
         codes = sum(tally.done[action] for action in _MAKE_CODES)
+        settling = Settling(
+            home=home,
+            fleet=manifest.fleet,
+            before=before,
+            compromised=frozenset(tally.compromised),
+            actor=order.actor,
+            at=now.replace(microsecond=0),
+        )
+        succession = await settle(store, settling)
+    authority = await require_opens(store, home)
     await store.write(restoring.drop_answers, None)
     await store.write(restoring.leap, _leap(manifest.made_at, now))
     restored = Restored(
@@ -116,6 +135,8 @@ async def _bring_up_to_date(
         serials=len(tally.serials),
         revoked=len(tally.revoked),
         codes_lost=codes,
+        succession=succession,
+        lists_behind=await lists_behind(store, authority, now=now),
     )
     await store.write(audit.append, _entry(restored, order.actor, now))
     return restored
@@ -142,6 +163,8 @@ class _Tally:
     serials: set[str] = field(default_factory=set)
     revoked: set[str] = field(default_factory=set)
     retired: set[tuple[str, str]] = field(default_factory=set)
+    compromised: set[str] = field(default_factory=set)
+    """Issuer ids of CAs."""
 
     def take(self, kept: KeptEntry) -> None:
         """Read a claim from the words of an entry, by another way than the one that does it again."""
@@ -152,6 +175,9 @@ class _Tally:
             self.revoked.add(entry.serial)
         if entry.action == "device.retired":
             self.retired.add((entry.domain, entry.device_id))
+        told = details_of(entry)
+        if entry.action.startswith("authority.") and told.get("loss") == Loss.COMPROMISED.value:
+            self.compromised.add(told["issuer"])
         for name, value in entry.details:
             if name == trace.DETAIL:
                 states = trace.states(value)

@@ -5,17 +5,18 @@ never forgets what was revoked.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from fleet.ca.crl import ReadCrl, read_crl, serials_missing
-from fleet.ca.hierarchy import Above, Root
+from fleet.ca.hierarchy import Above, Authority, Root
 from fleet.core.authority import KeyKind
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.model import AuditEntry
-from fleet.ports import Transaction
+from fleet.ports import Store, Transaction
 from fleet.ra.authorities import reload_authority
 from fleet.ra.context import Context
 from fleet.ra.publishing import publish
@@ -199,3 +200,17 @@ async def _record(tx: Transaction, taking: _Taking) -> None:
     await audit.append(
         tx, AuditEntry(at=taking.at, action="authority.listed", actor=taking.actor, details=details)
     )
+
+
+async def lists_behind(store: Store, authority: Authority, *, now: datetime) -> tuple[str, ...]:
+    """Return the roots whose list in force does not name all that they have revoked, by folder."""
+    found: list[str] = []
+    for root in authority.roots:
+        revoked = await store.read(revoked_by, RevokedQuery(issuer=root.issuer_id, now=now))
+        if revoked and _lacks(root, revoked):
+            found.append(root.record.folder)
+    return tuple(found)
+
+
+def _lacks(root: Root, serials: Sequence[str]) -> bool:
+    return root.crl is None or bool(serials_missing(root.crl, serials, issuer=root.certificate))

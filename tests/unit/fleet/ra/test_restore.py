@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -18,32 +18,42 @@ from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Confirmed, Dead, Issued, Problem
 from device_agent.wire.requests import Confirm, Done, Proof, ProofKind, Renew
+from fleet.ca.auditkey import load_audit_signer
 from fleet.ca.shares import split_key
 from fleet.core.audit import entry_hash
+from fleet.core.authority import AuthorityRecord, AuthorityState
+from fleet.core.rollover import Insistence, RolloverEvent, RolloverKind
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, RefusedError
 from fleet.home import Home
 from fleet.model import AuditEntry, BrokerEventKind, Purpose, Role
 from fleet.ra import audits, devices, templates
 from fleet.ra.answer import answer
 from fleet.ra.assignments import Assignment, assign
+from fleet.ra.authorities import activate_authority
 from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.blocked_keys import KeyBlock, block_keys
 from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
+from fleet.ra.compromise import Admission, Loss, LossOrder, LossOutcome, give_up
 from fleet.ra.gap import close_gap, gap_since
 from fleet.ra.housekeeping import tick
 from fleet.ra.kept_trail import KeptEntry, parse_line
 from fleet.ra.operators import add_operator, remove_operator
 from fleet.ra.publishing import publish
 from fleet.ra.replay_acts import EFFECTS, TOLD_ONLY
+from fleet.ra.restore_succession import Succession, signing_again
 from fleet.ra.superseding import Superseding, supersede
 from fleet.store import allowlist, audit
+from fleet.store.audit import AuditQuery
+from fleet.store.authorities import RevokedQuery, list_authorities, revoked_by
 from fleet.store.certificates import CertificateQuery, list_certificates
 from fleet.store.counters import value_of
+from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
 from fleet.store.trust import highest_version
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome
 from tests.keeping import Keeper, differences, keeping, rows_of
+from tests.rolling import prepare, stand_by, step
 
 TEST = "operator:test"
 
@@ -460,6 +470,115 @@ async def test_replay_that_undid_a_revocation_would_be_found(
     monkeypatch.setattr("fleet.ra.replay._follow", forgetful)
     with pytest.raises(NeedsAttentionError, match="is not revoked"):
         await keeper.restore(backup, trail)
+    assert not (keeper.elsewhere / "restored").exists()
+
+
+# --- authorities that came after the backup -------------------------------------------------------
+
+
+async def roll_over(desk: Desk, name: str) -> None:
+    """Lead the fleet to a CA that no backup has, and give up the one before it."""
+    events = [RolloverEvent.SWITCH, RolloverEvent.RETIRE]
+    rollover = await prepare(desk.context, name)
+    for event in [RolloverEvent.PUBLISH, *events] if rollover.kind is RolloverKind.ROOT else events:
+        await step(desk.context, rollover.realm, event, insistence=Insistence.GO_ON)
+
+
+def names(records: Sequence[AuthorityRecord]) -> list[str]:
+    return [one.folder for one in records]
+
+
+@pytest.mark.parametrize(
+    ("rolled", "again", "to_follow"),
+    [
+        ("prod", ["prod", "prod/device-1"], ["prod"]),
+        ("prod/device-1", ["prod/device-1"], ["prod/device-1"]),
+    ],
+)
+async def test_a_ca_signs_again_whose_successor_is_gone_with_its_key(
+    keeper: Keeper, rolled: str, again: list[str], to_follow: list[str]
+) -> None:
+    backup = keeper.back_up()
+    await roll_over(keeper.desk, rolled)
+
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    assert names(restored.succession.resumed) == again
+    assert names(restored.succession.to_follow) == to_follow
+    async with open_store(restored.home / "fleet.db") as store:
+        records = await store.read(list_authorities, None)
+        assert names(await store.read(signing_again, None)) == again
+        (told, *_) = await store.read(audit.search_newest, AuditQuery(action="authority.activated", limit=1))
+    assert {one.state for one in records} == {AuthorityState.ACTIVE}
+    assert dict(told.entry.details)["because"] == "restored without the CA that followed it"
+
+
+async def test_the_trail_of_a_home_whose_ca_signs_again_restores_it_once_more(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    await roll_over(keeper.desk, "prod/device-1")
+    first = await keeper.restore(backup, await keeper.keep_trail())
+    sign = load_audit_signer(keeper.home.audit_key)
+    seal = AuditSeal(log="acme", sign=sign, clock=keeper.desk.clock)
+    async with open_store(first.home / "fleet.db", seal=seal) as store:
+        lines = [line async for line in audits.export(store, "acme")]
+    trail = keeper.elsewhere / "later.jsonl"
+    trail.write_text("".join(f"{line}\n" for line in lines))
+
+    second = await keeper.restore(backup, trail, name="again")
+
+    assert second.succession.resumed == ()
+    async with open_store(second.home / "fleet.db") as store:
+        assert {one.state for one in await store.read(list_authorities, None)} == {AuthorityState.ACTIVE}
+
+
+@pytest.mark.parametrize("admission", Admission)
+async def test_a_stolen_ca_never_signs_again(keeper: Keeper, admission: Admission) -> None:
+    backup = keeper.back_up()
+    await stand_by(keeper.desk.context)
+    await lose(keeper.desk, "prod/device-1", admission)
+
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    assert restored.succession.resumed == ()
+    assert names(restored.succession.vacant) == ["prod/device-1"]
+    assert restored.lists_behind == ("prod",)
+
+
+async def lose(desk: Desk, name: str, admission: Admission = Admission.GO_ON) -> LossOutcome:
+    order = LossOrder(
+        name=name,
+        loss=Loss.COMPROMISED,
+        actor=TEST,
+        at=desk.clock().replace(microsecond=0),
+        admission=admission,
+    )
+    return await give_up(desk.context, order)
+
+
+async def test_a_ca_that_came_after_the_backup_and_was_stolen_is_revoked_on_record(keeper: Keeper) -> None:
+    backup = keeper.back_up()
+    stolen = await stand_by(keeper.desk.context)
+    await activate_authority(keeper.desk.context, stolen, actor=TEST)
+    outcome = await lose(keeper.desk, stolen)
+
+    restored = await keeper.restore(backup, await keeper.keep_trail())
+
+    assert restored.revoked == 1
+    assert restored.lists_behind == ("prod",)
+    assert restored.succession == Succession()
+    root = keeper.desk.context.authority.root("prod").issuer_id
+    query = RevokedQuery(issuer=root, now=keeper.desk.clock())
+    async with open_store(restored.home / "fleet.db") as store:
+        assert await store.read(revoked_by, query) == (outcome.revoked,)
+
+
+async def test_a_home_that_would_not_start_is_not_made(keeper: Keeper) -> None:
+    (keeper.home.authority("prod").ca.certificate).write_text("no certificate\n")
+    backup = keeper.back_up()
+
+    with pytest.raises(NeedsAttentionError, match="the restored home would not start"):
+        await keeper.restore(backup, None)
+
     assert not (keeper.elsewhere / "restored").exists()
 
 
