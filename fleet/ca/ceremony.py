@@ -56,6 +56,8 @@ class Hand:
     now: datetime
     randomness: Callable[[int], bytes]
     next_files: AuthorityFiles | None = None
+    opened: Issuer | None = None
+    """The root, where it was opened before anything was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +86,7 @@ def perform(commission: Commission, hand: Hand) -> Signed:
         NotFoundError: the root's key is not there.
         BadInputError: the passphrase is wrong, the folder holds another root, or a request is not right.
     """
-    old = open_root(hand.files, fleet=commission.fleet, passphrase=hand.passphrase)
-    if pem_bundle([old.certificate]) != commission.root_pem:
-        raise BadInputError(
-            f"{hand.files.ca.certificate} is another root than the server's",
-            hint=f"name the folder of the root of {commission.realm} with --root",
-        )
+    old = hand.opened or open_old(commission, hand)
     new = None if hand.next_files is None else _next_root(commission, hand, hand.next_files, like=old)
     signer = new or old
     certificates = tuple(
@@ -102,6 +99,22 @@ def perform(commission: Commission, hand: Hand) -> Signed:
         certificates=certificates,
         root=_handed_over(commission, hand, Roots(old=old, new=new), crl=hand.next_files.crl.read_bytes()),
     )
+
+
+def open_old(commission: Commission, hand: Hand) -> Issuer:
+    """Open the root that signs now.
+
+    Raises:
+        NotFoundError: its key is not there.
+        BadInputError: the passphrase is wrong, or the folder holds another root.
+    """
+    old = open_root(hand.files, fleet=commission.fleet, passphrase=hand.passphrase)
+    if pem_bundle([old.certificate]) != commission.root_pem:
+        raise BadInputError(
+            f"{hand.files.ca.certificate} is another root than the server's",
+            hint=f"name the folder of the root of {commission.realm} with --root",
+        )
+    return old
 
 
 def _next_root(commission: Commission, hand: Hand, files: AuthorityFiles, *, like: Issuer) -> Issuer:

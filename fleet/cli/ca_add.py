@@ -169,6 +169,13 @@ def room(home: Place, form: Form, *, name: str, number: int | None) -> None:
 COMMANDS: tuple[click.Command, ...] = (add, take, activate, stop, room)
 
 
+def like(name: str) -> str:
+    """Return the command that makes another CA like one, which is named as `prod/device-1`."""
+    realm, _, rest = name.partition("/")
+    purpose = rest.rpartition("-")[0]
+    return f"fleet ca add --{f'domain {realm}' if purpose == Purpose.DEVICE else f'purpose {purpose}'}"
+
+
 def opened_root(
     client: Client, record: Members, *, home: Place, named: Path | None, passphrase_file: Path | None
 ) -> "Issuer":

@@ -12,14 +12,13 @@ from device_agent.wire.secret import Secret
 from fleet.ca.loading import load_certificate
 from fleet.ca.signers import PrivateKey, encrypted_pem, load_key
 from fleet.cli import ca_crl, options, rehearsal, root_key
-from fleet.cli.ca_add import opened_root
+from fleet.cli.ca_add import like, opened_root
 from fleet.cli.client import Client, is_served, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Json, Members, say, show_record
 from fleet.errors import BadInputError, ExitCode, FleetError, UsageError
 from fleet.files import read_secret, sync_folder, telling, write_file
 from fleet.home import Home, open_home
-from fleet.model import Purpose
 from fleet.ra.operators import LOCAL
 
 _NAMES = {
@@ -225,19 +224,12 @@ def _told(found: Members, form: Form, *, rehearse: bool) -> ExitCode:
     show_record(found, form, names=_NAMES)
     if found["successor"] is None:
         would = "would sign" if rehearse else "signs"
-        say(f"nobody {would} in its place: {_another(str(found['name']))}")
+        say(f"nobody {would} in its place: {like(str(found['name']))}")
     if rehearse:
         rehearsal.say_rehearsed(form)
     else:
         _say_what_is_left(found)
     return ExitCode.NEEDS_ATTENTION if found["successor"] is None else ExitCode.DONE
-
-
-def _another(name: str) -> str:
-    """Return the command that makes another CA like one, which is named as `prod/device-1`."""
-    realm, _, rest = name.partition("/")
-    purpose = rest.rpartition("-")[0]
-    return f"fleet ca add --{f'domain {realm}' if purpose == Purpose.DEVICE else f'purpose {purpose}'}"
 
 
 def _say_what_is_left(found: Members) -> None:

@@ -4,19 +4,23 @@ import base64
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from device_agent.wire.trust import TrustBundle
-from fleet.ca.ceremony import Commission, Hand, Signed, perform
+from fleet.ca.ceremony import Commission, Hand, Signed, open_old, perform
 from fleet.ca.root_at_hand import IssuingOrder
-from fleet.cli import options, root_key
+from fleet.cli import options, rehearsal, root_key
+from fleet.cli.ca_add import like
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Json, Members, items_of, say, show_list, show_record
 from fleet.cli.table import Column
+from fleet.errors import ExitCode, FleetError
 from fleet.files import PUBLIC_MODE, write_file
 from fleet.home import AuthorityFiles
 from fleet.model import Purpose
@@ -36,6 +40,7 @@ _NAMES = {
     "next": "next",
     "gives_up": "gives up",
     "brings": "brings",
+    "standing_by": "standing by",
     "version": "bundle",
     "devices": "devices",
     "acknowledged": "acknowledged",
@@ -51,7 +56,6 @@ _NAMES = {
 _STEP_NAMES = _NAMES | {"changes": "CAs", "told": "told", "refusal": "refused"}
 
 realm_argument = click.argument("realm", metavar="REALM")
-_rehearse = click.option("--rehearse", is_flag=True, help="Say what would happen, and change nothing.")
 
 
 @click.group("rollover")
@@ -80,7 +84,7 @@ def status(home: Place, form: Form, *, realm: str) -> None:
 @rollover.command()
 @options.record
 @root_key.options
-@_rehearse
+@rehearsal.option
 @click.option(
     "--new-root",
     type=click.Path(path_type=Path),
@@ -101,34 +105,64 @@ def prepare(
     """Make the new keys, and let the old and the new root sign for each other.
 
     NAME is a realm, whose root is to be followed with all CAs under it, or an issuing CA, as
-    `fleet ca list` names it. The root's key must be at hand. Nobody is told of anything yet.
+    `fleet ca list` names it; the steps after this one take the realm. The root's key must be at hand, and is
+    opened before anything is made. Nobody is told of anything yet. A rehearsal tries the key, if it is given
+    the passphrase.
     """
 
     def act(client: Client) -> Members:
-        if rehearse:
-            return client.post("rollovers", body={"name": name, "rehearse": True})
-        order = client.post("rollovers", body={"name": name})
-        folder = root_key.folder_of(home, root_folder, str(order["root"]))
-        opener = root_key.opener(home, passphrase_file, folder)
+        foreseen = client.post("rollovers", body={"name": name, "rehearse": True})
+        if rehearse and passphrase_file is None:
+            return foreseen
+        files = root_key.folder_of(home, root_folder, str(foreseen["root"]))
         hand = Hand(
-            files=folder,
-            passphrase=opener,
+            files=files,
+            passphrase=root_key.opener(home, passphrase_file, files),
             now=datetime.now(UTC).replace(microsecond=0),
             randomness=os.urandom,
-            next_files=_next_files(home, order, root_folder, new_root),
+            next_files=_next_files(home, foreseen, root_folder, new_root),
         )
-        signed = perform(_commission(order), hand)
-        return client.post("rollovers", str(order["realm"]), "material", body=_material(signed))
+        hand = replace(hand, opened=open_old(_commission(foreseen), hand))
+        if rehearse:
+            return foreseen
+        prepared = _prepared(client, name, hand)
+        return {**prepared, "standing_by": foreseen["standing_by"]}
 
     found = with_client(home, act)
     _show(found, form, names=_NAMES)
-    if not rehearse:
+    _say_of_standbys(found)
+    if rehearse:
+        rehearsal.say_rehearsed(form)
+    else:
         say(f"next: fleet ca rollover {found['next']} {found['realm']}")
+
+
+def _prepared(client: Client, name: str, hand: Hand) -> Members:
+    """Have the new CAs made and signed; where that fails half-way, say what stays."""
+    realm = name.partition("/")[0]
+    try:
+        order = client.post("rollovers", body={"name": name})
+        signed = perform(_commission(order), hand)
+        return client.post("rollovers", realm, "material", body=_material(signed))
+    except BaseException:
+        with suppress(FleetError):
+            if client.get("rollovers", realm)["state"] == "requested":
+                say(f"the rollover of {realm} stays requested: fleet ca rollover prepare {name} goes on,")
+                say(f"fleet ca rollover abandon {realm} gives it up")
+        raise
+
+
+def _say_of_standbys(found: Members) -> None:
+    names = found["standing_by"]
+    assert isinstance(names, list)  # noqa: S101 - our own server's answer
+    for name in names:
+        say(f"{name} stands by under the root that is given up, and cannot take over from the switch on:")
+        say(f"make it anew then, {like(str(name))} --standby, and fleet ca retire {name}")
 
 
 @rollover.command()
 @options.record
-@_rehearse
+@rehearsal.option
 @realm_argument
 def publish(home: Place, form: Form, *, realm: str, rehearse: bool) -> None:
     """Tell all devices of the realm to trust the new root beside the old one."""
@@ -137,7 +171,7 @@ def publish(home: Place, form: Form, *, realm: str, rehearse: bool) -> None:
 
 @rollover.command()
 @options.record
-@_rehearse
+@rehearsal.option
 @click.option("--anyway", is_flag=True, help="Go on although devices have not acknowledged the bundle.")
 @realm_argument
 def switch(home: Place, form: Form, *, realm: str, rehearse: bool, anyway: bool) -> None:
@@ -151,7 +185,7 @@ def switch(home: Place, form: Form, *, realm: str, rehearse: bool, anyway: bool)
 
 @rollover.command()
 @options.record
-@_rehearse
+@rehearsal.option
 @realm_argument
 def abandon(home: Place, form: Form, *, realm: str, rehearse: bool) -> None:
     """Give up a rollover of which nobody was told yet."""
@@ -177,7 +211,7 @@ def bundle(home: Place, *, realm: str, out: Path | None) -> None:
 
 @click.command()
 @options.record
-@_rehearse
+@rehearsal.option
 @click.argument("name", metavar="NAME")
 def retire(home: Place, form: Form, *, name: str, rehearse: bool) -> None:
     """Give up what a rollover has replaced, once nobody needs it; who still does is named.
@@ -190,6 +224,8 @@ def retire(home: Place, form: Form, *, name: str, rehearse: bool) -> None:
     body: dict[str, Json] = {"rehearse": True} if rehearse else {}
     found = with_client(home, lambda client: client.post("authorities", name, "retire", body=body))
     show_record(found, form, names={"name": "CA", "before": "was", "after": "is", "needed_by": "needed by"})
+    if rehearse:
+        rehearsal.say_rehearsed(form)
 
 
 COMMANDS: tuple[click.Command, ...] = (rollover, retire)
@@ -199,7 +235,10 @@ def _step(home: Place, form: Form, realm: str, step: str, flags: dict[str, bool]
     body = {name: True for name, is_set in flags.items() if is_set}
     found = with_client(home, lambda client: client.post("rollovers", realm, step, body=body))
     _show(found, form, names=_STEP_NAMES)
-    if found["next"] is not None and not flags["rehearse"]:
+    if flags["rehearse"]:
+        rehearsal.say_rehearsed(form)
+        click.get_current_context().exit(ExitCode.REFUSED if found["refusal"] else ExitCode.DONE)
+    if found["next"] is not None:
         group = "fleet ca" if found["next"] == "retire" else "fleet ca rollover"
         say(f"next: {group} {found['next']} {realm}")
 

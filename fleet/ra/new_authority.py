@@ -110,7 +110,7 @@ def _make(context: Context, order: AuthorityOrder, known: Sequence[AuthorityReco
     realm = context.home.ca / order.realm
     _sweep(realm)
     now = context.clock().replace(microsecond=0)
-    folder = f"{order.realm}/{order.purpose}-{_next_number(realm, order, known)}"
+    folder = next_name(context, order, known)
     with context.in_force.keys.tokens.or_none(), _new_folder(context.home.ca / folder) as files:
         label = key_label(folder, fleet=context.fleet, randomness=context.randomness(LABEL_RANDOMNESS))
         key = _make_key(context, order, files, label=label)
@@ -146,12 +146,13 @@ def _make_key(context: Context, order: AuthorityOrder, files: AuthorityFiles, *,
     return key
 
 
-def _next_number(realm: Path, order: AuthorityOrder, known: Sequence[AuthorityRecord]) -> int:
-    """Return a number that no CA of this kind has had: a folder without a record counts too."""
+def next_name(context: Context, order: AuthorityOrder, known: Sequence[AuthorityRecord]) -> str:
+    """Return a name that no CA of this kind has had: a folder without a record counts too."""
     names = [record.folder.rpartition("/")[2] for record in known if record.realm == order.realm]
-    names += [path.name for path in realm.iterdir()]
+    names += [path.name for path in (context.home.ca / order.realm).iterdir()]
     taken = [name.removeprefix(f"{order.purpose}-") for name in names if name.startswith(f"{order.purpose}-")]
-    return 1 + max((int(number) for number in taken if number.isdecimal()), default=0)
+    number = 1 + max((int(number) for number in taken if number.isdecimal()), default=0)
+    return f"{order.realm}/{order.purpose}-{number}"
 
 
 @contextmanager

@@ -7,9 +7,9 @@ of whoever has the root at hand. Asked again, it goes on where it stopped.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
+from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, Root
 from fleet.ca.issuer import pem_bundle
-from fleet.core.authority import ISSUES, AuthorityRecord, KeyKind, issuing_name
+from fleet.core.authority import ISSUES, AuthorityRecord, AuthorityState, KeyKind, issuing_name
 from fleet.core.goodkey import PostQuantumKey
 from fleet.core.rollover import OPEN, Rollover, RolloverKind, RolloverState
 from fleet.errors import NotFoundError, RefusedError
@@ -18,7 +18,7 @@ from fleet.model import AuditEntry, Purpose
 from fleet.ports import Transaction
 from fleet.ra.authority_changes import find
 from fleet.ra.context import Context
-from fleet.ra.new_authority import AuthorityOrder, pending_request, request_authority
+from fleet.ra.new_authority import AuthorityOrder, next_name, pending_request, request_authority
 from fleet.store import audit
 from fleet.store.authorities import list_authorities
 from fleet.store.rollovers import insert_rollover, newest_rollover, next_number, save_rollover
@@ -48,6 +48,8 @@ class WorkOrder:
     links_pem: str
     """Of earlier rollovers."""
     requests: tuple[Request, ...]
+    standing_by: tuple[str, ...] = ()
+    """CAs that stand by under a root that is given up, and cannot take over once it has gone."""
 
 
 async def plan(context: Context, name: str) -> Rollover:
@@ -105,34 +107,70 @@ async def begin(context: Context, name: str, *, actor: str) -> WorkOrder:
     Raises:
         NotFoundError, RefusedError: as `plan`; or another rollover of the realm is under way.
     """
+    rollover = await _begun_or_planned(context, name)
+    if not rollover.number:
+        rollover = await context.store.write(_insert, (rollover, actor))
+    return await _work_order(context, await _request_all(context, rollover, actor=actor))
+
+
+async def rehearse(context: Context, name: str) -> WorkOrder:
+    """Return what `begin` would: nothing waits for a signature, and new CAs have the names that come next.
+
+    Raises:
+        NotFoundError, RefusedError: as `begin`.
+    """
+    rollover = await _begun_or_planned(context, name)
+    known = await context.store.read(list_authorities, None)
+    orders = await _orders(context, rollover, actor="")
+    foreseen = [next_name(context, order, known) for order in orders]
+    return replace(
+        await _work_order(context, rollover),
+        rollover=replace(rollover, brings=(*rollover.brings, *foreseen)),
+        requests=(),
+    )
+
+
+async def _begun_or_planned(context: Context, name: str) -> Rollover:
+    """Return the rollover that was asked for already, or the plan of one, which has no number."""
     realm = name.partition("/")[0]
     rollover = await context.store.read(newest_rollover, realm)
     if rollover is None or rollover.state not in OPEN:
-        rollover = await context.store.write(_insert, (await plan(context, name), actor))
+        return await plan(context, name)
     is_this = name in rollover.gives_up or (name == realm and rollover.kind is RolloverKind.ROOT)
     if rollover.state is not RolloverState.REQUESTED or not is_this:
         raise RefusedError(
             f"a rollover of {realm} is under way: it is {rollover.state}",
             hint=f"fleet ca rollover status {realm}",
         )
-    return await _work_order(context, await _request_all(context, rollover, actor=actor))
+    return rollover
 
 
 async def _request_all(context: Context, rollover: Rollover, *, actor: str) -> Rollover:
     """Ask for each issuing CA that is not asked for yet; each is on record before the next."""
-    records = {one.folder: one for one in await context.store.read(list_authorities, None)}
-    given_up = {records[name].purpose: name for name in rollover.gives_up if not records[name].is_root}
-    there = {records[name].purpose for name in rollover.brings if name in records}
-    for purpose, before in given_up.items():
-        if purpose in there:
-            continue
-        # A key in a token is followed by a key in that token: never by one that could be copied.
-        token = context.in_force.keys.tokens.place_of(context.home.authority_files(before).token)
-        order = AuthorityOrder(realm=rollover.realm, purpose=purpose, actor=actor, token=token)
+    for order in await _orders(context, rollover, actor=actor):
         requested = await request_authority(context, order)
         rollover = replace(rollover, brings=(*rollover.brings, requested.record.folder))
         await context.store.write(save_rollover, rollover)
     return rollover
+
+
+async def _orders(context: Context, rollover: Rollover, *, actor: str) -> list[AuthorityOrder]:
+    """Return the orders of the issuing CAs that are not asked for yet."""
+    records = {one.folder: one for one in await context.store.read(list_authorities, None)}
+    given_up = {records[name].purpose: name for name in rollover.gives_up if not records[name].is_root}
+    there = {records[name].purpose for name in rollover.brings if name in records}
+    # A key in a token is followed by a key in that token: never by one that could be copied.
+    place_of = context.in_force.keys.tokens.place_of
+    return [
+        AuthorityOrder(
+            realm=rollover.realm,
+            purpose=purpose,
+            actor=actor,
+            token=place_of(context.home.authority_files(before).token),
+        )
+        for purpose, before in given_up.items()
+        if purpose not in there
+    ]
 
 
 async def _work_order(context: Context, rollover: Rollover) -> WorkOrder:
@@ -150,6 +188,18 @@ async def _work_order(context: Context, rollover: Rollover) -> WorkOrder:
         beside_pem=_beside(context, rollover.realm),
         links_pem=pem_bundle(links),
         requests=tuple(requests),
+        standing_by=_standing_by(context, rollover, root),
+    )
+
+
+def _standing_by(context: Context, rollover: Rollover, root: Root) -> tuple[str, ...]:
+    if rollover.kind is not RolloverKind.ROOT:
+        return ()
+    below = {one.issuer_id for one in context.authority.issuers if one.anchor == root.anchor}
+    return tuple(
+        one.folder
+        for one in context.authority.records
+        if one.issuer in below and one.state is AuthorityState.STANDBY and one.folder not in rollover.brings
     )
 
 

@@ -177,7 +177,10 @@ async def require_rollover(tx: Transaction, realm: str) -> Rollover:
     found = await newest_rollover(tx, realm)
     if found is None:
         raise NotFoundError(
-            f"nothing of {realm} is being rolled over", hint="fleet ca rollover prepare REALM"
+            f"nothing of {realm} is being rolled over",
+            hint=f"the steps take the realm: {realm.partition('/')[0]}"
+            if "/" in realm
+            else "fleet ca rollover prepare REALM",
         )
     return found
 

@@ -188,6 +188,7 @@ COMMANDS: dict[str, Shape] = {
         **dict.fromkeys(("fleet", "status_url"), "str"),
         **dict.fromkeys(("root", "root_pem", "beside_pem", "links_pem"), "str?"),
         "requests": [dict.fromkeys(("name", "purpose", "common_name", "csr"), "str")],
+        "standing_by": ["str"],
     },
     "ca rollover list": [ROLLOVER],
     "ca compromise prod/device-1 --rehearse": GIVEN_UP,

@@ -104,10 +104,7 @@ async def _begin(asked: Asked) -> Members:
     body = asked.body()
     name = body.text("name", longest=_LONGEST_NAME)
     if flag_of(body, "rehearse"):
-        planned = await rollover.plan(asked.context, name)
-        return _work_order(
-            asked, WorkOrder(rollover=planned, root="", root_pem="", beside_pem="", links_pem="", requests=())
-        )
+        return _work_order(asked, await rollover.rehearse(asked.context, name))
     return _work_order(asked, await rollover.begin(asked.context, name, actor=asked.actor))
 
 
@@ -196,6 +193,7 @@ def _work_order(asked: Asked, order: WorkOrder) -> Members:
         "beside_pem": order.beside_pem or None,
         "links_pem": order.links_pem or None,
         "requests": requests,
+        "standing_by": list(order.standing_by),
     }
 
 

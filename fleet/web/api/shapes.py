@@ -299,6 +299,7 @@ _OF_HEALTH: Mapping[str, Schema] = {
         each("fleet status_url", TEXT),
         each("root root_pem beside_pem links_pem", maybe(TEXT)),
         each("requests", list_of(record(each("name purpose common_name", TEXT), each("csr", PEM)))),
+        each("standing_by", list_of(TEXT)),
     ),
     "RolloverStatus": record(
         _ROLLOVER,

@@ -19,6 +19,7 @@ from fleet.errors import BadInputError, NotFoundError, RefusedError, StoreError
 from fleet.model import Purpose
 from fleet.ra import rollover, rollover_material, rollover_status, rollover_steps
 from fleet.ra.answer import answer
+from fleet.ra.authorities import reload_authority
 from fleet.ra.context import Context
 from fleet.ra.held_trust import note_state
 from fleet.ra.rollover_steps import Mode
@@ -30,7 +31,7 @@ from fleet.store.rollovers import list_rollovers
 from fleet.store.trust import load_held
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import make_home, utc_now
-from tests.rolling import ACTOR, prepare, signed, step
+from tests.rolling import ACTOR, prepare, signed, stand_by, step
 
 
 @pytest.fixture
@@ -287,3 +288,22 @@ async def test_an_older_agent_acknowledges_by_the_root_that_it_holds(desk: Desk)
     root = next(one for one in desk.context.authority.roots if one.record.folder == "prod/root-2")
     await tell(desk, "d1", anchors=(root.anchor,))
     assert (await rollover_status.show(desk.context, "prod")).heard.missing == 0
+
+
+async def test_a_rehearsal_names_the_new_cas_and_who_stands_by_and_leaves_nothing(desk: Desk) -> None:
+    standby = await stand_by(desk.context)
+    await reload_authority(desk.context)
+    before = await states(desk)
+    rehearsed = await rollover.rehearse(desk.context, "prod")
+    assert rehearsed.rollover.brings == ("prod/root-2", "prod/device-3")
+    assert rehearsed.standing_by == (standby,)
+    assert (await states(desk), await desk.context.store.read(list_rollovers, None)) == (before, ())
+    begun = await rollover.begin(desk.context, "prod", actor=ACTOR)
+    assert begun.rollover.brings == rehearsed.rollover.brings
+    assert (await rollover.rehearse(desk.context, "prod")).rollover == begun.rollover
+
+
+async def test_a_rehearsal_is_refused_where_another_rollover_is_under_way(desk: Desk) -> None:
+    await prepare(desk.context, "prod")
+    with pytest.raises(RefusedError, match="under way"):
+        await rollover.rehearse(desk.context, "prod")
