@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Never
 
 from device_agent import __version__
 from device_agent.errors import BadInputError, ExitCode, UsageError
+from device_agent.terminal import can_ask
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
@@ -157,10 +158,10 @@ def read_code(name: str) -> Secret:
     """
     if name != "-":
         text = _read(Path(name), most=4 * _LONGEST_CODE)
-    elif sys.stdin.isatty():
+    elif can_ask():
         text = getpass.getpass("code: ")
     else:
-        text = sys.stdin.readline(4 * _LONGEST_CODE)
+        text = sys.stdin.readline(4 * _LONGEST_CODE) if sys.stdin is not None else ""
     code = text.strip()
     if not code or len(code) > _LONGEST_CODE or not code.isascii() or not code.isprintable():
         raise BadInputError("the code must be one line of text", hint="fleet claim create prints it")

@@ -27,6 +27,7 @@ from device_agent.errors import (
     UsageError,
     exit_code,
 )
+from device_agent.terminal import can_ask
 
 if TYPE_CHECKING:
     from device_agent.status import ShownTrust
@@ -255,7 +256,7 @@ def _reset(options: Namespace) -> int:
 
 
 def _ask_for_reset() -> None:
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise UsageError("reset destroys the identity of this device", hint="say so with --yes")
     print(
         "this destroys the identity of this device; a new one needs a code. reset? [y/N] ",

@@ -12,12 +12,12 @@ import secrets
 import shlex
 import stat
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from device_agent.errors import KeyStoreError, StateError
 from device_agent.files import read_file, remove_file, write_file
+from device_agent.terminal import can_ask
 from device_agent.wire.secret import Secret
 
 CREDENTIAL = "device-agent-pin"
@@ -171,7 +171,7 @@ def _pin(content: bytes, *, where: str) -> Secret:
 
 
 def _ask(token: str) -> Secret:
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise KeyStoreError(
             f"nothing says the PIN of the token {token}",
             hint=f"pin-source=file:/path in the URI, or the systemd credential {CREDENTIAL}",

@@ -9,13 +9,13 @@ import hashlib
 import hmac
 import os
 import secrets
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from device_agent.wire.secret import Secret
 from fleet.errors import BadInputError, FleetError, NotFoundError
 from fleet.files import make_folder, read_secret, read_secret_bytes, write_file
+from fleet.terminal import can_ask
 
 CREDENTIAL = "fleet-token-pin"
 """Name of the credential, as in `LoadCredentialEncrypted=fleet-token-pin` (systemd.exec(5))."""
@@ -117,7 +117,7 @@ def _from_descriptor(number: str) -> Secret:
 
 
 def _ask(token: str) -> Secret:
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise NotFoundError(
             f"nothing says the PIN of the token {token}",
             hint=f"pin-source=file:/path in the URI, or the systemd credential {CREDENTIAL}",

@@ -1,7 +1,6 @@
 """`fleet ca add` and what follows: a new issuing CA, certified by the root at hand or by somebody else."""
 
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import click
 
 from fleet.cli import options, root_key
 from fleet.cli.client import Client, with_client
+from fleet.cli.handed import standard_input
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, say, show_record, write_text
 from fleet.core.authority import KeyKind
@@ -237,7 +237,7 @@ def _write_request(csr_pem: str, path: Path) -> None:
 
 def _read(path: Path) -> str:
     with telling(path):
-        content = sys.stdin.buffer.read(_MOST_BYTES + 1) if path == Path("-") else path.read_bytes()
+        content = standard_input(_MOST_BYTES + 1) if path == Path("-") else path.read_bytes()
     try:
         return content.decode("ascii")
     except UnicodeDecodeError as error:

@@ -26,6 +26,7 @@ from fleet.cli.output import (
 from fleet.errors import NeedsAttentionError, UsageError
 from fleet.files import make_folder, open_input, write_file
 from fleet.home import Home, open_home
+from fleet.terminal import can_ask, is_told
 
 if TYPE_CHECKING:
     from fleet.ca.backup import Checked
@@ -103,7 +104,7 @@ def _make(home: Home, file: Path, shares: str, shares_to: Path | None) -> Member
     from fleet.service import utc_now  # noqa: PLC0415 - as above
 
     quorum, now, backup_id = parse_quorum(shares), utc_now(), new_backup_id(os.urandom)
-    if shares_to is None and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if shares_to is None and not (can_ask() and is_told()):
         raise UsageError("there is no terminal to show the shares on", hint="--shares-to DIR writes them")
     fleet = config.load(home.config).fleet
     out = file / backup_name(fleet, backup_id, now) if file.is_dir() else file

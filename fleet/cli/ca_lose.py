@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from fleet.errors import BadInputError, ExitCode, FleetError, UsageError
 from fleet.files import read_secret, sync_folder, telling, write_file
 from fleet.home import Home, open_home
 from fleet.ra.operators import LOCAL
+from fleet.terminal import can_ask
 
 _NAMES = {
     "name": "CA",
@@ -197,7 +197,7 @@ def _body(loss: str, *, within: int | None, cut_off: bool, rehearse: bool) -> di
 
 
 def _confirm(name: str) -> None:
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise UsageError(f"this gives up the CA {name} for good", hint="say so with --yes")
     say(f"this gives up the CA {name} for good; what it signed is replaced")
     if click.prompt("type its name to go on", err=True) != name:

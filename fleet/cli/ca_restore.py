@@ -6,7 +6,6 @@ A share comes from a file of its owner's or is typed in; it stands in no command
 import asyncio
 import getpass
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from fleet.cli.output import Column, Form, Members, say, show_list, show_record,
 from fleet.errors import ExitCode, UsageError
 from fleet.files import open_input, read_secret_bytes, telling
 from fleet.home import Home, open_home
+from fleet.terminal import can_ask
 
 if TYPE_CHECKING:
     from fleet.ra.drill import DrillReport
@@ -99,7 +99,7 @@ def _shares(file: Path, share_files: Sequence[Path]) -> list[Secret]:
 
     if share_files:
         return [parse_share(_text(path)) for path in share_files]
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise UsageError("there is no terminal to ask for the shares on", hint="--share FILE, once for each")
     with open_input(file) as opened:
         header = archive.check(opened).header

@@ -21,6 +21,7 @@ from fleet.cli.output import (
 )
 from fleet.errors import ExitCode, UsageError
 from fleet.files import PUBLIC_MODE, write_file
+from fleet.terminal import is_shown
 
 _COLUMNS = (
     Column(title="SERIAL", member="serial", whole=True),
@@ -144,7 +145,7 @@ def show(home: Place, form: Form, *, serial: str) -> None:
 def export(home: Place, *, serial: str, shape: str, leaf: bool, out: Path | None) -> None:
     """Print a certificate, with what those who rely on it need."""
     shape = "leaf" if leaf else shape
-    if shape == "der" and out is None and sys.stdout.isatty():
+    if shape == "der" and out is None and is_shown():
         raise UsageError("DER is no text, and would disturb the terminal", hint="--out FILE, or --format pem")
     number, document = options.serial(serial), _SHAPES[shape]
     pem = with_client(home, lambda client: client.text("certificates", number, document))

@@ -3,7 +3,6 @@
 import asyncio
 import getpass
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from fleet.cli.output import Form, Members, say, visible, write_json, write_text
 from fleet.core.goodkey import AUTHORITY_KEY_TYPES, KeyType
 from fleet.errors import BadInputError, UsageError
 from fleet.files import read_secret
+from fleet.terminal import can_ask
 
 
 @click.command()
@@ -120,7 +120,7 @@ def _passphrase(path: Path | None, form: Form) -> Secret | None:
     """Return the passphrase of the root keys, or None where one is to be made."""
     if path is not None:
         return read_secret(path)
-    if form is not Form.TABLE or not sys.stdin.isatty():
+    if form is not Form.TABLE or not can_ask():
         return None
     say("the root keys are encrypted with a passphrase; leave it empty and one is made for you")
     first = getpass.getpass("passphrase: ")

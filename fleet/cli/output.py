@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from fleet.cli.table import Column as Column  # noqa: PLC0414 - who says what is shown finds all of it here
 from fleet.cli.table import laid_out
+from fleet.terminal import is_shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,7 +150,7 @@ def _write_array(items: Iterator[Members]) -> None:
 
 
 def _print_table(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:
-    is_terminal = sys.stdout.isatty()
+    is_terminal = is_shown()
     head, *lines = laid_out(rows, columns, width=shutil.get_terminal_size().columns if is_terminal else None)
     write_text(f"{_BOLD}{head}{_PLAIN}" if is_terminal and "NO_COLOR" not in os.environ else head)
     for line in lines:

@@ -5,7 +5,6 @@ command line.
 """
 
 import getpass
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,7 @@ from fleet.cli.options import Place
 from fleet.errors import UsageError
 from fleet.files import read_secret
 from fleet.home import AuthorityFiles, open_home
+from fleet.terminal import can_ask
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
 
@@ -72,6 +72,6 @@ def passphrase(place: Place, file: Path | None) -> Secret:
         return read_secret(file)
     if isinstance(place, Path) and (kept := open_home(place).root_passphrase).exists():
         return read_secret(kept)
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise UsageError("the root's key needs its passphrase", hint="--passphrase-file FILE")
     return Secret(getpass.getpass("passphrase of the root keys: "))

@@ -1,7 +1,6 @@
 """`fleet station ...`: factory stations, and the line itself."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from fleet.cli.output import Column, Form, Members, say, show_list, show_record,
 from fleet.errors import NotFoundError, UsageError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 from fleet.home import Home, KeyPairFiles, open_home
+from fleet.terminal import is_shown
 
 _COLUMNS = (
     Column(title="STATION", member="station", whole=True),
@@ -123,7 +123,7 @@ def run(
         ids=IdRule(prefix=prefix) if ids is None else IdRule.from_list(ids),
         baud=baud,
     )
-    with shown(Form(form), live=sys.stdout.isatty()) as (report, tally):
+    with shown(Form(form), live=is_shown()) as (report, tally):
         asyncio.run(run_line(line, report))
     say(f"{tally.passed} passed, {tally.failed} failed")
 
