@@ -162,7 +162,7 @@ def _authority_warnings(restored: "Restored") -> list[str]:
             f"warning: {one.folder}, made {one.added_at:%Y-%m-%d}, signs again: the CA that followed it"
         )
         lines.append("warning: is gone with its key; devices that moved to that one need a new code each,")
-        lines.append(f"warning: and another must follow: fleet ca rollover prepare {one.folder}")
+        lines.append(f"warning: another must follow: fleet ca rollover prepare {one.folder}")
     for one in found.vacant:
         post = f"--domain {one.domain}" if one.domain else f"--purpose {one.purpose}"
         lines.append(f"warning: nobody gets a {one.purpose} certificate in {one.realm}: fleet ca add {post}")
