@@ -12,13 +12,14 @@ from http import HTTPStatus
 
 from cryptography import x509
 
-from device_agent.wire.identity import parse_device_id
+from device_agent.wire.identity import parse_device_id, serial_hex
 from device_agent.wire.messages import Reply
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.replies import Issued, Pending, Problem
 from device_agent.wire.requests import Enroll, Proof, ProofKind, Renew
 from device_agent.wire.secret import Secret
 from fleet.ca.cms import RANDOM_BYTES
+from fleet.ca.issuer import Issuer
 from fleet.channels.est_keygen import delivered, make_key, sender_of
 from fleet.channels.est_login import UnfitLoginError, read_login
 from fleet.channels.est_payload import UnfitBodyError, certs_only, csr_attributes, csr_pem_of, text
@@ -27,12 +28,13 @@ from fleet.core.same_names import require_same_names
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError, problem_code
 from fleet.exchange import HTTP_STATUS, HttpAnswer, HttpAnswerer, HttpRequest
-from fleet.model import ClientKind, Purpose
+from fleet.model import CertificateState, ClientKind, Purpose
 from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.evidence import is_listed_key
 from fleet.ra.issuing import profile_of
 from fleet.ra.shown import ShownCertificate, shown_certificate
+from fleet.store.certificates import load_certificate
 
 BUSY_SECONDS = 60
 APPROVAL_HEADER = "X-Fleet-Approval-Code"
@@ -124,12 +126,20 @@ async def _guarded(operation: _Operation, call: _Call) -> HttpAnswer:
 async def _cacerts(call: _Call) -> HttpAnswer:
     """The domain's CAs, and the root by which devices trust the fleet's servers (RFC 7030 4.1.3)."""
     authority = call.context.authority
-    issuers = [one for one in authority.admitted if one.domain == call.domain]
+    admitted = [one for one in authority.admitted if one.domain == call.domain]
+    issuers = [one for one in admitted if not await _is_revoked(call, one)]
     below = [certificate for one in issuers for certificate in (one.certificate, *one.chain)]
     # RFC 7030 4.1.1: clients trust EST servers by this answer from now on, and ours stand below that root.
     roots = (authority.trust_pem(call.domain) + call.context.home.server_trust.read_text()).encode()
     found = list(dict.fromkeys(below)) + x509.load_pem_x509_certificates(roots)
     return certs_only(list(dict.fromkeys(found)))
+
+
+async def _is_revoked(call: _Call, issuer: Issuer) -> bool:
+    """Tell whether a CA was given up as compromised while its devices move: it is taught to nobody."""
+    serial = serial_hex(issuer.certificate.serial_number)
+    row = await call.context.store.read(load_certificate, serial)
+    return row is not None and row.state is CertificateState.REVOKED
 
 
 async def _csrattrs(call: _Call) -> HttpAnswer:

@@ -155,14 +155,22 @@ def stop(home: Place, form: Form, *, name: str) -> None:
 @click.command()
 @options.record
 @_name
+@click.option("--none", "boundless", is_flag=True, help="Take its bound away.")
 @click.argument("number", type=click.IntRange(1), metavar="[N]", required=False)
-def room(home: Place, form: Form, *, name: str, number: int | None) -> None:
-    """Say how many leaves an issuing CA should have.
+def room(home: Place, form: Form, *, name: str, number: int | None, boundless: bool) -> None:
+    """Show how many leaves an issuing CA should have, or with N say it.
 
-    New leaves go to the first active CA with room. Without N it has no bound.
+    New leaves go to the first active CA with room.
     """
-    body = {} if number is None else {"room": number}
-    found = with_client(home, lambda client: client.post("authorities", name, "room", body=body))
+    if boundless and number is not None:
+        raise UsageError("a bound is taken away or set", hint="N or --none, not both")
+
+    def act(client: Client) -> Members:
+        if number is None and not boundless:
+            return client.get("authorities", name)
+        return client.post("authorities", name, "room", body={} if number is None else {"room": number})
+
+    found = with_client(home, act)
     show_record(found, form, names={**_NAMES, "leaves": "leaves", "room": "room"})
 
 

@@ -23,6 +23,7 @@ from fleet.model import CertificateState, Device, Purpose, RevocationReason
 from fleet.store.certificates import CertificateRecord
 from fleet.store.revocations import Hold, Revocation
 
+_STOPPED = frozenset({AuthorityState.RETIRING, AuthorityState.RETIRED})
 _NOT_CERTIFIED: tuple[type[Exception], ...] = (*UNREADABLE, RefusedError)
 
 
@@ -216,7 +217,17 @@ def praise(case: Case) -> str:
     then = "" if case.wanted.at is None else " then"
     revoked_at, reason = _revoked(case.facts)
     since = "" if revoked_at is None else f"; {reason} since {_text(revoked_at)}"
-    return f"{name}signed by {by}, on record, in its time and not revoked{then}{since}"
+    return f"{name}signed by {by}, on record, in its time and not revoked{then}{since}{_signs_no_more(case)}"
+
+
+def _signs_no_more(case: Case) -> str:
+    """Say of a CA that has stopped or retired what it is still good for."""
+    key = issuer_id_of(case.certificate) if case.is_authority else ""
+    for ca in case.authority.records:
+        if ca.issuer == key and ca.state in _STOPPED:
+            until = _day(case.certificate.not_valid_after_utc)
+            return f"; {ca.state} since {_text(ca.changed_at)}: good for what it signed, until {until}"
+    return ""
 
 
 def name_of(name: x509.Name) -> str:

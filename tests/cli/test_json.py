@@ -114,6 +114,9 @@ AUTHORITY_DETAILS: dict[str, Shape] = {
     **AUTHORITY,
     "added_at": "str",
     **dict.fromkeys(("chain", "subject", "signed_by", "not_before", "fingerprint"), "str?"),
+    **dict.fromkeys(("key_type", "serial", "signature"), "str?"),
+    **{key: ["str"] for key in ("lists_at", "status_at", "uses", "constraints")},
+    "path_length": "int?",
 }
 ROLLOVER: dict[str, Shape] = {
     **dict.fromkeys(("realm", "kind", "state", "started_at", "changed_at"), "str"),

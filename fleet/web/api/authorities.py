@@ -8,7 +8,8 @@ from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.token_uri import TokenUri
-from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM
+from fleet.ca.described import describe
+from fleet.ca.hierarchy import BOOTSTRAP_REALM, FLEET_REALM, OWN_REALMS
 from fleet.ca.imported import MOST_BYTES
 from fleet.ca.issuer import fingerprint_of
 from fleet.ca.token_keys import parse_token
@@ -25,6 +26,11 @@ from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
 
 _MOST_ROOM = 100_000_000
 _LONGEST_URI = 2048
+_OF_CERTIFICATE = (
+    *("subject", "signed_by", "not_before", "fingerprint"),
+    *("key_type", "serial", "signature", "path_length"),
+)
+_LISTS_OF_CERTIFICATE = ("lists_at", "status_at", "uses", "constraints")
 
 
 def routes() -> tuple[Route, ...]:
@@ -251,7 +257,7 @@ def summary(view: AuthorityView) -> Members:
         "kind": "root" if record.is_root else "issuing",
         "realm": record.realm,
         "purpose": None if record.is_root else record.purpose.value,
-        "domain": record.domain or None,
+        "domain": None if record.realm in OWN_REALMS else record.realm,
         "state": record.state.value,
         "key": record.key.value,
         "issuer": record.issuer,
@@ -276,8 +282,17 @@ def details(view: AuthorityView) -> Members:
 
 def _of_certificate(certificate: x509.Certificate | None) -> Members:
     if certificate is None:
-        return dict.fromkeys(("subject", "signed_by", "not_before", "fingerprint"))
+        return {**dict.fromkeys(_OF_CERTIFICATE), **{name: [] for name in _LISTS_OF_CERTIFICATE}}
+    said = describe(certificate)
     return {
+        "key_type": said.key,
+        "serial": said.serial,
+        "signature": said.signature,
+        "path_length": said.path_length,
+        "lists_at": list(said.lists_at),
+        "status_at": list(said.status_at),
+        "uses": list(said.uses),
+        "constraints": list(said.constraints),
         "subject": certificate.subject.rfc4514_string(),
         "signed_by": certificate.issuer.rfc4514_string(),
         "not_before": time_text(certificate.not_valid_before_utc),

@@ -73,7 +73,9 @@ _AUTHORITY = {
 _OF_AUTHORITY = {
     **each("added_at", TIME),
     **each("chain", maybe(PEM)),
-    **each("subject signed_by", maybe(TEXT)),
+    **each("subject signed_by key_type serial signature", maybe(TEXT)),
+    **each("path_length", maybe(COUNT)),
+    **each("lists_at status_at uses constraints", list_of(TEXT)),
     **each("not_before", maybe(TIME)),
     **each("fingerprint", maybe(SHA256)),
 }

@@ -16,10 +16,11 @@ from device_agent.wire.requests import Confirm
 from device_agent.wire.secret import Secret
 from fleet.channels.est import answerer
 from fleet.exchange import HttpAnswer, HttpRequest
-from fleet.model import BrokerEventKind, CertificateState, ClientKind
+from fleet.model import BrokerEventKind, CertificateState, ClientKind, Purpose
 from fleet.ra.answer import answer
 from fleet.ra.approvals import Choice, approve
 from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra.compromise import Loss, LossOrder, give_up
 from fleet.ra.devices import suspend
 from fleet.ra.housekeeping import stamp_unused
 from fleet.store.devices import load_device
@@ -240,6 +241,17 @@ async def test_cacerts_holds_the_domains_chain_and_the_root_of_the_servers_and_n
         one.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value for one in certificates(found.body)
     }
     assert names == {"acme prod root", "acme prod device issuing CA 1", "acme fleet root"}
+
+
+async def test_cacerts_names_no_ca_that_was_compromised_while_its_devices_move(desk: Desk) -> None:
+    context = desk.context
+    own = context.authority.issuer(Purpose.DEVICE, "prod")
+    at = context.clock().replace(microsecond=0)
+    await give_up(
+        context, LossOrder(name="prod/device-1", loss=Loss.COMPROMISED, actor="operator:ada", at=at)
+    )
+    assert own.issuer_id in {one.issuer_id for one in context.authority.admitted}
+    assert own.certificate not in certificates((await ask(desk, get("prod/cacerts"))).body)
 
 
 @pytest.mark.parametrize("operation", ["serverkeygen", "fullcmc"])

@@ -334,6 +334,17 @@ async def test_what_a_retired_ca_has_signed_stays_good(desk: Desk) -> None:
     assert (await judged(desk, pem, days=0.5)).good
 
 
+@pytest.mark.parametrize("state", [AuthorityState.RETIRING, AuthorityState.RETIRED])
+async def test_a_ca_that_signs_no_more_is_good_and_says_so(desk: Desk, state: AuthorityState) -> None:
+    own = pem_bundle([desk.context.authority.issuer(Purpose.DEVICE, "prod").certificate])
+    assert "good for what it signed" not in (await judged(desk, own)).why
+    await bring_ca(desk, state)
+    found = await judged(desk, own)
+    assert found.good
+    assert f"; {state} since " in found.why
+    assert "good for what it signed, until " in found.why
+
+
 async def test_what_a_compromised_ca_has_signed_was_good_before(desk: Desk) -> None:
     pem = (await enrolled(desk)).certificate
     desk.clock.forward(timedelta(days=1))
