@@ -1,7 +1,8 @@
 """`fleet ca restore`: a home from a backup and its shares, brought up to date by the trail kept elsewhere.
 
 The home appears whole, or not at all. With the trail, whatever was revoked, suspended or issued after the
-backup is so again, and that is checked; without it the home is frozen until somebody has looked.
+backup is so again, and that is checked; without it the home is frozen until somebody has looked. A home that
+would not start is not made.
 """
 
 from collections import Counter
@@ -21,6 +22,7 @@ from fleet.home import Home
 from fleet.model import AuditEntry, CertificateState
 from fleet.new_home import new_home
 from fleet.ports import Clock, Store, Transaction
+from fleet.ra.authority_records import known_authorities
 from fleet.ra.backup_manifest import Manifest
 from fleet.ra.compromise import Loss
 from fleet.ra.gap import WITHOUT_TRAIL, open_gap
@@ -31,7 +33,6 @@ from fleet.ra.restore_files import require_whole, unpack
 from fleet.ra.restore_succession import Settling, Succession, require_opens, settle
 from fleet.ra.root_lists import lists_behind
 from fleet.store import audit, restoring, verification
-from fleet.store.authorities import list_authorities
 from fleet.store.copying import take_inventory
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
@@ -87,7 +88,8 @@ async def restore(order: RestoreOrder, *, clock: Clock) -> Restored:
     Raises:
         RefusedError: the place is taken, or the kept trail is not one that carries on the backup's.
         BadInputError: backup, shares or trail are damaged, or do not belong together.
-        NeedsAttentionError: what the trail says does not stand in the restored records.
+        NeedsAttentionError: what the trail says does not stand in the restored records, or the home
+            would not start.
     """
     with open_input(order.archive) as file, new_home(order.into) as home:
         manifest = unpack(file, order.shares, home)
@@ -106,7 +108,7 @@ async def _bring_up_to_date(
     against = Verification(log=manifest.fleet, is_signed=load_audit_verifier(home.audit_public_key))
     await _require_whole_trail(store, against)
     tally, trail, succession = _Tally(), None, Succession()
-    before = await store.read(list_authorities, None)
+    before = await known_authorities(store, home, now=now)
     if order.trail is None:
         await store.write(open_gap, time_text(manifest.made_at))
         codes = await store.write(restoring.close_unused_codes, now)
@@ -114,15 +116,17 @@ async def _bring_up_to_date(
         base = take_inventory(home.database).trail
         trail = await _follow_trail(store, order.trail, base, against, tally)
         codes = sum(tally.done[action] for action in _MAKE_CODES)
-        settling = Settling(
-            home=home,
-            fleet=manifest.fleet,
-            before=before,
-            compromised=frozenset(tally.compromised),
-            actor=order.actor,
-            at=now.replace(microsecond=0),
+        succession = await settle(
+            store,
+            Settling(
+                home=home,
+                fleet=manifest.fleet,
+                before=before,
+                compromised=frozenset(tally.compromised),
+                actor=order.actor,
+                at=now.replace(microsecond=0),
+            ),
         )
-        succession = await settle(store, settling)
     authority = await require_opens(store, home)
     await store.write(restoring.drop_answers, None)
     await store.write(restoring.leap, _leap(manifest.made_at, now))
