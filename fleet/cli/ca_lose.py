@@ -222,7 +222,7 @@ def _tell_root(
 def _told(found: Members, form: Form, *, rehearse: bool) -> ExitCode:
     """Show what was done, or would be, and what is left; return what the command ends with."""
     show_record(found, form, names=_NAMES)
-    if found["successor"] is None:
+    if found["successor"] is None and not (rehearse and form is not Form.TABLE):
         would = "would sign" if rehearse else "signs"
         say(f"nobody {would} in its place: {like(str(found['name']))}")
     if rehearse:

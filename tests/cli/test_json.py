@@ -298,7 +298,7 @@ COMMANDS: dict[str, Shape] = {
         "problem": "str?",
     },
 }
-ENDS_WITH = {"doctor": 7, "policy test --config tried.toml": 7}
+ENDS_WITH = {"doctor": 7, "ca compromise prod/device-1 --rehearse": 7, "policy test --config tried.toml": 7}
 NAMES = {"str": str, "int": int, "bool": bool, "float": (int, float), "object": dict}
 
 
