@@ -169,6 +169,15 @@ def issuer_id_of(certificate: x509.Certificate) -> str:
     return key_identifier(certificate).digest.hex()
 
 
+def issuer_named_by(certificate: x509.Certificate) -> str:
+    """Return the key identifier of the CA that a certificate names; empty where it names none."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return issuer_id_of(certificate) if certificate.issuer == certificate.subject else ""
+    return (found.key_identifier or b"").hex()
+
+
 def key_id_of(public_key: CertifiedKey) -> str:
     """Return the hex subject key identifier that a key has in certificates of ours (RFC 5280 4.2.1.2 (1))."""
     return x509.SubjectKeyIdentifier.from_public_key(public_key).digest.hex()

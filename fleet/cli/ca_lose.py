@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from device_agent.wire.secret import Secret
+from fleet.ca.issuer import issuer_named_by
 from fleet.ca.loading import load_certificate
 from fleet.ca.signers import PrivateKey, encrypted_pem, load_key
 from fleet.cli import ca_crl, options, rehearsal, root_key
@@ -247,7 +248,8 @@ def _record_where_none_serves(home: Home, name: str, *, lost: str) -> None:
     from fleet.ra.loss_on_record import OfflineLoss, record_loss  # noqa: PLC0415 - the store, needed here only
 
     now = datetime.now(UTC).replace(microsecond=0)
-    loss = OfflineLoss(lost=lost, successor=name, actor=f"operator:{LOCAL}", at=now)
+    signed_by = issuer_named_by(load_certificate(home.authority_files(name).ca.certificate))
+    loss = OfflineLoss(lost=lost, successor=name, signed_by=signed_by, actor=f"operator:{LOCAL}", at=now)
     asyncio.run(record_loss(home, loss))
 
 

@@ -198,7 +198,8 @@ async def _take_place(
         try:
             await (_judge(context, heir, order) if mode is Mode.REHEARSE else _let(context, heir, order))
         except FleetError as error:
-            _log.warning("%s cannot take over: %s", heir.folder, error)
+            if mode is Mode.ACT:
+                _log.warning("%s cannot take over: %s", heir.folder, error)
             problems.append(f"{heir.folder} cannot take over: {error}")
         else:
             return heir.folder, problems

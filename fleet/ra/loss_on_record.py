@@ -8,11 +8,12 @@ from datetime import datetime
 
 from fleet import config
 from fleet.ca.auditkey import load_audit_signer
-from fleet.core.authority import AuthorityEvent
+from fleet.core.authority import ISSUES, AuthorityEvent
 from fleet.home import Home
 from fleet.ports import Transaction
 from fleet.ra.authority_changes import Change, change, find
 from fleet.ra.compromise import Admission, Loss, LossOrder, Stopping, stop_lost
+from fleet.store.authorities import list_authorities
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
 
@@ -23,12 +24,14 @@ class OfflineLoss:
 
     lost: str
     successor: str
+    signed_by: str
+    """Hex subject key identifier of the CA above the successor."""
     actor: str
     at: datetime
 
 
 async def record_loss(home: Home, loss: OfflineLoss) -> None:
-    """Let the CA that stands by sign, and the lost one be believed no more: one commit.
+    """Let the CA that stands by sign, if it can, and the lost one be believed no more: one commit.
 
     Raises:
         NotFoundError: there is no such CA. RefusedError: a server holds the home, or it cannot be done.
@@ -45,9 +48,17 @@ async def record_loss(home: Home, loss: OfflineLoss) -> None:
             await store.write(_record, loss)
 
 
+async def _is_under_a_root(tx: Transaction, loss: OfflineLoss) -> bool:
+    """Tell whether the successor's root is active; a company's CA above it is judged by its owner."""
+    above = [one for one in await list_authorities(tx) if one.is_root and one.issuer == loss.signed_by]
+    return all(root.state in ISSUES for root in above)
+
+
 async def _record(tx: Transaction, loss: OfflineLoss) -> None:
-    what = Change(name=loss.successor, actor=loss.actor, at=loss.at)
-    await change(tx, AuthorityEvent.ACTIVATED, what)
+    # Where it cannot sign, the loss is recorded all the same: no server could start with the key gone.
+    if await _is_under_a_root(tx, loss):
+        what = Change(name=loss.successor, actor=loss.actor, at=loss.at)
+        await change(tx, AuthorityEvent.ACTIVATED, what)
     order = LossOrder(
         name=loss.lost, loss=Loss.LOST, actor=loss.actor, at=loss.at, admission=Admission.CUT_OFF
     )

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 
 from device_agent.wire.identity import serial_hex
 from fleet.ca.certificate_files import read_certificates
-from fleet.ca.issuer import fingerprint_of, issuer_id_of
+from fleet.ca.issuer import fingerprint_of, issuer_id_of, issuer_named_by
 from fleet.core.unreadable import UNREADABLE
 from fleet.model import CertificateState, Device, Purpose
 from fleet.ports import Transaction
@@ -111,7 +111,7 @@ async def _known_cas(context: Context) -> dict[str, x509.Certificate]:
 
 def _why_not_ours(certificate: x509.Certificate, known: Mapping[str, x509.Certificate]) -> Fault | None:
     """RFC 5280 6.1.3 (a)(1): the signature, by the CA that the certificate names by its key."""
-    issuer = known.get(_named_issuer(certificate))
+    issuer = known.get(issuer_named_by(certificate))
     if issuer is None:
         claims = next((one for one in known.values() if one.subject == certificate.issuer), None)
         if claims is None:
@@ -133,20 +133,11 @@ def _chain_of(
     """Yield the CAs above a certificate, up to one that nobody of ours has signed."""
     below = certificate
     for _ in range(_LONGEST_CHAIN):
-        above = known.get(_named_issuer(below))
+        above = known.get(issuer_named_by(below))
         if above is None or above == below:
             return
         yield above
         below = above
-
-
-def _named_issuer(certificate: x509.Certificate) -> str:
-    """Return the key identifier of the CA that a certificate names; empty where it names none."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-    except x509.ExtensionNotFound:
-        return issuer_id_of(certificate) if certificate.issuer == certificate.subject else ""
-    return (found.key_identifier or b"").hex()
 
 
 async def _adopted(tx: Transaction, fingerprint: str) -> str:
