@@ -30,6 +30,7 @@ SECURITY_ALONE = {
     "POST backups",
     "POST drills",
     "POST unfreeze",
+    "POST authorities/{name}/room",
     "POST claims/batches",
     "POST claims/batches/revoke",
     "POST devices/{domain}/{device_id}/approve",
