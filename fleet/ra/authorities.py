@@ -8,10 +8,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from device_agent.wire.identity import serial_hex
 from fleet.ca.hierarchy import OWN_REALMS, Authority
 from fleet.ca.loading import load_authority
 from fleet.core.authority import ISSUES, UNCERTIFIED, AuthorityEvent, AuthorityRecord, AuthorityState, after
 from fleet.errors import FleetError, RefusedError
+from fleet.model import CertificateState
 from fleet.ports import Transaction
 from fleet.ra.authority_changes import Change, change, entry, find
 from fleet.ra.context import Context
@@ -19,6 +21,7 @@ from fleet.ra.publishing import publish
 from fleet.ra.trust_files import write_trust
 from fleet.store import audit
 from fleet.store.authorities import has_leaves, list_authorities, save_authority
+from fleet.store.certificates import load_certificate
 
 _IN_USE = frozenset({AuthorityState.RETIRING, AuthorityState.STANDBY})
 
@@ -75,6 +78,8 @@ class _Turn:
     """A CA that is to sign, or to stop signing, and the root that it hangs on."""
 
     record: AuthorityRecord
+    serial: str
+    """Of its certificate."""
     root: AuthorityRecord
     beside: tuple[str, ...]
     """The folders of the realm's other roots, and of what hangs on them."""
@@ -168,12 +173,14 @@ async def _turn(context: Context, name: str, *, actor: str) -> _Turn:
     if record.is_root or record.state in UNCERTIFIED:
         why = "is a root" if record.is_root else "has no certificate"
         raise RefusedError(f"the CA {record.folder} {why}", hint="fleet ca list shows which can sign")
-    anchor = context.authority.issuer_by_id(record.issuer).anchor
+    issuer = context.authority.issuer_by_id(record.issuer)
+    anchor = issuer.anchor
     (root,) = [root for root in context.authority.roots if root.anchor == anchor]
     beside = {one.issuer_id for one in context.authority.roots if one.anchor != anchor}
     beside |= {one.issuer_id for one in context.authority.issuers if one.anchor != anchor}
     return _Turn(
         record=record,
+        serial=serial_hex(issuer.certificate.serial_number),
         root=root.record,
         beside=tuple(
             one.folder
@@ -191,6 +198,13 @@ async def _require_root(tx: Transaction, turn: _Turn) -> AuthorityRecord:
         RefusedError: it is neither, or the CA was given up.
     """
     after(turn.record, AuthorityEvent.ACTIVATED)
+    own = await load_certificate(tx, turn.serial)
+    if own is not None and own.state is CertificateState.REVOKED:
+        # It may be retiring still, so that its devices stay connected while they move.
+        raise RefusedError(
+            f"the CA {turn.record.folder} was given up, and its certificate is revoked",
+            hint="fleet ca add makes another",
+        )
     root, realm = await find(tx, turn.root.folder), turn.record.realm
     if root.state in ISSUES or (root.state is AuthorityState.STANDBY and await _is_unused(tx, realm)):
         return root

@@ -11,6 +11,7 @@ from device_agent.agent import Agent
 from fleet.core.authority import AuthorityState
 from fleet.errors import RefusedError
 from fleet.model import CertificateState, Purpose
+from fleet.ra.authorities import activate_authority
 from fleet.ra.authority_changes import find
 from fleet.ra.compromise import Admission, Loss, LossOrder, LossOutcome, give_up, rehearse_loss
 from fleet.store.certificates import load_certificate
@@ -74,6 +75,8 @@ async def test_a_stolen_ca_is_followed_by_the_one_that_stands_by_and_all_devices
         again = await give_up(context, order(fleet, Loss.COMPROMISED))
         assert (again.hastened, again.due) == (0, 3)
         await _check_revoked(fleet, again)
+        with pytest.raises(RefusedError, match="given up"):
+            await activate_authority(context, "prod/device-1", actor=ACTOR)
 
 
 async def _check_revoked(fleet: LiveFleet, outcome: LossOutcome) -> None:
