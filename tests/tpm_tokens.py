@@ -59,4 +59,6 @@ def tpm_token(folder: Path) -> Iterator[TpmToken]:
 
 def _tool(*options: str) -> str:
     command = ["pkcs11-tool", "--module", MODULE, *options]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, f"{options[0]} ended with {ended.returncode}: {ended.stderr}"
+    return ended.stdout
