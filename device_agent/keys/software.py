@@ -23,9 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from device_agent.errors import KeyStoreError, StateError
-from device_agent.files import is_private, make_folder, read_file, remove_file, temporary_of, write_file
+from device_agent.files import make_folder, remove_file, temporary_of, write_file
 from device_agent.keys.chains import readable
 from device_agent.keys.kinds import AtRest, KeyKind
+from device_agent.keys.private_file import read_private
 from device_agent.keys.sealing import key_secret
 from device_agent.wire.secret import Secret
 
@@ -114,7 +115,7 @@ class FileKeyStore:
 
     def open(self, name: str) -> FileSigner:
         path = self._path(name)
-        content = self._content(path)
+        content = read_private(path, most=_MOST)
         secret = key_secret() if content.startswith(_ENCRYPTED) else None
         try:
             key = load_pem_private_key(content, None if secret is None else secret.reveal().encode())
@@ -153,17 +154,6 @@ class FileKeyStore:
         if not _NAME.fullmatch(name):
             raise KeyStoreError("a key is named by a-z, 0-9 and hyphens")
         return self._folder / f"{name}{_SUFFIX}"
-
-    def _content(self, path: Path) -> bytes:
-        try:
-            content = read_file(path, most=_MOST)
-        except StateError as error:
-            raise KeyStoreError(str(error), hint=error.hint) from error
-        if content is None:
-            raise KeyStoreError(f"there is no key {path}", hint="device-agent doctor")
-        if not is_private(path):
-            raise KeyStoreError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
-        return content
 
 
 def _encryption(secret: Secret | None) -> KeySerializationEncryption:

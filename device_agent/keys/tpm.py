@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.errors import KeyStoreError, StateError
-from device_agent.files import is_private, make_folder, read_file, remove_file, temporary_of, write_file
+from device_agent.files import make_folder, remove_file, temporary_of, write_file
 from device_agent.keys import openssl_provider
+from device_agent.keys.private_file import read_private
 from device_agent.keys.tls_key import Scheme
 from device_agent.keys.tpm_commands import ENDORSEMENT, OWNER, Loaded, Tpm
 from device_agent.keys.tpm_link import TpmPlace, opened
@@ -104,7 +105,7 @@ class TpmKeyStore:
         return TpmSigner(name, blob=blob, place=self._place)
 
     def open(self, name: str) -> TpmSigner:
-        return TpmSigner(name, blob=_parts(self._content(self._path(name))), place=self._place)
+        return TpmSigner(name, blob=_parts(read_private(self._path(name), most=_MOST)), place=self._place)
 
     def destroy(self, name: str) -> None:
         """Remove the file; the TPM itself keeps nothing of a key."""
@@ -130,17 +131,6 @@ class TpmKeyStore:
         if not _NAME.fullmatch(name):
             raise KeyStoreError("a key is named by a-z, 0-9 and hyphens")
         return self._folder / f"{name}.tpm"
-
-    def _content(self, path: Path) -> bytes:
-        try:
-            content = read_file(path, most=_MOST)
-        except StateError as error:
-            raise KeyStoreError(str(error), hint=error.hint) from error
-        if content is None:
-            raise KeyStoreError(f"there is no key {path}", hint="device-agent doctor")
-        if not is_private(path):
-            raise KeyStoreError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
-        return content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
