@@ -1,14 +1,18 @@
 """A real TPM 2.0 for tests: swtpm on free loopback ports, its endorsement key certified by its vendor."""
 
 import os
+import random
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 _TRIES = 20
+_PAUSE = 0.01
+_FIRST_PORT = 10000
 _SETUP = """
 create_certs_tool = {tool}
 create_certs_tool_config = {folder}/localca.conf
@@ -110,12 +114,17 @@ def _process(port: int, state: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _free_pair() -> int:
-    """Return a free port whose successor is free: tpm2-tools look for the control channel there."""
+    """Return a free port whose successor is free: tpm2-tools look for the control channel there.
+
+    Both lie below the ports that the system gives to clients: whoever asks such a port, again and again,
+    whether somebody listens there is at last given the same port for his own end, and hears himself.
+    """
+    first_of_clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
+        port = random.randrange(_FIRST_PORT, first_of_clients - 1)
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
@@ -128,4 +137,5 @@ def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
             # The control channel takes any number of connections; the TPM itself one at a time.
             if probe.connect_ex(("127.0.0.1", port + 1)) == 0:
                 return True
+        time.sleep(_PAUSE)
     return False
