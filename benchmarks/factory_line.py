@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.framing import Framing
 from fleet.home import Home
-from fleet.ra.initialise import Plan, initialise
+from fleet.ra.authority.initialise import Plan, initialise
 from fleet.service import Listeners, running
 from fleet.station.authority import AdminSocket, HttpEnroller
 from fleet.station.clerk import Clerk

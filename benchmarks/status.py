@@ -36,8 +36,8 @@ from fleet.core.revocation import encode_entry
 from fleet.model import Purpose, RevocationReason
 from fleet.ports import Store, Transaction, Value
 from fleet.ra.crls import CrlBook, ListName, list_of
-from fleet.ra.press import Press
-from fleet.ra.public_lists import current_list
+from fleet.ra.status.press import Press
+from fleet.ra.status.public_lists import current_list
 from fleet.store import times
 from fleet.store.sqlite import open_store
 from tests.homes import FleetHome, make_home

@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.identity import Identity, serial_hex
 from device_agent.wire.topics import OperationalTopics
-from fleet.ra.adoption import Opening
-from fleet.ra.foreign_list import ListedLeaf
+from fleet.ra.adopted.adoption import Opening
+from fleet.ra.adopted.foreign_list import ListedLeaf
 from tests.pki import Authority, Pair, pem_of
 
 OPERATOR = "operator:test"

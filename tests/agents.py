@@ -7,7 +7,7 @@ from datetime import timedelta
 from device_agent.agent import Agent, ClaimFiles, MqttEnrollment
 from device_agent.config import Settings
 from device_agent.wire.identity import Identity
-from fleet.ra.claims import CodeOrder, create_codes
+from fleet.ra.people.claims import CodeOrder, create_codes
 from tests.live import LiveFleet
 
 

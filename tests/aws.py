@@ -17,8 +17,8 @@ from awscrt.mqtt_request_response import ClientOptions
 from awsiot import iotidentity, mqtt5_client_builder, mqtt_connection_builder
 
 from device_agent.wire.identity import Identity
-from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import Enlisting, Registration, enlist
+from fleet.ra.people.batches import BatchOrder, create_batch
 from tests.live import LiveFleet
 
 PATIENCE_S = 20.0

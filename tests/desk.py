@@ -37,17 +37,17 @@ from fleet.model import (
 )
 from fleet.ports import Transaction
 from fleet.ra.allowlist import BrokerLink
-from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Context, Endpoints, Listener
 from fleet.ra.crls import CrlBook
 from fleet.ra.in_force import InForce
 from fleet.ra.judging import Circumstances, settle
 from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
-from fleet.ra.observe import observe
 from fleet.ra.presence import Presence
-from fleet.ra.revoke import Receipt, revoke
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.observe import observe
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import Receipt, revoke
 from fleet.ra.turns import Turns
 from fleet.store.certificates import load_certificate
 from fleet.store.codes import Grant, GrantKind, code_hash

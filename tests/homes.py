@@ -12,7 +12,7 @@ from fleet.ca.keyring import KeyRing
 from fleet.ca.loading import load_authority, records_of_files
 from fleet.ca.signers import issuing_passphrase
 from fleet.home import Home
-from fleet.ra.initialise import Plan, initialise
+from fleet.ra.authority.initialise import Plan, initialise
 
 FAST = 4
 """scrypt's N is 2 to this power: nobody attacks these keys."""

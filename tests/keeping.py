@@ -11,9 +11,9 @@ from pathlib import Path
 from fleet.ca.auditkey import load_audit_signer
 from fleet.ca.shares import Quorum
 from fleet.home import Home
-from fleet.ra import audits
-from fleet.ra.backup import Backup, BackupOrder, make_backup, new_backup_id
-from fleet.ra.restore import Restored, RestoreOrder, restore
+from fleet.ra.keeping.backup import Backup, BackupOrder, make_backup, new_backup_id
+from fleet.ra.keeping.restore import Restored, RestoreOrder, restore
+from fleet.ra.people import audits
 from fleet.store.seal import AuditSeal
 from tests.desk import Desk, MovedClock, at_desk
 from tests.homes import FleetHome

@@ -21,9 +21,9 @@ from device_agent.wire.messages import Reply, Request
 from device_agent.wire.replies import Confirmed, Issued
 from device_agent.wire.requests import Confirm, Proof, ProofKind
 from device_agent.wire.topics import EnrollTopics, OperationalTopics
-from fleet.ra.claims import CodeOrder, create_codes
+from fleet.ra.authority.initialise import Plan
 from fleet.ra.context import Context
-from fleet.ra.initialise import Plan
+from fleet.ra.people.claims import CodeOrder, create_codes
 from fleet.service import Listeners, Service, running
 from tests.desk import Unit
 from tests.homes import FleetHome, make_home

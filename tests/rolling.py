@@ -9,12 +9,12 @@ from fleet.ca.issuer import Issuer
 from fleet.ca.root_at_hand import IssuingOrder, open_root, sign_issuing
 from fleet.core.rollover import Insistence, Rollover, RolloverEvent
 from fleet.model import Purpose
-from fleet.ra.certified_authority import Certification, certify_authority
+from fleet.ra.authority.certified_authority import Certification, certify_authority
+from fleet.ra.authority.new_authority import AuthorityOrder, request_authority
 from fleet.ra.context import Context
-from fleet.ra.new_authority import AuthorityOrder, request_authority
-from fleet.ra.rollover import WorkOrder, begin
-from fleet.ra.rollover_material import Material, NewRoot, complete
-from fleet.ra.rollover_steps import Advanced, Mode, StepOrder, take_step
+from fleet.ra.succession.rollover import WorkOrder, begin
+from fleet.ra.succession.rollover_material import Material, NewRoot, complete
+from fleet.ra.succession.rollover_steps import Advanced, Mode, StepOrder, take_step
 from tests.homes import utc_now
 
 ACTOR = "operator:test"

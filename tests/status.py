@@ -9,9 +9,9 @@ from fleet.ca import der
 from fleet.ca.issuer import Issuer
 from fleet.ca.ocsp import issuer_hashes
 from fleet.ra.crls import ListName, PublishedCrl, list_of
-from fleet.ra.press import press_of
-from fleet.ra.public_lists import current_list
-from fleet.ra.standing import ocsp_answer
+from fleet.ra.status.press import press_of
+from fleet.ra.status.public_lists import current_list
+from fleet.ra.status.standing import ocsp_answer
 from tests.desk import Desk
 
 SHA1 = der.sequence(der.object_identifier("1.3.14.3.2.26"), der.NULL)

@@ -23,10 +23,10 @@ from fleet.core import isolation
 from fleet.core.isolation import SharedLink
 from fleet.errors import FleetError, NotFoundError, RefusedError, log_level, problem_code
 from fleet.ra.context import Context
-from fleet.ra.provisioning import create_certificate
 from fleet.ra.refusals import record_provisioning_refusal
-from fleet.ra.registering import Registration, register_thing
-from fleet.ra.requester import Requester
+from fleet.ra.requests.provisioning import create_certificate
+from fleet.ra.requests.registering import Registration, register_thing
+from fleet.ra.requests.requester import Requester
 from fleet.ra.shown import ShownCertificate
 
 REQUEST_TOPICS = ((isolation.REQUESTS, 0),)

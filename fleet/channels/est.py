@@ -29,10 +29,10 @@ from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError, problem_code
 from fleet.exchange import HTTP_STATUS, HttpAnswer, HttpAnswerer, HttpRequest
 from fleet.model import CertificateState, ClientKind, Purpose
-from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Context, Listener
-from fleet.ra.evidence import is_listed_key
 from fleet.ra.issuing import profile_of
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.evidence import is_listed_key
 from fleet.ra.shown import ShownCertificate, shown_certificate
 from fleet.store.certificates import load_certificate
 

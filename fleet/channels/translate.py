@@ -11,9 +11,9 @@ from device_agent.wire.identity import Identity
 from device_agent.wire.messages import encode
 from device_agent.wire.problems import MalformedMessageError
 from fleet.channels.mqtt import Answer, Answerer
-from fleet.ra.answer import answer_body
 from fleet.ra.context import Asker, Context, Listener
-from fleet.ra.held_trust import note_state
+from fleet.ra.requests.answer import answer_body
+from fleet.ra.requests.held_trust import note_state
 
 REQUEST_TOPICS = (
     # At most once: an enrollment may hold a code, and what a broker keeps for us it may write to its disk.

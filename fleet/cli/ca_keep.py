@@ -30,7 +30,7 @@ from fleet.terminal import can_ask, is_told
 
 if TYPE_CHECKING:
     from fleet.ca.backup import Checked
-    from fleet.ra.backup import Backup
+    from fleet.ra.keeping.backup import Backup
 
 _CLEAR = "\x1b[2J\x1b[3J\x1b[H"
 """Clears a terminal and what it has scrolled away (ECMA-48 ED; 3 as xterm has it)."""
@@ -94,7 +94,7 @@ def backup(home: Path, form: Form, *, file: Path, shares: str, shares_to: Path |
 
 def _make(home: Home, file: Path, shares: str, shares_to: Path | None) -> Members:
     from fleet.ca.shares import parse_quorum  # noqa: PLC0415 - the whole CA, needed here
-    from fleet.ra.backup import (  # noqa: PLC0415 - as above
+    from fleet.ra.keeping.backup import (  # noqa: PLC0415 - as above
         BackupOrder,
         backup_name,
         make_backup,

@@ -19,7 +19,7 @@ from fleet.cli.output import Form, Json, Members, say, show_record
 from fleet.errors import BadInputError, ExitCode, FleetError, UsageError
 from fleet.files import read_secret, sync_folder, telling, write_file
 from fleet.home import Home, open_home
-from fleet.ra.operators import LOCAL
+from fleet.ra.people.operators import LOCAL
 from fleet.terminal import can_ask
 
 _NAMES = {
@@ -245,7 +245,7 @@ def _record_where_none_serves(home: Home, name: str, *, lost: str) -> None:
     pair = home.authority_files(lost).ca
     if is_served(home) or pair.key.exists() or not pair.certificate.exists():
         return
-    from fleet.ra.loss_on_record import OfflineLoss, record_loss  # noqa: PLC0415 - the store, needed here only
+    from fleet.ra.succession.loss_on_record import OfflineLoss, record_loss  # noqa: PLC0415 - the store, needed here only
 
     now = datetime.now(UTC).replace(microsecond=0)
     signed_by = issuer_named_by(load_certificate(home.authority_files(name).ca.certificate))

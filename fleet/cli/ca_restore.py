@@ -26,8 +26,8 @@ from fleet.home import Home, open_home
 from fleet.terminal import can_ask
 
 if TYPE_CHECKING:
-    from fleet.ra.drill import DrillReport
-    from fleet.ra.restore import Restored
+    from fleet.ra.keeping.drill import DrillReport
+    from fleet.ra.keeping.restore import Restored
     from fleet.service.parts import Parts
 
 _RESTORED = {
@@ -74,7 +74,7 @@ def restore(form: Form, *, file: Path, into: Path, share_files: tuple[Path, ...]
     With --audit, whatever was revoked, suspended, registered or issued after the backup is so again, and
     that is checked. Without it nobody can know, and no device gets a certificate until: fleet ca unfreeze.
     """
-    from fleet.ra import restore as restoring  # noqa: PLC0415 - the whole server, needed here only
+    from fleet.ra.keeping import restore as restoring  # noqa: PLC0415 - the whole server, needed here only
     from fleet.service import utc_now  # noqa: PLC0415 - as above
 
     order = restoring.RestoreOrder(
@@ -186,7 +186,7 @@ def drill(context: click.Context, home: Path, form: Form) -> None:
 
     Nothing of it is left. Exit code 0: it does; 7: it does not, and the table says where.
     """
-    from fleet.ra import drill as drills  # noqa: PLC0415 - the whole server, needed here only
+    from fleet.ra.keeping import drill as drills  # noqa: PLC0415 - the whole server, needed here only
     from fleet.service import utc_now  # noqa: PLC0415 - as above
 
     place = open_home(home)

@@ -90,7 +90,7 @@ def add(
     It gets a root, an issuing CA, a station and a public claim. Nothing is restarted. Done again after it was
     cut off, it goes on where it was.
     """
-    from fleet.ra.new_domain import check_name  # noqa: PLC0415 - the whole CA, needed here only
+    from fleet.ra.authority.new_domain import check_name  # noqa: PLC0415 - the whole CA, needed here only
 
     if token is not None and passphrase_file is not None:
         raise UsageError("keys in a token are under its PIN", hint="leave --passphrase-file out")

@@ -69,7 +69,7 @@ def command(
     to change the authorities only: keep their passphrase off this machine.
     """
     from fleet.ca.token_keys import parse_token  # noqa: PLC0415 - as below
-    from fleet.ra.initialise import Initialised, Plan, initialise  # noqa: PLC0415 - the whole CA, needed here
+    from fleet.ra.authority.initialise import Initialised, Plan, initialise  # noqa: PLC0415 - the whole CA, needed here
 
     if token is not None and passphrase_file is not None:
         raise UsageError("keys in a token are under its PIN", hint="leave --passphrase-file out")

@@ -172,7 +172,7 @@ def _files(certificate: Path, key: Path) -> OperatorFiles:
 
 def _for_browsers(files: OperatorFiles, renewed: "Renewed", name: str) -> dict[Path, Content]:
     """Return what a browser's file and its password are to hold, if they are there."""
-    from fleet.ra.operator_files import operator_content  # noqa: PLC0415 - as above
+    from fleet.ra.people.operator_files import operator_content  # noqa: PLC0415 - as above
 
     if not files.p12.exists():
         return {}
@@ -183,7 +183,7 @@ def _for_browsers(files: OperatorFiles, renewed: "Renewed", name: str) -> dict[P
 
 def _write(folder: Path, made: Members, compat: str) -> OperatorFiles:
     from fleet.ca.pkcs12 import Compat  # noqa: PLC0415 - the CA's parts, needed here only
-    from fleet.ra.operator_files import write_handed_out  # noqa: PLC0415 - as above
+    from fleet.ra.people.operator_files import write_handed_out  # noqa: PLC0415 - as above
 
     name = str(made["operator"])
     files = OperatorFiles(

@@ -14,15 +14,15 @@ from fleet.ca.auditkey import load_audit_verifier
 from fleet.config import load
 from fleet.errors import FleetError
 from fleet.ports import Transaction
-from fleet.ra import templates
-from fleet.ra.audits import Notary, verify
-from fleet.ra.authority_health import authorities, unsigned
+from fleet.ra.authority.authority_health import authorities, unsigned
+from fleet.ra.authority.trust_health import trust
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
-from fleet.ra.own_health import adoptions, own_certificates, server_certificate
-from fleet.ra.profile_health import profiles
-from fleet.ra.restore_health import restored
-from fleet.ra.trust_health import trust
+from fleet.ra.keeping.restore_health import restored
+from fleet.ra.own.own_health import adoptions, own_certificates, server_certificate
+from fleet.ra.people.audits import Notary, verify
+from fleet.ra.requests import templates
+from fleet.ra.requests.profile_health import profiles
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery
 from fleet.store.inventory import DeviceQuery, Standing

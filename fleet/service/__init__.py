@@ -25,12 +25,12 @@ from fleet.live_tls import OwnClient
 from fleet.ports import Clock
 from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
-from fleet.ra.housekeeping import keep_house
 from fleet.ra.issue_own import Surroundings as Issuing
-from fleet.ra.observe import observe
-from fleet.ra.own_at_start import make_good
-from fleet.ra.public_lists import make_public
-from fleet.ra.publishing import keep_published, try_to_give
+from fleet.ra.keeping.housekeeping import keep_house
+from fleet.ra.own.own_at_start import make_good
+from fleet.ra.requests.observe import observe
+from fleet.ra.status.public_lists import make_public
+from fleet.ra.status.publishing import keep_published, try_to_give
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
 from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts

@@ -14,7 +14,7 @@ from fleet.config import BrokerDriver, BrokerMode, Config
 from fleet.errors import UnreachableError
 from fleet.home import Home
 from fleet.live_tls import OwnClient
-from fleet.ra.broker_lists import make_for_brokers
+from fleet.ra.status.broker_lists import make_for_brokers
 from fleet.service.parts import Parts
 
 Broker: TypeAlias = MosquittoBroker | EmbeddedBroker

@@ -16,12 +16,12 @@ from fleet.errors import BadInputError
 from fleet.home import Home
 from fleet.model import Purpose
 from fleet.ports import Clock, Store
-from fleet.ra.adopted_files import write_adopted
-from fleet.ra.authority_records import known_authorities
-from fleet.ra.brought import take_trust
+from fleet.ra.adopted.adopted_files import write_adopted
+from fleet.ra.authority.authority_records import known_authorities
+from fleet.ra.authority.trust_files import write_trust
 from fleet.ra.in_force import InForce
-from fleet.ra.press import Press
-from fleet.ra.trust_files import write_trust
+from fleet.ra.own.brought import take_trust
+from fleet.ra.status.press import Press
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
 

@@ -15,10 +15,10 @@ from device_agent.wire.identity import parse_serial
 from device_agent.wire.messages import Reply, encode
 from device_agent.wire.replies import Pending, Problem
 from fleet.exchange import HTTP_STATUS
-from fleet.ra.answer import answer_body, answer_unit_confirm
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.nonces import LIFETIME
-from fleet.ra.recover import recover
+from fleet.ra.requests.answer import answer_body, answer_unit_confirm
+from fleet.ra.requests.recover import recover
 from fleet.web.gate import PROBLEM_TYPE, body_of, peer_certificate
 
 STATION_HEADER = "X-Fleet-Station"

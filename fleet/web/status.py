@@ -19,9 +19,9 @@ from fleet.errors import BadInputError, NotFoundError
 from fleet.ra.context import Context
 from fleet.ra.crls import ListName, parse_list_name
 from fleet.ra.kept_answers import Answer
-from fleet.ra.press import press_of
-from fleet.ra.public_lists import current_list
-from fleet.ra.standing import ocsp_answer
+from fleet.ra.status.press import press_of
+from fleet.ra.status.public_lists import current_list
+from fleet.ra.status.standing import ocsp_answer
 from fleet.web.gate import body_of
 
 MAX_AGE = timedelta(seconds=60)

@@ -25,7 +25,7 @@ from device_agent.wire.messages import Reply
 from device_agent.wire.replies import Confirmed, Issued, Status
 from device_agent.wire.requests import Confirm, Renew, StatusQuery
 from fleet.model import Alarm, CertificateState, ClientKind
-from fleet.ra.adoption import add_leaves, close_adoption, open_adoption, standings, take_lists
+from fleet.ra.adopted.adoption import add_leaves, close_adoption, open_adoption, standings, take_lists
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
 from tests.adopted import OPERATOR, OtherFleet, row, topics

@@ -16,7 +16,7 @@ from device_agent.wire.problems import ProblemCode
 from device_agent.wire.secret import Secret
 from fleet.core import lifecycle
 from fleet.model import CertificateState, Device
-from fleet.ra.claims import CodeOrder, create_codes
+from fleet.ra.people.claims import CodeOrder, create_codes
 from fleet.store.devices import load_device
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from device_agent.wire import cbor
 from device_agent.wire.identity import Identity, serial_hex
 from fleet.model import CertificateState
-from fleet.ra.templates import add
+from fleet.ra.requests.templates import add
 from fleet.store import audit
 from fleet.store.attributes import attributes_of
 from fleet.store.audit import AuditQuery

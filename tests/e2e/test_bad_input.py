@@ -21,8 +21,8 @@ from device_agent.wire.identity import Identity
 from device_agent.wire.replies import Issued, Problem
 from device_agent.wire.secret import Secret
 from device_agent.wire.topics import EnrollTopics
-from fleet.ra.claims import CodeOrder, create_codes
-from fleet.ra.templates import add
+from fleet.ra.people.claims import CodeOrder, create_codes
+from fleet.ra.requests.templates import add
 from fleet.station import steps
 from fleet.station.authority import AdminSocket, HttpEnroller
 from fleet.station.clerk import Clerk

@@ -15,9 +15,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from fleet import config
 from fleet.errors import BadInputError
 from fleet.home import Home
-from fleet.ra.brought import judge, look, read_brought, take_in
 from fleet.ra.health import examine
-from fleet.ra.own_renewal import look_after_own
+from fleet.ra.own.brought import judge, look, read_brought, take_in
+from fleet.ra.own.own_renewal import look_after_own
 from fleet.store.audit import AuditQuery, search_newest
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home

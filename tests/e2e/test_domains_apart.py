@@ -30,12 +30,12 @@ from device_agent.wire.requests import Proof, ProofKind, Renew, StatusQuery
 from device_agent.wire.topics import EnrollTopics, OperationalTopics
 from fleet.core.profile import device_applicant
 from fleet.model import CertificateState, Purpose, RevocationReason
-from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import Registration, register
-from fleet.ra.revoke import revoke
+from fleet.ra.people.batches import BatchOrder, create_batch
 from fleet.ra.selection import ByDevice
-from fleet.ra.verdict_faults import Standing, Wanted
-from fleet.ra.verdicts import verify
+from fleet.ra.status.revoke import revoke
+from fleet.ra.status.verdict_faults import Standing, Wanted
+from fleet.ra.status.verdicts import verify
 from fleet.store.certificates import CertificateQuery, list_certificates, load_certificate
 from tests.desk import Unit
 from tests.est import EstUnit, basic

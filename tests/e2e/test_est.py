@@ -18,8 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from device_agent.wire.identity import Identity, serial_hex
 from fleet.core.profile import device_applicant
 from fleet.model import CertificateState, RevocationReason
-from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from fleet.store import allowlist
 from fleet.store.certificates import load_certificate
 from tests.est import CERTS_ONLY, EstUnit, basic, certificates, leaf

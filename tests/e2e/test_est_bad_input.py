@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from device_agent.wire.identity import Identity
-from fleet.ra.claims import CodeOrder, create_codes
+from fleet.ra.people.claims import CodeOrder, create_codes
 from tests.est import EstUnit, basic, leaf
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home

@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from device_agent.wire.identity import Identity
-from fleet.ra.approvals import Choice, approve
-from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.requests.approvals import Choice, approve
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 from tests.programs import Ended, must, run

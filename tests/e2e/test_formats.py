@@ -14,7 +14,7 @@ from fleet.ca.pkcs7 import make_pkcs7, read_pkcs7
 from fleet.ca.pkcs12 import Compat
 from fleet.errors import BadInputError
 from fleet.home import OperatorFiles
-from fleet.ra.operator_files import write_handed_out
+from fleet.ra.people.operator_files import write_handed_out
 from tests.homes import FleetHome, make_home
 
 

@@ -22,7 +22,7 @@ from fleet.errors import BadInputError, RefusedError
 from fleet.home import Home, KeyPairFiles, open_home
 from fleet.model import Allowlist, CertificateState, Purpose, Role
 from fleet.ports import Transaction, Work
-from fleet.ra.initialise import Plan, initialise
+from fleet.ra.authority.initialise import Plan, initialise
 from fleet.store import allowlist, certificates, claims, operators, revocations, stations
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.crl_entries import CauseQuery, ShardQuery, entries_in, newest_for_cause

@@ -13,8 +13,8 @@ from device_agent.errors import RefusedError
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from fleet.model import CertificateState, RevocationReason
-from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from fleet.store.devices import load_device
 from tests.agents import enrolled
 from tests.homes import FleetHome

@@ -16,11 +16,11 @@ from fleet import config
 from fleet.ca.issuer import pem_bundle
 from fleet.files import write_file
 from fleet.model import Purpose, RevocationReason
-from fleet.ra.authorities import activate_authority
-from fleet.ra.certified_authority import Certification, certify_authority
-from fleet.ra.new_authority import AuthorityOrder, request_authority
-from fleet.ra.revoke import revoke
+from fleet.ra.authority.authorities import activate_authority
+from fleet.ra.authority.certified_authority import Certification, certify_authority
+from fleet.ra.authority.new_authority import AuthorityOrder, request_authority
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from tests.company import Company
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home

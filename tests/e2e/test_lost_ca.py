@@ -11,9 +11,9 @@ from device_agent.agent import Agent
 from fleet.core.authority import AuthorityState
 from fleet.errors import RefusedError
 from fleet.model import CertificateState, Purpose
-from fleet.ra.authorities import activate_authority
+from fleet.ra.authority.authorities import activate_authority
 from fleet.ra.authority_changes import find
-from fleet.ra.compromise import Admission, Loss, LossOrder, LossOutcome, give_up, rehearse_loss
+from fleet.ra.succession.compromise import Admission, Loss, LossOrder, LossOutcome, give_up, rehearse_loss
 from fleet.store.certificates import load_certificate
 from fleet.store.keys import blocked_because
 from tests.agents import a_fleet, enrolled

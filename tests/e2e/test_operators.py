@@ -17,9 +17,9 @@ import pytest
 from fleet.home import KeyPairFiles
 from fleet.model import RevocationReason, Role
 from fleet.ra.issue_own import write_pair
-from fleet.ra.operators import add_operator, remove_operator
-from fleet.ra.revoke import revoke
+from fleet.ra.people.operators import add_operator, remove_operator
 from fleet.ra.selection import BySerial
+from fleet.ra.status.revoke import revoke
 from fleet.web import api
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home

@@ -17,9 +17,9 @@ from device_agent.wire.identity import serial_hex
 from device_agent.wire.replies import Status
 from device_agent.wire.requests import StatusQuery
 from fleet.model import Purpose, RevocationReason
-from fleet.ra.own_renewal import renew_own
-from fleet.ra.revoke import revoke
+from fleet.ra.own.own_renewal import renew_own
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from fleet.store.certificates import load_certificate
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home

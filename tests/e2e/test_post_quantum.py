@@ -29,9 +29,9 @@ from device_agent.wire.topics import EnrollTopics
 from fleet.core.goodkey import KeyType, PostQuantumKey, certified_key
 from fleet.errors import BadInputError
 from fleet.model import Purpose
-from fleet.ra.initialise import Plan
-from fleet.ra.verdict_faults import Wanted
-from fleet.ra.verdicts import verify
+from fleet.ra.authority.initialise import Plan
+from fleet.ra.status.verdict_faults import Wanted
+from fleet.ra.status.verdicts import verify
 from fleet.store.certificates import load_certificate
 from tests.est import EstUnit, basic, certificates, leaf
 from tests.homes import FleetHome, make_home

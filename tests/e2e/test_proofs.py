@@ -20,12 +20,12 @@ from device_agent.errors import RefusedError
 from device_agent.wire.identity import Identity
 from device_agent.wire.secret import Secret
 from fleet.model import Assurance
-from fleet.ra.approvals import Choice, approve
-from fleet.ra.claims import CodeOrder, create_codes
 from fleet.ra.devices import Registration, register, show
-from fleet.ra.explain import explain
-from fleet.ra.queue import short_code
-from fleet.ra.roster import ImportFormat, Roster, import_devices
+from fleet.ra.people.claims import CodeOrder, create_codes
+from fleet.ra.people.explain import explain
+from fleet.ra.people.roster import ImportFormat, Roster, import_devices
+from fleet.ra.requests.approvals import Choice, approve
+from fleet.ra.requests.queue import short_code
 from fleet.store.codes import GrantKind
 from fleet.store.proofs import ProofRecord
 from tests.est import EstUnit, leaf

@@ -15,13 +15,14 @@ from fleet.ca.loading import load_certificate
 from fleet.ca.shares import Quorum
 from fleet.home import Home
 from fleet.model import Purpose, RevocationReason
-from fleet.ra import audits, devices
-from fleet.ra.backup import Backup, BackupOrder, make_backup, new_backup_id
-from fleet.ra.own_renewal import renew_own
-from fleet.ra.restore import RestoreOrder, restore
-from fleet.ra.revoke import revoke
+from fleet.ra import devices
+from fleet.ra.keeping.backup import Backup, BackupOrder, make_backup, new_backup_id
+from fleet.ra.keeping.restore import RestoreOrder, restore
+from fleet.ra.own.own_renewal import renew_own
+from fleet.ra.own.superseding import Superseding, supersede
+from fleet.ra.people import audits
 from fleet.ra.selection import ByDevice
-from fleet.ra.superseding import Superseding, supersede
+from fleet.ra.status.revoke import revoke
 from fleet.service import utc_now
 from tests.desk import Unit
 from tests.homes import FleetHome

@@ -24,9 +24,9 @@ from fleet.model import (
     Session,
 )
 from fleet.ports import Transaction
-from fleet.ra import rollover_status
 from fleet.ra.presence import Presence
-from fleet.ra.rollover_steps import Mode
+from fleet.ra.succession import rollover_status
+from fleet.ra.succession.rollover_steps import Mode
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import (

@@ -32,10 +32,10 @@ from device_agent.wire.replies import (
 from device_agent.wire.requests import Confirm, Done, Proof, ProofKind, Renew, StatusQuery, TimeQuery
 from device_agent.wire.topics import EnrollTopics
 from fleet.model import RevocationReason
-from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.devices import Registration, register
-from fleet.ra.revoke import revoke
+from fleet.ra.people.batches import BatchOrder, create_batch
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from tests.desk import Unit
 from tests.homes import FleetHome
 from tests.live import LiveDevice, LiveFleet, ask, live, make_live_home, post

@@ -22,8 +22,8 @@ from fleet.errors import BadInputError, FleetError, RefusedError, UnreachableErr
 from fleet.home import Home
 from fleet.model import RevocationReason
 from fleet.ra.context import Endpoints
-from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from fleet.service import Listeners, running, serve
 from tests.homes import FleetHome
 from tests.live import configure, live, make_live_home

@@ -16,8 +16,8 @@ from device_agent.wire.requests import Renew
 from fleet.core.partition import PARTITIONS
 from fleet.model import RevocationReason
 from fleet.ra.devices import resume, suspend
-from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from tests.desk import Unit
 from tests.homes import FleetHome
 from tests.live import LiveDevice, LiveFleet, live, make_live_home

@@ -22,8 +22,8 @@ from fleet.config import load
 from fleet.home import Home
 from fleet.model import Purpose, RevocationReason
 from fleet.ra.crls import list_of
-from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from fleet.web.status import MAX_AGE
 from tests.e2e.test_tutorial import Reader, Step, reader
 from tests.homes import FleetHome

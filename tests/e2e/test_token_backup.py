@@ -10,9 +10,9 @@ import pytest
 from fleet.ca.shares import Quorum
 from fleet.ca.token_keys import parse_token
 from fleet.core.authority import KeyKind
-from fleet.ra.backup import BackupOrder, make_backup, new_backup_id
-from fleet.ra.initialise import Plan, initialise
-from fleet.ra.restore import RestoreOrder, restore
+from fleet.ra.authority.initialise import Plan, initialise
+from fleet.ra.keeping.backup import BackupOrder, make_backup, new_backup_id
+from fleet.ra.keeping.restore import RestoreOrder, restore
 from tests.homes import FAST, authority_of, utc_now
 from tests.tokens import SoftHsm, SoftToken
 

@@ -18,11 +18,11 @@ from fleet.core.rollover import RolloverEvent
 from fleet.errors import ExitCode, FleetError, StoreError
 from fleet.home import Home
 from fleet.model import Purpose
-from fleet.ra.authorities import activate_authority, stop_authority
-from fleet.ra.certified_authority import Certification, certify_authority
+from fleet.ra.authority.authorities import activate_authority, stop_authority
+from fleet.ra.authority.certified_authority import Certification, certify_authority
+from fleet.ra.authority.initialise import Plan, initialise
+from fleet.ra.authority.new_authority import AuthorityOrder, request_authority
 from fleet.ra.health import examine
-from fleet.ra.initialise import Plan, initialise
-from fleet.ra.new_authority import AuthorityOrder, request_authority
 from fleet.store.authorities import list_authorities
 from tests.homes import FAST, FleetHome, authority_of, utc_now
 from tests.live import configure, live
@@ -148,7 +148,7 @@ async def test_an_init_that_fails_leaves_no_key_in_the_token(
         raise StoreError("the disk is full")
 
     before = labels(token)
-    monkeypatch.setattr("fleet.ra.initialise._fill_store", full)
+    monkeypatch.setattr("fleet.ra.authority.initialise._fill_store", full)
     with pytest.raises(FleetError, match="the disk is full"):
         await initialise(
             tmp_path / "home", plan_for(token), now=utc_now(), randomness=os.urandom, work_factor=FAST

@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.model import RevocationReason
-from fleet.ra.revoke import revoke
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from tests.live import LiveDevice, LiveFleet, live, make_live_home
 
 LATER = timedelta(days=91)

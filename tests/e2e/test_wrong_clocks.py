@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from device_agent.wire.identity import Identity
-from fleet.ra.claims import CodeOrder, create_codes
+from fleet.ra.people.claims import CodeOrder, create_codes
 from fleet.service import running
 from fleet.store.devices import load_device
 from tests.homes import FleetHome

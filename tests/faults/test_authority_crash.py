@@ -16,10 +16,10 @@ from fleet.errors import FleetError
 from fleet.files import read_secret
 from fleet.home import Home
 from fleet.model import Purpose
-from fleet.ra.authorities import activate_authority
-from fleet.ra.certified_authority import Certification, certify_authority
+from fleet.ra.authority.authorities import activate_authority
+from fleet.ra.authority.certified_authority import Certification, certify_authority
+from fleet.ra.authority.new_authority import AuthorityOrder, request_authority
 from fleet.ra.context import Context
-from fleet.ra.new_authority import AuthorityOrder, request_authority
 from fleet.service import Listeners, running
 from tests.disk import Disk
 from tests.homes import FleetHome, make_home

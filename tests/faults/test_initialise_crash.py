@@ -10,7 +10,7 @@ import pytest
 
 from fleet.errors import BadInputError, FleetError, StorageFullError
 from fleet.home import open_home
-from fleet.ra.initialise import Plan
+from fleet.ra.authority.initialise import Plan
 from tests.disk import Disk
 from tests.homes import authority_of, make_home
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fleet.home import open_home
-from fleet.ra.backup import Backup
-from fleet.ra.restore import Restored
+from fleet.ra.keeping.backup import Backup
+from fleet.ra.keeping.restore import Restored
 from tests.faults.test_initialise_crash import KILLED, Disk, is_whole
 from tests.homes import make_home
 from tests.keeping import Keeper, keeping

@@ -20,7 +20,7 @@ from fleet.broker.mosquitto_config import Paths
 from fleet.broker.mosquitto_process import MosquittoProcess
 from fleet.ca.auditkey import load_audit_verifier
 from fleet.model import CertificateState
-from fleet.ra import audits
+from fleet.ra.people import audits
 from fleet.service import Listeners
 from fleet.store.devices import load_device
 from fleet.store.sqlite import open_store

@@ -23,9 +23,9 @@ from fleet.ca.auditkey import load_audit_verifier
 from fleet.home import Home
 from fleet.model import CertificateState, RevocationReason
 from fleet.ports import Store
-from fleet.ra import audits
-from fleet.ra.revoke import revoke as revoke_devices
+from fleet.ra.people import audits
 from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke as revoke_devices
 from fleet.service import Listeners
 from fleet.store import allowlist, audit
 from fleet.store.audit import AuditQuery

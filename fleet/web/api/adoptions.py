@@ -2,9 +2,9 @@
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
-from fleet.ra import adoption as adopting
-from fleet.ra.adoption import Closed, Opening
-from fleet.ra.foreign_list import read_list
+from fleet.ra.adopted import adoption as adopting
+from fleet.ra.adopted.adoption import Closed, Opening
+from fleet.ra.adopted.foreign_list import read_list
 from fleet.store.adopted import AdoptedLeaf, LeafQuery, Standing, not_moved
 from fleet.web.api.asked import MAX_PAGE, Asked, page_of
 from fleet.web.api.certificates import cut_off

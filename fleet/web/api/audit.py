@@ -6,8 +6,8 @@ from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_serial
 from fleet.core import trace
 from fleet.model import Role
-from fleet.ra import audits
 from fleet.ra.health import notary_of
+from fleet.ra.people import audits
 from fleet.store.audit import AuditQuery, StoredEntry
 from fleet.web.api.asked import MAX_PAGE, Asked
 from fleet.web.api.routes import Document, Members, One, Page, Route, listed

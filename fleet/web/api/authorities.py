@@ -15,12 +15,12 @@ from fleet.ca.issuer import fingerprint_of
 from fleet.ca.token_keys import parse_token
 from fleet.errors import RefusedError
 from fleet.model import Purpose, Role
-from fleet.ra import authorities, authority_views, root_lists
-from fleet.ra.authority_views import AuthorityView
-from fleet.ra.certified_authority import Certification, certify_authority
-from fleet.ra.new_authority import AuthorityOrder, request_authority
-from fleet.ra.operators import LOCAL
-from fleet.ra.root_lists import LARGEST
+from fleet.ra.authority import authorities, authority_views, root_lists
+from fleet.ra.authority.authority_views import AuthorityView
+from fleet.ra.authority.certified_authority import Certification, certify_authority
+from fleet.ra.authority.new_authority import AuthorityOrder, request_authority
+from fleet.ra.authority.root_lists import LARGEST
+from fleet.ra.people.operators import LOCAL
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
 

@@ -4,7 +4,7 @@ from device_agent.wire.fields import time_text
 from fleet.errors import UnreachableError
 from fleet.model import Role, Session
 from fleet.ra.context import Context
-from fleet.ra.publishing import publish
+from fleet.ra.status.publishing import publish
 from fleet.store import allowlist
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.certificates import cut_off

@@ -6,11 +6,11 @@ from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import MalformedMessageError
 from fleet.model import CertificateState, CutOff, Purpose, RevocationReason, Role
-from fleet.ra import certificates
-from fleet.ra.revoke import Receipt, revoke
+from fleet.ra.people import certificates
 from fleet.ra.selection import ByDevice, ByQuery, BySerial, Selection, parse_query
-from fleet.ra.verdict_faults import Wanted
-from fleet.ra.verdicts import verify
+from fleet.ra.status.revoke import Receipt, revoke
+from fleet.ra.status.verdict_faults import Wanted
+from fleet.ra.status.verdicts import verify
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.inventory import DeviceQuery
 from fleet.web.api.asked import Asked

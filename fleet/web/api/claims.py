@@ -12,9 +12,10 @@ from device_agent.wire.identity import Identity, parse_device_id
 from device_agent.wire.problems import MalformedMessageError
 from fleet.errors import NotFoundError
 from fleet.model import Role
-from fleet.ra import batches, claims, devices, sheets
-from fleet.ra.batches import BatchOrder
-from fleet.ra.claims import CodeOrder, NewCode
+from fleet.ra import devices
+from fleet.ra.people import batches, claims, sheets
+from fleet.ra.people.batches import BatchOrder
+from fleet.ra.people.claims import CodeOrder, NewCode
 from fleet.store.claims import Batch
 from fleet.store.codes import CodeQuery, CodeRecord
 from fleet.store.inventory import DeviceQuery

@@ -3,8 +3,8 @@
 from fleet.core.goodkey import KeyType
 from fleet.errors import NotFoundError
 from fleet.model import Role
-from fleet.ra import domains, new_domain
-from fleet.ra.domains import DomainView
+from fleet.ra.authority import domains, new_domain
+from fleet.ra.authority.domains import DomainView
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed
 

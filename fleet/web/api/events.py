@@ -16,7 +16,7 @@ from device_agent.wire.identity import parse_serial
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from fleet.errors import RefusedError
 from fleet.model import Role
-from fleet.ra import audits
+from fleet.ra.people import audits
 from fleet.store.audit import AuditQuery, StoredEntry
 from fleet.web.api.asked import Asked
 from fleet.web.api.audit import entry_members

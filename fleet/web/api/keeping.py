@@ -4,8 +4,8 @@ No key and no database leaves the server here: a backup is made on its machine, 
 """
 
 from fleet.model import Role
-from fleet.ra.backup_notes import BackupNote, DrillNote, note_backup, note_drill
 from fleet.ra.gap import close_gap
+from fleet.ra.keeping.backup_notes import BackupNote, DrillNote, note_backup, note_drill
 from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Members, One, Route
 

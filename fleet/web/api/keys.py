@@ -2,7 +2,7 @@
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
-from fleet.ra.blocked_keys import KeyBlock, block_keys, list_blocked_keys
+from fleet.ra.people.blocked_keys import KeyBlock, block_keys, list_blocked_keys
 from fleet.store.keys import BlockedKey, KeyQuery
 from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Members, One, Page, Route, listed

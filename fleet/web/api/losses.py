@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from fleet.model import Role
-from fleet.ra.compromise import Admission, Loss, LossOrder, LossOutcome, give_up, rehearse_loss
-from fleet.ra.retiring import retire_authority
-from fleet.ra.rollover_steps import Mode
+from fleet.ra.succession.compromise import Admission, Loss, LossOrder, LossOutcome, give_up, rehearse_loss
+from fleet.ra.succession.retiring import retire_authority
+from fleet.ra.succession.rollover_steps import Mode
 from fleet.web.api.asked import Asked, flag_of
 from fleet.web.api.routes import Members, One, Route
 

@@ -7,10 +7,10 @@ from device_agent.wire.identity import parse_serial, serial_hex
 from fleet.errors import BadInputError, NeedsAttentionError, RefusedError
 from fleet.model import Purpose, Role
 from fleet.pair_files import in_force
-from fleet.ra.brought import take_in
-from fleet.ra.operators import LOCAL
-from fleet.ra.own_renewal import renew_own
-from fleet.ra.own_requests import Bearer, certificate_pem, end_earlier, renew_for
+from fleet.ra.own.brought import take_in
+from fleet.ra.own.own_renewal import renew_own
+from fleet.ra.own.own_requests import Bearer, certificate_pem, end_earlier, renew_for
+from fleet.ra.people.operators import LOCAL
 from fleet.store.certificates import CertificateRecord
 from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Members, One, Route

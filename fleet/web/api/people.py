@@ -5,7 +5,7 @@ The key of a new operator leaves the server once, in the answer to whoever added
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
-from fleet.ra import operators
+from fleet.ra.people import operators
 from fleet.store.operators import OperatorRecord
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none

@@ -3,8 +3,8 @@
 from device_agent.wire.fields import time_text
 from fleet.core.ruling import Ruling
 from fleet.model import Role
-from fleet.ra.dry_run import Difference, try_on
-from fleet.ra.policy import apply_policy, proposed
+from fleet.ra.requests.dry_run import Difference, try_on
+from fleet.ra.requests.policy import apply_policy, proposed
 from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Members, One, Route, time_or_none
 

@@ -7,7 +7,7 @@ from device_agent.wire.problems import MalformedMessageError
 from fleet.core.profile import Profile
 from fleet.errors import NotFoundError
 from fleet.model import Role
-from fleet.ra.assignments import Assignment, assign
+from fleet.ra.people.assignments import Assignment, assign
 from fleet.store.inventory import Assigned, assigned_profiles
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed

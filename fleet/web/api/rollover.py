@@ -9,11 +9,11 @@ from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.trust import TrustBundle, read_bundles
 from fleet.core.rollover import Insistence, Need, Rollover, RolloverEvent, next_step
 from fleet.model import Role
-from fleet.ra import rollover, rollover_material, rollover_status, rollover_steps
-from fleet.ra.rollover import WorkOrder
-from fleet.ra.rollover_material import Material, NewRoot
-from fleet.ra.rollover_status import Status
-from fleet.ra.rollover_steps import Advanced, Mode, StepOrder
+from fleet.ra.succession import rollover, rollover_material, rollover_status, rollover_steps
+from fleet.ra.succession.rollover import WorkOrder
+from fleet.ra.succession.rollover_material import Material, NewRoot
+from fleet.ra.succession.rollover_status import Status
+from fleet.ra.succession.rollover_steps import Advanced, Mode, StepOrder
 from fleet.web.api.asked import Asked, flag_of, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed
 

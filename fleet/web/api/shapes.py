@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fleet.core.authority import AuthorityState, KeyKind
 from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
 from fleet.model import Purpose, Role
-from fleet.ra import verdict_faults
+from fleet.ra.status import verdict_faults
 from fleet.web.api.policy_shapes import OF_POLICY
 from fleet.web.api.terms import (
     COUNT,

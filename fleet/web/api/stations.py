@@ -2,7 +2,7 @@
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
-from fleet.ra import stations
+from fleet.ra.people import stations
 from fleet.store.stations import StationRecord
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none

@@ -2,8 +2,8 @@
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
-from fleet.ra import templates
-from fleet.ra.templates import LARGEST_TEMPLATE, TemplateView
+from fleet.ra.requests import templates
+from fleet.ra.requests.templates import LARGEST_TEMPLATE, TemplateView
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed
 

@@ -9,8 +9,8 @@ from typing import TypeAlias
 from fleet.core.goodkey import KeyType
 from fleet.errors import ExitCode
 from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role
-from fleet.ra.compromise import Loss
-from fleet.ra.roster import ImportFormat
+from fleet.ra.people.roster import ImportFormat
+from fleet.ra.succession.compromise import Loss
 from fleet.store.inventory import Standing
 from fleet.web.api.routes import Json
 

@@ -7,11 +7,11 @@ from typing import Protocol
 from device_agent.wire.fields import time_text
 from device_agent.wire.problems import MalformedMessageError
 from fleet.model import Role
-from fleet.ra import approvals
-from fleet.ra.approvals import Choice
 from fleet.ra.context import Context
 from fleet.ra.devices import Outcome
-from fleet.ra.queue import SHORT_CODE, ends_at
+from fleet.ra.requests import approvals
+from fleet.ra.requests.approvals import Choice
+from fleet.ra.requests.queue import SHORT_CODE, ends_at
 from fleet.store.waiting import Waiting
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.certificates import cut_off

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from fleet.model import Role
 from fleet.ra.context import Context
-from fleet.ra.operators import LOCAL
-from fleet.ra.recognise import recognise
+from fleet.ra.people.operators import LOCAL
+from fleet.ra.people.recognise import recognise
 from fleet.web.gate import peer_certificate
 
 _RANK = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.SECURITY: 2}

@@ -38,7 +38,7 @@ from fleet.core.revocation import encode_entry, encode_removal
 from fleet.core.serial import SERIAL_RANDOMNESS, new_serial
 from fleet.home import AuthorityFiles
 from fleet.model import Purpose, RevocationReason
-from fleet.ra.initialise import Plan
+from fleet.ra.authority.initialise import Plan
 from tests.homes import FAST, FleetHome, make_home, utc_now
 from tests.pkilint_of import ACCEPTED, faults_of_answer, faults_of_certificate, faults_of_crl
 

@@ -17,12 +17,12 @@ from device_agent.wire.secret import Secret
 from fleet.channels.est import answerer
 from fleet.exchange import HttpAnswer, HttpRequest
 from fleet.model import BrokerEventKind, CertificateState, ClientKind, Purpose
-from fleet.ra.answer import answer
-from fleet.ra.approvals import Choice, approve
-from fleet.ra.batches import BatchOrder, create_batch
-from fleet.ra.compromise import Loss, LossOrder, give_up
 from fleet.ra.devices import suspend
-from fleet.ra.housekeeping import stamp_unused
+from fleet.ra.keeping.housekeeping import stamp_unused
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.approvals import Choice, approve
+from fleet.ra.succession.compromise import Loss, LossOrder, give_up
 from fleet.store.devices import load_device
 from tests.desk import Desk, at_desk
 from tests.est import CERTS_ONLY, EstUnit, basic, certificates, leaf

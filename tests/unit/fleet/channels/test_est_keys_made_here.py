@@ -21,7 +21,7 @@ from device_agent.wire.secret import Secret
 from fleet.ca import der
 from fleet.ca.cms import key_identifier
 from fleet.exchange import HttpAnswer, HttpRequest
-from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra.people.batches import BatchOrder, create_batch
 from tests.desk import Desk, at_desk
 from tests.est import EstUnit, basic, leaf
 from tests.homes import FleetHome

@@ -12,14 +12,14 @@ from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Confirmed, Issued, Pending, Problem, Reply
 from device_agent.wire.requests import Confirm, Proof, ProofKind, Renew
 from fleet.model import BrokerEvent, BrokerEventKind, CertificateState
-from fleet.ra.answer import answer, answer_body, answer_unit_confirm
-from fleet.ra.approvals import Choice, approve
-from fleet.ra.batches import BatchOrder, create_batch
-from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
 from fleet.ra.context import Asker, Listener
-from fleet.ra.queue import MAX_WAITING, short_code
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.people.claims import CodeOrder, create_codes, revoke_batch
+from fleet.ra.people.stations import add_station
+from fleet.ra.requests.answer import answer, answer_body, answer_unit_confirm
+from fleet.ra.requests.approvals import Choice, approve
+from fleet.ra.requests.queue import MAX_WAITING, short_code
 from fleet.ra.shown import ShownCertificate, shown_certificate
-from fleet.ra.stations import add_station
 from fleet.store.certificates import load_certificate
 from fleet.store.claims import load_batch
 from fleet.store.stations import list_units
@@ -122,7 +122,7 @@ async def test_an_id_that_is_not_registered_waits_and_goes_on_once_it_is_approve
 async def test_the_queue_of_those_who_wait_behind_one_claim_is_bounded(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.ra.queue.MAX_WAITING", 2)
+    monkeypatch.setattr("fleet.ra.requests.queue.MAX_WAITING", 2)
     claim = await claim_of_batch(desk)
     units = [Unit(device_id=f"s{number}") for number in range(3)]
 

@@ -10,8 +10,8 @@ from device_agent.wire.identity import Identity
 from fleet.core import trace
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError
 from fleet.model import BrokerEventKind, CertificateState, ClientKind, Device
-from fleet.ra.adopting import record_of
-from fleet.ra.adoption import add_leaves, close_adoption, open_adoption, standings, take_lists
+from fleet.ra.adopted.adopting import record_of
+from fleet.ra.adopted.adoption import add_leaves, close_adoption, open_adoption, standings, take_lists
 from fleet.store.audit import AuditQuery, search_newest
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device

@@ -8,7 +8,7 @@ import pytest
 from fleet.model import AllowlistChange, CutOff
 from fleet.ra import issuing
 from fleet.ra.allowlist import BrokerLink
-from fleet.ra.housekeeping import tick
+from fleet.ra.keeping.housekeeping import tick
 from fleet.store.allowlist import prune_changes, sequence, snapshot
 from tests.desk import Desk
 

@@ -12,8 +12,8 @@ from device_agent.wire.replies import Problem
 from device_agent.wire.requests import Confirm
 from fleet.channels.translate import answerer
 from fleet.errors import BadInputError, StorageFullError
-from fleet.ra.answer import answer, answer_body
 from fleet.ra.context import Asker, Listener
+from fleet.ra.requests.answer import answer, answer_body
 from fleet.ra.selection import parse_query
 from fleet.ra.shown import shown_certificate
 from tests.desk import Desk, Unit
@@ -112,7 +112,7 @@ async def test_a_defect_in_one_request_is_not_the_end_of_the_service(
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fleet.ra.enroll.read_csr", broken)
+    monkeypatch.setattr("fleet.ra.requests.enroll.read_csr", broken)
     unit = Unit(device_id="d1")
 
     reply = await answer(

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.ca.auditkey import load_audit_signer, load_audit_verifier
 from fleet.model import AuditEntry
-from fleet.ra.audits import Notary, export, search, tail, verify
+from fleet.ra.people.audits import Notary, export, search, tail, verify
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.seal import AuditSeal, read_head

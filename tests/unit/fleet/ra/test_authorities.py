@@ -12,10 +12,10 @@ from fleet.core.authority import AuthorityState
 from fleet.core.goodkey import CertifiedKey
 from fleet.model import Purpose
 from fleet.ports import Transaction
-from fleet.ra.answer import answer
-from fleet.ra.authorities import reload_authority
-from fleet.ra.authority_records import known_authorities
+from fleet.ra.authority.authorities import reload_authority
+from fleet.ra.authority.authority_records import known_authorities
 from fleet.ra.choice import IssuerName, choose_issuer
+from fleet.ra.requests.answer import answer
 from fleet.store.authorities import (
     LeavesQuery,
     count_leaf,

@@ -11,9 +11,9 @@ import pytest
 from fleet.core.authority import AuthorityRecord, AuthorityState
 from fleet.home import Home
 from fleet.model import Purpose
-from fleet.ra.authorities import reload_authority
-from fleet.ra.authority_health import authorities
-from fleet.ra.new_authority import AuthorityOrder, request_authority
+from fleet.ra.authority.authorities import reload_authority
+from fleet.ra.authority.authority_health import authorities
+from fleet.ra.authority.new_authority import AuthorityOrder, request_authority
 from fleet.store.authorities import list_authorities, save_authority
 from tests.desk import Desk, at_desk
 from tests.homes import FleetHome, authority_of, key_ring

@@ -21,10 +21,10 @@ from fleet.errors import BadInputError, FleetError, RefusedError
 from fleet.files import PUBLIC_MODE, SECRET_MODE
 from fleet.home import Home
 from fleet.model import AuditEntry
-from fleet.ra import backup as backups
-from fleet.ra.backup import Backup
-from fleet.ra.backup_manifest import FileEntry, KeyEntry, LeftOut, Manifest, parse_manifest
-from fleet.ra.restore_files import unpack
+from fleet.ra.keeping import backup as backups
+from fleet.ra.keeping.backup import Backup
+from fleet.ra.keeping.backup_manifest import FileEntry, KeyEntry, LeftOut, Manifest, parse_manifest
+from fleet.ra.keeping.restore_files import unpack
 from fleet.scratch import scratch
 from fleet.store import audit
 from fleet.store.authorities import list_authorities, save_authority

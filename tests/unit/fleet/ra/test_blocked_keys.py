@@ -10,10 +10,10 @@ from fleet.core.goodkey import key_hash
 from fleet.errors import BadInputError, RefusedError
 from fleet.model import Purpose
 from fleet.ra import issue_own
-from fleet.ra.answer import answer
-from fleet.ra.batches import surroundings
-from fleet.ra.blocked_keys import KeyBlock, block_keys, list_blocked_keys
 from fleet.ra.issue_own import OwnRequest
+from fleet.ra.people.batches import surroundings
+from fleet.ra.people.blocked_keys import KeyBlock, block_keys, list_blocked_keys
+from fleet.ra.requests.answer import answer
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.keys import COMPROMISED, KeyQuery

@@ -8,7 +8,7 @@ from cryptography import x509
 from device_agent.wire.replies import Issued
 from fleet.errors import NotFoundError
 from fleet.model import Purpose
-from fleet.ra import certificates
+from fleet.ra.people import certificates
 from fleet.store.certificates import CertificateQuery
 from tests.desk import Desk
 

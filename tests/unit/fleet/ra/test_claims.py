@@ -18,9 +18,10 @@ from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import CertificateState
 from fleet.ports import Transaction
 from fleet.ra import devices
-from fleet.ra.answer import answer
-from fleet.ra.batches import BatchOrder, create_batch
-from fleet.ra.claims import (
+from fleet.ra.context import Asker, Listener
+from fleet.ra.devices import Registration
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.people.claims import (
     CodeOrder,
     NewCode,
     create_codes,
@@ -29,9 +30,8 @@ from fleet.ra.claims import (
     revoke_batch,
     revoke_code,
 )
-from fleet.ra.context import Asker, Listener
-from fleet.ra.devices import Registration
-from fleet.ra.sheets import sheet_html, sheet_text
+from fleet.ra.people.sheets import sheet_html, sheet_text
+from fleet.ra.requests.answer import answer
 from fleet.ra.shown import ShownCertificate
 from fleet.store.certificates import load_certificate
 from fleet.store.codes import CodeQuery

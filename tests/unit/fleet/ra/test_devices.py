@@ -11,12 +11,13 @@ from device_agent.wire.requests import Confirm, Proof, ProofKind, Renew
 from fleet.errors import NotFoundError, RefusedError
 from fleet.model import Alarm, CertificateState
 from fleet.ports import Transaction
-from fleet.ra import approvals, devices
-from fleet.ra.answer import answer
-from fleet.ra.approvals import Choice
-from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra import devices
 from fleet.ra.context import Asker, Listener
 from fleet.ra.devices import Registration
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.requests import approvals
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.approvals import Choice
 from fleet.ra.shown import ShownCertificate
 from fleet.store.audit import AuditQuery, search
 from fleet.store.certificates import load_certificate

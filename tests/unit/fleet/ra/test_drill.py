@@ -13,7 +13,7 @@ from fleet.ca.hierarchy import Authority
 from fleet.ca.loading import load_authority
 from fleet.home import Home
 from fleet.ports import Store
-from fleet.ra.drill import DrillOrder, DrillReport, drill
+from fleet.ra.keeping.drill import DrillOrder, DrillReport, drill
 from fleet.store.authorities import list_authorities
 from fleet.store.sqlite import open_store
 from tests.homes import FleetHome, key_ring

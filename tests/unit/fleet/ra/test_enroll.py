@@ -12,8 +12,8 @@ from device_agent.wire.replies import Issued, Problem, Reply
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
 from fleet.model import CertificateState, ClientKind
-from fleet.ra.answer import answer
 from fleet.ra.context import Asker, Listener
+from fleet.ra.requests.answer import answer
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import with_key

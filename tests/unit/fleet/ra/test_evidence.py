@@ -25,11 +25,11 @@ from fleet.attest.idevid import Maker
 from fleet.attest.tpm_public import read_public
 from fleet.core.things import NameRule
 from fleet.model import Assurance, BrokerEvent, BrokerEventKind
-from fleet.ra.answer import answer
 from fleet.ra.context import Asker
 from fleet.ra.devices import show
 from fleet.ra.makers import Makers
-from fleet.ra.roster import ImportFormat, Roster, import_devices
+from fleet.ra.people.roster import ImportFormat, Roster, import_devices
+from fleet.ra.requests.answer import answer
 from fleet.ra.shown import shown_certificate
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome, utc_now

@@ -8,8 +8,8 @@ from fleet.errors import NotFoundError
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra import devices
-from fleet.ra.answer import answer
-from fleet.ra.explain import explain
+from fleet.ra.people.explain import explain
+from fleet.ra.requests.answer import answer
 from fleet.store import audit
 from fleet.store.waiting import Waiting, keep_waiting
 from tests.desk import NOON, Desk

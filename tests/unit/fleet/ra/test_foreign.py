@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleet.errors import BadInputError
-from fleet.ra.foreign import is_listed_in, known_leaf, named_leaf, read_authorities, read_lists
-from fleet.ra.foreign_list import MAX_LEAVES, ListedLeaf, read_list
+from fleet.ra.adopted.foreign import is_listed_in, known_leaf, named_leaf, read_authorities, read_lists
+from fleet.ra.adopted.foreign_list import MAX_LEAVES, ListedLeaf, read_list
 from tests.adopted import OtherFleet, row, shown_serial
 from tests.pki import Authority, pem_of, utc_now
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from fleet.ra import health
-from fleet.ra.press import press_of
-from fleet.ra.public_lists import make_public
-from fleet.ra.publishing import publish
+from fleet.ra.status.press import press_of
+from fleet.ra.status.public_lists import make_public
+from fleet.ra.status.publishing import publish
 from tests.desk import Desk
 from tests.homes import FleetHome
 

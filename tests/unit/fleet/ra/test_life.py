@@ -27,13 +27,13 @@ from device_agent.wire.requests import Confirm, Done, Renew, StatusQuery
 from fleet.errors import NotFoundError, RefusedError, StorageFullError
 from fleet.model import Alarm, BrokerEventKind, CertificateState, RevocationReason
 from fleet.ports import Work
-from fleet.ra.answer import answer
 from fleet.ra.devices import suspend
-from fleet.ra.housekeeping import tick
 from fleet.ra.judging import Circumstances
-from fleet.ra.recover import recover
-from fleet.ra.revoke import RevokeCase, judge_revoke, revoke
+from fleet.ra.keeping.housekeeping import tick
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.recover import recover
 from fleet.ra.selection import BySerial, parse_query
+from fleet.ra.status.revoke import RevokeCase, judge_revoke, revoke
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import abandon_intents, load_certificate, with_key

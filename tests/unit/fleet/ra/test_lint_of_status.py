@@ -6,10 +6,10 @@ import pytest
 
 from device_agent.wire.identity import Identity
 from fleet.model import Purpose
-from fleet.ra.broker_lists import make_for_brokers
 from fleet.ra.crls import ListName, list_of
 from fleet.ra.devices import resume, suspend
-from fleet.ra.press import press_of
+from fleet.ra.status.broker_lists import make_for_brokers
+from fleet.ra.status.press import press_of
 from tests.desk import Desk
 from tests.pkilint_of import faults_of_answer, faults_of_crl
 from tests.status import RelyingParty

@@ -18,13 +18,13 @@ from fleet.errors import FleetError, NotFoundError, UnreachableError
 from fleet.model import CertificateState, Purpose, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.allowlist import BrokerLink
-from fleet.ra.broker_lists import MOST_ENTRIES, give_to_brokers, make_for_brokers
+from fleet.ra.authority.initialise import Plan
 from fleet.ra.crls import ListName, list_of, parse_list_name
 from fleet.ra.devices import resume, suspend
-from fleet.ra.initialise import Plan
-from fleet.ra.press import press_of
-from fleet.ra.public_lists import current_list, make_public
-from fleet.ra.publishing import keep_published, publish, refresh_lists
+from fleet.ra.status.broker_lists import MOST_ENTRIES, give_to_brokers, make_for_brokers
+from fleet.ra.status.press import press_of
+from fleet.ra.status.public_lists import current_list, make_public
+from fleet.ra.status.publishing import keep_published, publish, refresh_lists
 from fleet.store import revocations
 from fleet.store.status_urls import StatusUrl, note_status_url
 from tests.desk import NOON, Desk, MemoryBroker
@@ -349,7 +349,7 @@ async def test_brokers_get_new_lists_at_half_of_their_life_and_after_a_jump_of_t
 async def test_brokers_get_what_they_miss_without_being_asked(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.ra.publishing._RETRY_SECONDS", 0)
+    monkeypatch.setattr("fleet.ra.status.publishing._RETRY_SECONDS", 0)
     taken = asyncio.Event()
 
     class Told(MemoryBroker):

@@ -18,15 +18,15 @@ from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError
 from fleet.files import read_secret
 from fleet.home import Home
 from fleet.model import Purpose
-from fleet.ra.answer import answer
-from fleet.ra.authorities import (
+from fleet.ra.authority.authorities import (
     activate_authority,
     limit_authority,
     reload_authority,
     stop_authority,
 )
-from fleet.ra.certified_authority import Certification, certify_authority
-from fleet.ra.new_authority import AuthorityOrder, Requested, pending_request, request_authority
+from fleet.ra.authority.certified_authority import Certification, certify_authority
+from fleet.ra.authority.new_authority import AuthorityOrder, Requested, pending_request, request_authority
+from fleet.ra.requests.answer import answer
 from fleet.store.audit import AuditQuery, search
 from fleet.store.authorities import list_authorities
 from tests.company import Company
@@ -158,7 +158,7 @@ async def test_a_request_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch
 
     before = sorted(path.name for path in (desk.context.home.ca / "prod").iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.ra.new_authority.sync_folder", cut_off)
+        patch.setattr("fleet.ra.authority.new_authority.sync_folder", cut_off)
         with pytest.raises(KeyboardInterrupt):
             await request_authority(desk.context, ORDER)
     assert sorted(path.name for path in (desk.context.home.ca / "prod").iterdir()) == before

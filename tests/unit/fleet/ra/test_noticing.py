@@ -16,16 +16,16 @@ from device_agent.wire.requests import Confirm, StatusQuery
 from fleet.core.authority import AuthorityState
 from fleet.errors import UnreachableError
 from fleet.model import CertificateState, Purpose
-from fleet.ra.answer import answer
-from fleet.ra.authorities import reload_authority
-from fleet.ra.compromise import Admission, Loss, LossOrder, give_up, rehearse_loss
+from fleet.ra.authority.authorities import reload_authority
+from fleet.ra.authority.trust_health import trust
 from fleet.ra.context import Context
-from fleet.ra.hastening import Haste, hasten, moment_of
-from fleet.ra.held_trust import note
 from fleet.ra.noticing import post_notices, post_soon
-from fleet.ra.retiring import retire_authority
-from fleet.ra.rollover_steps import Mode
-from fleet.ra.trust_health import trust
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.hastening import Haste, hasten, moment_of
+from fleet.ra.requests.held_trust import note
+from fleet.ra.succession.compromise import Admission, Loss, LossOrder, give_up, rehearse_loss
+from fleet.ra.succession.retiring import retire_authority
+from fleet.ra.succession.rollover_steps import Mode
 from fleet.store.certificates import load_certificate
 from fleet.store.notices import count_due, count_wanted, want_notice, want_notices
 from fleet.store.trust import HeldTrust

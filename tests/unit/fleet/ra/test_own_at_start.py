@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from device_agent.wire.identity import serial_hex
 from fleet.home import Home, KeyPairFiles
 from fleet.model import CertificateState, RevocationReason
-from fleet.ra.batches import surroundings
-from fleet.ra.own_at_start import make_good
-from fleet.ra.own_pairs import names_of
+from fleet.ra.own.own_at_start import make_good
+from fleet.ra.own.own_pairs import names_of
+from fleet.ra.people.batches import surroundings
 from fleet.store.certificates import end_certificate, load_certificate
 from tests.desk import Desk, at_desk
 from tests.homes import FleetHome, authority_of, make_home

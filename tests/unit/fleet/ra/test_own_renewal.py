@@ -15,11 +15,11 @@ from fleet.errors import FleetError, UnreachableError
 from fleet.home import Home, KeyPairFiles
 from fleet.model import CertificateState, Purpose, RevocationReason, Role
 from fleet.ports import Transaction
-from fleet.ra import own_renewal
 from fleet.ra.issue_own import OwnCertificate
-from fleet.ra.operators import add_operator, remove_operator
-from fleet.ra.own_pairs import own_pairs
-from fleet.ra.own_renewal import OVERLAP, RETRY, look_after_own, renew_due, renew_own
+from fleet.ra.own import own_renewal
+from fleet.ra.own.own_pairs import own_pairs
+from fleet.ra.own.own_renewal import OVERLAP, RETRY, look_after_own, renew_due, renew_own
+from fleet.ra.people.operators import add_operator, remove_operator
 from fleet.store.audit import AuditQuery, search_newest
 from fleet.store.certificates import (
     CertificateQuery,

@@ -5,8 +5,8 @@ from cryptography import x509
 
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import CertificateState, Purpose, Role
-from fleet.ra.operators import add_operator, list_operators, remove_operator
-from fleet.ra.stations import add_station, close_station, list_stations, list_units
+from fleet.ra.people.operators import add_operator, list_operators, remove_operator
+from fleet.ra.people.stations import add_station, close_station, list_stations, list_units
 from fleet.store.certificates import load_certificate
 from fleet.store.stations import station_of
 from tests.desk import NOON, Desk

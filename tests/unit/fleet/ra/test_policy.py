@@ -14,11 +14,11 @@ from device_agent.wire.secret import Secret
 from fleet.config import parse
 from fleet.core.ruling import Outcome
 from fleet.errors import BadInputError, NotFoundError, RefusedError
-from fleet.ra.answer import answer
-from fleet.ra.assignments import Assignment, assign
-from fleet.ra.dry_run import try_on
-from fleet.ra.policy import apply_policy, proposed
-from fleet.ra.profile_health import profiles
+from fleet.ra.people.assignments import Assignment, assign
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.dry_run import try_on
+from fleet.ra.requests.policy import apply_policy, proposed
+from fleet.ra.requests.profile_health import profiles
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.devices import load_record

@@ -20,15 +20,17 @@ from fleet.core.authority import AuthorityState
 from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import CertificateState, Purpose
 from fleet.ports import Clock, HookReply, Transaction
-from fleet.ra import claims, devices, templates
-from fleet.ra.approvals import Choice, approve
-from fleet.ra.batches import BatchOrder, create_batch
+from fleet.ra import devices
 from fleet.ra.devices import Registration as Enlistment
 from fleet.ra.gap import open_gap
-from fleet.ra.lapsing import lapse_unregistered
-from fleet.ra.provisioning import NewCertificate, create_certificate
-from fleet.ra.registering import Registration, Thing, register_thing
-from fleet.ra.requester import Requester
+from fleet.ra.people import claims
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.requests import templates
+from fleet.ra.requests.approvals import Choice, approve
+from fleet.ra.requests.lapsing import lapse_unregistered
+from fleet.ra.requests.provisioning import NewCertificate, create_certificate
+from fleet.ra.requests.registering import Registration, Thing, register_thing
+from fleet.ra.requests.requester import Requester
 from fleet.ra.shown import ShownCertificate, shown_certificate
 from fleet.ra.webhook import HookRules, Webhook, signed
 from fleet.store import allowlist, audit, provisioning
@@ -383,7 +385,7 @@ async def test_a_connection_that_asks_without_end_is_throttled(desk: Desk) -> No
 
 
 async def test_so_many_wait_behind_a_claim_and_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.ra.provisioning.MAX_PENDING", 1)
+    monkeypatch.setattr("fleet.ra.requests.provisioning.MAX_PENDING", 1)
     requester = await ready(desk, "d1", "d2")
     await create(desk, requester, Unit(device_id="d1"))
 
@@ -410,7 +412,7 @@ async def test_a_crash_between_intent_and_signature_leaves_no_certificate_and_th
         raise FleetError("the signer is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("fleet.ra.provisioning.signed_leaf", fail)
+        patched.setattr("fleet.ra.requests.provisioning.signed_leaf", fail)
         with pytest.raises(FleetError):
             await create(desk, requester, unit)
     made = await create(desk, requester, unit)

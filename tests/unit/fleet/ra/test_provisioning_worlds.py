@@ -12,11 +12,11 @@ from device_agent.wire.identity import serial_hex
 from device_agent.wire.secret import Secret
 from fleet.errors import FleetError
 from fleet.ports import Transaction
-from fleet.ra import claims
-from fleet.ra.lapsing import lapse_unregistered
-from fleet.ra.provisioning import NewCertificate, create_certificate
-from fleet.ra.registering import Registration, register_thing
-from fleet.ra.requester import Requester
+from fleet.ra.people import claims
+from fleet.ra.requests.lapsing import lapse_unregistered
+from fleet.ra.requests.provisioning import NewCertificate, create_certificate
+from fleet.ra.requests.registering import Registration, register_thing
+from fleet.ra.requests.requester import Requester
 from fleet.store import allowlist
 from fleet.store.claims import load_batch
 from tests.desk import Desk, Unit, at_desk

@@ -13,12 +13,12 @@ from device_agent.wire.replies import Issued, Pending, Problem
 from device_agent.wire.requests import Proof
 from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import Assurance
-from fleet.ra.answer import answer
-from fleet.ra.approvals import Choice, approve, list_waiting, reject
 from fleet.ra.devices import Outcome
-from fleet.ra.explain import explain
-from fleet.ra.housekeeping import tick
-from fleet.ra.queue import LIFETIME, short_code
+from fleet.ra.keeping.housekeeping import tick
+from fleet.ra.people.explain import explain
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.approvals import Choice, approve, list_waiting, reject
+from fleet.ra.requests.queue import LIFETIME, short_code
 from fleet.store import waiting
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome

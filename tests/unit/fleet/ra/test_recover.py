@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from fleet.ca.signers import PrivateKey, hash_of, make_authority_key
 from fleet.core.goodkey import KeyType
-from fleet.ra.recover import is_signed_by
+from fleet.ra.requests.recover import is_signed_by
 from tests.homes import utc_now
 
 TEXT = b"what a device signs to be heard"

@@ -26,22 +26,24 @@ from fleet.core.rollover import Insistence, RolloverEvent, RolloverKind
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, RefusedError
 from fleet.home import Home
 from fleet.model import AuditEntry, BrokerEventKind, Purpose, Role
-from fleet.ra import audits, devices, templates
-from fleet.ra.answer import answer
-from fleet.ra.assignments import Assignment, assign
-from fleet.ra.authorities import activate_authority
-from fleet.ra.batches import BatchOrder, create_batch
-from fleet.ra.blocked_keys import KeyBlock, block_keys
-from fleet.ra.claims import CodeOrder, create_codes, revoke_batch
-from fleet.ra.compromise import Admission, Loss, LossOrder, LossOutcome, give_up
+from fleet.ra import devices
+from fleet.ra.authority.authorities import activate_authority
 from fleet.ra.gap import close_gap, gap_since
-from fleet.ra.housekeeping import tick
-from fleet.ra.kept_trail import KeptEntry, parse_line
-from fleet.ra.operators import add_operator, remove_operator
-from fleet.ra.publishing import publish
-from fleet.ra.replay_acts import EFFECTS, TOLD_ONLY
-from fleet.ra.restore_succession import Succession, signing_again
-from fleet.ra.superseding import Superseding, supersede
+from fleet.ra.keeping.housekeeping import tick
+from fleet.ra.keeping.kept_trail import KeptEntry, parse_line
+from fleet.ra.keeping.replay_acts import EFFECTS, TOLD_ONLY
+from fleet.ra.keeping.restore_succession import Succession, signing_again
+from fleet.ra.own.superseding import Superseding, supersede
+from fleet.ra.people import audits
+from fleet.ra.people.assignments import Assignment, assign
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.people.blocked_keys import KeyBlock, block_keys
+from fleet.ra.people.claims import CodeOrder, create_codes, revoke_batch
+from fleet.ra.people.operators import add_operator, remove_operator
+from fleet.ra.requests import templates
+from fleet.ra.requests.answer import answer
+from fleet.ra.status.publishing import publish
+from fleet.ra.succession.compromise import Admission, Loss, LossOrder, LossOutcome, give_up
 from fleet.store import allowlist, audit
 from fleet.store.audit import AuditQuery
 from fleet.store.authorities import RevokedQuery, list_authorities, revoked_by
@@ -467,7 +469,7 @@ async def test_replay_that_undid_a_revocation_would_be_found(
     async def forgetful(_tx: object, _entry: object, _became: str) -> None:
         return None
 
-    monkeypatch.setattr("fleet.ra.replay._follow", forgetful)
+    monkeypatch.setattr("fleet.ra.keeping.replay._follow", forgetful)
     with pytest.raises(NeedsAttentionError, match="is not revoked"):
         await keeper.restore(backup, trail)
     assert not (keeper.elsewhere / "restored").exists()

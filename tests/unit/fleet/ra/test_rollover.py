@@ -17,12 +17,12 @@ from fleet.core.authority import AuthorityState
 from fleet.core.rollover import Insistence, RolloverEvent, RolloverState
 from fleet.errors import BadInputError, NotFoundError, RefusedError, StoreError
 from fleet.model import Purpose
-from fleet.ra import rollover, rollover_material, rollover_status, rollover_steps
-from fleet.ra.answer import answer
-from fleet.ra.authorities import reload_authority
+from fleet.ra.authority.authorities import reload_authority
 from fleet.ra.context import Context
-from fleet.ra.held_trust import note_state
-from fleet.ra.rollover_steps import Mode
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.held_trust import note_state
+from fleet.ra.succession import rollover, rollover_material, rollover_status, rollover_steps
+from fleet.ra.succession.rollover_steps import Mode
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.authorities import list_authorities

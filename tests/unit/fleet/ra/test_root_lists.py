@@ -18,9 +18,9 @@ from fleet.files import read_secret
 from fleet.home import Home
 from fleet.model import CertificateState, Purpose, RevocationReason
 from fleet.ports import Transaction
-from fleet.ra.certified_authority import Certification, certify_authority
-from fleet.ra.new_authority import AuthorityOrder, request_authority
-from fleet.ra.root_lists import ListOrder, order_list, publish_list, take_list
+from fleet.ra.authority.certified_authority import Certification, certify_authority
+from fleet.ra.authority.new_authority import AuthorityOrder, request_authority
+from fleet.ra.authority.root_lists import ListOrder, order_list, publish_list, take_list
 from fleet.store.certificates import CertificateQuery, end_certificate, list_certificates
 from tests.company import Company, CompanyCa
 from tests.desk import NOON, Desk, at_desk

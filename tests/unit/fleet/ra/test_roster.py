@@ -19,8 +19,8 @@ from fleet.core.things import key_thing
 from fleet.errors import BadInputError, NotFoundError
 from fleet.model import ClientKind
 from fleet.ra.devices import show
-from fleet.ra.roster import MAX_TEXT_LENGTH, Imported, ImportFormat, Roster, import_devices, read_rows
-from fleet.ra.roster_rows import rows_of
+from fleet.ra.people.roster import MAX_TEXT_LENGTH, Imported, ImportFormat, Roster, import_devices, read_rows
+from fleet.ra.people.roster_rows import rows_of
 from fleet.store.inventory import DeviceQuery, list_devices
 from fleet.store.listed import listings_of
 from tests.desk import NOON, Desk

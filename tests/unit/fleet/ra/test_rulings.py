@@ -19,12 +19,12 @@ from fleet.config import parse
 from fleet.core.ruling import Outcome
 from fleet.model import Assurance, ClientKind
 from fleet.ports import Transaction
-from fleet.ra.answer import answer
-from fleet.ra.approvals import Choice, approve
 from fleet.ra.context import Asker, Listener
 from fleet.ra.devices import show
-from fleet.ra.dry_run import try_on
-from fleet.ra.housekeeping import tick
+from fleet.ra.keeping.housekeeping import tick
+from fleet.ra.requests.answer import answer
+from fleet.ra.requests.approvals import Choice, approve
+from fleet.ra.requests.dry_run import try_on
 from fleet.ra.shown import shown_certificate
 from fleet.store.attributes import put_attributes
 from fleet.store.claims import Batch, insert_batch

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.broker.shown import read_shown
 from fleet.errors import BadInputError
-from fleet.ra.recover import read_certificate
+from fleet.ra.requests.recover import read_certificate
 from fleet.ra.shown import shown_certificate
 
 VECTORS = sorted(

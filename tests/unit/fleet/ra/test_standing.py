@@ -14,14 +14,14 @@ from fleet.ca.ocsp import UNAUTHORIZED
 from fleet.errors import BadInputError
 from fleet.model import Alarm, CertificateState, Purpose, RevocationReason
 from fleet.ports import Transaction
-from fleet.ra.answer import answer
 from fleet.ra.crls import list_of
 from fleet.ra.devices import resume, suspend
-from fleet.ra.housekeeping import tick
+from fleet.ra.keeping.housekeeping import tick
 from fleet.ra.kept_answers import MOST, Answer, Keeping, KeptAnswers
-from fleet.ra.revoke import revoke
+from fleet.ra.requests.answer import answer
 from fleet.ra.selection import ByDevice
-from fleet.ra.standing import ocsp_answer
+from fleet.ra.status.revoke import revoke
+from fleet.ra.status.standing import ocsp_answer
 from fleet.store.devices import hold_what_is_off, load_device, save_device
 from fleet.store.revocations import Hold, holds_of
 from tests.desk import NOON, Desk, Unit

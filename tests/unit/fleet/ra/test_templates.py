@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
 from fleet.errors import BadInputError, NotFoundError
-from fleet.ra import devices, templates
-from fleet.ra.templates import read_template
+from fleet.ra import devices
+from fleet.ra.requests import templates
+from fleet.ra.requests.templates import read_template
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from tests.desk import Desk

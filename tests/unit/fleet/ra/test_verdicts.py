@@ -22,9 +22,9 @@ from fleet.core.serial import new_serial
 from fleet.errors import BadInputError
 from fleet.model import Certificate, CertificateState, Purpose
 from fleet.ra import devices
-from fleet.ra.answer import answer
-from fleet.ra.verdict_faults import Standing, Wanted
-from fleet.ra.verdicts import Verdict, verify
+from fleet.ra.requests.answer import answer
+from fleet.ra.status.verdict_faults import Standing, Wanted
+from fleet.ra.status.verdicts import Verdict, verify
 from fleet.store.authorities import load_authority_record, save_authority
 from fleet.store.certificates import CertificateRecord, SignedCertificate, insert_certificate
 from fleet.store.keys import block_key

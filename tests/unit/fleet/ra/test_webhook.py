@@ -21,8 +21,8 @@ from fleet.errors import BadInputError, RefusedError
 from fleet.model import Assurance
 from fleet.ports import HookReply
 from fleet.proof_sections import MaySet, WebhookConfig
-from fleet.ra.answer import answer
 from fleet.ra.devices import show
+from fleet.ra.requests.answer import answer
 from fleet.ra.webhook import HookQuestion, HookRules, Webhook
 from fleet.ra.webhook import signed as signature_of
 from fleet.store.audit import AuditQuery, search_newest

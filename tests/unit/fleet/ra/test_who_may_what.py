@@ -14,9 +14,9 @@ from device_agent.wire.requests import Attest, Confirm, Done, Proof, ProofKind, 
 from device_agent.wire.secret import Secret
 from fleet.home import Home
 from fleet.ports import Transaction
-from fleet.ra.answer import answer, answer_unit_confirm
-from fleet.ra.batches import BatchOrder, create_batch
 from fleet.ra.context import Asker, Listener
+from fleet.ra.people.batches import BatchOrder, create_batch
+from fleet.ra.requests.answer import answer, answer_unit_confirm
 from fleet.ra.shown import ShownCertificate, shown_certificate
 from tests.desk import Desk, Unit, body_of
 

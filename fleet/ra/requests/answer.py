@@ -1,0 +1,100 @@
+"""One door for every channel: a request and who asks go in, a reply comes out, never an exception.
+
+Channels translate to this and back; a rule exists once, behind it.
+"""
+
+import logging
+from collections.abc import Awaitable
+
+from device_agent.wire import messages
+from device_agent.wire.fields import MAX_BODY_BYTES
+from device_agent.wire.messages import Reply, Request, UnsupportedTypeError, UnsupportedVersionError
+from device_agent.wire.problems import MalformedMessageError, ProblemCode
+from device_agent.wire.replies import Problem
+from device_agent.wire.requests import Attest, Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
+from fleet.errors import FleetError, RefusedError, log_level, problem_code
+from fleet.ra.context import Asker, Context
+from fleet.ra.refusals import record_refusal
+from fleet.ra.requests import confirm as confirming
+from fleet.ra.requests.enroll import enroll
+from fleet.ra.requests.evidence import challenge
+from fleet.ra.requests.factory import confirm_unit
+from fleet.ra.requests.held_trust import note_holding
+from fleet.ra.requests.renew import renew
+from fleet.ra.requests.speaker import speaker_of
+
+_log = logging.getLogger(__name__)
+
+_MALFORMED = {
+    UnsupportedVersionError: ProblemCode.UNSUPPORTED_VERSION,
+    UnsupportedTypeError: ProblemCode.UNSUPPORTED_TYPE,
+}
+
+
+async def answer_body(context: Context, asker: Asker, body: bytes, *, replaces: str = "") -> Reply:
+    """Answer the bytes of a request; what is no message gets a problem."""
+    request = read(body)
+    if isinstance(request, Problem):
+        return request
+    return await answer(context, asker, request, replaces=replaces)
+
+
+async def answer_unit_confirm(context: Context, asker: Asker, body: bytes, *, serial: str) -> Reply:
+    """Answer a station's `confirm` for a certificate that it enrolled."""
+    request = read(body)
+    if isinstance(request, Problem):
+        return request
+    if not isinstance(request, Confirm):
+        return Problem.of(request.id, ProblemCode.MALFORMED, "type must be confirm")
+    return await _guarded(context, asker, request, confirm_unit(context, asker, request, serial=serial))
+
+
+def read(body: bytes) -> Request | Problem:
+    """Return the request, or the problem that answers what is none."""
+    if len(body) > MAX_BODY_BYTES:
+        return Problem.of("-", ProblemCode.TOO_LARGE, f"body must not exceed {MAX_BODY_BYTES} bytes")
+    try:
+        return messages.parse_request(body)
+    except MalformedMessageError as error:
+        code = _MALFORMED.get(type(error), ProblemCode.MALFORMED)
+        return Problem.of(messages.id_of(body), code, str(error))
+
+
+async def answer(context: Context, asker: Asker, request: Request, *, replaces: str = "") -> Reply:
+    """Answer a request; whatever goes wrong becomes a problem, and the service goes on."""
+    return await _guarded(context, asker, request, _dispatch(context, asker, request, replaces))
+
+
+async def _guarded(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
+    try:
+        return await doing
+    except RefusedError as error:
+        await record_refusal(context, asker, request, error)
+        return Problem.of(request.id, error.code, str(error))
+    except FleetError as error:
+        _log.log(log_level(error), "%s %s: %s", request.kind, request.id, error)
+        return Problem.of(request.id, problem_code(error), "the server cannot do this now")
+    except Exception:  # noqa: BLE001 - the outermost edge of one request; others must not suffer from it
+        _log.exception("%s %s failed", request.kind, request.id)
+        return Problem.of(request.id, ProblemCode.UNAVAILABLE, "the server failed over this request")
+
+
+async def _dispatch(context: Context, asker: Asker, request: Request, replaces: str) -> Reply:
+    if isinstance(request, Attest):
+        return await challenge(context, asker, request)
+    if isinstance(request, Enroll):
+        return await enroll(context, asker, request, replaces=replaces)
+    speaker = await speaker_of(context, asker)
+    match request:
+        case Renew():
+            await note_holding(context, speaker, request)
+            return await renew(context, speaker, request)
+        case Confirm():
+            return await confirming.confirm(context, speaker, request)
+        case Done():
+            await note_holding(context, speaker, request)
+            return await confirming.done(context, speaker, request)
+        case StatusQuery():
+            return await confirming.status(context, speaker, request)
+        case TimeQuery():
+            return await confirming.tell_time(context, speaker, request)

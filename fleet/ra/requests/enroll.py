@@ -1,0 +1,92 @@
+"""First certificates: a proof of who the device is admits one (device, key), once.
+
+It only gathers what the channel and the request prove; admission, the profiles and the core judge.
+"""
+
+from device_agent.wire.messages import Reply
+from device_agent.wire.problems import ProblemCode
+from device_agent.wire.replies import Pending
+from device_agent.wire.requests import Enroll
+from fleet.core.csr import read_csr
+from fleet.core.serial import SERIAL_RANDOMNESS
+from fleet.errors import RefusedError
+from fleet.model import RevocationReason
+from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.issuing import Asked, fulfil, issuers_of
+from fleet.ra.judging import Circumstances
+from fleet.ra.requests.applicants import AdmissionProof, Applicant, CodeProof, HardwareProof, Waits
+from fleet.ra.requests.enrolling import EnrollCase, consulted, judge_enroll
+from fleet.ra.requests.evidence import proof_of
+from fleet.ra.requests.queue import RETRY_AFTER_SECONDS
+from fleet.ra.requests.rulings import question_of
+
+
+async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: str = "") -> Reply:
+    """Answer an `enroll`.
+
+    Raises:
+        FleetError: the request is not fit, or the store did not take it.
+    """
+    if asker.listener is Listener.OPERATIONAL:
+        raise RefusedError("whoever has a certificate renews it; another device's code is not for this one")
+    csr = read_csr(request.csr)
+    if asker.listener is Listener.BOOTSTRAP and asker.client_id != csr.key_hash:
+        # Answers go to the topic of this client id: it must be nobody's but the key's owner's.
+        raise RefusedError("the MQTT client id must be the SHA-256 of the request's public key")
+    now = context.clock()
+    proof = await proof_of(context, asker, request, csr, replaces=replaces)
+    circumstances = Circumstances(
+        at=now,
+        actor="server",  # who it is, admission finds out
+        address=asker.address,
+        randomness=context.randomness(SERIAL_RANDOMNESS),
+        issuers=issuers_of(context),
+        # A station replaces a unit that was wiped: its earlier certificates are of no use to anybody.
+        reason=RevocationReason.CESSATION_OF_OPERATION,
+    )
+    applicant = Applicant(
+        fleet=context.fleet,
+        device_id=request.device_id,
+        key_hash=csr.key_hash,
+        proof=proof,
+        address=asker.address,
+        at=now,
+        domain=asker.domain,
+    )
+    case = EnrollCase(
+        applicant=applicant,
+        question=question_of(context.config, asker, csr, at=now),
+        circumstances=circumstances,
+        kind=asker.kind,
+        asks_webhook=context.webhook is not None,
+    )
+    guess = f"code {asker.address}" if _has_code(proof) and asker.address else ""
+    if guess and not context.by_address.has_room(guess, now=now):
+        raise RefusedError("too many wrong codes from this address", code=ProblemCode.RATE_LIMITED)
+    async with context.turns.of(csr.key_hash):
+        try:
+            return await _decide(context, request, case)
+        except RefusedError as error:
+            if guess and error.code is ProblemCode.CODE_INVALID:
+                context.by_address.allow(guess, now=now)
+            raise
+
+
+async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:
+    outcome = await consulted(context, judge_enroll, case)
+    if isinstance(outcome, Waits):
+        return Pending(id=request.id, retry_after_seconds=RETRY_AFTER_SECONDS, code=outcome.short_code)
+    if outcome.replaced:
+        context.crls.note_change()
+    asked = Asked(
+        message_id=request.id,
+        csr=case.question.csr,
+        anchors=request.anchors,
+        event=outcome.event,
+        circumstances=outcome.circumstances,
+    )
+    return await fulfil(context, outcome.judged, asked)
+
+
+def _has_code(proof: AdmissionProof) -> bool:
+    return isinstance(proof, CodeProof) or (isinstance(proof, HardwareProof) and bool(proof.code_hash))

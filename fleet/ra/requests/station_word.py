@@ -1,0 +1,98 @@
+"""Admits units by a factory station's word: into its own batches, and in place of what it made itself."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from device_agent.wire.identity import Identity
+from device_agent.wire.problems import ProblemCode
+from fleet.attest.witness import WitnessVerifier
+from fleet.core import events
+from fleet.model import Device, Purpose
+from fleet.ports import Transaction
+from fleet.ra.requests.applicants import (
+    Admitted,
+    Applicant,
+    StationProof,
+    grant_id,
+    granted,
+    is_free,
+    known_grant,
+    refused,
+    require_certificate,
+    require_free,
+)
+from fleet.store.codes import Grant, GrantKind
+from fleet.store.devices import DeviceRecord, insert_device, load_device, load_record
+from fleet.store.stations import StationRecord, enrolled_by, load_station, station_of
+
+
+async def admit_by_station(tx: Transaction, applicant: Applicant, proof: StationProof) -> Admitted:
+    """Judge a station's word; raises `RefusedError`."""
+    station = await require_station(tx, proof)
+    proven = WitnessVerifier(witness=f"station {station.name}").verify(applicant.statement(station.domain))
+    identity = Identity(domain=station.domain, device_id=applicant.device_id)
+    device = await load_device(tx, identity) or await _register(tx, station, identity, applicant.at)
+    code_id = known_grant(device, applicant.key_hash)
+    admitted = Admitted(
+        device=device, code_id=code_id, kind=GrantKind.STATION, proven=proven, station=station.name
+    )
+    if code_id:
+        return admitted
+    record = await load_record(tx, identity)
+    if record is None or record.batch not in station.batches:
+        raise refused(ProblemCode.NOT_ALLOWED, f"{identity.name} is in no batch of station {station.name}")
+    grant = Grant(code_id=grant_id(identity, applicant.key_hash), kind=GrantKind.STATION, source=station.name)
+    if not proof.replaces:
+        require_free(device)
+    if is_free(device):
+        return replace(granted(device, applicant, grant, proven=proven), station=station.name)
+    await _require_own_generation(tx, station, device, replaces=proof.replaces)
+    return replace(
+        admitted,
+        code_id=grant.code_id,
+        before=(events.Replace(code_id=grant.code_id),),
+        replaces=proof.replaces,
+        grants=(grant,),
+    )
+
+
+async def require_station(tx: Transaction, proof: StationProof) -> StationRecord:
+    """Return the station that asks; raises `RefusedError` when it is none, or was closed."""
+    if proof.shown is not None:
+        row = await require_certificate(tx, proof.shown, purpose=Purpose.STATION)
+        station = await station_of(tx, row.serial)
+    else:
+        station = await load_station(tx, proof.name)
+    if station is None or station.closed_at is not None:
+        raise refused(ProblemCode.NOT_ALLOWED, "no such station, or it was closed")
+    return station
+
+
+async def _require_own_generation(
+    tx: Transaction, station: StationRecord, device: Device, *, replaces: str
+) -> None:
+    """Refuse where a station would end more than a unit that it made itself and that has no other life yet.
+
+    A replacement takes the identity over. So what somebody else enrolled, what was revoked, and what an alarm
+    stands for is an operator's to decide.
+    """
+    name = device.identity.name
+    if device.revoked:
+        raise refused(ProblemCode.REVOKED, f"{name} was revoked")
+    if device.alarm or device.code_conflict:
+        raise refused(ProblemCode.FROZEN, f"an alarm of {name} stands: an operator must look")
+    if replaces not in {row.serial for row in device.certificates}:
+        raise refused(ProblemCode.NOT_ALLOWED, f"{replaces} is no certificate of {name}")
+    newest = max((row.serial for row in device.certificates if row.code_id is not None), default="")
+    for serial in (replaces, newest):
+        if await enrolled_by(tx, serial) != station.name:
+            raise refused(ProblemCode.NOT_ALLOWED, f"station {station.name} has not enrolled {serial}")
+
+
+async def _register(tx: Transaction, station: StationRecord, identity: Identity, at: datetime) -> Device:
+    """Register a unit that nobody knew, in the station's first batch."""
+    if not station.batches:
+        raise refused(ProblemCode.NOT_ALLOWED, f"station {station.name} has no batch to enroll units of")
+    record = DeviceRecord(identity=identity, batch=station.batches[0], registered_at=at)
+    await insert_device(tx, record)
+    return Device(identity=identity)
