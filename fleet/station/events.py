@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fleet.station.causes import Cause
+
 
 class Stage(StrEnum):
     """Where the unit on a port stands."""
@@ -41,5 +43,9 @@ class LaneEvent:
     calls: int = 0
     wire_bytes: int = 0
     elapsed_ms: int = 0
+    cause: Cause = Cause.NONE
+    """What a worker is told, in the language of the screen; `detail` is the exact reason."""
+    label: str = ""
+    """What was scanned for this unit."""
     tofu: bool = False
     """The device had no anchor of its own and believed this station."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from device_agent.wire.factory import Rc
 from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.framing import Framing
+from fleet.station.causes import Cause
 from fleet.station.package import Package
 
 
@@ -168,6 +169,7 @@ class End:
 
     step: Step
     detail: str = ""
+    cause: Cause = Cause.NONE
 
 
 Question: TypeAlias = Recognise | Issue | RecordProof | RecordCommit
@@ -206,6 +208,7 @@ class Hold:
     """Not now: the server cannot say. The unit stays as it is."""
 
     reason: str
+    cause: Cause = Cause.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +216,7 @@ class Doubt:
     """This unit is not what it should be: quarantine."""
 
     reason: str
+    cause: Cause = Cause.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +224,7 @@ class Refuse:
     """Not with this station, or not with this unit; nothing is suspicious."""
 
     reason: str
+    cause: Cause = Cause.NONE
 
 
 Decision: TypeAlias = Enrol | Resume | Issued | Recorded | Hold | Doubt | Refuse
