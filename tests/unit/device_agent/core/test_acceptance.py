@@ -115,7 +115,19 @@ def test_a_leaf_that_breaks_a_rule_is_refused_by_its_name(wrong: dict[str, objec
         ({"chain": (b"\x30" * 9000, der(ISSUER.certificate))}, Reason.UNREADABLE),
         ({"chain": (leaf(), b"junk")}, Reason.UNREADABLE),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=[
+        *(
+            "serial",
+            "domain",
+            "device",
+            "no device",
+            "no chain",
+            "leaf as its own CA",
+            "long chain",
+            "many anchors",
+        ),
+        *("no leaf", "endless leaf", "no issuing CA"),
+    ],
 )
 def test_an_answer_that_does_not_fit_its_leaf_is_refused(wrong: dict[str, object], reason: Reason) -> None:
     change: Callable[..., Offer] = offer

@@ -148,7 +148,11 @@ def test_a_station_has_one_name(hosts: tuple[str, ...]) -> None:
         check(chain, signature=WORLD.sign(pair=pair))
 
 
-@pytest.mark.parametrize("signature", [b"", b"\x30\x00", WORLD.sign(b"other"), WORLD.sign()[:-1]])
+@pytest.mark.parametrize(
+    "signature",
+    [b"", b"\x30\x00", WORLD.sign(b"other"), WORLD.sign()[:-1]],
+    ids=["none", "empty", "of other bytes", "cut"],
+)
 def test_a_wrong_signature_is_not_believed(signature: bytes) -> None:
     with pytest.raises(UnacceptableAnswerError, match="signature"):
         check(signature=signature)

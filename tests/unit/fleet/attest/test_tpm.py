@@ -140,6 +140,7 @@ def off_curve(area: bytes) -> bytes:
         (off_curve(public_area(new_key().public_key(), KEY)), "no point of its curve"),
         (public_area(rsa.generate_private_key(65537, 1024).public_key(), KEY), "2048 to 4096"),
     ],
+    ids=["nothing", "cut", "more", "SHA-1", "scheme", "CBC", "off the curve", "short RSA"],
 )  # fmt: skip
 def test_a_public_area_that_is_none_is_refused(area: bytes, said: str) -> None:
     with pytest.raises(BrokenStructureError, match=said):

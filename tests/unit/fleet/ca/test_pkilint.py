@@ -215,7 +215,7 @@ def test_the_list_of_each_root_passes(home: FleetHome) -> None:
         Unknown(),
         *(Revoked(at=NOW, reason=reason) for reason in RevocationReason),
     ],
-    ids=str,
+    ids=["good", "good long ago", "unknown", *(reason.name for reason in RevocationReason)],
 )
 @pytest.mark.parametrize("nonce", [None, b"n" * 32], ids=["plain", "nonce"])
 def test_every_status_answer_passes(home: FleetHome, standing: Standing, nonce: bytes | None) -> None:
