@@ -12,9 +12,8 @@ from fleet.errors import BadInputError, FleetError, UnreachableError
 from fleet.station import port as ports
 from fleet.station import steps
 from fleet.station.clerk import Clerk
-from fleet.station.drivers.smp import SmpDriver
+from fleet.station.drivers.driver import Driver
 from fleet.station.events import LaneEvent, Stage
-from fleet.station.session import Session
 from fleet.station.steps import Step
 
 _REOPEN_SECONDS = 0.5
@@ -51,8 +50,8 @@ class Floor:
     """What the lanes of a station share."""
 
     clerk: Clerk
-    begin: Callable[[], Session]
-    """Returns a new session."""
+    driver: Callable[[ports.Line], Driver]
+    """Returns a driver for the next visit of a unit on a line."""
     report: Callable[[LaneEvent], None]
     committed: Callable[[LaneEvent], Awaitable[None]]
     """Called with the event of a unit that was committed: the server is to be told."""
@@ -91,7 +90,7 @@ class Lane:
     async def _attend(self, line: ports.Line) -> None:
         self._wait("waiting for a unit")
         while True:
-            driver = SmpDriver(self._floor.begin(), line)
+            driver = self._floor.driver(line)
             visit = Visit(self._floor, driver)
             try:
                 end = await driver.serve(decide=visit.decide, watch=self._watch)
@@ -103,7 +102,7 @@ class Lane:
             finally:
                 visit.leave()
 
-    async def _finish(self, driver: SmpDriver, end: steps.End) -> None:
+    async def _finish(self, driver: Driver, end: steps.End) -> None:
         if end.step is Step.SILENT:
             self._wait(end.detail or "waiting for a unit")
             return
@@ -115,7 +114,7 @@ class Lane:
                 await self._floor.committed(event)
                 await driver.until_it_leaves()
             case Step.QUARANTINED:
-                await self._floor.clerk.quarantine(driver.session.hello.hardware_id, end.detail)
+                await self._floor.clerk.quarantine(driver.seen.hardware_id, end.detail)
                 self._tell(event)
                 await driver.until_it_leaves()
             case Step.HELD:
@@ -124,15 +123,15 @@ class Lane:
             case _:
                 await self._rest(driver, end.detail or "the unit began anew")
 
-    async def _rest(self, driver: SmpDriver, detail: str) -> None:
+    async def _rest(self, driver: Driver, detail: str) -> None:
         """What failed is tried again, the first time at once, then later and later."""
         self._tell(self._event(driver, Stage.FAILED, detail))
         seconds = _FAILED_SECONDS * (2**self._failures - 1)
         self._failures += 1
         await asyncio.sleep(min(seconds, _LONGEST_SECONDS))
 
-    def _watch(self, driver: SmpDriver) -> None:
-        step = driver.session.step
+    def _watch(self, driver: Driver) -> None:
+        step = driver.step
         if step not in steps.ENDS and STAGES[step] is not Stage.WAITING:
             self._tell(self._event(driver, STAGES[step], ""))
 
@@ -143,29 +142,28 @@ class Lane:
         if last is None or news != (last.stage, last.detail, last.done, last.hardware_id):
             self._floor.report(event)
 
-    def _event(self, driver: SmpDriver, stage: Stage, detail: str) -> LaneEvent:
-        session = driver.session
-        done, total = session.progress
+    def _event(self, driver: Driver, stage: Stage, detail: str) -> LaneEvent:
+        seen = driver.seen
         return LaneEvent(
             port=self._port,
             stage=stage,
-            hardware_id=session.hardware_id,
-            device_id=session.device_id,
-            serial=session.serial,
+            hardware_id=seen.hardware_id,
+            device_id=seen.device_id,
+            serial=seen.serial,
             detail=detail,
-            done=done,
-            total=total,
-            calls=session.caller.calls,
+            done=seen.done,
+            total=seen.total,
+            calls=seen.calls,
             wire_bytes=driver.wire_bytes,
             elapsed_ms=round((asyncio.get_running_loop().time() - driver.began) * 1000),
-            tofu=session.tofu,
+            tofu=seen.tofu,
         )
 
 
 class Visit:
     """One unit at one port: it is in hand from HELLO until it left."""
 
-    def __init__(self, floor: Floor, driver: SmpDriver) -> None:
+    def __init__(self, floor: Floor, driver: Driver) -> None:
         self._floor = floor
         self._driver = driver
         self._hardware_id: str | None = None

@@ -12,6 +12,8 @@ from dataclasses import replace
 from device_agent.wire.smp import DEFAULT_GROUP
 from fleet.errors import FleetError
 from fleet.station.clerk import Clerk
+from fleet.station.drivers.driver import Driver
+from fleet.station.drivers.smp import SmpDriver
 from fleet.station.enroller import Enroller
 from fleet.station.events import LaneEvent, Stage
 from fleet.station.identity import StationIdentity
@@ -19,7 +21,7 @@ from fleet.station.ids import IdRule
 from fleet.station.lane import Floor, Lane
 from fleet.station.ledger import Ledger
 from fleet.station.pace import Pace
-from fleet.station.port import require_port
+from fleet.station.port import Line, require_port
 from fleet.station.session import Session
 
 _log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class Station:
                 self._tell(event.serial, report)
 
         floor = Floor(
-            clerk=self._clerk, begin=self._begin, report=report, committed=committed, baud=self._baud
+            clerk=self._clerk, driver=self._driver, report=report, committed=committed, baud=self._baud
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -81,13 +83,14 @@ class Station:
             # Only what ends the whole station comes here, such as a speed that no port has.
             raise errors.exceptions[0] from errors
 
-    def _begin(self) -> Session:
-        return Session(
+    def _driver(self, line: Line) -> Driver:
+        session = Session(
             identity=self._identity,
             pace=Pace(baud=self._baud),
             randomness=secrets.token_bytes,
             group=self._group,
         )
+        return SmpDriver(session, line)
 
     async def _sync_for_ever(self, report: Callable[[LaneEvent], None]) -> None:
         """What was committed while the server was away is told when it is back."""

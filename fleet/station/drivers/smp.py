@@ -1,13 +1,14 @@
 """Serves one unit that speaks our factory link: moves bytes and time between a line and a session."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from device_agent.wire.factory_replies import StatusReply
 from device_agent.wire.factory_requests import Status
 from device_agent.wire.framing import Decoder, Frame, encode_burst
 from fleet.station import steps
+from fleet.station.drivers.driver import Decide, Driver, Seen
 from fleet.station.port import Line
 from fleet.station.session import Session
 
@@ -38,12 +39,26 @@ class SmpDriver:
         self._line = line
         self._decoder = Decoder()
 
-    async def serve(
-        self,
-        *,
-        decide: Callable[[steps.Question], Awaitable[steps.Decision]],
-        watch: "Callable[[SmpDriver], None]",
-    ) -> steps.End:
+    @property
+    def step(self) -> steps.Step:
+        """Return what the session is at."""
+        return self.session.step
+
+    @property
+    def seen(self) -> Seen:
+        """Return what is known of the unit."""
+        done, total = self.session.progress
+        return Seen(
+            hardware_id=self.session.hardware_id,
+            device_id=self.session.device_id,
+            serial=self.session.serial,
+            done=done,
+            total=total,
+            calls=self.session.caller.calls,
+            tofu=self.session.tofu,
+        )
+
+    async def serve(self, *, decide: Decide, watch: Callable[[Driver], None]) -> steps.End:
         """Run the session to its end; `watch` is called with this driver after each move.
 
         Raises:
