@@ -90,12 +90,26 @@ class ProofGiven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProofRefused:
+    """The server will not take the proof that this pending key was made for: it is wrong, or was used."""
+
+    key_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyMade:
     """A key pair is in the key store."""
 
     key: str
     key_hash: str
     facts: Facts = NOTHING_SPECIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLost:
+    """A key is gone for good: the key store answers, and does not have it."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +159,11 @@ class Failed:
     """A problem, a refusal, a time-out, or an answer that was not acceptable."""
 
 
-Event: TypeAlias = Tick | ProofGiven | KeyMade | Answer | Confirmed | Dead | DoneAck | Reported | Failed
+Own: TypeAlias = Tick | ProofGiven | KeyMade | KeyLost
+"""What happens on the device itself."""
+Heard: TypeAlias = ProofRefused | Answer | Confirmed | Dead | DoneAck | Reported | Failed
+"""What came of a question."""
+Event: TypeAlias = Own | Heard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ A row takes the record and an event. It returns the next record, to be written b
 before anything else happens, and then the actions, each of which may be repeated at any later time.
 Two rules hold in every row:
 
-1. What the server did not say is not known: a failure, a refusal or a time-out deletes nothing.
-2. A slot is given up only when the server has answered for this very slot: `confirmed`, or `dead`.
+1. What the server did not say is not known: a failure, a refusal or a time-out deletes no certificate.
+2. A slot is given up only when the server has answered for this very slot, `confirmed` or `dead`; when its
+   key is gone; or, beside a certificate that is held, when the proof that it was made for is refused.
 
 Never does any of the actions, and never judges a certificate: `acceptance` has done so before.
 """
@@ -26,9 +27,12 @@ from device_agent.core.events import (
     Event,
     Failed,
     ForgetKey,
+    Heard,
+    KeyLost,
     KeyMade,
     MakeKey,
     ProofGiven,
+    ProofRefused,
     Reported,
     Route,
     Send,
@@ -128,6 +132,21 @@ def take_proof(record: DeviceRecord, event: ProofGiven) -> Step:
     return Step(record=replace(record, proof=event.proof, pending=None), actions=(*forget, MakeKey()))
 
 
+def drop_proof(record: DeviceRecord, event: ProofRefused) -> Step:
+    """Where a certificate is held, drop the proof and the key that it was for: what it has goes on."""
+    pending = record.pending
+    if record.active is None or pending is None or pending.key_hash != event.key_hash:
+        return Step(record=record)
+    return Step(record=replace(record, proof=None, pending=None), actions=(ForgetKey(key=pending.key),))
+
+
+def lose_key(record: DeviceRecord, event: KeyLost) -> Step:
+    """Drop the pending slot whose key is gone; another key, and a higher attempt, are the way on."""
+    if record.pending is None or record.pending.key != event.key:
+        return Step(record=record)
+    return Step(record=replace(record, pending=None))
+
+
 def take_key(record: DeviceRecord, event: KeyMade) -> Step:
     """Put the key into the pending slot and count the attempt, in one write; then ask for its certificate."""
     attempt = record.attempt + 1
@@ -201,7 +220,9 @@ class Table:
 
     tick: Mapping[State, Row[Tick]]
     proof_given: Mapping[State, Row[ProofGiven]]
+    proof_refused: Mapping[State, Row[ProofRefused]]
     key_made: Mapping[State, Row[KeyMade]]
+    key_lost: Mapping[State, Row[KeyLost]]
     answer: Mapping[State, Row[Answer]]
     confirmed: Mapping[State, Row[Confirmed]]
     dead: Mapping[State, Row[Dead]]
@@ -216,16 +237,18 @@ def _across(*rows: Row[_E]) -> Mapping[State, Row[_E]]:
 
 # fmt: off
 TABLE = Table(
-    # state:             blank       claimed     enrolling   renewing    confirming  settling    settled
-    tick=        _across(keep,       make_key,   enroll,     renew,      confirm,    settle,     look_after),
-    proof_given= _across(take_proof, take_proof, take_proof, take_proof, take_proof, take_proof, take_proof),
-    key_made=    _across(discard,    take_key,   discard,    discard,    discard,    take_key,   take_key),
-    answer=      _across(keep,       keep,       install,    install,    install,    keep,       keep),
-    confirmed=   _across(keep,       keep,       keep,       keep,       activate,   keep,       keep),
-    dead=        _across(keep,       keep,       keep,       give_up,    give_up,    keep,       keep),
-    done_ack=    _across(keep,       note_drop,  note_drop,  note_drop,  note_drop,  note_drop,  keep),
-    reported=    _across(keep,       keep,       keep,       keep,       keep,       recover,    recover),
-    failed=      _across(keep,       keep,       keep,       keep,       keep,       keep,       keep),
+    # state:              blank       claimed     enrolling   renewing    confirming  settling    settled
+    tick=         _across(keep,       make_key,   enroll,     renew,      confirm,    settle,     look_after),
+    proof_given=  _across(take_proof, take_proof, take_proof, take_proof, take_proof, take_proof, take_proof),
+    proof_refused=_across(keep,       keep,       drop_proof, keep,       keep,       keep,       keep),
+    key_made=     _across(discard,    take_key,   discard,    discard,    discard,    take_key,   take_key),
+    key_lost=     _across(keep,       keep,       lose_key,   lose_key,   lose_key,   keep,       keep),
+    answer=       _across(keep,       keep,       install,    install,    install,    keep,       keep),
+    confirmed=    _across(keep,       keep,       keep,       keep,       activate,   keep,       keep),
+    dead=         _across(keep,       keep,       keep,       give_up,    give_up,    keep,       keep),
+    done_ack=     _across(keep,       note_drop,  note_drop,  note_drop,  note_drop,  note_drop,  keep),
+    reported=     _across(keep,       keep,       keep,       keep,       keep,       recover,    recover),
+    failed=       _across(keep,       keep,       keep,       keep,       keep,       keep,       keep),
 )
 # fmt: on
 
@@ -240,6 +263,16 @@ def step(record: DeviceRecord, event: Event, *, table: Table = TABLE) -> Step:
             return table.proof_given[state](record, event)
         case KeyMade():
             return table.key_made[state](record, event)
+        case KeyLost():
+            return table.key_lost[state](record, event)
+        case _:
+            return _heard(record, event, state, table)
+
+
+def _heard(record: DeviceRecord, event: Heard, state: State, table: Table) -> Step:
+    match event:
+        case ProofRefused():
+            return table.proof_refused[state](record, event)
         case Answer():
             return table.answer[state](record, event)
         case Confirmed():

@@ -15,9 +15,11 @@ from device_agent.core.events import (
     Facts,
     Failed,
     ForgetKey,
+    KeyLost,
     KeyMade,
     MakeKey,
     ProofGiven,
+    ProofRefused,
     Reported,
     Route,
     Send,
@@ -78,7 +80,10 @@ EVENTS: dict[str, Event] = {
     "tick, pending refused": Tick(facts=Facts(refused=frozenset({Route.PENDING}))),
     "proof given": ProofGiven(proof=OTHER_CODE),
     "same proof given": ProofGiven(proof=CODE),
+    "proof refused": ProofRefused(key_hash=key_hash(2)),
     "key made": KeyMade(key="key 3", key_hash=key_hash(3)),
+    "key lost": KeyLost(key="key 2"),
+    "active key lost": KeyLost(key="key 1"),
     "answer": Answer(credential=credential(3, key=2), anchors=(ANCHOR,), attempt_floor=5),
     "confirmed": Confirmed(serial=serial(2)),
     "dead": Dead(key_hash=key_hash(2), attempt_floor=5),
@@ -161,6 +166,10 @@ EXPECTED = {
         "renewing: renew by active",
         "renewing: renew by active",
     ),
+    # Nothing but the proof is there to go on with, as long as there is no certificate.
+    "proof refused": ("blank", "claimed", "enrolling", "renewing", "confirming", "settling", "settled"),
+    "key lost": ("blank", "claimed", "claimed", "settling", "settling", "settling", "settled"),
+    "active key lost": ("blank", "claimed", "enrolling", "renewing", "confirming", "settling", "settled"),
     "answer": (
         "blank",
         "claimed",
@@ -286,6 +295,18 @@ def test_what_is_not_meant_for_the_slot_changes_nothing(wrong: Event) -> None:
 def test_what_is_reported_of_another_certificate_starts_no_recovery() -> None:
     other = Reported(serial=serial(9), state=ReportedState.SUPERSEDED)
     assert step(RECORDS[State.SETTLED], other).actions == ()
+
+
+def test_a_refused_code_beside_a_certificate_is_dropped_with_its_key() -> None:
+    record = replace(RECORDS[State.ENROLLING], active=ACTIVE)
+    taken = step(record, EVENTS["proof refused"])
+    assert taken.record == RECORDS[State.SETTLING]
+    assert [in_words(action) for action in taken.actions] == ["forget key 2"]
+
+
+def test_a_refusal_of_an_earlier_code_leaves_the_newer_one() -> None:
+    record = replace(RECORDS[State.ENROLLING], active=ACTIVE)
+    assert step(record, ProofRefused(key_hash=key_hash(9))).record == record
 
 
 def test_a_code_keeps_its_key_when_the_certificate_is_dead() -> None:
