@@ -104,6 +104,17 @@ class Assurance(IntEnum):
         return self.name.lower()
 
 
+class KeyOrigin(StrEnum):
+    """Where the key of a unit was made, as its station tells; stored by name."""
+
+    DEVICE = "device"
+    """In the unit, by the word of its software."""
+    ATTESTED = "attested"
+    """In the unit, whose hardware signed that; the station has verified it."""
+    HOST = "host"
+    """Outside: whoever made it could have kept it."""
+
+
 class Role(StrEnum):
     """What an operator may do."""
 

@@ -75,6 +75,11 @@ class Clerk:
             await self._ledger.record(hardware_id, number=number, event=UnitEvent.SYNCED)
             yield serial
 
+    async def generations_of(self, hardware_id: str) -> tuple[Generation, ...]:
+        """Return what was asked and made for a unit, the oldest first: its driver tells which it holds."""
+        unit = await self._ledger.find(hardware_id)
+        return unit.generations if unit else ()
+
     async def is_synced(self, hardware_id: str) -> bool:
         """Return whether the server knows of a unit's newest certificate."""
         unit = await self._ledger.find(hardware_id)
@@ -102,10 +107,10 @@ class Clerk:
             return steps.Hold(reason="the ledger lost the unit")
         if asked.state is UnitState.REVOKED:
             return steps.Doubt(reason="its key was replaced by a later one: is it a copy or an old image")
-        package = asked.package or await self._make(unit, asked, device_id=question.device_id)
+        package = asked.package or await self._make(unit, asked, question)
         return steps.Issued(package=package)
 
-    async def _make(self, unit: Unit, asked: Generation, *, device_id: str) -> Package:
+    async def _make(self, unit: Unit, asked: Generation, question: steps.Issue) -> Package:
         """Issue for a generation; an earlier one that was asked for and never answered comes first.
 
         The server may have made that certificate, and only its serial lets it be replaced.
@@ -116,7 +121,11 @@ class Clerk:
             package = one.package
             if package is None and one.state is UnitState.RESERVED:
                 order = IssueOrder(
-                    device_id=device_id, hardware_id=unit.hardware_id, csr=one.csr, replaces=replaces
+                    device_id=question.device_id,
+                    hardware_id=unit.hardware_id,
+                    csr=one.csr,
+                    replaces=replaces,
+                    key=question.key,
                 )
                 package = pack(order, await self._enroller.issue(order))
                 await self._ledger.add_package(unit.hardware_id, number=one.number, package=package)

@@ -13,6 +13,7 @@ from device_agent.wire.objects import (
     parse_certificates,
 )
 from device_agent.wire.replies import BrokerAddress, HttpsAddress
+from fleet.model import KeyOrigin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class IssueOrder:
     """DER."""
     replaces: str | None = None
     """Serial of the certificate that the unit lost with its key, to be revoked."""
+    key: KeyOrigin = KeyOrigin.DEVICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from device_agent.wire.factory import Rc
 from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.framing import Framing
 from fleet.station.causes import Cause
+from fleet.model import KeyOrigin
 from fleet.station.package import Package
 
 
@@ -145,6 +146,7 @@ class Issue:
     hardware_id: str
     device_id: str
     csr: bytes
+    key: KeyOrigin = KeyOrigin.DEVICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
