@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from device_agent.core.certificates import anchor_id, bundle, read_bundle
+from device_agent.core.ladder import Rung, Standing
 from device_agent.core.record import Anchor, Credential, DeviceRecord, Pending
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.wire.fields import Fields, time_text
@@ -75,6 +76,8 @@ class StoredRecord:
     active_hashes: "ObjectHashes | None" = None
     """Of the objects that a station wrote for this slot; None where it came another way."""
     pending_hashes: "ObjectHashes | None" = None
+    standing: Standing | None = None
+    """Where the device stands on the ladder of recovery; None while its certificate works."""
 
     @property
     def keys(self) -> frozenset[str]:
@@ -176,6 +179,7 @@ def _members(record: StoredRecord) -> dict[str, object]:
         "csr": record.csr.hex() or None,
         "active_hashes": _hashes_members(record.active_hashes),
         "pending_hashes": _hashes_members(record.pending_hashes),
+        "standing": None if record.standing is None else _standing_members(record.standing),
         "active": None if life.active is None else _credential_members(life.active),
         "pending": None if life.pending is None else _pending_members(life.pending),
         "attempt": life.attempt,
@@ -198,6 +202,7 @@ def _read(fields: Fields) -> StoredRecord:
         csr=fields.hex("csr", lowest=1, highest=_LONGEST_CSR) if "csr" in fields else b"",
         active_hashes=_hashes(fields, "active_hashes"),
         pending_hashes=_hashes(fields, "pending_hashes"),
+        standing=_standing(fields.object("standing")) if "standing" in fields else None,
     )
 
 
@@ -319,6 +324,18 @@ def _bootstrap(fields: Fields) -> Bootstrap:
 
 def _path(fields: Fields, name: str) -> str:
     return fields.text(name, longest=_LONGEST_PATH) if name in fields else ""
+
+
+def _standing_members(standing: Standing) -> dict[str, object]:
+    return {"rung": standing.rung.value, "since": time_text(standing.since), "why": standing.why}
+
+
+def _standing(fields: Fields) -> Standing:
+    return Standing(
+        rung=fields.word("rung", of=Rung),
+        since=fields.time("since"),
+        why=fields.text("why", longest=_LONGEST_NAME),
+    )
 
 
 def _hashes_members(hashes: "ObjectHashes | None") -> dict[str, object] | None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agent.core.ladder import Rung, Standing
 from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import (
     VERSION,
@@ -58,6 +59,7 @@ FULL = StoredRecord(
     csr=b"csr",
     active_hashes=HASHES,
     pending_hashes=HASHES,
+    standing=Standing(rung=Rung.CODE, since=datetime(2026, 5, 1, tzinfo=UTC), why="not-current"),
 )
 
 
