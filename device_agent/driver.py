@@ -7,7 +7,7 @@ jitter, and tries the next way. A renewal that fails leaves the connection as it
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,29 +20,30 @@ from device_agent.core.events import (
     Failed,
     ForgetKey,
     MakeKey,
+    ProofRefused,
     Reported,
     Route,
     Send,
     Tick,
 )
+from device_agent.core.ladder import Rung, Shown, rung_of
 from device_agent.core.lifecycle import State, state_of
 from device_agent.core.trust import Source
 from device_agent.errors import (
     AgentError,
-    ChannelError,
     KeyStoreError,
     NotAdmittedError,
     NotEnrolledError,
     RefusedError,
-    StateError,
     UnacceptableAnswerError,
 )
 from device_agent.life import Life
 from device_agent.signals import Brought, Signals
 from device_agent.timing import Timing
+from device_agent.trouble import DISCONNECTED, KEY_LOST, may_pass, require_wanted, word_of
 from device_agent.trusting import Trusting
-from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
-from device_agent.wire.replies import Issued, ReportedState
+from device_agent.wire.problems import Retry
+from device_agent.wire.replies import Issued
 
 _log = logging.getLogger(__name__)
 
@@ -51,20 +52,6 @@ _LONGEST_REST = timedelta(hours=1)
 _SHORTEST_REST = timedelta(seconds=10)
 """A server that wants everything renewed at once gets no storm from us."""
 _LONGEST_RETRY = timedelta(seconds=15)
-
-
-_NOT_WANTED: Mapping[ReportedState, ProblemCode] = {
-    ReportedState.REVOKED: ProblemCode.REVOKED,
-    ReportedState.SUSPENDED: ProblemCode.SUSPENDED,
-}
-_WORDS: Mapping[type[AgentError], str] = {
-    NotAdmittedError: "not-admitted",
-    ChannelError: "unreachable",
-    UnacceptableAnswerError: "unacceptable-answer",
-    KeyStoreError: "key-store",
-    StateError: "state",
-}
-"""Problems that the server has no code for, as the state topic names them; the first that fits."""
 
 
 class Driver:
@@ -104,16 +91,16 @@ class Driver:
             AgentError: it did not come to that. The same call goes on where this one stopped.
         """
         deadline = asyncio.get_running_loop().time() + patience.total_seconds()
-        failures = 0
+        before, failures = self._serial(), 0
         while True:
             error = await self._round()
             await self._trusting.take_brought()
-            if self._is_enrolled():
+            if self._is_enrolled() and self._serial() != before:
                 return
             failures += 1
             pause = min(self._pause(failures, error), _LONGEST_RETRY)
             out_of_time = asyncio.get_running_loop().time() + pause.total_seconds() > deadline
-            if error is not None and (out_of_time or not _may_pass(error)):
+            if error is not None and (out_of_time or not may_pass(error)):
                 raise error
             if error is None and out_of_time:
                 raise UnacceptableAnswerError("the server's answers did not lead to a certificate")
@@ -155,7 +142,7 @@ class Driver:
 
     async def _reconnect_later(self, failures: int) -> int:
         _log.warning("the connection ended: %s", self._signals.lost)
-        self._signals.problem = "disconnected"
+        self._signals.problem = DISCONNECTED
         await self._asking.disconnect()
         self._signals.lost = None
         await self._signals.rest(self._pause(failures + 1, None))
@@ -175,6 +162,7 @@ class Driver:
             turned_away = error
         if hold and self._asking.serial is None:
             error = error or turned_away
+        self._stand(error)
         has_renewed = self._serial() != before_it and not self._wants_renewal
         self._tell_waiting(None if has_renewed else error)
         return error
@@ -204,11 +192,15 @@ class Driver:
                 return await self._send(action)
 
     async def _send(self, send: Send) -> Sequence[Action]:
-        active = self._life.record.life.active
+        active, pending = self._life.record.life.active, self._life.record.life.pending
         try:
             heard = await self._asking.send(send)
         except NotAdmittedError:
             self._refused |= {send.route}
+            raise
+        except RefusedError as error:
+            if send.ask is Ask.ENROLL and error.retry is Retry.NEVER and pending is not None:
+                self._life.take(ProofRefused(key_hash=pending.key_hash))
             raise
         self._refused -= {send.route}
         if isinstance(heard, Issued):
@@ -225,13 +217,7 @@ class Driver:
 
     def _hear(self, reported: Reported) -> None:
         """Take the server's wish; a certificate that is turned away may be one whose CA was given up."""
-        if reported.state in _NOT_WANTED:
-            code = _NOT_WANTED[reported.state]
-            raise RefusedError(
-                f"the server says that the certificate is {reported.state}",
-                code=code,
-                retry=RETRY_ADVICE[code],
-            )
+        require_wanted(reported.state)
         if reported.renew_after is not None:
             self._life.wish(reported.serial, reported.renew_after)
 
@@ -259,6 +245,23 @@ class Driver:
             return error
         return None
 
+    def _stand(self, error: AgentError | None) -> None:
+        """Find out on which rung of the ladder of recovery the device stands now."""
+        is_lost = isinstance(error, KeyStoreError) and self._life.lose_keys()
+        record, facts = self._life.record, self._facts()
+        if record.life.active is None:
+            return
+        has_other = record.life.pending is not None and record.life.pending.credential is not None
+        shown = Shown(
+            admitted=facts.usable(Route.ACTIVE) or (has_other and facts.usable(Route.PENDING)),
+            has_key=not is_lost,
+            has_way_back=record.recovery is not None,
+            answer=error.code if isinstance(error, RefusedError) else None,
+        )
+        before = Rung.CERTIFICATE if record.standing is None else record.standing.rung
+        word = "" if error is None else word_of(error)
+        self._life.stand(rung_of(shown, before=before), why=KEY_LOST if is_lost else word)
+
     def _serial(self) -> str:
         active = self._life.record.life.active
         return "" if active is None else active.serial
@@ -285,7 +288,7 @@ class Driver:
     async def _note(self, error: AgentError | None) -> None:
         """Keep what went wrong, and tell it where that is news: a device may be connected and not renew."""
         before = self._signals.word
-        self._signals.problem = None if error is None else _word_of(error)
+        self._signals.problem = None if error is None else word_of(error)
         if error is not None:
             _log.warning("%s", error)
         if self._signals.word != before:
@@ -302,16 +305,3 @@ class Driver:
                 done.set_result(None)
             else:
                 done.set_exception(error)
-
-
-def _word_of(error: AgentError) -> str:
-    if isinstance(error, RefusedError):
-        return error.code
-    return next((word for kind, word in _WORDS.items() if isinstance(error, kind)), "failed")
-
-
-def _may_pass(error: AgentError) -> bool:
-    """Tell whether the same request may succeed a little later."""
-    if isinstance(error, RefusedError):
-        return error.retry is not Retry.NEVER
-    return isinstance(error, ChannelError)

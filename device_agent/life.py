@@ -18,7 +18,8 @@ from device_agent.core.acceptance import Accepted, Expected, Offer, accept, begi
 from device_agent.core.certificates import bundle, read_bundle
 from device_agent.core.clock import Moment
 from device_agent.core.csr import csr_der
-from device_agent.core.events import Action, Answer, Event, Facts, KeyMade, Route
+from device_agent.core.events import Action, Answer, Event, Facts, KeyLost, KeyMade, Route
+from device_agent.core.ladder import Rung, Standing
 from device_agent.core.lifecycle import step
 from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import StoredRecord, anchors_of
@@ -209,6 +210,32 @@ class Life:
             self._store.save(record)
             self._record = record
             self._follow_up()
+
+    def stand(self, rung: Rung, *, why: str) -> None:
+        """Keep on which rung of the ladder of recovery the device stands now, where it has changed."""
+        held = self._record.standing
+        if rung is (Rung.CERTIFICATE if held is None else held.rung):
+            return
+        since = self._clock().replace(microsecond=0)
+        standing = None if rung is Rung.CERTIFICATE else Standing(rung=rung, since=since, why=why)
+        try:
+            self.keep(replace(self._record, standing=standing))
+        except StateError as error:
+            _log.warning("%s", error)  # it is told again after the next attempt
+
+    def lose_keys(self) -> bool:
+        """Drop a pending slot whose key is gone; tell whether the active one's is.
+
+        A key store that does not answer has lost nothing.
+        """
+        try:
+            lost = self._record.keys - frozenset(self._keys.names())
+            for key in sorted(lost):
+                self.take(KeyLost(key=key))
+        except (KeyStoreError, StateError) as error:
+            _log.warning("%s", error)
+            return False
+        return self._record.life.active is not None and self._record.life.active.key in lost
 
     def leave_station(self) -> None:
         """Give up an enrollment over the factory line that stopped before its certificate came.

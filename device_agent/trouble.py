@@ -1,0 +1,57 @@
+"""What went wrong, in one word: the server's problem codes, and words of our own where it has none.
+
+The state topic, `status` and the ladder of recovery use the same words.
+"""
+
+from collections.abc import Mapping
+
+from device_agent.errors import (
+    AgentError,
+    ChannelError,
+    KeyStoreError,
+    NotAdmittedError,
+    RefusedError,
+    StateError,
+    UnacceptableAnswerError,
+)
+from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
+from device_agent.wire.replies import ReportedState
+
+KEY_LOST = "key-lost"
+DISCONNECTED = "disconnected"
+
+_NOT_WANTED: Mapping[ReportedState, ProblemCode] = {
+    ReportedState.REVOKED: ProblemCode.REVOKED,
+    ReportedState.SUSPENDED: ProblemCode.SUSPENDED,
+}
+_WORDS: Mapping[type[AgentError], str] = {
+    NotAdmittedError: "not-admitted",
+    ChannelError: "unreachable",
+    UnacceptableAnswerError: "unacceptable-answer",
+    KeyStoreError: "key-store",
+    StateError: "state",
+}
+"""Problems that the server has no code for; the first that fits."""
+
+
+def word_of(error: AgentError) -> str:
+    """Return the word for an error."""
+    if isinstance(error, RefusedError):
+        return error.code
+    return next((word for kind, word in _WORDS.items() if isinstance(error, kind)), "failed")
+
+
+def may_pass(error: AgentError) -> bool:
+    """Tell whether the same request may succeed a little later."""
+    if isinstance(error, RefusedError):
+        return error.retry is not Retry.NEVER
+    return isinstance(error, ChannelError)
+
+
+def require_wanted(state: ReportedState) -> None:
+    """Raise `RefusedError` where what the server reports of a certificate means that it is not wanted."""
+    if state in _NOT_WANTED:
+        code = _NOT_WANTED[state]
+        raise RefusedError(
+            f"the server says that the certificate is {state}", code=code, retry=RETRY_ADVICE[code]
+        )
