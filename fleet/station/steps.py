@@ -8,8 +8,8 @@ from typing import TypeAlias
 from device_agent.wire.factory import Rc
 from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.framing import Framing
-from fleet.station.causes import Cause
 from fleet.model import KeyOrigin
+from fleet.station.causes import Cause
 from fleet.station.package import Package
 
 
