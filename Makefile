@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check fix lock programs clean
+.PHONY: help demo test faults provider check fix lock programs clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -32,6 +32,9 @@ test: programs $(VENV)/ready ## check and test everything
 
 faults: $(VENV)/ready ## cut a device's power thousands of times, renew a thousand times (`make test` does fewer)
 	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_many_renewals.py
+
+provider: $(VENV)/ready ## test TLS by OpenSSL's pkcs11-provider (Debian 13 has it; PKCS11_PROVIDER=/path/pkcs11.so)
+	@$(BIN)/pytest -q -rs tests/contract/test_token_provider.py
 
 check: $(VENV)/ready ## lint, format, types, import contracts
 	@echo "== lint";             $(BIN)/ruff check .

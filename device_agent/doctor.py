@@ -16,9 +16,12 @@ from device_agent.errors import AgentError
 from device_agent.files import is_private
 from device_agent.keys.software import FileKeyStore
 from device_agent.ports import KeyStore
+from device_agent.status import needs_of
 from device_agent.store import CURRENT, load_record
 from device_agent.tls import client_context
+from device_agent.wire.fields import time_text
 
+_KEY_HINT = "put the key or its token back; where it is lost, an operator's code and device-agent recover"
 _PATIENCE = timedelta(seconds=5)
 
 
@@ -53,6 +56,7 @@ async def examine(settings: Settings, keys: KeyStore, *, running: bool) -> Async
     moment = looked(settings.state, loaded.record)
     yield _clock(moment)
     yield _dates(active, moment)
+    yield _ladder(loaded.record)
     yield _current(settings, active)
     yield _agent(running=running)
     yield await _broker(loaded.record, active, moment)
@@ -86,10 +90,9 @@ def _key(keys: KeyStore, active: Credential) -> Finding:
     try:
         held = keys.open(active.key).public_key_der
     except AgentError as error:
-        return _bad("key", str(error), error.hint)
+        return _bad("key", str(error), _KEY_HINT)
     if held != public_key_der(load(read_bundle(active.certificate, most=1)[0])):
-        hint = "device-agent reset, then enroll with a new code"
-        return _bad("key", f"the key {active.key} is not the certificate's", hint)
+        return _bad("key", f"the key {active.key} is not the certificate's", _KEY_HINT)
     return _good("key", f"the key {active.key} fits the certificate")
 
 
@@ -97,14 +100,18 @@ def _tls(keys: KeyStore, active: Credential) -> Finding:
     """Say which way TLS takes to the key."""
     if isinstance(keys, FileKeyStore):
         return _good("tls", "TLS signs with the key in its file")
-    from device_agent.keys.openssl_library import library  # noqa: PLC0415 - keys in files do without it
+    from device_agent.keys.pkcs11 import TokenSigner  # noqa: PLC0415 - keys in files do without it
 
     try:
-        version = library().version
+        signer = keys.open(active.key)
+        context, chain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), active.certificate + active.chain
+        if isinstance(signer, TokenSigner):
+            way = signer.arm_by(context, chain_pem=chain)
+            return _good("tls", f"TLS signs in the token, by {way} in {ssl.OPENSSL_VERSION}")
+        signer.arm(context, chain_pem=chain)
     except AgentError as error:
         return _bad("tls", str(error), error.hint)
-    place = "token" if str(keys.reference(active.key)).startswith("pkcs11:") else "TPM"
-    return _good("tls", f"TLS signs in the {place}, by the agent's own provider in {version}")
+    return _good("tls", f"TLS signs in the TPM, by the agent's own provider in {ssl.OPENSSL_VERSION}")
 
 
 def _clock(moment: Moment) -> Finding:
@@ -120,6 +127,15 @@ def _dates(active: Credential, moment: Moment) -> Finding:
     if moment.now >= active.not_after:
         return _bad("time", f"the certificate ended {until}", "device-agent run asks for the next one")
     return _good("time", f"the certificate is valid until {until}")
+
+
+def _ladder(record: StoredRecord) -> Finding:
+    """Say on which rung of the ladder of recovery the last attempt has left the device."""
+    standing = record.standing
+    if standing is None:
+        return _good("recovery", "none is needed")
+    why = f"{standing.why}, on the rung {standing.rung} since {time_text(standing.since)}"
+    return _bad("recovery", f"no certificate of this device works: {why}", needs_of(record))
 
 
 def _current(settings: Settings, active: Credential) -> Finding:

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
+from pathlib import Path
 
 from device_agent.errors import KeyStoreError
 
@@ -109,12 +110,21 @@ _FUNCTIONS: Mapping[str, tuple[int, tuple[type[ctypes.c_void_p | ctypes.c_ulong 
 """Place in CK_FUNCTION_LIST, after its version, and arguments."""
 
 
+class Sharing(Enum):
+    """Whether something else of this process uses the same library."""
+
+    ALONE = auto()
+    """Nothing does."""
+    BESIDE_OTHERS = auto()
+    """Something may: each has a copy of its own then, as a new start of one would end the other."""
+
+
 class Module:
     """One loaded library. Got by `load`; used within `using` alone."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, sharing: Sharing) -> None:
         try:
-            self._library = ctypes.CDLL(path)
+            self._library = ctypes.CDLL(path) if sharing is Sharing.ALONE else _copy_of(path)
             self._functions = _function_list(self._library)
         except (OSError, AttributeError) as error:
             raise KeyStoreError(
@@ -284,8 +294,8 @@ _loaded: dict[str, Module] = {}
 _loading = threading.Lock()
 
 
-def load(path: str) -> Module:
-    """Return the module of this process for a library.
+def load(path: str, *, sharing: Sharing = Sharing.ALONE) -> Module:
+    """Return the module of this process for a library; `sharing` counts for who asks first.
 
     Raises:
         KeyStoreError: it cannot be loaded. CallError: it cannot be initialised.
@@ -293,8 +303,19 @@ def load(path: str) -> Module:
     real = os.path.realpath(path)
     with _loading:
         if real not in _loaded:
-            _loaded[real] = Module(real)
+            _loaded[real] = Module(real, sharing=sharing)
         return _loaded[real]
+
+
+def _copy_of(path: str) -> ctypes.CDLL:
+    """Load a copy of a library: the loader knows files by their inode, so this one has state of its own."""
+    descriptor = os.memfd_create("module")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(Path(path).read_bytes())
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def _function_list(library: ctypes.CDLL) -> Mapping[str, Callable[..., int]]:

@@ -87,6 +87,19 @@ def library() -> Library:
     return found
 
 
+def has_provider(name: str) -> bool:
+    """Tell whether OpenSSL's configuration has loaded a provider; False where that cannot be asked."""
+    path: str | None = getattr(_ssl, "__file__", None)
+    if path is None:
+        return False
+    try:
+        available = ctypes.CDLL(path)["OSSL_PROVIDER_available"]
+    except (OSError, AttributeError):
+        return False
+    available.restype, available.argtypes = _I, (_P, ctypes.c_char_p)
+    return bool(available(None, name.encode()))
+
+
 @cache
 def _opened() -> Library | str:
     """Return the library, or what stands against it; looked at once, as neither changes in a process."""

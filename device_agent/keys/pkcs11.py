@@ -18,13 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.errors import KeyStoreError
-from device_agent.keys import cryptoki, openssl_provider, token_kinds
-from device_agent.keys.cryptoki import Attribute, CallError, Module, Session, Template, TokenInfo
+from device_agent.keys import cryptoki, provider_key, token_kinds
+from device_agent.keys.cryptoki import Attribute, CallError, Module, Session, Sharing, Template, TokenInfo
 from device_agent.keys.kinds import KeyKind
 from device_agent.keys.openssl_library import errors_kept_apart
 from device_agent.keys.pins import PinSource, RefusedPins
 from device_agent.keys.tls_key import PublicKey, Scheme
 from device_agent.keys.token_errors import LOST, PIN_INCORRECT, told
+from device_agent.keys.token_tls import TokenTls, Way
+from device_agent.wire.secret import Secret
 from device_agent.wire.token_uri import TokenUri
 
 _T = TypeVar("_T")
@@ -77,9 +79,13 @@ class TokenSigner:
         return self._store.sign_digest(self._name, self._public_key, digest=digest, scheme=scheme)
 
     def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
+        self.arm_by(context, chain_pem=chain_pem)
+
+    def arm_by(self, context: ssl.SSLContext, *, chain_pem: str) -> Way:
+        """Do as `arm`, and return by which way TLS signs."""
         # OpenSSL tells no reason when a handshake's signature fails; here the token can say it itself.
         self.sign(b"")
-        openssl_provider.arm(context, self, chain_pem=chain_pem)
+        return self._store.arm(context, self, chain_pem=chain_pem)
 
 
 class TokenKeyStore:
@@ -95,6 +101,8 @@ class TokenKeyStore:
         self._uri, self._kind = uri, KeyKind(uri.key_type or KeyKind.P256)
         self._pins = PinSource(uri.pin_source)
         self._refused = RefusedPins(refused_pins)
+        self._tls = TokenTls()
+        self._taken: Secret | None = None
 
     def create(self, name: str) -> TokenSigner:
         self._label(name)
@@ -130,6 +138,20 @@ class TokenKeyStore:
 
         return self._within(act)
 
+    def arm(self, context: ssl.SSLContext, signer: TokenSigner, *, chain_pem: str) -> Way:
+        """Make a TLS client context authenticate with a key; raises `KeyStoreError`."""
+        uri = replace(self._uri, object=self._label(signer.name))
+        return self._tls.arm(context, signer, uri=uri, pin=self._taken_pin, chain_pem=chain_pem)
+
+    def _taken_pin(self) -> Secret:
+        """Return the PIN that the token took; another store of this process may have logged in with it."""
+        if self._taken is None:
+            self._anew()
+            self.names()
+        if self._taken is None:
+            raise KeyStoreError("nothing says which PIN the token took", hint="start the agent anew")
+        return self._taken
+
     def _within(self, act: Callable[[Session], _T]) -> _T:
         """Do something in a session; once more with a new start where the token seems to have gone."""
         with _errors_told():
@@ -137,10 +159,15 @@ class TokenKeyStore:
 
     def _anew(self) -> None:
         with _errors_told():
-            cryptoki.load(self._uri.module_path).begin_anew()
+            self._module().begin_anew()
+
+    def _module(self) -> Module:
+        # OpenSSL's provider may use the same library, with sessions of its own.
+        sharing = Sharing.BESIDE_OTHERS if provider_key.is_configured() else Sharing.ALONE
+        return cryptoki.load(self._uri.module_path, sharing=sharing)
 
     def _within_module(self, act: Callable[[Session], _T]) -> _T:
-        module = cryptoki.load(self._uri.module_path)
+        module = self._module()
         with module.using():
             try:
                 return act(self._session(module))
@@ -186,6 +213,7 @@ class TokenKeyStore:
                 self._refused.add(pin, serial=token.serial)
             raise
         self._refused.clear()
+        self._taken = pin if self._tls.is_by_provider else None
 
     def _generate(self, session: Session, name: str) -> PublicKey:
         if self._objects(session, name):
