@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from device_agent.core.certificates import lifetime
 from fleet.model import AllowlistEntry, Purpose
 
 _SERIALS = itertools.count(0x40 << 120)
@@ -191,7 +192,7 @@ def entry_of(
         fingerprint=pair.fingerprint,
         name=name,
         purpose=purpose,
-        not_after=not_after or pair.certificate.not_valid_after_utc,
+        not_after=not_after or lifetime(pair.certificate)[1],
     )
 
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from device_agent.core.certificates import anchor_id
+from device_agent.core.certificates import anchor_id, lifetime
 from device_agent.wire.proofs import trust_text
 from device_agent.wire.trust import TrustBundle
 from tests.pki import Authority, pem_of, utc_now
@@ -30,7 +30,7 @@ def link(signer: Authority, new: Authority, *, not_before: datetime | None = Non
         .issuer_name(signer.certificate.subject)
         .public_key(new.key.public_key())
         .serial_number(next(_SERIALS))
-        .not_valid_before(not_before or signer.certificate.not_valid_before_utc)
+        .not_valid_before(not_before or lifetime(signer.certificate)[0])
         .not_valid_after(utc_now() + timedelta(days=29))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(new.key.public_key()), critical=False)
@@ -44,7 +44,7 @@ def link(signer: Authority, new: Authority, *, not_before: datetime | None = Non
 
 def back_link(old: Authority, new: Authority) -> x509.Certificate:
     """Return the other of the two: the new root vouches for the old one, for chains that end there."""
-    return link(new, old, not_before=old.certificate.not_valid_before_utc - timedelta(seconds=1))
+    return link(new, old, not_before=lifetime(old.certificate)[0] - timedelta(seconds=1))
 
 
 def bundle(

@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -109,13 +109,21 @@ def public_key_der(certificate: x509.Certificate) -> bytes:
 def read_leaf(der: bytes) -> Leaf:
     """Return what a leaf says of itself; raises as `load` does."""
     certificate = load(der)
+    begins, ends = lifetime(certificate)
     return Leaf(
         serial=serial_hex(certificate.serial_number),
         fingerprint=hashlib.sha256(der).digest(),
         key_hash=hashlib.sha256(public_key_der(certificate)).hexdigest(),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
+        not_before=begins,
+        not_after=ends,
     )
+
+
+def lifetime(certificate: x509.Certificate) -> tuple[datetime, datetime]:
+    """Return when a certificate begins and when it ends, UTC."""
+    if hasattr(certificate, "not_valid_before_utc"):  # cryptography 42
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return certificate.not_valid_before.replace(tzinfo=UTC), certificate.not_valid_after.replace(tzinfo=UTC)
 
 
 def _der(body: str) -> bytes:

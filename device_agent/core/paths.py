@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from device_agent.core.certificates import UNREADABLE
+from device_agent.core.issuing import is_issued_by, is_valid_at
 from device_agent.errors import UnacceptableAnswerError
 
 
@@ -32,27 +32,19 @@ def require_path(
         if height:
             _require_authority(certificate, below=height - 1, whose=whose)
         for anchor in anchors:
-            if _is_issued_by(certificate, anchor):
+            if is_issued_by(certificate, anchor):
                 _require_dates(anchor, now, whose)
                 _require_authority(anchor, below=height, whose=whose)
                 return
-        if height + 1 < len(path) and not _is_issued_by(certificate, path[height + 1]):
+        if height + 1 < len(path) and not is_issued_by(certificate, path[height + 1]):
             break
     raise UnacceptableAnswerError(
         f"the {whose}'s certificate leads to no trust anchor of this device", hint="give it with --trust"
     )
 
 
-def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (*UNREADABLE, LookupError, InvalidSignature):
-        return False
-    return True
-
-
 def _require_dates(certificate: x509.Certificate, now: datetime | None, whose: str) -> None:
-    if now and not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+    if now and not is_valid_at(certificate, now):
         raise UnacceptableAnswerError(
             f"a certificate of the {whose} is not valid at this time", hint="check the clocks of both"
         )

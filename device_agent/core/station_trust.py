@@ -6,12 +6,12 @@ that the station brought, and tells the person that they were taken on trust.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -19,6 +19,10 @@ from device_agent.core.certificates import UNREADABLE
 from device_agent.core.paths import require_path
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.wire.identity import parse_domain
+
+if TYPE_CHECKING:
+    # cryptography 38 has no such name.
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 _PURPOSE_LABEL = "station"
 _SAN_LABELS = 3
@@ -79,7 +83,7 @@ def _load(octets: bytes) -> x509.Certificate:
         raise UnacceptableAnswerError("what should be a certificate is none") from error
 
 
-def _public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
+def _public_key(certificate: x509.Certificate) -> "CertificatePublicKeyTypes":
     try:
         return certificate.public_key()
     except _UNREADABLE as error:

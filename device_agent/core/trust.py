@@ -16,7 +16,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
-from device_agent.core.certificates import UNREADABLE, anchor_id, load, public_key_der, read_bundle
+from device_agent.core.certificates import (
+    UNREADABLE,
+    anchor_id,
+    lifetime,
+    load,
+    public_key_der,
+    read_bundle,
+)
+from device_agent.core.issuing import is_issued_by, is_valid_at
 from device_agent.errors import UntrustedBundleError
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.proofs import trust_text
@@ -168,15 +176,14 @@ def is_signed(signer: x509.Certificate, signature: bytes, message: bytes) -> boo
 
 
 def _leads_on(link: x509.Certificate, reached: Sequence[x509.Certificate], now: datetime) -> bool:
-    if not _is_ca(link) or not link.not_valid_before_utc <= now <= link.not_valid_after_utc:
+    if not _is_ca(link) or not is_valid_at(link, now):
         return False
-    return any(
-        link.not_valid_before_utc >= by.not_valid_before_utc and _is_issued_by(link, by) for by in reached
-    )
+    begins, _ = lifetime(link)
+    return any(begins >= lifetime(by)[0] and is_issued_by(link, by) for by in reached)
 
 
 def _is_root(certificate: x509.Certificate) -> bool:
-    return _is_ca(certificate) and _is_issued_by(certificate, certificate)
+    return _is_ca(certificate) and is_issued_by(certificate, certificate)
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
@@ -184,14 +191,6 @@ def _is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False  # RFC 5280 4.2.1.9
-
-
-def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, *UNREADABLE):
-        return False
-    return True
 
 
 def _who(der: bytes) -> tuple[bytes, bytes]:

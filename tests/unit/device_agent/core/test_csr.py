@@ -1,10 +1,11 @@
 """Requests that a stock parser reads as PKCS#10."""
 
+from typing import Protocol
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
@@ -17,7 +18,13 @@ KEY = ec.generate_private_key(ec.SECP256R1())
 DEVICE_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}", fullmatch=True)
 
 
-def spki(key: PublicKeyTypes) -> bytes:
+class PublicKey(Protocol):
+    """What every kind of public key of the library has."""
+
+    def public_bytes(self, encoding: Encoding, format: PublicFormat) -> bytes: ...  # noqa: A002 - its name there
+
+
+def spki(key: PublicKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
