@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from device_agent.core import renewal
-from device_agent.core.certificates import load, read_bundle
+from device_agent.core.certificates import lifetime, load, read_bundle
 from device_agent.core.clock import Moment
 from device_agent.core.lifecycle import state_of
 from device_agent.core.record import Anchor
@@ -135,5 +135,5 @@ def _shown_anchor(anchor: Anchor) -> ShownAnchor:
     return ShownAnchor(
         fingerprint=anchor.fingerprint,
         name=certificate.subject.rfc4514_string(),
-        not_after=time_text(certificate.not_valid_after_utc),
+        not_after=time_text(lifetime(certificate)[1]),
     )

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from device_agent.core.certificates import load
+from device_agent.core.certificates import lifetime, load
 from device_agent.core.clock import Moment, TimeSource
 from device_agent.core.record import Anchor
 from device_agent.errors import BadInputError
@@ -102,7 +102,7 @@ def _life(der: bytes) -> tuple[datetime, datetime]:
         certificate = load(der)
     except MalformedMessageError as error:
         raise _refusal(str(error)) from error
-    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return lifetime(certificate)
 
 
 def _judge(tls: ssl.SSLSocket | ssl.SSLObject) -> None:

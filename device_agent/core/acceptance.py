@@ -12,7 +12,6 @@ from enum import StrEnum
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from device_agent.core.certificates import (
     UNREADABLE,
@@ -23,6 +22,7 @@ from device_agent.core.certificates import (
     read_bundle,
     read_leaf,
 )
+from device_agent.core.client_path import PathError, require_client_path
 from device_agent.core.trust import MAX_ANCHORS, MAX_LINKS, follow
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.wire.identity import Identity, dns_label, parse_domain, parse_name
@@ -243,12 +243,9 @@ def _verify(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], now: datetime)
     """Check a path by RFC 5280 6.1: signatures, dates, path lengths, constraints, critical extensions."""
     if not anchors:
         raise _refusal(Reason.UNTRUSTED, "there is no anchor that the chain could reach")
-    leaf, *others = (load(der) for der in chain)
-    store = Store([load(der) for der in anchors])
-    verifier = PolicyBuilder().store(store).time(now).max_chain_depth(len(chain)).build_client_verifier()
     try:
-        verifier.verify(leaf, others)
-    except VerificationError as error:
+        require_client_path([load(der) for der in chain], [load(der) for der in anchors], now=now)
+    except PathError as error:
         names = ", ".join(anchor_id(der)[:16] for der in anchors)
         raise _refusal(Reason.UNTRUSTED, f"the chain reaches no held anchor ({names}): {error}") from error
 
