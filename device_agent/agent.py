@@ -42,6 +42,7 @@ from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
 from device_agent.signals import Brought, Signals
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
+from device_agent.recovering import Recovery, begin
 from device_agent.store import open_store
 from device_agent.timing import Timing
 from device_agent.traffic import Message, Traffic
@@ -252,6 +253,21 @@ class Agent:
             "trust": self._trust_for_caller,
         }
         try:
+    async def recover_once(self, recovery: Recovery) -> Status:
+        """Show an operator's code, where no agent runs; raises `AgentError`, and what was held goes on."""
+        begin(self._life, recovery)
+        try:
+            await self._driver.settle(patience=self._settings.patience)
+        finally:
+            await self._asking.disconnect()
+        await self._hooks.catch_up()
+        return self.status()
+
+    async def recover(self, recovery: Recovery) -> Status:
+        """Have the running agent show an operator's code; it goes on with it where the server is away."""
+        await self._driver.begin(lambda: begin(self._life, recovery))
+        return self.status()
+
             async with (
                 serving(self._settings.socket, acts),
                 lending(self._settings, self._life, self._traffic),
@@ -266,6 +282,7 @@ class Agent:
         return in_background(self.run())
 
     async def ready(self) -> None:
+            "recover": self._recover_for_caller,
         """Wait until the device is connected."""
         await self._traffic.ready()
 
@@ -344,6 +361,9 @@ class Agent:
         self._life.take(
             ProofGiven(proof=enrollment.proof),
             onto=replace(
+    async def _recover_for_caller(self, fields: Fields) -> dict[str, object]:
+        return (await self.recover(Recovery.read(fields))).members()
+
                 record,
                 life=life,
                 device_id=device_id,

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Never
 from device_agent import __version__
 from device_agent.errors import BadInputError, ExitCode, UsageError
 from device_agent.terminal import can_ask
-from device_agent.wire.identity import parse_domain
+from device_agent.wire.code_text import LONGEST_TEXT, WrittenCode
+from device_agent.wire.identity import Identity, parse_domain
 from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.replies import HttpsAddress
 from device_agent.wire.secret import Secret
 from device_agent.wire.trust import TrustBundle
 
 if TYPE_CHECKING:
     from device_agent.agent import MqttEnrollment
 
+    from device_agent.recovering import Recovery
 DEFAULT_STATE = "/var/lib/device-agent"
 
-_LONGEST_CODE = 128
 _LONGEST_TRUST = 256 * 1024
 _EXIT_CODES = """exit codes:
   0 done, 1 failed, 2 usage, 3 refused, 4 no certificate yet, 5 cannot reach, 6 bad input,
@@ -33,6 +35,10 @@ _ENROLL_EXAMPLES = """examples:
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors look as all of ours do."""
+
+_RECOVER_EXAMPLES = """examples:
+  device-agent recover --code-file -            asks for the code, or takes it from a pipe or a scanner
+  device-agent recover --serial /dev/ttyUSB0    a station has the code"""
 
     def error(self, message: str) -> Never:
         print(f"error: {message}\nhint: {self.prog} --help", file=sys.stderr)
@@ -82,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_lend(renew)
     _add_json(renew)
     _add_json(_add(commands, "status", "tell who this device is and what it holds"))
+    _add_recover(commands)
     trust = _add(commands, "trust", "tell which roots this device trusts, or take a trust bundle from a file")
     trust.add_argument("file", metavar="FILE", type=Path, nargs="?", help="a trust bundle; checked as any")
     _add_json(trust)
@@ -105,7 +112,7 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
             raise UsageError(f"enroll --mqtt needs --{name}", hint="device-agent enroll --help")
     if options.adopt is not None and (options.claim, options.code_file) != (None, None):
         raise UsageError("--adopt is a proof by itself", hint="leave --claim and --code-file out")
-    host, port = _address(options.mqtt)
+    host, port = _address(options.mqtt, "--mqtt")
     claim = ClaimFiles(**_pair(options.adopt or options.claim, "--claim" if options.claim else "--adopt"))
     if options.idevid is not None and (options.tpm is not None or options.code_file is not None):
         raise UsageError("--idevid is a proof by itself", hint="leave --tpm and --code-file out")
@@ -115,7 +122,7 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         device_id=options.device,
         trust_pem=read_trust(options.trust),
         claim=claim,
-        code=None if options.code_file is None else read_code(options.code_file),
+        code=None if options.code_file is None else read_code(options.code_file, of=options.device),
         idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
         domain="" if options.adopt is None else _domain(options.domain),
         has_tpm=options.tpm is not None,
@@ -150,22 +157,43 @@ def read_trust_bundle(path: Path) -> TrustBundle:
         ) from error
 
 
-def read_code(name: str) -> Secret:
+def read_code(name: str, *, of: Identity | str) -> Secret:
     """Return the one-time code in a file; `-` is standard input, or a prompt where that is a terminal.
 
     Raises:
-        BadInputError: there is no code in it.
+        BadInputError: there is no code in it, or another device's.
     """
     if name != "-":
-        text = _read(Path(name), most=4 * _LONGEST_CODE)
+        text = _read(Path(name), most=4 * LONGEST_TEXT)
     elif can_ask():
         text = getpass.getpass("code: ")
     else:
-        text = sys.stdin.readline(4 * _LONGEST_CODE) if sys.stdin is not None else ""
-    code = text.strip()
-    if not code or len(code) > _LONGEST_CODE or not code.isascii() or not code.isprintable():
-        raise BadInputError("the code must be one line of text", hint="fleet claim create prints it")
-    return Secret(code)
+        text = sys.stdin.readline(4 * LONGEST_TEXT) if sys.stdin is not None else ""
+    try:
+        written = WrittenCode.parse(text)
+    except MalformedMessageError as error:
+        raise BadInputError(
+            "the code must be one line of text", hint="fleet claim create prints it"
+        ) from error
+    if written.identity is not None and of not in (written.identity, written.identity.device_id):
+        device = of.name if isinstance(of, Identity) else of
+        raise BadInputError(
+            f"the code is for {written.identity.name}, and this device is {device}",
+            hint="fleet claim create makes one for it",
+        )
+    return written.code
+
+
+def recovery(options: argparse.Namespace, identity: Identity) -> "Recovery":
+    """Return what `recover` was told; raises `UsageError`, `BadInputError`."""
+    from device_agent.recovering import Recovery  # noqa: PLC0415 - the other commands start faster
+
+    address = None if options.https is None else _address(options.https, "--https")
+    return Recovery(
+        code=read_code(options.code_file, of=identity),
+        https=None if address is None else HttpsAddress(host=address[0], port=address[1]),
+        trust_pem="" if options.trust is None else read_trust(options.trust),
+    )
 
 
 def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -185,6 +213,8 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     enroll.add_argument(
         "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
     )
+    `of` is the device, or its id where its domain is not known: a scanned code says whose it is.
+
     enroll.add_argument("--claim", metavar="CERT,KEY", help="claim certificate and its key, PEM files")
     enroll.add_argument(
         "--adopt",
@@ -243,6 +273,42 @@ def _add_lend(command: argparse._ActionsContainer) -> None:
         "--lend",
         action="store_true",
         help="leave the MQTT connection to another program of this device; ask over HTTPS alone",
+def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    recover = commands.add_parser(
+        "recover",
+        help="come back by an operator's code, or a station: same device id, new key",
+        description="Get a new certificate for the identity that this device has had, where its own way back "
+        "is closed: expired for long, its key lost, or revoked and readmitted. What it holds goes on until "
+        "the new certificate is confirmed, or where the code is refused.",
+        epilog=_RECOVER_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    way = recover.add_mutually_exclusive_group(required=True)
+    way.add_argument(
+        "--code-file",
+        metavar="FILE",
+        help="one-time code, typed or as its QR code reads; - is standard input, or a prompt on a terminal",
+    )
+    way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
+    recover.add_argument(
+        "--https", metavar="HOST:PORT", help="the fleet's HTTPS listener, where it has moved"
+    )
+    recover.add_argument(
+        "--trust", metavar="PEM", type=Path, help="roots of the servers, where they are others now"
+    )
+    recover.add_argument(
+        "--key",
+        metavar="PLACE",
+        default="",
+        help="where new keys are to live, as with enroll, where the old are lost",
+    )
+    recover.add_argument(
+        "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
+    )
+    _add_unit(recover)
+    _add_json(recover)
+
+
     )
 
 
@@ -265,10 +331,11 @@ def _domain(text: str) -> str:
         raise BadInputError(f"domain: {error}", hint="--domain prod") from error
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, option: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise UsageError("--mqtt takes HOST:PORT", hint="--mqtt fleet.example:8884")
+        default = {"--mqtt": 8884, "--https": 8443}[option]
+        raise UsageError(f"{option} takes HOST:PORT", hint=f"{option} fleet.example:{default}")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

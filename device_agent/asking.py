@@ -39,7 +39,16 @@ from device_agent.tls import client_context, is_outdated
 from device_agent.wire import replies
 from device_agent.wire.identity import Identity, parse_name, serial_hex
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
-from device_agent.wire.requests import CHALLENGED, Confirm, Done, Enroll, Renew, Request, StatusQuery
+from device_agent.wire.requests import (
+    CHALLENGED,
+    Confirm,
+    Done,
+    Enroll,
+    ProofKind,
+    Renew,
+    Request,
+    StatusQuery,
+)
 from device_agent.wire.topics import OperationalTopics
 
 _log = logging.getLogger(__name__)
@@ -258,6 +267,13 @@ class Asking:
             )
         if record.bootstrap.domain:
             return await self._ask_adopted(record, record.bootstrap, request)
+        if record.recovery is not None and record.life.active is not None and _is_by_code(record):
+            try:
+                return await self._ask_by_code(record, record.recovery, request)
+            except ChannelError as error:
+                if record.bootstrap is None:
+                    raise
+                _log.info("%s; asking at the bootstrap listener", error)
         login = ClaimLogin(
             host=record.bootstrap.host,
             port=record.bootstrap.port,
@@ -277,6 +293,15 @@ class Asking:
         """Ask as the device that a certificate of another CA stands for, where that was adopted."""
         tls = _claim_context(record, bootstrap, self._life.moment())
         login = OperationalLogin(
+    async def _ask_by_code(
+        self, record: StoredRecord, address: replies.HttpsAddress, request: Request
+    ) -> replies.Reply:
+        """Show a code over HTTPS, which every device that has had a certificate knows the way to."""
+        tls = client_context(record.servers, moment=self._life.moment())
+        login = HttpsLogin(host=address.host, port=address.port, serial="", tls=tls)
+        async with self._ways.https(login) as asker:
+            return await asker.ask(request)
+
             host=bootstrap.host,
             port=bootstrap.port,
             identity=Identity(domain=bootstrap.domain, device_id=record.device_id),
@@ -350,6 +375,10 @@ def _claim_context(record: StoredRecord, bootstrap: Bootstrap, moment: Moment) -
             hint="give both files: --claim CERT,KEY; the shell leaves a ~ after the comma as it is",
         ) from error
     return context
+
+
+def _is_by_code(record: StoredRecord) -> bool:
+    return record.life.proof is not None and record.life.proof.kind is ProofKind.CODE
 
 
 def _serial_of(certificate: Path) -> str:

@@ -11,12 +11,20 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from device_agent import control
-from device_agent.arguments import build_parser, enrollment, key_place, read_trust, read_trust_bundle
+from device_agent.arguments import (
+    build_parser,
+    enrollment,
+    key_place,
+    read_trust,
+    read_trust_bundle,
+    recovery,
+)
 from device_agent.config import Connection, Settings
 from device_agent.errors import (
     AgentError,
@@ -31,6 +39,7 @@ from device_agent.terminal import can_ask
 
 if TYPE_CHECKING:
     from device_agent.status import ShownTrust
+    from device_agent.recovering import Recovery
     from device_agent.wire.trust import TrustBundle
 
 _TRIES = 100
@@ -137,8 +146,43 @@ def _connection(options: Namespace) -> Connection:
 
 
 def _renew(options: Namespace) -> int:
+def _recover(options: Namespace) -> int:
+    from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
+    from device_agent.recovering import identity_of, move_keys  # noqa: PLC0415 - as above
+    from device_agent.store import load_record  # noqa: PLC0415 - as above
+
+    loaded = load_record(options.state)
+    identity = identity_of(StoredRecord() if loaded is None else loaded.record)
+    settings = Settings(
+        state=options.state,
+        hardware_id=options.hardware_id,
+        model=options.model,
+        patience=timedelta(seconds=options.wait),
+    )
+    if options.serial is not None:
+        options.device = identity.device_id
+    wanted = None if options.serial is not None else recovery(options, identity)
+    if options.key:
+        move_keys(options.state, options.key)
+    if wanted is None:
+        return asyncio.run(_enroll_serial(settings, options))
+    told = _ask_or_do(settings, "recover", lambda: _recover_alone(settings, wanted), wanted.members())
+    if told.exit_code is not ExitCode.DONE:
+        return _print_error(told.error, told.hint, told.exit_code)
+    line = f"recovered {told.members['name']}, serial {told.members['serial']}"
+    _tell(told.members, line, as_json=options.json)
+    return ExitCode.DONE
+
+
+async def _recover_alone(settings: Settings, wanted: "Recovery") -> Mapping[str, object]:
+    from device_agent.agent import Agent  # noqa: PLC0415 - as above
+
+    with Agent.opened(settings) as agent:
+        return (await agent.recover_once(wanted)).members()
+
+
     settings = Settings(state=options.state, connection=_connection(options))
-    told = control.ask(settings.socket, "renew") or _renew_or_ask(settings)
+    told = _ask_or_do(settings, "renew", lambda: _renew_alone(settings))
     if told.exit_code is not ExitCode.DONE:
         return _print_error(told.error, told.hint, told.exit_code)
     line = f"renewed {told.members['name']}, serial {told.members['serial']}"
@@ -146,21 +190,30 @@ def _renew(options: Namespace) -> int:
     return ExitCode.DONE
 
 
-def _renew_or_ask(settings: Settings) -> control.Told:
+def _ask_or_do(
+    settings: Settings,
+    act: str,
+    alone: Callable[[], Coroutine[object, object, Mapping[str, object]]],
+    members: Mapping[str, object] = MappingProxyType({}),
+) -> control.Told:
+    """Have the running agent do it, or do it here where none runs."""
+    told = control.ask(settings.socket, act, members)
+    if told is not None:
+        return told
     try:
-        return control.Told(members=asyncio.run(_renew_alone(settings)), exit_code=ExitCode.DONE)
+        return control.Told(members=asyncio.run(alone()), exit_code=ExitCode.DONE)
     except LockedError:
-        told = _ask_soon(settings, "renew")
+        told = _ask_soon(settings, act, members)
         if told is None:
             raise
         return told
 
 
-def _ask_soon(settings: Settings, act: str) -> control.Told | None:
+def _ask_soon(settings: Settings, act: str, members: Mapping[str, object]) -> control.Told | None:
     """Ask an agent that holds the lock, and may be about to open its socket."""
     for _ in range(_TRIES):
         time.sleep(_TRY_SECONDS)
-        told = control.ask(settings.socket, act)
+        told = control.ask(settings.socket, act, members)
         if told is not None:
             return told
     return None
@@ -295,6 +348,7 @@ _COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "enroll": _enroll,
     "run": _run,
     "renew": _renew,
+    "recover": _recover,
     "status": _status,
     "trust": _trust,
     "exec": _exec,

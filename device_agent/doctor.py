@@ -90,7 +90,8 @@ def _key(keys: KeyStore, active: Credential) -> Finding:
     try:
         held = keys.open(active.key).public_key_der
     except AgentError as error:
-        return _bad("key", str(error), _KEY_HINT)
+        sends_here = error.hint in (None, "device-agent doctor")
+        return _bad("key", str(error), _KEY_HINT if sends_here else error.hint)
     if held != public_key_der(load(read_bundle(active.certificate, most=1)[0])):
         return _bad("key", f"the key {active.key} is not the certificate's", _KEY_HINT)
     return _good("key", f"the key {active.key} fits the certificate")

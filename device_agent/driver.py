@@ -75,12 +75,20 @@ class Driver:
         self._refused: frozenset[Route] = frozenset()
         self._wants_renewal = False
         self._waiting: list[asyncio.Future[None]] = []
+        self._begun: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
 
     def want_renewal(self) -> asyncio.Future[None]:
         """Renew now; the result is there when it is done, or has failed once."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         self._wants_renewal = True
+        self._signals.ring()
+        return done
+
+    def begin(self, act: Callable[[], None]) -> asyncio.Future[None]:
+        """Do something between two rounds; the result is there when the next one is done, or has failed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._begun.append((act, done))
         self._signals.ring()
         return done
 
@@ -151,6 +159,7 @@ class Driver:
     async def _round(self, *, hold: bool = False) -> AgentError | None:
         """Do all that is due; where a credential is turned away, go on with the next way at once."""
         self._refused, turned_away = frozenset(), None
+        self._do_begun()
         before_it = self._serial()
         while True:
             before = self._refused
@@ -293,6 +302,16 @@ class Driver:
             _log.warning("%s", error)
         if self._signals.word != before:
             await self._asking.report()
+
+    def _do_begun(self) -> None:
+        while self._begun:
+            act, done = self._begun.popleft()
+            try:
+                act()
+            except AgentError as error:
+                done.set_exception(error)
+            else:
+                self._waiting.append(done)
 
     def _tell_waiting(self, error: AgentError | None) -> None:
         if error is None and self._wants_renewal:

@@ -135,7 +135,7 @@ class OperationalLogin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpsLogin:
-    """How the HTTPS listener is reached with the certificate of this serial."""
+    """How the HTTPS listener is reached, with the certificate of this serial; empty: with none."""
 
     host: str
     port: int

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from device_agent.core import renewal
 from device_agent.core.certificates import lifetime, load, read_bundle
 from device_agent.core.clock import Moment
+from device_agent.core.ladder import Rung, need_of
 from device_agent.core.lifecycle import state_of
 from device_agent.core.record import Anchor
 from device_agent.core.stored import StoredRecord
@@ -35,6 +36,12 @@ class Status:
     broker: str | None
     anchors: tuple[str, ...]
     problem: str | None
+    rung: str
+    """Of the ladder of recovery: `certificate` while nothing is needed."""
+    rung_since: str | None
+    rung_why: str | None
+    needs: str | None
+    """What brings a working certificate back."""
     time: str
     """What is believed."""
     time_source: str
@@ -57,7 +64,7 @@ def status_of(
     problem: str | None = None,
 ) -> Status:
     """Return the status that a record shows, with what a running agent adds."""
-    active = record.life.active
+    active, standing = record.life.active, record.standing
     identity = None if active is None else parse_name(active.broker.name)
     return Status(
         enrolled=active is not None,
@@ -78,11 +85,24 @@ def status_of(
         broker=f"{active.broker.host}:{active.broker.port}" if active else None,
         anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
         problem=problem,
+        rung=Rung.CERTIFICATE.value if standing is None else standing.rung.value,
+        rung_since=time_text(standing.since) if standing else None,
+        rung_why=standing.why if standing else None,
+        needs=needs_of(record),
         time=time_text(moment.now),
         time_source=moment.source.value,
         time_since=time_text(moment.since),
         time_floor=time_text(moment.floor),
     )
+
+
+def needs_of(record: StoredRecord) -> str | None:
+    """Return what a device on the ladder of recovery needs, None where it stands on the ground."""
+    active, standing = record.life.active, record.standing
+    if active is None or standing is None:
+        return None
+    identity = parse_name(active.broker.name)
+    return need_of(standing, domain=identity.domain, device_id=identity.device_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,8 @@ class Provisioner:
         self.lifetime = timedelta(days=90)
         self.renew_after = datetime.now(UTC).replace(microsecond=0) + timedelta(days=60)
         self.recovery: replies.HttpsAddress | None = replies.HttpsAddress(host="localhost", port=8443)
+        self.codes = {CODE: "c1"}
+        """Codes in clear, and their ids."""
         self.stamp = 0
         self.broker = replies.BrokerAddress(host="localhost", port=8883, name=self.identity.name)
         self.seen: list[tuple[str, bytes]] = []
@@ -58,6 +60,12 @@ class Provisioner:
     def live(self) -> frozenset[str]:
         """Serials that a broker would let in."""
         return lifecycle.admitted(self.device)
+
+    def hand_out(self, code: str) -> None:
+        """Give out another code, as an operator does."""
+        code_id = f"c{len(self.codes) + 1}"
+        self.codes[code] = code_id
+        self.act(events.Grant(code_id=code_id))
 
     def act(self, act: events.Act | events.Report) -> None:
         """Do what an operator, a broker or a clock does."""
@@ -80,9 +88,10 @@ class Provisioner:
             case wire.TimeQuery() | wire.Attest():
                 return replies.Problem.of(request.id, ProblemCode.UNSUPPORTED_TYPE, "not here")
             case wire.Enroll():
-                if request.proof.code is None or request.proof.code.reveal() != CODE:
+                code_id = self.codes.get(request.proof.code.reveal() if request.proof.code else "")
+                if code_id is None:
                     return replies.Problem.of(request.id, ProblemCode.CODE_INVALID, "no such code")
-                asked: events.Request = events.Enroll(code_id="c1", key_hash=_key_hash(request.csr))
+                asked: events.Request = events.Enroll(code_id=code_id, key_hash=_key_hash(request.csr))
             case wire.Renew():
                 via = events.Via.RECOVERY if heard.route is Route.RECOVERY else events.Via.ADMITTED
                 asked = events.Renew(

@@ -142,12 +142,12 @@ def test_a_trust_file_that_holds_no_roots_is_bad_input(
 def test_a_file_without_a_code_is_bad_input(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "code").write_bytes(content)
     with pytest.raises(BadInputError):
-        read_code(str(tmp_path / "code"))
+        read_code(str(tmp_path / "code"), of="d1")
 
 
 def test_a_code_comes_from_standard_input_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("ABCD-EFGH\nmore\n"))
-    code = read_code("-")
+    code = read_code("-", of="d1")
     assert code.reveal() == "ABCD-EFGH"
     assert "ABCD" not in repr(code)
 
