@@ -40,9 +40,9 @@ from device_agent.lent import lending
 from device_agent.life import Life
 from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
+from device_agent.recovering import Recovery, begin
 from device_agent.signals import Brought, Signals
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
-from device_agent.recovering import Recovery, begin
 from device_agent.store import open_store
 from device_agent.timing import Timing
 from device_agent.traffic import Message, Traffic
@@ -235,24 +235,6 @@ class Agent:
             return None if system < moment.floor else system
         return moment.now
 
-    async def renew_once(self) -> Status:
-        """Renew now and leave; for a device whose agent does not run. Raises `AgentError`."""
-        try:
-            await self._driver.renew_once()
-        finally:
-            await self._asking.disconnect()
-        await self._hooks.catch_up()
-        return self.status()
-
-    async def run(self) -> None:
-        """Stay connected and renew in time, until cancelled; raises `NotEnrolledError`."""
-        self._running = True
-        acts = {
-            "renew": self._renew_for_caller,
-            "status": self._status_for_caller,
-            "trust": self._trust_for_caller,
-        }
-        try:
     async def recover_once(self, recovery: Recovery) -> Status:
         """Show an operator's code, where no agent runs; raises `AgentError`, and what was held goes on."""
         begin(self._life, recovery)
@@ -268,6 +250,25 @@ class Agent:
         await self._driver.begin(lambda: begin(self._life, recovery))
         return self.status()
 
+    async def renew_once(self) -> Status:
+        """Renew now and leave; for a device whose agent does not run. Raises `AgentError`."""
+        try:
+            await self._driver.renew_once()
+        finally:
+            await self._asking.disconnect()
+        await self._hooks.catch_up()
+        return self.status()
+
+    async def run(self) -> None:
+        """Stay connected and renew in time, until cancelled; raises `NotEnrolledError`."""
+        self._running = True
+        acts = {
+            "renew": self._renew_for_caller,
+            "recover": self._recover_for_caller,
+            "status": self._status_for_caller,
+            "trust": self._trust_for_caller,
+        }
+        try:
             async with (
                 serving(self._settings.socket, acts),
                 lending(self._settings, self._life, self._traffic),
@@ -282,7 +283,6 @@ class Agent:
         return in_background(self.run())
 
     async def ready(self) -> None:
-            "recover": self._recover_for_caller,
         """Wait until the device is connected."""
         await self._traffic.ready()
 
@@ -343,6 +343,9 @@ class Agent:
     async def _renew_for_caller(self, _fields: Fields) -> dict[str, object]:
         return (await self.renew()).members()
 
+    async def _recover_for_caller(self, fields: Fields) -> dict[str, object]:
+        return (await self.recover(Recovery.read(fields))).members()
+
     async def _status_for_caller(self, _fields: Fields) -> dict[str, object]:
         return self.status().members()
 
@@ -361,9 +364,6 @@ class Agent:
         self._life.take(
             ProofGiven(proof=enrollment.proof),
             onto=replace(
-    async def _recover_for_caller(self, fields: Fields) -> dict[str, object]:
-        return (await self.recover(Recovery.read(fields))).members()
-
                 record,
                 life=life,
                 device_id=device_id,

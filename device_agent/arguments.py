@@ -19,8 +19,8 @@ from device_agent.wire.trust import TrustBundle
 
 if TYPE_CHECKING:
     from device_agent.agent import MqttEnrollment
-
     from device_agent.recovering import Recovery
+
 DEFAULT_STATE = "/var/lib/device-agent"
 
 _LONGEST_TRUST = 256 * 1024
@@ -32,13 +32,13 @@ _ENROLL_EXAMPLES = """examples:
       --claim public-claim.crt,public-claim.key --trust server.pem
   device-agent enroll --serial /dev/ttyUSB0"""
 
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors look as all of ours do."""
-
 _RECOVER_EXAMPLES = """examples:
   device-agent recover --code-file -            asks for the code, or takes it from a pipe or a scanner
   device-agent recover --serial /dev/ttyUSB0    a station has the code"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors look as all of ours do."""
 
     def error(self, message: str) -> Never:
         print(f"error: {message}\nhint: {self.prog} --help", file=sys.stderr)
@@ -84,11 +84,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_lend(share)
     command = _add(commands, "exec", "run a program that uses this device's identity")
     command.add_argument("program", metavar="-- PROGRAM [ARGUMENT ...]", nargs=argparse.REMAINDER)
+    _add_recover(commands)
     renew = _add(commands, "renew", "renew now: the running agent does, or this command by itself")
     _add_lend(renew)
     _add_json(renew)
     _add_json(_add(commands, "status", "tell who this device is and what it holds"))
-    _add_recover(commands)
     trust = _add(commands, "trust", "tell which roots this device trusts, or take a trust bundle from a file")
     trust.add_argument("file", metavar="FILE", type=Path, nargs="?", help="a trust bundle; checked as any")
     _add_json(trust)
@@ -160,6 +160,8 @@ def read_trust_bundle(path: Path) -> TrustBundle:
 def read_code(name: str, *, of: Identity | str) -> Secret:
     """Return the one-time code in a file; `-` is standard input, or a prompt where that is a terminal.
 
+    `of` is the device, or its id where its domain is not known: a scanned code says whose it is.
+
     Raises:
         BadInputError: there is no code in it, or another device's.
     """
@@ -213,8 +215,6 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     enroll.add_argument(
         "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
     )
-    `of` is the device, or its id where its domain is not known: a scanned code says whose it is.
-
     enroll.add_argument("--claim", metavar="CERT,KEY", help="claim certificate and its key, PEM files")
     enroll.add_argument(
         "--adopt",
@@ -236,6 +236,42 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     _add_unit(enroll)
     _add_json(enroll)
+
+
+def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    recover = commands.add_parser(
+        "recover",
+        help="come back by an operator's code, or a station: same device id, new key",
+        description="Get a new certificate for the identity that this device has had, where its own way back "
+        "is closed: expired for long, its key lost, or revoked and readmitted. What it holds goes on until "
+        "the new certificate is confirmed, or where the code is refused.",
+        epilog=_RECOVER_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    way = recover.add_mutually_exclusive_group(required=True)
+    way.add_argument(
+        "--code-file",
+        metavar="FILE",
+        help="one-time code, typed or as its QR code reads; - is standard input, or a prompt on a terminal",
+    )
+    way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
+    recover.add_argument(
+        "--https", metavar="HOST:PORT", help="the fleet's HTTPS listener, where it has moved"
+    )
+    recover.add_argument(
+        "--trust", metavar="PEM", type=Path, help="roots of the servers, where they are others now"
+    )
+    recover.add_argument(
+        "--key",
+        metavar="PLACE",
+        default="",
+        help="where new keys are to live, as with enroll, where the old are lost",
+    )
+    recover.add_argument(
+        "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
+    )
+    _add_unit(recover)
+    _add_json(recover)
 
 
 def _add_proofs(enroll: argparse.ArgumentParser) -> None:
@@ -273,42 +309,6 @@ def _add_lend(command: argparse._ActionsContainer) -> None:
         "--lend",
         action="store_true",
         help="leave the MQTT connection to another program of this device; ask over HTTPS alone",
-def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    recover = commands.add_parser(
-        "recover",
-        help="come back by an operator's code, or a station: same device id, new key",
-        description="Get a new certificate for the identity that this device has had, where its own way back "
-        "is closed: expired for long, its key lost, or revoked and readmitted. What it holds goes on until "
-        "the new certificate is confirmed, or where the code is refused.",
-        epilog=_RECOVER_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    way = recover.add_mutually_exclusive_group(required=True)
-    way.add_argument(
-        "--code-file",
-        metavar="FILE",
-        help="one-time code, typed or as its QR code reads; - is standard input, or a prompt on a terminal",
-    )
-    way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
-    recover.add_argument(
-        "--https", metavar="HOST:PORT", help="the fleet's HTTPS listener, where it has moved"
-    )
-    recover.add_argument(
-        "--trust", metavar="PEM", type=Path, help="roots of the servers, where they are others now"
-    )
-    recover.add_argument(
-        "--key",
-        metavar="PLACE",
-        default="",
-        help="where new keys are to live, as with enroll, where the old are lost",
-    )
-    recover.add_argument(
-        "--wait", metavar="SECONDS", type=int, default=60, help="how long to try again; default 60"
-    )
-    _add_unit(recover)
-    _add_json(recover)
-
-
     )
 
 

@@ -261,12 +261,6 @@ class Asking:
 
     async def _ask_claim(self, request: Request) -> replies.Reply:
         record = self._life.record
-        if record.bootstrap is None:
-            raise NotEnrolledError(
-                "this device waits for a station", hint="device-agent enroll --serial PATH"
-            )
-        if record.bootstrap.domain:
-            return await self._ask_adopted(record, record.bootstrap, request)
         if record.recovery is not None and record.life.active is not None and _is_by_code(record):
             try:
                 return await self._ask_by_code(record, record.recovery, request)
@@ -274,6 +268,12 @@ class Asking:
                 if record.bootstrap is None:
                     raise
                 _log.info("%s; asking at the bootstrap listener", error)
+        if record.bootstrap is None:
+            raise NotEnrolledError(
+                "this device waits for a station", hint="device-agent enroll --serial PATH"
+            )
+        if record.bootstrap.domain:
+            return await self._ask_adopted(record, record.bootstrap, request)
         login = ClaimLogin(
             host=record.bootstrap.host,
             port=record.bootstrap.port,
@@ -287,12 +287,6 @@ class Asking:
                 return await ask_with_evidence(asker, request, attestor, pending=pending, new_id=self._new_id)
             return await asker.ask(request)
 
-    async def _ask_adopted(
-        self, record: StoredRecord, bootstrap: Bootstrap, request: Request
-    ) -> replies.Reply:
-        """Ask as the device that a certificate of another CA stands for, where that was adopted."""
-        tls = _claim_context(record, bootstrap, self._life.moment())
-        login = OperationalLogin(
     async def _ask_by_code(
         self, record: StoredRecord, address: replies.HttpsAddress, request: Request
     ) -> replies.Reply:
@@ -302,6 +296,12 @@ class Asking:
         async with self._ways.https(login) as asker:
             return await asker.ask(request)
 
+    async def _ask_adopted(
+        self, record: StoredRecord, bootstrap: Bootstrap, request: Request
+    ) -> replies.Reply:
+        """Ask as the device that a certificate of another CA stands for, where that was adopted."""
+        tls = _claim_context(record, bootstrap, self._life.moment())
+        login = OperationalLogin(
             host=bootstrap.host,
             port=bootstrap.port,
             identity=Identity(domain=bootstrap.domain, device_id=record.device_id),

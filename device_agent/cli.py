@@ -38,8 +38,8 @@ from device_agent.errors import (
 from device_agent.terminal import can_ask
 
 if TYPE_CHECKING:
-    from device_agent.status import ShownTrust
     from device_agent.recovering import Recovery
+    from device_agent.status import ShownTrust
     from device_agent.wire.trust import TrustBundle
 
 _TRIES = 100
@@ -145,7 +145,6 @@ def _connection(options: Namespace) -> Connection:
     return Connection.LENT if options.lend else Connection.OWN
 
 
-def _renew(options: Namespace) -> int:
 def _recover(options: Namespace) -> int:
     from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
     from device_agent.recovering import identity_of, move_keys  # noqa: PLC0415 - as above
@@ -181,6 +180,7 @@ async def _recover_alone(settings: Settings, wanted: "Recovery") -> Mapping[str,
         return (await agent.recover_once(wanted)).members()
 
 
+def _renew(options: Namespace) -> int:
     settings = Settings(state=options.state, connection=_connection(options))
     told = _ask_or_do(settings, "renew", lambda: _renew_alone(settings))
     if told.exit_code is not ExitCode.DONE:
@@ -347,8 +347,8 @@ async def _examine(settings: Settings) -> list[dict[str, object]]:
 _COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "enroll": _enroll,
     "run": _run,
-    "renew": _renew,
     "recover": _recover,
+    "renew": _renew,
     "status": _status,
     "trust": _trust,
     "exec": _exec,
