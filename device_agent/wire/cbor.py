@@ -1,13 +1,11 @@
 """CBOR as the factory link uses it (RFC 8949): integers, octets, text, booleans, null, arrays, maps.
 
-The decoder is our own because a general one builds more than is wanted from untrusted bytes: tags
-(regular expressions, cycles, big numbers), floats, deep nesting. It never allocates by an announced
-length, only by what is there.
+It is our own because a general decoder builds more than is wanted from untrusted bytes: tags (regular
+expressions, cycles, big numbers), floats, deep nesting. It never allocates by an announced length, only by
+what is there. What is left for an encoder is so little that no device needs a library for it.
 """
 
 from typing import TypeAlias
-
-import cbor2
 
 from device_agent.wire.problems import MalformedMessageError
 
@@ -18,11 +16,32 @@ _MAX_ENTRIES = 64
 _BREAK = 0xFF
 _INDEFINITE = 31
 _SIMPLE: dict[int, bool | None] = {20: False, 21: True, 22: None}
+_FALSE, _TRUE, _NULL = b"\xf4", b"\xf5", b"\xf6"
 
 
 def encode(value: Item) -> bytes:
-    """Return a value as CBOR, always the same bytes for the same value (RFC 8949 4.2.1)."""
-    return cbor2.dumps(value, canonical=True)
+    """Return a value as CBOR, always the same bytes for the same value (RFC 8949 4.2.1).
+
+    Raises:
+        ValueError: an integer takes more than 64 bits.
+    """
+    match value:
+        case None:
+            return _NULL
+        case bool():
+            return _TRUE if value else _FALSE
+        case int():
+            return _head(0, value) if value >= 0 else _head(1, -1 - value)
+        case bytes():
+            return _head(2, len(value)) + value
+        case str():
+            text = value.encode()
+            return _head(3, len(text)) + text
+        case list():
+            return _head(4, len(value)) + b"".join(map(encode, value))
+        case dict():
+            pairs = sorted((encode(name), encode(member)) for name, member in value.items())
+            return _head(5, len(value)) + b"".join(name + member for name, member in pairs)
 
 
 def decode(octets: bytes) -> Item:
@@ -36,6 +55,16 @@ def decode(octets: bytes) -> Item:
     if reader.at != len(octets):
         raise MalformedMessageError("CBOR is followed by other bytes")
     return value
+
+
+def _head(major: int, argument: int) -> bytes:
+    """Return the first bytes of an item, its argument in as few as hold it (RFC 8949 3)."""
+    if argument < 24:
+        return bytes([major << 5 | argument])
+    for extra, length in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if argument < 1 << 8 * length:
+            return bytes([major << 5 | extra]) + argument.to_bytes(length, "big")
+    raise ValueError("an integer of CBOR has 64 bits at most")
 
 
 class _Reader:

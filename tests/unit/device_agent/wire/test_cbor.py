@@ -28,6 +28,17 @@ def test_it_reads_what_a_general_encoder_writes(value: cbor.Item) -> None:
     assert cbor.decode(cbor2.dumps(value)) == value
 
 
+@given(values)
+def test_it_writes_what_a_general_encoder_writes(value: cbor.Item) -> None:
+    assert cbor.encode(value) == cbor2.dumps(value, canonical=True)
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**64) - 1])
+def test_a_number_that_the_link_has_no_room_for_is_not_written(number: int) -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        cbor.encode(number)
+
+
 @given(st.binary(max_size=200))
 def test_what_it_reads_a_general_decoder_reads_alike(octets: bytes) -> None:
     try:
