@@ -1,150 +1,107 @@
-"""What people see of a station at work: a screen with a line for each port, or plain lines in a pipe.
+"""How a station's work is shown: JSON lines for programs, plain lines in a pipe, a live screen on a terminal.
 
 It only shows; a lane never waits for it.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from fleet.cli.output import Form, Json, console, visible, write_line, write_text
+from fleet.cli.screen.board import Board
+from fleet.cli.screen.language import Language
+from fleet.station.causes import Cause
 from fleet.station.events import LaneEvent, Stage
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Report: TypeAlias = Callable[[LaneEvent], None]
 
-_BAR = 12
-_SCREENS_A_SECOND = 8
-_STYLES: Mapping[Stage, str] = {
-    Stage.WAITING: "dim",
-    Stage.SYNCED: "bold green",
-    Stage.COMMITTED: "green",
-    Stage.HELD: "yellow",
-    Stage.QUARANTINED: "bold red",
-    Stage.FAILED: "red",
-    Stage.UNPLUGGED: "dim",
-}
+_REDRAW_SECONDS = 0.25
 
 
 @dataclass(slots=True, kw_only=True)
-class _Line:
-    """One port on the screen."""
+class Shown:
+    """What takes the events of a station, and what was made of them."""
 
-    event: LaneEvent
-    began: float
-    passed: int = 0
-    failed: int = 0
+    board: Board = field(default_factory=Board)
+    write: Report
+    redraw: Callable[[], None]
 
+    def report(self, event: LaneEvent) -> None:
+        """Take what happened on a lane."""
+        self.board.take(event, now=time.monotonic())
+        self.write(event)
 
-@dataclass(slots=True)
-class Tally:
-    """What a station did, port by port."""
-
-    lines: dict[str, _Line] = field(default_factory=dict)
-
-    def take(self, event: LaneEvent, *, now: float) -> None:
-        """Note an event; `now` is in seconds, of a clock that never goes back."""
-        line = self.lines.setdefault(event.port, _Line(event=event, began=now))
-        if event.stage is Stage.FOUND and line.event.stage is not Stage.FOUND:
-            line.began = now
-        line.passed += event.stage is Stage.SYNCED
-        line.failed += event.stage in {Stage.QUARANTINED, Stage.FAILED}
-        line.event = event
-
-    @property
-    def passed(self) -> int:
-        return sum(line.passed for line in self.lines.values())
-
-    @property
-    def failed(self) -> int:
-        return sum(line.failed for line in self.lines.values())
+    async def refresh(self) -> None:
+        """Draw again and again until cancelled."""
+        while True:
+            self.redraw()
+            await asyncio.sleep(_REDRAW_SECONDS)
 
 
 @contextmanager
-def shown(form: Form, *, live: bool) -> Iterator[tuple[Report, Tally]]:
-    """Show what a station reports: JSON lines, a live screen, or a line for each step."""
-    tally = Tally()
-    if form is not Form.TABLE or not live:
-        write = _write_json if form is not Form.TABLE else _Lines().write
-
-        def report(event: LaneEvent) -> None:
-            tally.take(event, now=time.monotonic())
-            write(event)
-
-        yield report, tally
-        return
-    with _screen(tally) as refresh:
-        yield refresh, tally
+def shown(form: Form, *, language: Language, station: str, live: bool) -> Iterator[Shown]:
+    """Show what a station reports; `live` asks for the screen, which wants a terminal."""
+    if form is not Form.TABLE:
+        yield Shown(write=_write_json, redraw=_nothing)
+    elif not live:
+        yield Shown(write=_Plain(language).write, redraw=_nothing)
+    else:
+        with _screen(language, station) as screen:
+            yield screen
 
 
 @contextmanager
-def _screen(tally: Tally) -> Iterator[Report]:
-    from rich.console import Group  # noqa: PLC0415 - as above
-    from rich.live import Live  # noqa: PLC0415 - only a terminal needs it
-    from rich.text import Text  # noqa: PLC0415 - as above
+def _screen(language: Language, station: str) -> Iterator[Shown]:
+    from rich.console import Group  # noqa: PLC0415 - only a terminal needs it
+    from rich.live import Live  # noqa: PLC0415 - as above
 
-    def draw() -> Group:
-        # The last line stands beside the table: as its caption it would be as narrow as the table.
-        return Group(_table(tally, now=time.monotonic()), Text(_last_line(tally)))
+    from fleet.cli.screen.drawing import Sheet, draw  # noqa: PLC0415 - as above
 
-    with Live(get_renderable=draw, console=console(), refresh_per_second=_SCREENS_A_SECOND):
-        yield lambda event: tally.take(event, now=time.monotonic())
+    terminal, board = console(), Board()
 
+    def lines() -> Group:
+        sheet = Sheet(width=terminal.width, height=terminal.height, now=time.monotonic())
+        return Group(*draw(board, language, sheet, station=station))
 
-def _table(tally: Tally, *, now: float) -> "Table":
-    from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("PORT", "STATE", "DEVICE", "STEP", "TIME", "PASS", "FAIL"):
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
-    for port, line in sorted(tally.lines.items()):
-        event = line.event
-        idle = event.stage in {Stage.WAITING, Stage.UNPLUGGED}
-        seconds = event.elapsed_ms / 1000 or now - line.began
-        table.add_row(
-            Text(visible(port)),
-            Text(event.stage.value, style=_STYLES.get(event.stage, "cyan")),
-            Text(visible(event.device_id or event.hardware_id)),
-            Text(_step(event)),
-            "" if idle else f"{seconds:.1f} s",
-            str(line.passed),
-            str(line.failed),
-        )
-    return table
+    with Live(get_renderable=lines, console=terminal, auto_refresh=False, screen=True) as screen:
+        yield Shown(board=board, write=_ignored, redraw=screen.refresh)
 
 
-def _last_line(tally: Tally) -> str:
-    return (
-        f"{tally.passed} passed, {tally.failed} failed. Plug a device in, it is served at once. Ctrl-C ends."
-    )
+def _nothing() -> None:
+    """A pipe is not drawn again."""
 
 
-def _step(event: LaneEvent) -> str:
-    if event.total:
-        filled = _BAR * event.done // event.total
-        return f"{'█' * filled}{'░' * (_BAR - filled)} {event.done}/{event.total} B"
-    return visible(event.detail)
+def _ignored(_event: LaneEvent) -> None:
+    """The board has it already."""
 
 
 @dataclass(slots=True)
-class _Lines:
+class _Plain:
     """Plain lines: one for each change of a stage, not for each chunk."""
 
-    last: dict[str, tuple[Stage, str]] = field(default_factory=dict)
+    language: Language
+    last: dict[str, tuple[Stage, Cause, str]] = field(default_factory=dict)
 
     def write(self, event: LaneEvent) -> None:
-        if self.last.get(event.port) == (event.stage, event.detail):
+        news = (event.stage, event.cause, event.detail)
+        if self.last.get(event.port) == news:
             return
-        self.last[event.port] = (event.stage, event.detail)
-        words = [event.port, event.stage.value, event.device_id or event.hardware_id or "-", event.detail]
+        self.last[event.port] = news
+        who = event.device_id or event.hardware_id or "-"
+        words = [
+            event.port,
+            event.stage.value,
+            who,
+            event.label,
+            self.language.cause(event.cause),
+            event.detail,
+        ]
         write_text(visible("  ".join(word for word in words if word)))
 
 
 def _write_json(event: LaneEvent) -> None:
-    members: dict[str, Json] = asdict(event)
+    members: Mapping[str, Json] = asdict(event)
     write_line(members)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.cli import bearer
 from fleet.cli.client import Client, is_served
-from fleet.cli.lanes import Report
+from fleet.cli.lanes import Shown
 from fleet.config import load
 from fleet.errors import BadInputError, FleetError, UnreachableError
 from fleet.files import telling
@@ -42,7 +42,7 @@ class Line:
     baud: int
 
 
-async def run_line(line: Line, report: Report) -> None:
+async def run_line(line: Line, shown: Shown) -> None:
     """Serve the ports until SIGTERM or SIGINT.
 
     Raises:
@@ -63,7 +63,7 @@ async def run_line(line: Line, report: Report) -> None:
         station = Station(identity=identity, ledger=ledger, enroller=enroller, ids=line.ids, baud=line.baud)
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(_stay_renewed(station, line))
-            await _until(ended, station, line, report)
+            await _until(ended, station, line, shown)
             renewing.cancel()
 
 
@@ -89,13 +89,14 @@ def _renewed(line: Line, files: KeyPairFiles) -> StationIdentity:
     return identity
 
 
-async def _until(ended: asyncio.Event, station: Station, line: Line, report: Report) -> None:
+async def _until(ended: asyncio.Event, station: Station, line: Line, shown: Shown) -> None:
     async with asyncio.TaskGroup() as group:
-        working = group.create_task(station.run(line.ports, report=report))
+        working = group.create_task(station.run(line.ports, report=shown.report))
+        drawing = group.create_task(shown.refresh())
         ending = group.create_task(ended.wait())
         await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
-        working.cancel()
-        ending.cancel()
+        for task in (working, drawing, ending):
+            task.cancel()
 
 
 @asynccontextmanager

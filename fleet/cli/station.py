@@ -97,6 +97,8 @@ def list_stations(home: Place, form: Form, *, domain: str | None) -> None:
 )
 @click.option("--prefix", metavar="TEXT", help="Ids for units that ask for none: the prefix and four digits.")
 @click.option("--baud", type=click.IntRange(1200, 4_000_000), default=115200, metavar="N", help="[115200]")
+@click.option("--language", metavar="CODE", help="Of the screen: de, en, zh; else that of the terminal.")
+@click.option("--headless", is_flag=True, help="Print a line for each step, on a terminal too.")
 def run(
     home: Path,
     form: str,
@@ -106,6 +108,8 @@ def run(
     ids: Path | None,
     prefix: str | None,
     baud: int,
+    language: str | None,
+    headless: bool,
 ) -> None:
     """Serve devices on serial ports, all at once; a device that is plugged in needs no key press.
 
@@ -113,6 +117,7 @@ def run(
     """
     from fleet.cli.lanes import shown  # noqa: PLC0415 - the station's parts, needed here only
     from fleet.cli.line import Line, run_line  # noqa: PLC0415 - as above
+    from fleet.cli.screen.language import Language, own_code  # noqa: PLC0415 - as above
     from fleet.station.ids import IdRule  # noqa: PLC0415 - as above
 
     place = open_home(home)
@@ -123,9 +128,10 @@ def run(
         ids=IdRule(prefix=prefix) if ids is None else IdRule.from_list(ids),
         baud=baud,
     )
-    with shown(Form(form), live=is_shown()) as (report, tally):
-        asyncio.run(run_line(line, report))
-    say(f"{tally.passed} passed, {tally.failed} failed")
+    texts = Language.load(language or own_code())
+    with shown(Form(form), language=texts, station=line.station, live=is_shown() and not headless) as screen:
+        asyncio.run(run_line(line, screen))
+    say(f"{screen.board.passed} passed, {screen.board.failed} failed")
 
 
 def _station_of(home: Home) -> str:
