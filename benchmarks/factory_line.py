@@ -139,9 +139,10 @@ async def open_bench(stack: AsyncExitStack, home: Home, folder: Path) -> Bench:
     anchors = tuple(one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem))
     server = AdminSocket(path=home.admin_socket, station=STATION)
     enroller = await stack.enter_async_context(HttpEnroller.opened(server, servers=anchors))
-    ledger = await stack.enter_async_context(Ledger.opened(folder / "ledger.db", clock=now))
     files = home.station(STATION)
     identity = StationIdentity.load(files.certificate, files.key)
+    opening = Ledger.opened(folder / "ledger.db", clock=now, identity=identity)
+    ledger = await stack.enter_async_context(opening)
     return Bench(identity, Clerk(ledger=ledger, enroller=enroller, ids=IdRule(prefix="line3-")), anchors)
 
 

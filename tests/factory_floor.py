@@ -21,6 +21,10 @@ from device_agent.errors import StateError, UnacceptableAnswerError
 from device_agent.wire.factory import LinkState
 from device_agent.wire.framing import Decoder, Frame, Framing, encode_burst
 from device_agent.wire.messages import BrokerAddress
+from fleet.ca.signers import KeySigner
+from fleet.core.journal import Head, SignedEntry, after
+from fleet.core.station_rules import BatchRule, StationRules
+from fleet.core.station_sync import JournalReceipt, JournalUpload, LineOperator
 from fleet.errors import RefusedError, UnreachableError
 from fleet.station import steps
 from fleet.station.cable import Noise
@@ -142,6 +146,8 @@ class MemoryEnroller:
     owners: dict[str, str] = field(default_factory=dict)
     confirmed: list[str] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
+    journal: list[SignedEntry] = field(default_factory=list)
+    operators: tuple[LineOperator, ...] = ()
     is_away: bool = False
     refuses: RefusedError | None = None
 
@@ -164,6 +170,16 @@ class MemoryEnroller:
         if self.is_away:
             raise UnreachableError("the server is away")
         self.confirmed.append(serial)
+
+    async def sync(self, upload: JournalUpload) -> JournalReceipt:
+        if self.is_away:
+            raise UnreachableError("the server is away")
+        self.journal.extend(upload.entries)
+        head = Head()
+        for one in self.journal:
+            head = after(head, one.octets)
+        rules = StationRules(batches=(BatchRule(batch="spring"),))
+        return JournalReceipt(head=head, now=NOW, rules=rules, operators=self.operators)
 
     def _make(self, order: IssueOrder) -> Issuance:
         request = x509.load_der_x509_csr(order.csr)
@@ -222,7 +238,7 @@ class Floor:
     def station(self, name: str, *, purpose: str = "station") -> StationIdentity:
         pair = self.stations.leaf(name, hosts=(f"{name}.{purpose}.acme",))
         chain = (der(pair.certificate), der(self.stations.certificate))
-        return StationIdentity(name=name, chain=chain, key=pair.key)
+        return StationIdentity(name=name, chain=chain, signer=KeySigner(pair.key))
 
 
 Decide = Callable[[steps.Question], Awaitable[steps.Decision]]

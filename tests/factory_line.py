@@ -38,7 +38,9 @@ class Line:
     path: Path
     unit: MemoryUnit = field(default_factory=lambda: MemoryUnit(anchors=(FLOOR.anchor,)))
     enroller: MemoryEnroller = field(
-        default_factory=lambda: replace(FLOOR.enroller, made={}, owners={}, confirmed=[], revoked=[])
+        default_factory=lambda: replace(
+            FLOOR.enroller, made={}, owners={}, confirmed=[], revoked=[], journal=[]
+        )
     )
     randomness: Callable[[int], bytes] = field(default_factory=counted_randomness)
     framings: tuple[Framing, ...] = (Framing.COBS, Framing.LINES)
@@ -54,7 +56,7 @@ class Line:
         end = steps.End(step=Step.SILENT)
         for _ in range(tries):
             self.sessions += 1
-            async with Ledger.opened(self.path, clock=fixed_clock) as ledger:
+            async with Ledger.opened(self.path, clock=fixed_clock, identity=FLOOR.identity) as ledger:
                 clerk = Clerk(ledger=ledger, enroller=self.enroller, ids=IdRule(prefix="line3-"))
 
                 async def decide(question: steps.Question, clerk: Clerk = clerk) -> steps.Decision:
@@ -75,7 +77,7 @@ class Line:
         return end
 
     async def assert_committed_once(self) -> None:
-        async with Ledger.opened(self.path, clock=fixed_clock) as ledger:
+        async with Ledger.opened(self.path, clock=fixed_clock, identity=FLOOR.identity) as ledger:
             unit = await ledger.find(self.unit.hardware_id)
         assert unit is not None
         (generation,) = unit.generations

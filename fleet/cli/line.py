@@ -57,7 +57,7 @@ async def run_line(line: Line, shown: Shown) -> None:
     server = AdminSocket(path=line.home.admin_socket, station=line.station)
     async with (
         _server(line.home),
-        Ledger.opened(files.key.with_suffix(".db"), clock=_now) as ledger,
+        Ledger.opened(files.key.with_suffix(".db"), clock=_now, identity=identity) as ledger,
         HttpEnroller.opened(server, servers=_anchors(line.home)) as enroller,
     ):
         station = Station(identity=identity, ledger=ledger, enroller=enroller, ids=line.ids, baud=line.baud)

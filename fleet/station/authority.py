@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from ssl import SSLContext
 from typing import Self
@@ -18,8 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire import messages
-from device_agent.wire.fields import MAX_BODY_BYTES
+from device_agent.wire.fields import MAX_BODY_BYTES, parse_object
 from device_agent.wire.problems import MalformedMessageError, Retry
+from fleet.core.station_sync import JournalReceipt, JournalUpload, parse_receipt
 from fleet.errors import RefusedError, UnreachableError
 from fleet.station.package import Issuance, IssueOrder
 
@@ -90,7 +92,8 @@ class HttpEnroller:
             csr=_csr_pem(order.csr),
             proof=messages.Proof(kind=messages.ProofKind.STATION),
         )
-        query = {"replaces": order.replaces} if order.replaces else {}
+        asked = (("replaces", order.replaces or ""), ("batch", order.batch))
+        query = {name: value for name, value in asked if value}
         reply = await self._post("/api/v1/enroll", enroll, query)
         if not isinstance(reply, messages.Issued):
             raise UnreachableError(f"the server answered enroll with {reply.kind}")
@@ -104,20 +107,38 @@ class HttpEnroller:
         if not isinstance(reply, messages.Confirmed) or reply.serial != serial:
             raise UnreachableError(f"the server answered confirm with {reply.kind}")
 
-    async def _post(self, path: str, request: messages.Request, query: dict[str, str]) -> messages.Reply:
+    async def sync(self, upload: JournalUpload) -> JournalReceipt:
+        """Post entries of the journal; raises RefusedError, UnreachableError."""
+        status, body = await self._send("/api/v1/station/journal", upload.encode(), {})
         try:
-            async with self._http.post(
-                self._base + path, data=messages.encode(request), params=query, headers=self._headers
-            ) as response:
-                body = await _bounded(response.content)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(
-                "the registration authority does not answer", hint="is `fleet serve` running"
-            ) from error
+            if status == HTTPStatus.OK:
+                return parse_receipt(body)
+            problem = parse_object(body)
+            detail = problem.any_text("detail", longest=1000)
+        except MalformedMessageError as error:
+            raise UnreachableError(f"the server's answer cannot be read: {error}") from error
+        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise RefusedError(detail)
+        raise UnreachableError(f"the server says: {detail}")
+
+    async def _post(self, path: str, request: messages.Request, query: dict[str, str]) -> messages.Reply:
+        _, body = await self._send(path, messages.encode(request), query)
         try:
             return _settled(messages.parse_reply(body))
         except MalformedMessageError as error:
             raise UnreachableError(f"the server's answer cannot be read: {error}") from error
+
+    async def _send(self, path: str, body: bytes, query: dict[str, str]) -> tuple[int, bytes]:
+        """Return status and body of an answer, whatever it says. Raises `UnreachableError`."""
+        try:
+            async with self._http.post(
+                self._base + path, data=body, params=query, headers=self._headers
+            ) as response:
+                return response.status, await _bounded(response.content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(
+                "the registration authority does not answer", hint="is `fleet serve` running"
+            ) from error
 
     def _issuance(self, issued: messages.Issued) -> Issuance:
         try:

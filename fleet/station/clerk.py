@@ -4,19 +4,24 @@ It never lets an answer out before the ledger has it on the disk.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from device_agent.wire.factory import LinkState
 from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.problems import ProblemCode
+from device_agent.wire.secret import Secret
+from fleet.core.station_sync import JournalReceipt
 from fleet.errors import FleetError, RefusedError
 from fleet.station import steps
 from fleet.station.enroller import Enroller
 from fleet.station.ids import IdRule
 from fleet.station.ledger import Ledger
 from fleet.station.life import UnitEvent, UnitState
-from fleet.station.package import IssueOrder, Package, pack
-from fleet.station.units import Generation, Unit
+from fleet.station.making import Maker
+from fleet.station.reporting import Reporter
+from fleet.station.units import Attempt, Generation, Unit
 
 _log = logging.getLogger(__name__)
 
@@ -25,13 +30,34 @@ _SUSPICIOUS = frozenset({ProblemCode.KEY_IN_USE})
 _HOLDS_CERTIFICATE = (LinkState.PENDING, LinkState.ACTIVE)
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Clerk:
     """One for all ports of a station."""
 
-    def __init__(self, *, ledger: Ledger, enroller: Enroller, ids: IdRule) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        enroller: Enroller,
+        ids: IdRule,
+        batch: str = "",
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """`batch` is what units are made for; empty is the station's first."""
         self._ledger = ledger
         self._enroller = enroller
         self._ids = ids
+        self._batch = batch
+        self._maker = Maker(ledger=ledger, enroller=enroller)
+        self._reporter = Reporter(ledger=ledger, enroller=enroller, clock=clock)
+
+    @property
+    def operator(self) -> str:
+        """The line operator who is signed on, or empty."""
+        return self._reporter.operator
 
     async def decide(self, question: steps.Question) -> steps.Decision:
         """Return the answer to a session's question; whatever fails becomes a decision."""
@@ -57,6 +83,38 @@ class Clerk:
     async def quarantine(self, hardware_id: str, reason: str) -> None:
         """Remember that a unit is doubted."""
         await self._ledger.quarantine(hardware_id, reason)
+
+    async def finish(self, attempt: Attempt) -> int:
+        """Write down how a visit of a unit ended; return which of its visits it was, from 1."""
+        told = replace(attempt, batch=attempt.batch or self._batch, operator=self.operator)
+        return await self._ledger.note_attempt(told)
+
+    async def sign_on(self, badge: Secret) -> str | None:
+        """Let the operator begin whose badge or PIN this is; None where it is nobody's."""
+        return await self._reporter.sign_on(badge)
+
+    async def forward(self) -> AsyncIterator[str]:
+        """Get the certificates that units wait for since the server was away, plugged in or not.
+
+        Yields the hardware id of each that has one now. A unit that is refused holds up no other.
+
+        Raises:
+            FleetError: the server or the ledger cannot be reached; those before have theirs.
+        """
+        for hardware_id, _ in await self._ledger.queued():
+            unit = await self._ledger.find(hardware_id)
+            if unit is None or not unit.generations:
+                continue
+            try:
+                await self._maker.make(unit, unit.generations[-1])
+            except RefusedError as error:
+                _log.warning("the server refused the request of unit %s: %s", hardware_id, error)
+                continue
+            yield hardware_id
+
+    async def upload(self) -> JournalReceipt:
+        """Hand in the journal, and take the rules that hold; raises as `Reporter.upload`."""
+        return await self._reporter.upload()
 
     async def sync(self) -> AsyncIterator[str]:
         """Tell the server of all that was committed; yield each serial that it knows now.
@@ -96,45 +154,21 @@ class Clerk:
             return steps.Refuse(reason=f"it wants the id {hello.device_id}, the ledger gave it {device_id}")
         if device_id is None:
             device_id = await self._ids.choose(hello.hardware_id, wish=hello.device_id, ledger=self._ledger)
-        await self._ledger.reserve(hello.hardware_id, device_id=device_id, model=hello.model)
+        await self._ledger.reserve(
+            hello.hardware_id, device_id=device_id, model=hello.model, batch=self._batch
+        )
         return steps.Enrol(device_id=device_id)
 
     async def _issue(self, question: steps.Issue) -> steps.Decision:
-        await self._ledger.add_request(question.hardware_id, question.csr)
+        await self._ledger.add_request(question.hardware_id, question.csr, key=question.key)
         unit = await self._ledger.find(question.hardware_id)
         asked = unit.with_request(question.csr) if unit else None
         if unit is None or asked is None:
             return steps.Hold(reason="the ledger lost the unit")
         if asked.state is UnitState.REVOKED:
             return steps.Doubt(reason="its key was replaced by a later one: is it a copy or an old image")
-        package = asked.package or await self._make(unit, asked, question)
+        package = asked.package or await self._maker.make(unit, asked)
         return steps.Issued(package=package)
-
-    async def _make(self, unit: Unit, asked: Generation, question: steps.Issue) -> Package:
-        """Issue for a generation; an earlier one that was asked for and never answered comes first.
-
-        The server may have made that certificate, and only its serial lets it be replaced.
-        """
-        replaces: str | None = None
-        package = asked.package
-        for one in unit.generations:
-            package = one.package
-            if package is None and one.state is UnitState.RESERVED:
-                order = IssueOrder(
-                    device_id=question.device_id,
-                    hardware_id=unit.hardware_id,
-                    csr=one.csr,
-                    replaces=replaces,
-                    key=question.key,
-                )
-                package = pack(order, await self._enroller.issue(order))
-                await self._ledger.add_package(unit.hardware_id, number=one.number, package=package)
-            replaces = package.serial if package else replaces
-            if one.number == asked.number:
-                break
-        if package is None:
-            raise RefusedError(f"unit {unit.hardware_id} has no certificate and cannot get one")
-        return package
 
     async def _record(self, hardware_id: str, fingerprint: bytes, event: UnitEvent) -> steps.Decision:
         unit = await self._ledger.find(hardware_id)

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from fleet.core.station_sync import JournalReceipt, JournalUpload
 from fleet.station.package import Issuance, IssueOrder
 
 
@@ -19,4 +20,8 @@ class Enroller(Protocol):
 
     async def confirm(self, serial: str) -> None:
         """Tell that the unit uses this certificate from now on; raises as `issue`."""
+        ...
+
+    async def sync(self, upload: JournalUpload) -> JournalReceipt:
+        """Hand in entries of the journal; return what the server has, and what holds; raises as `issue`."""
         ...

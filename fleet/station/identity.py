@@ -1,6 +1,6 @@
-"""Who the station is: its certificate chain, and the key that signs what it orders devices to install.
+"""Who the station is: its certificate chain, and the key that signs its orders to devices and its journal.
 
-The key stays in memory and signs; nothing here prints it or writes it.
+The key stays in memory, or in a token, and signs; nothing here prints it or writes it.
 """
 
 from dataclasses import dataclass, field
@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from device_agent.wire.factory import MAX_STATION_CHAIN
+from device_agent.wire.identity import serial_hex
+from fleet.ca.signers import KeySigner, Signer
+from fleet.ca.token_keys import TokenKeys
 from fleet.errors import BadInputError
+
+TOKEN_FILE = ".pkcs11"  # noqa: S105 - a suffix
+"""Of the file beside the certificate that says in which token the key is (RFC 7512), where it is in one."""
+_HINT = "fleet station add makes both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,36 +29,58 @@ class StationIdentity:
 
     name: str
     chain: tuple[bytes, ...]
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    signer: Signer = field(repr=False)
 
     @classmethod
     def load(cls, certificate: Path, key: Path) -> Self:
-        """Read both PEM files: the certificate with its issuing CA below it, and the unencrypted key.
+        """Read the certificate with its issuing CA below it, and the key: PEM, or a token that a file names.
 
         Raises:
             BadInputError: a file cannot be read, or the two do not belong together.
+            FleetError: the token cannot be used.
         """
-        hint = "fleet station add makes both"
-        try:
-            chain = x509.load_pem_x509_certificates(certificate.read_bytes())
-            private_key = load_pem_private_key(key.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError) as error:
-            raise BadInputError(
-                f"cannot read the station's identity from {certificate} and {key}", hint=hint
-            ) from error
-        if not isinstance(private_key, ec.EllipticCurvePrivateKey):
-            raise BadInputError(f"the station's key in {key} is not an EC key", hint=hint)
-        if chain[0].public_key() != private_key.public_key() or len(chain) > MAX_STATION_CHAIN:
-            raise BadInputError(f"the certificate {certificate} is not for the key {key}", hint=hint)
+        chain = _read_chain(certificate)
+        token = key.with_suffix(TOKEN_FILE)
+        if token.exists() and not key.exists():
+            public_key = chain[0].public_key()
+            if not isinstance(public_key, ec.EllipticCurvePublicKey):
+                raise BadInputError(f"the certificate {certificate} is for no EC key", hint=_HINT)
+            signer: Signer = TokenKeys().signer(token, public_key)
+        else:
+            signer = _read_key(key)
+        if chain[0].public_key() != signer.public_key or len(chain) > MAX_STATION_CHAIN:
+            raise BadInputError(f"the certificate {certificate} is not for the key {key}", hint=_HINT)
         return cls(
             name=_common_name(chain[0]),
             chain=tuple(item.public_bytes(Encoding.DER) for item in chain),
-            key=private_key,
+            signer=signer,
         )
 
+    @property
+    def serial(self) -> str:
+        """The serial of the station's certificate, 32 lower-case hex."""
+        return serial_hex(x509.load_der_x509_certificate(self.chain[0]).serial_number)
+
     def sign(self, message: bytes) -> bytes:
-        """Return an ECDSA signature with SHA-256, in DER."""
-        return self.key.sign(message, ec.ECDSA(hashes.SHA256()))
+        """Return an ECDSA signature with SHA-256, in DER. Raises `FleetError` where a token does not."""
+        return self.signer.sign(message)
+
+
+def _read_chain(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"cannot read the station's certificate from {path}", hint=_HINT) from error
+
+
+def _read_key(path: Path) -> KeySigner:
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInputError(f"cannot read the station's key from {path}", hint=_HINT) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadInputError(f"the station's key in {path} is not an EC key on P-256", hint=_HINT)
+    return KeySigner(key)
 
 
 def _common_name(certificate: x509.Certificate) -> str:

@@ -1,143 +1,133 @@
 """What a station made, in a SQLite file of its own: it survives power cuts and outlives the server's absence.
 
-It keeps and returns; it decides nothing. Each method is one transaction, on the disk when it returns.
+It keeps and returns; it decides nothing. Each method is one transaction, on the disk when it returns; what
+becomes of a unit or a certificate is told by the journal, in the same one.
 """
 
-import asyncio
-import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-import aiosqlite
-
-from fleet.errors import RefusedError, StorageFullError, StoreError
-from fleet.station.life import LIFE, UnitEvent, UnitState
+from fleet.core.journal import Head, Kind, SignedEntry
+from fleet.errors import RefusedError
+from fleet.model import KeyOrigin
+from fleet.station.identity import StationIdentity
+from fleet.station.journal import Journal
+from fleet.station.ledger_rows import keep_package, load_unit, move, prepare
+from fleet.station.life import UnitEvent, UnitState
 from fleet.station.package import Package
-from fleet.station.units import Generation, Unit, csr_hash_of
+from fleet.station.units import Attempt, Unit, csr_hash_of
+from fleet.station.writer import GroupWriter
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE units (
-    hardware_id TEXT PRIMARY KEY,
-    device_id   TEXT UNIQUE,
-    model       TEXT NOT NULL,
-    doubt       TEXT,
-    found_at    TEXT NOT NULL
-);
-CREATE TABLE generations (
-    hardware_id   TEXT NOT NULL REFERENCES units (hardware_id),
-    number        INTEGER NOT NULL,
-    state         TEXT NOT NULL,
-    csr           BLOB NOT NULL,
-    csr_hash      TEXT NOT NULL,
-    serial        TEXT,
-    fingerprint   TEXT,
-    chain         BLOB,
-    anchors       BLOB,
-    configuration BLOB,
-    changed_at    TEXT NOT NULL,
-    PRIMARY KEY (hardware_id, number),
-    UNIQUE (hardware_id, csr_hash)
-);
-CREATE INDEX generations_by_state ON generations (state);
-CREATE TABLE numbers (
-    prefix TEXT PRIMARY KEY,
-    last   INTEGER NOT NULL
-);
-"""
+_MOST = 1000
+
+
+class Fate(StrEnum):
+    """What is to become of a unit that a person releases from quarantine."""
+
+    USE = "use"
+    REWORK = "rework"
+    """It is made anew at its next visit."""
 
 
 class Ledger:
-    """The ledger of one station. Lanes may share it; transactions go one after another."""
+    """The ledger of one station, shared by its lanes."""
 
-    def __init__(self, connection: aiosqlite.Connection, clock: Callable[[], datetime]) -> None:
-        self._connection = connection
+    def __init__(
+        self, writer: GroupWriter, *, clock: Callable[[], datetime], identity: StationIdentity
+    ) -> None:
+        self._writer = writer
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._journal = Journal(identity)
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, path: Path, *, clock: Callable[[], datetime]) -> AsyncIterator[Self]:
-        """Open the ledger, or make it with mode 0600.
+    async def opened(
+        cls, path: Path, *, clock: Callable[[], datetime], identity: StationIdentity
+    ) -> AsyncIterator[Self]:
+        """Open the ledger, or make it with mode 0600; `identity` signs its journal.
 
         Raises:
-            StoreError: the file cannot be opened, or is of another version of this program.
+            StoreError: the file cannot be opened, or is of a later version of this program.
         """
-        with _told(path):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        async with aiosqlite.connect(path, isolation_level=None) as connection:
-            with _told(path):
-                await _prepare(connection, path)
-            yield cls(connection, clock)
+        what = f"the station's ledger {path}"
+        async with GroupWriter.opened(path, what=what, prepare=prepare) as writer:
+            yield cls(writer, clock=clock, identity=identity)
+
+    def take(self, identity: StationIdentity) -> None:
+        """Let another identity of this station sign the journal from now on."""
+        self._journal.identity = identity
 
     async def find(self, hardware_id: str) -> Unit | None:
         """Return a unit, or None where it was never here."""
-        async with self._transaction():
-            return await self._load(hardware_id)
+        return await self._writer.run(lambda db: load_unit(db, hardware_id))
 
     async def owner_of(self, device_id: str) -> str | None:
         """Return the hardware id that a device id is reserved for."""
-        async with self._transaction():
-            row = await self._one("SELECT hardware_id FROM units WHERE device_id = ?", device_id)
-        return None if row is None else str(row[0])
+
+        def work(db: sqlite3.Connection) -> str | None:
+            row = db.execute("SELECT hardware_id FROM units WHERE device_id = ?", (device_id,)).fetchone()
+            return None if row is None else str(row[0])
+
+        return await self._writer.run(work)
 
     async def next_number(self, prefix: str) -> int:
         """Return the next number of a prefix, from 1; it is never given out again."""
-        async with self._transaction():
-            row = await self._one(
+
+        def work(db: sqlite3.Connection) -> int:
+            (last,) = db.execute(
                 "INSERT INTO numbers (prefix, last) VALUES (?, 1)"
                 " ON CONFLICT (prefix) DO UPDATE SET last = last + 1 RETURNING last",
-                prefix,
-            )
-        return int(str(row[0])) if row else 1
+                (prefix,),
+            ).fetchone()
+            return int(last)
 
-    async def reserve(self, hardware_id: str, *, device_id: str, model: str) -> None:
-        """Reserve a device id for a unit.
+        return await self._writer.run(work)
+
+    async def reserve(self, hardware_id: str, *, device_id: str, model: str, batch: str = "") -> None:
+        """Reserve a device id for a unit, which is made for a batch; empty is the station's first.
 
         Raises:
             RefusedError: the id is another unit's.
         """
-        async with self._transaction():
+
+        def work(db: sqlite3.Connection) -> None:
             try:
-                await self._run(
-                    "INSERT INTO units (hardware_id, device_id, model, found_at) VALUES (?, ?, ?, ?)"
-                    " ON CONFLICT (hardware_id) DO UPDATE"
-                    " SET device_id = coalesce(device_id, excluded.device_id), model = excluded.model",
-                    *(hardware_id, device_id, model, self._now()),
+                db.execute(
+                    "INSERT INTO units (hardware_id, device_id, model, batch, found_at)"
+                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (hardware_id) DO UPDATE"
+                    " SET device_id = coalesce(device_id, excluded.device_id), model = excluded.model,"
+                    " batch = CASE WHEN batch = '' THEN excluded.batch ELSE batch END",
+                    (hardware_id, device_id, model, batch, self._now()),
                 )
             except sqlite3.IntegrityError as error:
                 raise RefusedError(f"device id {device_id} is reserved for another unit") from error
 
-    async def add_request(self, hardware_id: str, csr: bytes) -> None:
+        await self._writer.run(work)
+
+    async def add_request(self, hardware_id: str, csr: bytes, *, key: KeyOrigin = KeyOrigin.DEVICE) -> None:
         """Keep a unit's CSR (DER) as its next generation; one that is there already stays."""
-        async with self._transaction():
-            await self._run(
-                "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, changed_at)"
-                " SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, ? FROM generations WHERE hardware_id = ?"
-                " ON CONFLICT (hardware_id, csr_hash) DO NOTHING",
-                *(hardware_id, UnitState.RESERVED, csr, csr_hash_of(csr), self._now(), hardware_id),
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, key_origin, changed_at)"
+                " SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ? FROM generations"
+                " WHERE hardware_id = ? ON CONFLICT (hardware_id, csr_hash) DO NOTHING",
+                (
+                    *(hardware_id, UnitState.RESERVED, csr, csr_hash_of(csr), key.value),
+                    *(self._now(), hardware_id),
+                ),
             )
+
+        await self._writer.run(work)
 
     async def add_package(self, hardware_id: str, *, number: int, package: Package) -> None:
         """Keep what was issued for a generation, and revoke the generations before it, in one commit."""
-        async with self._transaction():
-            unit = await self._load(hardware_id)
-            for one in unit.generations if unit else ():
-                if one.number < number:
-                    await self._move(hardware_id, one, UnitEvent.REPLACED)
-                elif one.number == number:
-                    await self._move(hardware_id, one, UnitEvent.ISSUED)
-            await self._run(
-                "UPDATE generations"
-                " SET serial = ?, fingerprint = ?, chain = ?, anchors = ?, configuration = ?"
-                " WHERE hardware_id = ? AND number = ?",
-                *(package.serial, package.fingerprint.hex(), package.chain, package.anchors),
-                *(package.configuration, hardware_id, number),
-            )
+        await self._writer.run(lambda db: self._issue(db, hardware_id, number, package, (Kind.ISSUED, {})))
 
     async def record(self, hardware_id: str, *, number: int, event: UnitEvent) -> None:
         """Move a generation on.
@@ -145,142 +135,166 @@ class Ledger:
         Raises:
             RefusedError: its life has no such step; nothing changed.
         """
-        async with self._transaction():
-            unit = await self._load(hardware_id)
+
+        def work(db: sqlite3.Connection) -> None:
+            unit = load_unit(db, hardware_id)
             for one in unit.generations if unit else ():
-                if one.number == number:
-                    await self._move(hardware_id, one, event)
+                if one.number != number:
+                    continue
+                move(db, hardware_id, one, event, at=self._now())
+                if event is UnitEvent.COMMITTED and one.state is UnitState.PROVEN and one.package:
+                    self._tell(db, Kind.COMMITTED, {**_told_of(unit), "serial": one.package.serial})
+
+        await self._writer.run(work)
+
+    async def note_attempt(self, attempt: Attempt) -> int:
+        """Tell the journal how a visit of a unit ended; return which of its visits it was, from 1."""
+
+        def work(db: sqlite3.Connection) -> int:
+            row = db.execute(
+                "UPDATE units SET attempts = attempts + 1 WHERE hardware_id = ? RETURNING attempts",
+                (attempt.hardware_id,),
+            ).fetchone()
+            number = 1 if row is None else int(row[0])
+            self._tell(db, Kind.ATTEMPT, {**attempt.details, "attempt": str(number)})
+            return number
+
+        return await self._writer.run(work)
 
     async def quarantine(self, hardware_id: str, reason: str) -> None:
         """Doubt a unit until it is released; the first reason stays."""
-        async with self._transaction():
-            await self._run(
+
+        def work(db: sqlite3.Connection) -> None:
+            row = db.execute(
                 "INSERT INTO units (hardware_id, model, doubt, found_at) VALUES (?, '', ?, ?)"
-                " ON CONFLICT (hardware_id) DO UPDATE SET doubt = coalesce(doubt, excluded.doubt)",
-                *(hardware_id, reason, self._now()),
+                " ON CONFLICT (hardware_id) DO UPDATE SET doubt = excluded.doubt WHERE doubt IS NULL"
+                " RETURNING device_id",
+                (hardware_id, reason, self._now()),
+            ).fetchone()
+            if row is not None:
+                details = {"hardware": hardware_id, "device": str(row[0] or ""), "reason": reason}
+                self._tell(db, Kind.QUARANTINED, details)
+
+        await self._writer.run(work)
+
+    async def release(self, hardware_id: str, *, by: str, fate: Fate = Fate.USE) -> None:
+        """End the quarantine of a unit: `by` looked at it; one that is in none is left alone."""
+
+        def work(db: sqlite3.Connection) -> None:
+            row = db.execute(
+                "UPDATE units SET doubt = NULL WHERE hardware_id = ? AND doubt IS NOT NULL"
+                " RETURNING device_id",
+                (hardware_id,),
+            ).fetchone()
+            if row is not None:
+                kind = Kind.REWORK if fate is Fate.REWORK else Kind.RELEASED
+                self._tell(db, kind, {"hardware": hardware_id, "device": str(row[0] or ""), "by": by})
+
+        await self._writer.run(work)
+
+    async def note(self, kind: Kind, details: Mapping[str, str]) -> None:
+        """Tell the journal what is of no unit, such as an operator who begins."""
+        await self._writer.run(lambda db: self._tell(db, kind, details))
+
+    async def journal_head(self) -> Head:
+        """Return how far the journal has come."""
+        return await self._writer.run(self._journal.head)
+
+    async def journal_after(self, number: int, *, most: int) -> tuple[SignedEntry, ...]:
+        """Return the journal's entries that follow a number, `most` of them at most."""
+        return await self._writer.run(lambda db: self._journal.after(db, number, most=most))
+
+    async def fact(self, name: str) -> bytes | None:
+        """Return what is kept under a name, such as the rules that the server gave this station."""
+
+        def work(db: sqlite3.Connection) -> bytes | None:
+            row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+            return None if row is None else bytes(row[0])
+
+        return await self._writer.run(work)
+
+    async def keep_fact(self, name: str, value: bytes) -> None:
+        """Keep something under a name, in place of what was there."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO facts (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
             )
 
-    async def release(self, hardware_id: str) -> None:
-        """End the quarantine of a unit: a person looked at it."""
-        async with self._transaction():
-            await self._run("UPDATE units SET doubt = NULL WHERE hardware_id = ?", hardware_id)
+        await self._writer.run(work)
+
+    async def queued(self) -> tuple[tuple[str, str], ...]:
+        """Return (hardware id, device id) of units whose newest key waits for its certificate."""
+
+        def work(db: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+            rows = db.execute(
+                "SELECT u.hardware_id, u.device_id FROM units u JOIN generations g"
+                " ON g.hardware_id = u.hardware_id WHERE g.state = ? AND u.doubt IS NULL"
+                " AND g.number = (SELECT max(number) FROM generations WHERE hardware_id = u.hardware_id)"
+                " ORDER BY g.changed_at, u.hardware_id LIMIT ?",
+                (UnitState.RESERVED, _MOST),
+            )
+            return tuple((str(row[0]), str(row[1])) for row in rows.fetchall())
+
+        return await self._writer.run(work)
 
     async def unsynced(self) -> tuple[tuple[str, int, str], ...]:
         """Return (hardware id, generation, serial) of all that were committed and not told to the server."""
-        async with self._transaction():
-            cursor = await self._connection.execute(
+
+        def work(db: sqlite3.Connection) -> tuple[tuple[str, int, str], ...]:
+            rows = db.execute(
                 "SELECT hardware_id, number, serial FROM generations WHERE state IN (?, ?)"
-                " ORDER BY changed_at, hardware_id LIMIT 1000",
-                (UnitState.COMMITTED, UnitState.LABELLED),
+                " ORDER BY changed_at, hardware_id LIMIT ?",
+                (UnitState.COMMITTED, UnitState.LABELLED, _MOST),
             )
-            return tuple((str(row[0]), int(row[1]), str(row[2])) for row in await cursor.fetchall())
+            return tuple((str(row[0]), int(row[1]), str(row[2])) for row in rows.fetchall())
+
+        return await self._writer.run(work)
 
     async def units(self) -> tuple[Unit, ...]:
         """Return all units, by hardware id."""
-        async with self._transaction():
-            cursor = await self._connection.execute("SELECT hardware_id FROM units ORDER BY hardware_id")
-            found = [await self._load(str(row[0])) for row in await cursor.fetchall()]
-        return tuple(unit for unit in found if unit)
+
+        def work(db: sqlite3.Connection) -> tuple[Unit, ...]:
+            rows = db.execute("SELECT hardware_id FROM units ORDER BY hardware_id").fetchall()
+            found = [load_unit(db, str(row[0])) for row in rows]
+            return tuple(unit for unit in found if unit)
+
+        return await self._writer.run(work)
+
+    def _issue(
+        self,
+        db: sqlite3.Connection,
+        hardware_id: str,
+        number: int,
+        package: Package,
+        told: tuple[Kind, Mapping[str, str]],
+    ) -> None:
+        """Put a package beside its request, end the generations before it, and tell the journal."""
+        unit = load_unit(db, hardware_id)
+        if unit is None:
+            raise RefusedError(f"unit {hardware_id} was never here")
+        for one in unit.generations:
+            if one.number <= number:
+                event = UnitEvent.ISSUED if one.number == number else UnitEvent.REPLACED
+                move(db, hardware_id, one, event, at=self._now())
+        keep_package(db, hardware_id, number, package)
+        key = next(one.key for one in unit.generations if one.number == number)
+        kind, details = told
+        self._tell(
+            db,
+            kind,
+            {**_told_of(unit), **details, "serial": package.serial, "batch": unit.batch, "key": key.value},
+        )
+
+    def _tell(self, db: sqlite3.Connection, kind: Kind, details: Mapping[str, str]) -> None:
+        self._journal.append(db, kind, details, at=self._clock().replace(microsecond=0))
 
     def _now(self) -> str:
         return self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[None]:
-        async with self._turn:
-            with _told(None):
-                await self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield
-                except BaseException:
-                    await self._connection.execute("ROLLBACK")
-                    raise
-                await self._connection.execute("COMMIT")
 
-    async def _run(self, sql: str, *parameters: object) -> None:
-        await self._connection.execute(sql, parameters)
-
-    async def _one(self, sql: str, *parameters: object) -> Sequence[object] | None:
-        cursor = await self._connection.execute(sql, parameters)
-        return await cursor.fetchone()
-
-    async def _load(self, hardware_id: str) -> Unit | None:
-        row = await self._one("SELECT device_id, model, doubt FROM units WHERE hardware_id = ?", hardware_id)
-        if row is None:
-            return None
-        cursor = await self._connection.execute(
-            "SELECT number, state, csr, csr_hash, serial, chain, anchors, configuration"
-            " FROM generations WHERE hardware_id = ? ORDER BY number",
-            (hardware_id,),
-        )
-        device_id, model, doubt = row
-        return Unit(
-            hardware_id=hardware_id,
-            device_id=None if device_id is None else str(device_id),
-            model=str(model),
-            doubt=None if doubt is None else str(doubt),
-            generations=tuple(_generation(one) for one in await cursor.fetchall()),
-        )
-
-    async def _move(self, hardware_id: str, generation: Generation, event: UnitEvent) -> None:
-        after = LIFE.get((generation.state, event))
-        if after is None:
-            raise RefusedError(f"unit {hardware_id} is {generation.state} and cannot be {event}")
-        await self._run(
-            "UPDATE generations SET state = ?, changed_at = ? WHERE hardware_id = ? AND number = ?",
-            *(after, self._now(), hardware_id, generation.number),
-        )
-
-
-def _generation(row: Sequence[object]) -> Generation:
-    match row:
-        case (
-            int(number),
-            str(state),
-            bytes(csr),
-            str(csr_hash),
-            str(serial),
-            bytes(chain),
-            bytes(anchors),
-            bytes(configuration),
-        ):
-            package = Package(serial=serial, chain=chain, anchors=anchors, configuration=configuration)
-            return Generation(
-                number=number, state=UnitState(state), csr=csr, csr_hash=csr_hash, package=package
-            )
-        case (int(number), str(state), bytes(csr), str(csr_hash), None, None, None, None):
-            return Generation(number=number, state=UnitState(state), csr=csr, csr_hash=csr_hash)
-        case _:
-            raise StoreError("the station's ledger holds a row that is not whole")
-
-
-async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
-        await connection.execute(f"PRAGMA {pragma}")
-    await connection.execute("BEGIN IMMEDIATE")
-    cursor = await connection.execute("PRAGMA user_version")
-    row = await cursor.fetchone()
-    version = int(row[0]) if row else 0
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            await connection.execute(statement)
-        await connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-    await connection.execute("COMMIT")
-    if version not in (0, _SCHEMA_VERSION):
-        raise StoreError(f"the ledger {path} is of version {version}, this program writes {_SCHEMA_VERSION}")
-
-
-@contextmanager
-def _told(path: Path | None) -> Iterator[None]:
-    """Turn what SQLite and the system say into this project's errors."""
-    where = f" {path}" if path else ""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise StorageFullError("the disk of the station's ledger is full") from error
-        raise StoreError(f"the station's ledger{where} cannot be used: {error}") from error
-    except sqlite3.Error as error:
-        raise StoreError(f"the station's ledger{where} cannot be used: {error}") from error
-    except OSError as error:
-        raise StoreError(f"the station's ledger{where} cannot be opened: {error.strerror}") from error
+def _told_of(unit: Unit | None) -> dict[str, str]:
+    """Return what the journal tells of a unit in every entry."""
+    return {} if unit is None else {"hardware": unit.hardware_id, "device": unit.device_id or ""}

@@ -27,6 +27,8 @@ class IssueOrder:
     replaces: str | None = None
     """Serial of the certificate that the unit lost with its key, to be revoked."""
     key: KeyOrigin = KeyOrigin.DEVICE
+    batch: str = ""
+    """Which it is made for; empty is the station's first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ class Station:
         baud: int = 115200,
     ) -> None:
         self._identity = identity
+        self._ledger = ledger
         self._clerk = Clerk(ledger=ledger, enroller=enroller, ids=ids)
         self._group = group
         self._baud = baud
@@ -52,6 +53,7 @@ class Station:
     def take(self, identity: StationIdentity) -> None:
         """Serve the units that come from now on with another identity of this station."""
         self._identity = identity
+        self._ledger.take(identity)
 
     async def run(self, ports: Sequence[str], *, report: Callable[[LaneEvent], None]) -> None:
         """Serve these ports until cancelled; `report` is called on the event loop and must not block.

@@ -1,8 +1,11 @@
 """Units as the ledger knows them: a piece of hardware, and its generations."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fleet.core.journal import Outcome
+from fleet.model import KeyOrigin
 from fleet.station.life import UnitState
 from fleet.station.package import Package
 
@@ -15,6 +18,7 @@ class Generation:
     state: UnitState
     csr: bytes
     csr_hash: str
+    key: KeyOrigin = KeyOrigin.DEVICE
     package: Package | None = None
 
 
@@ -27,6 +31,8 @@ class Unit:
     model: str
     doubt: str | None
     generations: tuple[Generation, ...]
+    batch: str = ""
+    """Which it is made for; empty is the station's first."""
 
     @property
     def state(self) -> UnitState:
@@ -42,6 +48,34 @@ class Unit:
         """Return the generation whose leaf has this fingerprint."""
         kept = (one for one in self.generations if one.package and one.package.fingerprint == fingerprint)
         return next(kept, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One visit of a unit to a port, and how it ended; `reason` is why it did not pass."""
+
+    hardware_id: str
+    device_id: str
+    outcome: Outcome
+    reason: str = ""
+    cause: str = ""
+    """The reason as one word, by which reports count."""
+    batch: str = ""
+    operator: str = ""
+    """The line operator who was signed on."""
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """Return what the journal tells of it."""
+        return {
+            "hardware": self.hardware_id,
+            "device": self.device_id,
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "cause": self.cause,
+            "batch": self.batch,
+            "operator": self.operator,
+        }
 
 
 def csr_hash_of(csr: bytes) -> str:

@@ -171,7 +171,9 @@ class BadUnit(MemoryUnit):
 async def over_serial(fleet: LiveFleet, _codes: Codes, stack: AsyncExitStack) -> Channel:
     files = fleet.home.home.station("local")
     identity = StationIdentity.load(files.certificate, files.key)
-    ledger = await stack.enter_async_context(Ledger.opened(fleet.folder / "ledger.db", clock=utc_now))
+    ledger = await stack.enter_async_context(
+        Ledger.opened(fleet.folder / "ledger.db", clock=utc_now, identity=identity)
+    )
     trust = x509.load_pem_x509_certificates(fleet.home.home.server_trust.read_bytes())
     servers = tuple(one.public_bytes(Encoding.DER) for one in trust)
     server = AdminSocket(path=fleet.home.home.admin_socket, station="local")

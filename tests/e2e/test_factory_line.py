@@ -110,7 +110,7 @@ async def shop(home: FleetHome, folder: Path) -> AsyncIterator[Shop]:
     server = AdminSocket(path=home.home.admin_socket, station=STATION)
     with Cable() as cable:
         async with (
-            Ledger.opened(folder / "ledger.db", clock=utc_now) as ledger,
+            Ledger.opened(folder / "ledger.db", clock=utc_now, identity=identity) as ledger,
             HttpEnroller.opened(server, servers=servers(home)) as enroller,
         ):
             station = Station(identity=identity, ledger=ledger, enroller=enroller, ids=ids)

@@ -65,7 +65,7 @@ class Running:
 @asynccontextmanager
 async def station(tmp_path: Path, *ports: str) -> AsyncIterator[Running]:
     floor, watch = Floor(), Watch()
-    async with Ledger.opened(tmp_path / "ledger.db", clock=fixed_clock) as ledger:
+    async with Ledger.opened(tmp_path / "ledger.db", clock=fixed_clock, identity=FLOOR.identity) as ledger:
         runner = Station(
             identity=floor.identity, ledger=ledger, enroller=floor.enroller, ids=IdRule(prefix="line3-")
         )
@@ -245,7 +245,7 @@ async def test_garbage_from_the_other_end_does_not_end_a_lane(tmp_path: Path) ->
 
 async def test_a_path_that_is_no_port_is_refused_at_once(tmp_path: Path) -> None:
     floor = Floor()
-    async with Ledger.opened(tmp_path / "ledger.db", clock=fixed_clock) as ledger:
+    async with Ledger.opened(tmp_path / "ledger.db", clock=fixed_clock, identity=FLOOR.identity) as ledger:
         runner = Station(identity=floor.identity, ledger=ledger, enroller=floor.enroller, ids=IdRule())
         with pytest.raises(BadInputError, match="serial port"):
             await runner.run([str(tmp_path / "ledger.db")], report=Watch())

@@ -24,13 +24,13 @@ HELLO = HelloReply(nonce=bytes(16), hardware_id="hw-1", state=LinkState.FRESH)
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    async with Ledger.opened(tmp_path / "ledger.db", clock=fixed_clock) as opened:
+    async with Ledger.opened(tmp_path / "ledger.db", clock=fixed_clock, identity=FLOOR.identity) as opened:
         yield opened
 
 
 @pytest.fixture
 def enroller() -> MemoryEnroller:
-    return replace(FLOOR.enroller, made={}, owners={}, confirmed=[], revoked=[])
+    return replace(FLOOR.enroller, made={}, owners={}, confirmed=[], revoked=[], journal=[])
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_a_unit_with_a_replaced_certificate_is_doubted(clerk: Clerk) -> No
 async def test_quarantine_lasts_until_it_is_released(clerk: Clerk, ledger: Ledger) -> None:
     await clerk.quarantine("hw-1", "it smells")
     assert await clerk.decide(steps.Recognise(hello=HELLO)) == steps.Doubt(reason="it smells")
-    await ledger.release("hw-1")
+    await ledger.release("hw-1", by="operator:ada")
     assert isinstance(await clerk.decide(steps.Recognise(hello=HELLO)), steps.Enrol)
 
 

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def ledger(path: Path) -> AsyncIterator[Ledger]:
-    async with Ledger.opened(path, clock=fixed_clock) as opened:
+    async with Ledger.opened(path, clock=fixed_clock, identity=FLOOR.identity) as opened:
         yield opened
 
 
@@ -44,10 +44,16 @@ async def issued(ledger: Ledger) -> Package:
     return package
 
 
+async def asked(ledger: Ledger, sql: str, *parameters: str) -> tuple[object, ...]:
+    """Return the first row of what only a test asks for."""
+    row: tuple[object, ...] = await ledger._writer.run(lambda db: db.execute(sql, parameters).fetchone())
+    return row
+
+
 async def test_every_event_in_every_state_does_what_the_table_says(path: Path, ledger: Ledger) -> None:
     await issued(ledger)
     for state, event in itertools.product(UnitState, UnitEvent):
-        await ledger._connection.execute("UPDATE generations SET state = ?", (state,))
+        await asked(ledger, "UPDATE generations SET state = ? RETURNING state", state)
         after = LIFE.get((state, event))
         with nullcontext() if after else pytest.raises(RefusedError):
             await ledger.record("hw-1", number=1, event=event)
@@ -80,9 +86,9 @@ async def test_an_unknown_unit_is_not_found(ledger: Ledger) -> None:
 
 
 async def test_what_was_kept_is_there_after_the_station_started_again(path: Path) -> None:
-    async with Ledger.opened(path, clock=fixed_clock) as ledger:
+    async with Ledger.opened(path, clock=fixed_clock, identity=FLOOR.identity) as ledger:
         package = await issued(ledger)
-    async with Ledger.opened(path, clock=fixed_clock) as ledger:
+    async with Ledger.opened(path, clock=fixed_clock, identity=FLOOR.identity) as ledger:
         unit = await ledger.find("hw-1")
         assert unit is not None
         assert unit.generations[0].package == package
@@ -91,9 +97,7 @@ async def test_what_was_kept_is_there_after_the_station_started_again(path: Path
 async def test_every_commit_is_on_the_disk(ledger: Ledger) -> None:
     settings = {}
     for pragma in ("journal_mode", "synchronous"):
-        cursor = await ledger._connection.execute(f"PRAGMA {pragma}")
-        row = await cursor.fetchone()
-        settings[pragma] = row[0] if row else None
+        (settings[pragma],) = await asked(ledger, f"PRAGMA {pragma}")
     assert settings == {"journal_mode": "wal", "synchronous": 2}
 
 
@@ -148,7 +152,7 @@ async def test_quarantine_keeps_its_first_reason_until_it_is_released(ledger: Le
     unit = await ledger.find("hw-1")
     assert unit is not None
     assert unit.doubt == "first"
-    await ledger.release("hw-1")
+    await ledger.release("hw-1", by="operator:ada")
     unit = await ledger.find("hw-1")
     assert unit is not None
     assert unit.doubt is None
@@ -177,7 +181,7 @@ async def test_a_ledger_of_a_later_version_is_not_touched(path: Path) -> None:
     async with aiosqlite.connect(path) as connection:
         await connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="99"):
-        async with Ledger.opened(path, clock=fixed_clock):
+        async with Ledger.opened(path, clock=fixed_clock, identity=FLOOR.identity):
             pass
 
 
@@ -185,19 +189,19 @@ async def test_a_ledger_of_a_later_version_is_not_touched(path: Path) -> None:
 async def test_a_file_that_is_no_ledger_is_told(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError, match="ledger"):
-        async with Ledger.opened(path, clock=fixed_clock):
+        async with Ledger.opened(path, clock=fixed_clock, identity=FLOOR.identity):
             pass
 
 
 async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
-        async with Ledger.opened(tmp_path / "none" / "ledger.db", clock=fixed_clock):
+        async with Ledger.opened(tmp_path / "none" / "ledger.db", clock=fixed_clock, identity=FLOOR.identity):
             pass
 
 
 async def test_no_open_file_is_left_behind(path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    async with Ledger.opened(path, clock=fixed_clock):
+    async with Ledger.opened(path, clock=fixed_clock, identity=FLOOR.identity):
         pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
@@ -205,9 +209,9 @@ async def test_no_open_file_is_left_behind(path: Path) -> None:
 async def test_a_full_disk_is_told_and_nothing_is_half_done(ledger: Ledger) -> None:
     await issued(ledger)
     before = await ledger.units()
-    await ledger._connection.execute("PRAGMA max_page_count = 1")
+    await asked(ledger, "PRAGMA max_page_count = 1")
     with pytest.raises(StorageFullError):
         await ledger.add_request("hw-1", bytes(200_000))
     assert await ledger.units() == before
-    await ledger._connection.execute("PRAGMA max_page_count = 100000")
+    await asked(ledger, "PRAGMA max_page_count = 100000")
     await ledger.add_request("hw-1", b"small")

@@ -66,7 +66,7 @@ async def test_a_wiped_unit_is_made_again_and_its_earlier_generation_is_revoked(
     await line.serve(line.wire())
     line.unit.wipe()
     assert (await line.serve(line.wire())).step is Step.COMMITTED
-    async with Ledger.opened(line.path, clock=fixed_clock) as ledger:
+    async with Ledger.opened(line.path, clock=fixed_clock, identity=FLOOR.identity) as ledger:
         unit = await ledger.find("hw-1")
     assert unit is not None
     assert [one.state for one in unit.generations] == [UnitState.REVOKED, UnitState.COMMITTED]
@@ -116,7 +116,7 @@ async def test_a_unit_that_does_not_trust_this_station_is_left_alone(line: Line)
 async def test_a_unit_without_an_anchor_says_that_it_took_the_stations_word(line: Line) -> None:
     line.unit.anchors = ()
     session = session_of(FLOOR, line.randomness)
-    async with Ledger.opened(line.path, clock=fixed_clock) as ledger:
+    async with Ledger.opened(line.path, clock=fixed_clock, identity=FLOOR.identity) as ledger:
         clerk = Clerk(ledger=ledger, enroller=line.enroller, ids=IdRule(prefix="a"))
         await run_session(session, line.wire(), clerk.decide)
     assert session.tofu
