@@ -14,9 +14,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.asking import Asking
@@ -27,11 +25,19 @@ from device_agent.config import Settings, hardware_id, model
 from device_agent.control import serving
 from device_agent.core.certificates import read_bundle
 from device_agent.core.clock import TimeSource
-from device_agent.core.events import ProofGiven
 from device_agent.core.record import Anchor
-from device_agent.core.stored import Bootstrap, StoredRecord, read_anchors
-from device_agent.core.trust import HeldTrust, Source
+from device_agent.core.stored import StoredRecord
+from device_agent.core.trust import Source
 from device_agent.driver import Driver
+from device_agent.enrollment import (
+    ClaimFiles,
+    Enrollment,
+    EstEnrollment,
+    MqttEnrollment,
+    anchors_of_file,
+    begin_enrollment,
+    device_id_of,
+)
 from device_agent.environment import change_of
 from device_agent.errors import BadInputError, UsageError
 from device_agent.hooks import Hooks
@@ -49,52 +55,13 @@ from device_agent.traffic import Message, Traffic
 from device_agent.trusting import Trusting
 from device_agent.ways import NetworkWays
 from device_agent.wire.fields import Fields
-from device_agent.wire.identity import parse_device_id
-from device_agent.wire.problems import MalformedMessageError
-from device_agent.wire.requests import Proof, ProofKind
-from device_agent.wire.secret import Secret
-from device_agent.wire.trust import FLEET_REALM, TrustBundle
+from device_agent.wire.trust import TrustBundle
+
+__all__ = ["Agent", "ClaimFiles", "EstEnrollment", "MqttEnrollment"]
 
 if TYPE_CHECKING:
     # The factory link is for a factory: an agent in the field does without its memory.
     from device_agent.core.station_link import Committed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimFiles:
-    """A claim certificate with its chain, and its key: PEM files."""
-
-    certificate: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttEnrollment:
-    """How the first certificate is asked for over the bootstrap listener."""
-
-    host: str
-    port: int
-    device_id: str
-    trust_pem: str
-    """Roots by which servers are trusted."""
-    claim: ClaimFiles
-    """Opens the listener: a batch's claim certificate, or the domain's public one together with a code."""
-    code: Secret | None = None
-    idevid: ClaimFiles | None = None
-    """The manufacturer's certificate and its key, where they are the proof."""
-    domain: str = ""
-    """Not empty where `claim` is the device's certificate of another CA, which this domain has adopted."""
-    has_tpm: bool = False
-    """The TPM that keeps the keys is the proof; a code beside it says which device it is in."""
-
-    @property
-    def proof(self) -> Proof:
-        """What admits the device."""
-        if self.has_tpm:
-            return Proof(kind=ProofKind.TPM, code=self.code)
-        if self.idevid is not None:
-            return Proof(kind=ProofKind.IDEVID)
-        return Proof(kind=ProofKind.CLAIM if self.code is None else ProofKind.CODE, code=self.code)
 
 
 class Agent:
@@ -188,7 +155,7 @@ class Agent:
             problem=self._signals.word,
         )
 
-    async def enroll_mqtt(self, enrollment: MqttEnrollment) -> Status:
+    async def enroll(self, enrollment: Enrollment) -> Status:
         """Get the first certificate, connect with it, confirm it. Asked again, it goes on where it stopped.
 
         Raises:
@@ -198,11 +165,15 @@ class Agent:
         """
         self._require_blank()
         try:
-            self._begin(enrollment)
+            begin_enrollment(self._life, enrollment)
             await self._driver.settle(patience=self._settings.patience)
         finally:
             await self._asking.disconnect()
         return self.status()
+
+    async def enroll_mqtt(self, enrollment: MqttEnrollment) -> Status:
+        """Do that at the bootstrap listener."""
+        return await self.enroll(enrollment)
 
     async def enroll_serial(
         self, port: str, *, device_id: str = "", trust_pem: str | None = None, baud: int = 115200
@@ -220,8 +191,8 @@ class Agent:
             self._life,
             hardware_id=hardware_id(self._settings),
             model=model(self._settings),
-            wanted_id=_device_id(device_id) if device_id else "",
-            anchors=() if trust_pem is None else tuple(_der(anchor) for anchor in _anchors(trust_pem)),
+            wanted_id=device_id_of(device_id) if device_id else "",
+            anchors=() if trust_pem is None else tuple(_der(anchor) for anchor in anchors_of_file(trust_pem)),
         )
         return await serve_station(port, unit, clock=self._time_of_station, options=SerialOptions(baud=baud))
 
@@ -352,37 +323,10 @@ class Agent:
     async def _trust_for_caller(self, fields: Fields) -> dict[str, object]:
         return trust_members(await self.bring(TrustBundle.read(fields.object("bundle"))))
 
-    def _begin(self, enrollment: MqttEnrollment) -> None:
-        """Put what admits the device into the record, before a key is made or anything is asked."""
-        device_id, idevid = _device_id(enrollment.device_id), enrollment.idevid
-        # What enrollment is told to trust counts, whatever bundles an earlier life has seen.
-        since = self._clock().replace(microsecond=0)
-        told = HeldTrust(realm=FLEET_REALM, since=since, source=Source.ENROLLMENT)
-        record = self._life.record.believing(_anchors(enrollment.trust_pem), told)
-        # A key was made for one id: another id gets another key.
-        life = record.life if record.device_id == device_id else replace(record.life, pending=None)
-        self._life.take(
-            ProofGiven(proof=enrollment.proof),
-            onto=replace(
-                record,
-                life=life,
-                device_id=device_id,
-                bootstrap=Bootstrap(
-                    host=enrollment.host,
-                    port=enrollment.port,
-                    claim_certificate=str(enrollment.claim.certificate.absolute()),
-                    claim_key=str(enrollment.claim.key.absolute()),
-                    idevid_certificate="" if idevid is None else str(idevid.certificate.absolute()),
-                    idevid_key="" if idevid is None else str(idevid.key.absolute()),
-                    domain=enrollment.domain,
-                ),
-            ),
-        )
-
     def _require_connection(self) -> None:
         if self._asking.is_lent:
             raise UsageError(
-                "the connection is lent to another program", hint="device-agent run, without --lend"
+                "this agent has no connection: it is lent, or there is no broker", hint="device-agent status"
             )
 
     def _require_blank(self) -> None:
@@ -394,21 +338,5 @@ class Agent:
             )
 
 
-def _device_id(text: str) -> str:
-    try:
-        return parse_device_id(text)
-    except MalformedMessageError as error:
-        raise BadInputError(str(error), hint="--device line3-0042") from error
-
-
 def _der(anchor: Anchor) -> bytes:
     return read_bundle(anchor.pem, most=1)[0]
-
-
-def _anchors(pem: str) -> tuple[Anchor, ...]:
-    try:
-        return read_anchors(pem)
-    except MalformedMessageError as error:
-        raise BadInputError(
-            f"the roots to trust cannot be read: {error}", hint="--trust takes the home's trust/server.pem"
-        ) from error

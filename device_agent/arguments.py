@@ -18,7 +18,7 @@ from device_agent.wire.secret import Secret
 from device_agent.wire.trust import TrustBundle
 
 if TYPE_CHECKING:
-    from device_agent.agent import MqttEnrollment
+    from device_agent.enrollment import EstEnrollment, MqttEnrollment
     from device_agent.recovering import Recovery
 
 DEFAULT_STATE = "/var/lib/device-agent"
@@ -30,6 +30,8 @@ _EXIT_CODES = """exit codes:
 _ENROLL_EXAMPLES = """examples:
   device-agent enroll --mqtt fleet.example:8884 --device line3-0042 --code-file code.txt \\
       --claim public-claim.crt,public-claim.key --trust server.pem
+  device-agent enroll --est https://fleet.example:8443/prod --device line3-0042 --code-file code.txt \\
+      --trust server.pem
   device-agent enroll --serial /dev/ttyUSB0"""
 
 _RECOVER_EXAMPLES = """examples:
@@ -64,24 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_enroll(commands)
-    run = _add(commands, "run", "stay connected and renew in time; SIGHUP renews now")
-    run.add_argument(
-        "--hooks",
-        metavar="DIR",
-        type=Path,
-        help="what is run after each change of the identity; default post-renew.d in the state folder",
-    )
-    share = run.add_mutually_exclusive_group()
-    share.add_argument(
-        "--share",
-        metavar="SOCKET",
-        type=Path,
-        help="let other programs of this device publish and subscribe, on this socket",
-    )
-    run.add_argument(
-        "--signer", metavar="SOCKET", type=Path, help="sign for other programs of this device, on this socket"
-    )
-    _add_lend(share)
+    _add_run(commands)
     command = _add(commands, "exec", "run a program that uses this device's identity")
     command.add_argument("program", metavar="-- PROGRAM [ARGUMENT ...]", nargs=argparse.REMAINDER)
     _add_recover(commands)
@@ -104,7 +89,7 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
     Raises:
         UsageError, BadInputError: an option is missing, or names what cannot be read.
     """
-    from device_agent.agent import ClaimFiles, MqttEnrollment  # noqa: PLC0415 - the other commands start faster
+    from device_agent.enrollment import ClaimFiles, MqttEnrollment  # noqa: PLC0415 - the other commands start faster
 
     opens = "claim" if options.adopt is None else "domain"
     for name in ("device", opens, "trust"):
@@ -126,6 +111,31 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
         domain="" if options.adopt is None else _domain(options.domain),
         has_tpm=options.tpm is not None,
+    )
+
+
+def est_enrollment(options: argparse.Namespace) -> "EstEnrollment":
+    """Return what `enroll --est` was told.
+
+    Raises:
+        UsageError, BadInputError: an option is missing, or names what cannot be read.
+    """
+    from device_agent.enrollment import ClaimFiles, EstEnrollment  # noqa: PLC0415 - the other commands start faster
+
+    for name in ("device", "trust"):
+        if getattr(options, name) is None:
+            raise UsageError(f"enroll --est needs --{name}", hint="device-agent enroll --help")
+    if options.adopt is not None or options.tpm is not None:
+        raise UsageError("EST knows neither --adopt nor --tpm", hint="enroll over --mqtt")
+    if options.claim is not None and options.idevid is not None:
+        raise UsageError("TLS shows one certificate", hint="leave --claim or --idevid out")
+    return EstEnrollment(
+        url=options.est,
+        device_id=options.device,
+        trust_pem=read_trust(options.trust),
+        code=None if options.code_file is None else read_code(options.code_file, of=options.device),
+        claim=None if options.claim is None else ClaimFiles(**_pair(options.claim, "--claim")),
+        idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
     )
 
 
@@ -210,6 +220,9 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     way = enroll.add_mutually_exclusive_group(required=True)
     way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
     way.add_argument("--mqtt", metavar="HOST:PORT", help="bootstrap listener of the fleet's broker")
+    way.add_argument(
+        "--est", metavar="URL", help="EST server, https://HOST:PORT/LABEL; a fleet's label is the domain"
+    )
     enroll.add_argument("--device", metavar="ID", help="device id; over serial the station may have its own")
     _add_proofs(enroll)
     enroll.add_argument(
@@ -236,6 +249,27 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     _add_unit(enroll)
     _add_json(enroll)
+
+
+def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    run = _add(commands, "run", "stay connected and renew in time; SIGHUP renews now")
+    run.add_argument(
+        "--hooks",
+        metavar="DIR",
+        type=Path,
+        help="what is run after each change of the identity; default post-renew.d in the state folder",
+    )
+    share = run.add_mutually_exclusive_group()
+    share.add_argument(
+        "--share",
+        metavar="SOCKET",
+        type=Path,
+        help="let other programs of this device publish and subscribe, on this socket",
+    )
+    run.add_argument(
+        "--signer", metavar="SOCKET", type=Path, help="sign for other programs of this device, on this socket"
+    )
+    _add_lend(share)
 
 
 def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:

@@ -32,10 +32,11 @@ from device_agent.errors import (
     NotAdmittedError,
     NotEnrolledError,
 )
+from device_agent.est_asking import EstAsking
 from device_agent.hearing import heard
 from device_agent.life import Life
 from device_agent.ports import Attestor, ClaimLogin, HttpsLogin, Link, OperationalLogin, RecoveryLogin, Ways
-from device_agent.tls import client_context, is_outdated
+from device_agent.tls import client_context, is_outdated, show
 from device_agent.wire import replies
 from device_agent.wire.identity import Identity, parse_name, serial_hex
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
@@ -116,12 +117,15 @@ class Asking:
     ) -> None:
         self._life, self._ways, self._host, self._new_id = life, ways, host, new_id
         self._attestor, self._connection = attestor, connection
+        self._est = EstAsking(life, ways)
         self._connected: _Connected | None = None
 
     @property
     def is_lent(self) -> bool:
-        """Whether the operational connection is another program's."""
-        return self._connection is Connection.LENT
+        """Whether no operational connection is ours to make: it is lent, or there is no broker."""
+        active = self._life.record.life.active
+        has_none = active is not None and not active.has_broker
+        return has_none or self._connection is Connection.LENT
 
     @property
     def serial(self) -> str | None:
@@ -135,6 +139,8 @@ class Asking:
             ChannelError: no reply. NotAdmittedError: the credential was turned away.
             RefusedError: the server answered with a problem.
         """
+        if self._est.carries(send):
+            return await self._est.send(send)
         request = self._request(send.ask)
         match send.route:
             case Route.CLAIM:
@@ -342,7 +348,7 @@ class Asking:
                 return Renew(
                     id=message_id,
                     csr=csr_pem(record.csr),
-                    attempt=self._life.pending.attempt,
+                    attempt=self._life.pending.attempt if record.est is None else None,
                     anchors=_anchor_ids(record),
                     trust=record.trust_versions,
                 )
@@ -367,13 +373,7 @@ class Asking:
 
 def _claim_context(record: StoredRecord, bootstrap: Bootstrap, moment: Moment) -> ssl.SSLContext:
     context = client_context(record.servers, moment=moment)
-    try:
-        context.load_cert_chain(bootstrap.claim_certificate, bootstrap.claim_key)
-    except (OSError, ssl.SSLError) as error:
-        raise BadInputError(
-            f"the claim certificate {bootstrap.claim_certificate} and its key cannot be used",
-            hint="give both files: --claim CERT,KEY; the shell leaves a ~ after the comma as it is",
-        ) from error
+    show(context, bootstrap.claim_certificate, bootstrap.claim_key)
     return context
 
 

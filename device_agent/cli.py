@@ -20,6 +20,7 @@ from device_agent import control
 from device_agent.arguments import (
     build_parser,
     enrollment,
+    est_enrollment,
     key_place,
     read_trust,
     read_trust_bundle,
@@ -83,15 +84,15 @@ def _enroll(options: Namespace) -> int:
     )
     if options.serial is not None:
         return asyncio.run(_enroll_serial(settings, options))
-    return asyncio.run(_enroll_mqtt(settings, options))
+    return asyncio.run(_enroll_over_network(settings, options))
 
 
-async def _enroll_mqtt(settings: Settings, options: Namespace) -> int:
+async def _enroll_over_network(settings: Settings, options: Namespace) -> int:
     from device_agent.agent import Agent  # noqa: PLC0415 - `status` starts without the network libraries
 
-    wanted = enrollment(options)
+    wanted = enrollment(options) if options.est is None else est_enrollment(options)
     with Agent.opened(settings) as agent:
-        status = await agent.enroll_mqtt(wanted)
+        status = await agent.enroll(wanted)
     _tell(status.members(), f"enrolled {status.name}, serial {status.serial}", as_json=options.json)
     return ExitCode.DONE
 

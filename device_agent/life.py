@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.core import renewal
-from device_agent.core.acceptance import Accepted, Expected, Offer, accept, begin_of, offer_of
+from device_agent.core.acceptance import Accepted, Expected, Judge, Offer, accept, begin_of, offer_of
 from device_agent.core.certificates import bundle, read_bundle
 from device_agent.core.clock import Moment
 from device_agent.core.csr import csr_der
+from device_agent.core.est_acceptance import accept_of_another
 from device_agent.core.events import Action, Answer, Event, Facts, KeyLost, KeyMade, Route
 from device_agent.core.ladder import Rung, Standing
 from device_agent.core.lifecycle import step
@@ -139,7 +140,10 @@ class Life:
         Raises:
             UnacceptableAnswerError: a rule is broken; nothing has changed.
         """
-        accepted = self.judge(offer_of(issued))
+        offer = offer_of(issued)
+        # Another maker's EST server names no broker; whoever knows its fleet takes nothing of it.
+        is_elsewhere = self._record.est is not None and self._record.fleet is None and not issued.broker.host
+        accepted = self.judge(offer, by=accept_of_another if is_elsewhere else accept)
         onto = replace(self._record, recovery=issued.recovery or self._record.recovery)
         return self.put(
             accepted,
@@ -149,7 +153,7 @@ class Life:
             attempt_floor=issued.attempt_floor,
         )
 
-    def judge(self, offer: Offer) -> Accepted:
+    def judge(self, offer: Offer, *, by: Judge = accept) -> Accepted:
         """Return what of an offer may be activated; raises `UnacceptableAnswerError`."""
         record = self._record
         expected = Expected(
@@ -159,7 +163,7 @@ class Life:
             fleet=record.fleet,
             anchors=_ders(record.life),
         )
-        return accept(offer, expected, now=self._clock.moment().judging(begin_of(offer)))
+        return by(offer, expected, now=self._clock.moment().judging(begin_of(offer)))
 
     def put(
         self,
@@ -188,7 +192,12 @@ class Life:
         answer = Answer(
             credential=credential, anchors=anchors_of(accepted.anchors), attempt_floor=attempt_floor
         )
-        named = replace(onto, domain=accepted.identity.domain, fleet=accepted.fleet, pending_hashes=hashes)
+        named = replace(
+            onto,
+            domain=accepted.identity.domain,
+            fleet=accepted.fleet or None,
+            pending_hashes=hashes,
+        )
         actions = self.take(answer, onto=self._believing(accepted, named))
         self._know_at_least()
         return actions

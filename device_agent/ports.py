@@ -9,14 +9,24 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from device_agent.core.clock import Moment
+from device_agent.core.est import EstServer, Place
 from device_agent.wire.evidence import TpmIdentity
 from device_agent.wire.identity import Identity
-from device_agent.wire.replies import Challenge, Reply
+from device_agent.wire.replies import Challenge, Pending, Problem, Reply
 from device_agent.wire.requests import Evidence, Request
+from device_agent.wire.secret import Secret
+
+
+class Linked(Enum):
+    """Whether a request of EST is tied to the TLS connection that it goes over."""
+
+    NO = "no"
+    WHERE_TLS_CAN = "where TLS can"
 
 
 class Signer(Protocol):
@@ -144,6 +154,56 @@ class HttpsLogin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EstLogin:
+    """How an EST server is reached; `tls` shows a certificate where there is one to show."""
+
+    server: EstServer
+    tls: ssl.SSLContext = field(repr=False)
+    user: str = ""
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstIssued:
+    """What an EST server issued: certificates, DER, in no order, and what a fleet's server says beside it."""
+
+    certificates: tuple[bytes, ...]
+    place: Place | None = None
+
+
+EstReply: TypeAlias = EstIssued | Pending | Problem
+
+
+class EstClient(Protocol):
+    """An EST server, asked (RFC 7030). Every method raises `ChannelError`."""
+
+    async def cacerts(self) -> tuple[bytes, ...]:
+        """Return the server's CAs, DER.
+
+        Raises:
+            NotAdmittedError: it closed the connection on our certificate.
+        """
+        ...
+
+    async def wants_link(self) -> bool:
+        """Tell whether it asks for a link between a request and its TLS connection (RFC 7030 3.5)."""
+        ...
+
+    async def enroll(self, request: Callable[[bytes], bytes], *, linked: Linked) -> EstReply:
+        """Ask for the first certificate.
+
+        Args:
+            request: makes the PKCS#10 request, DER, for the link of the connection; empty for none.
+            linked: whether the server asks for the link.
+        """
+        ...
+
+    async def reenroll(self, request: Callable[[bytes], bytes], *, linked: Linked) -> EstReply:
+        """Ask for the next certificate, as `enroll`; raises as `cacerts`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryLogin:
     """How a device is heard whose certificate no longer opens a listener: by a signature of its key."""
 
@@ -210,4 +270,8 @@ class Ways(Protocol):
 
     def recovery(self, login: RecoveryLogin) -> AbstractAsyncContextManager[Asker]:
         """Open the recovery listener."""
+        ...
+
+    def est(self, login: EstLogin) -> EstClient:
+        """Return who asks an EST server; nothing is connected before it is asked."""
         ...

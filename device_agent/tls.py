@@ -41,6 +41,21 @@ def client_context(servers: Iterable[Anchor], *, moment: Moment | None = None) -
     return context
 
 
+def show(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Have a context show a certificate that is in a PEM file, its key in another.
+
+    Raises:
+        BadInputError: they cannot be used.
+    """
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInputError(
+            f"the certificate {certificate} and its key cannot be used",
+            hint="give both files: --claim CERT,KEY; the shell leaves a ~ after the comma as it is",
+        ) from error
+
+
 def _context(moment: Moment | None) -> ssl.SSLContext:
     if moment is None or moment.source is TimeSource.SYSTEM:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

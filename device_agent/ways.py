@@ -3,14 +3,25 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from device_agent.channels.est import EstAsker
 from device_agent.channels.https import https_asker
 from device_agent.channels.mqtt import MqttOptions, claim_link, operational_link
 from device_agent.channels.recovery import recovery_asker
-from device_agent.ports import Asker, ClaimLogin, HttpsLogin, Link, Listener, OperationalLogin, RecoveryLogin
+from device_agent.ports import (
+    Asker,
+    ClaimLogin,
+    EstClient,
+    EstLogin,
+    HttpsLogin,
+    Link,
+    Listener,
+    OperationalLogin,
+    RecoveryLogin,
+)
 
 
 class NetworkWays:
-    """MQTT for the bootstrap and the operational listener, HTTPS beside it and for recovery."""
+    """MQTT for the bootstrap and the operational listener, HTTPS beside it and for recovery, EST."""
 
     def __init__(self, options: MqttOptions) -> None:
         self._options = options
@@ -38,3 +49,7 @@ class NetworkWays:
         """Open the recovery listener."""
         async with recovery_asker(login, reply_timeout=self._options.reply_timeout) as asker:
             yield asker
+
+    def est(self, login: EstLogin) -> EstClient:
+        """Return who asks an EST server."""
+        return EstAsker(login, reply_timeout=self._options.reply_timeout)

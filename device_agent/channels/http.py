@@ -1,12 +1,14 @@
 """A small HTTP/1.1 client over asyncio and TLS (RFC 9112): one request a connection, bounded in size.
 
-It never follows a redirect, and never sends a cookie or a password. How long to wait is its caller's.
+It never follows a redirect. How long to wait, and which headers to send, is its caller's to say.
 """
 
 import asyncio
 import re
 import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from device_agent.errors import ChannelError
 from device_agent.wire.fields import MAX_BODY_BYTES
@@ -18,6 +20,9 @@ from device_agent.wire.requests import Request
 _MAX_HEAD_BYTES = 16 * 1024
 _MAX_ANSWER_BYTES = _MAX_HEAD_BYTES + MAX_BODY_BYTES
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?")
+_FIELD = re.compile(rb"\r\n([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,6})[ \t]*(?:;[^\r\n]*)?\r\n")
+_JSON = MappingProxyType({"Accept": "application/json", "Content-Type": "application/json"})
 
 
 class ClosedError(ChannelError):
@@ -30,6 +35,18 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name; of several of a name the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request; `body` is made when the connection stands, and may look at it."""
+
+    start: str
+    """Method and path."""
+    body: Callable[[ssl.SSLObject], bytes]
+    headers: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +62,14 @@ class Peer:
 
     async def get(self, path: str) -> Answer:
         """Ask for a path."""
-        return await self._exchange(f"GET {path} HTTP/1.1", b"")
+        return await self.exchange(Call(start=f"GET {path}", body=lambda _tls: b"", headers=_JSON))
 
     async def post(self, path: str, body: bytes) -> Answer:
         """Post JSON to a path."""
-        return await self._exchange(f"POST {path} HTTP/1.1", body)
+        return await self.exchange(Call(start=f"POST {path}", body=lambda _tls: body, headers=_JSON))
 
-    async def _exchange(self, start: str, body: bytes) -> Answer:
+    async def exchange(self, call: Call) -> Answer:
+        """Make one call over one connection."""
         try:
             reader, writer = await asyncio.open_connection(
                 self.host, self.port, ssl=self.tls, limit=_MAX_ANSWER_BYTES
@@ -59,7 +77,8 @@ class Peer:
         except (OSError, ssl.SSLError) as error:
             raise ChannelError(f"cannot reach {self}: {error}") from error
         try:
-            writer.write(self._head(start, len(body)) + body)
+            body = call.body(writer.get_extra_info("ssl_object"))
+            writer.write(self._head(call, len(body)) + body)
             return await self._read(reader)
         except (OSError, EOFError, asyncio.LimitOverrunError) as error:
             raise _broken(error, self) from error
@@ -67,14 +86,13 @@ class Peer:
             # Not awaited: a peer that never closes its side must not hold us.
             writer.transport.abort()
 
-    def _head(self, start: str, length: int) -> bytes:
+    def _head(self, call: Call, length: int) -> bytes:
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = (
-            start,
+            f"{call.start} HTTP/1.1",
             f"Host: {host}:{self.port}",
             "Connection: close",
-            "Accept: application/json",
-            "Content-Type: application/json",
+            *(f"{name}: {value}" for name, value in call.headers.items()),
             f"Content-Length: {length}",
         )
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
@@ -84,10 +102,19 @@ class Peer:
         status = _STATUS_LINE.match(head)
         if status is None or len(head) > _MAX_HEAD_BYTES:
             raise ChannelError(f"{self} does not speak HTTP/1.1")
-        length = _content_length(head)
-        if length is None or length > MAX_BODY_BYTES:
+        return Answer(status=int(status[1]), body=await self._body(reader, head), headers=_headers(head))
+
+    async def _body(self, reader: asyncio.StreamReader, head: bytes) -> bytes:
+        length, coding = _content_length(head), _headers(head).get("transfer-encoding")
+        if coding is not None and coding.lower() == "chunked" and b"\r\ncontent-length:" not in head.lower():
+            body = await _chunks(reader)
+        elif coding is None and length is not None and length <= MAX_BODY_BYTES:
+            return await reader.readexactly(length)
+        else:
+            body = None
+        if body is None:
             raise ChannelError(f"{self} answered with more than {MAX_BODY_BYTES} bytes, or no length")
-        return Answer(status=int(status[1]), body=await reader.readexactly(length))
+        return body
 
 
 def reply_of(answer: Answer, request: Request, *, peer: Peer) -> Reply:
@@ -115,3 +142,25 @@ def _content_length(head: bytes) -> int | None:
     """Return the one Content-Length (RFC 9112 6.3); None where it is absent, doubled or no number."""
     found = re.findall(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?=\r\n)", head.lower())
     return int(found[0]) if len(found) == 1 else None
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    """Return the fields of a head (RFC 9110 5), by lower-case name."""
+    found: dict[str, str] = {}
+    for name, value in _FIELD.findall(head):
+        found.setdefault(name.decode().lower(), value.decode("latin-1"))
+    return found
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes | None:
+    """Read a body in chunks (RFC 9112 7.1); None where it is none, or too large."""
+    body = b""
+    while True:
+        size = _CHUNK.fullmatch(await reader.readuntil(b"\r\n"))
+        if size is None or len(body) + int(size[1], 16) > MAX_BODY_BYTES:
+            return None
+        if int(size[1], 16) == 0:
+            return body
+        body += await reader.readexactly(int(size[1], 16))
+        if await reader.readexactly(2) != b"\r\n":
+            return None

@@ -14,7 +14,15 @@ from typing import Protocol
 from device_agent.core.certificates import read_bundle, read_leaf
 from device_agent.core.events import Route
 from device_agent.errors import ChannelError, NotAdmittedError
-from device_agent.ports import ClaimLogin, HttpsLogin, Listener, OperationalLogin, RecoveryLogin
+from device_agent.ports import (
+    ClaimLogin,
+    EstClient,
+    EstLogin,
+    HttpsLogin,
+    Listener,
+    OperationalLogin,
+    RecoveryLogin,
+)
 from device_agent.wire.messages import encode, parse_reply, parse_request
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import Reply
@@ -100,6 +108,10 @@ class MemoryNetwork:
         """Open the recovery listener; who asks is proven by the certificate and a signature."""
         login.sign(b"")
         yield MemoryAsker(self, Heard(route=Route.RECOVERY, serial=_serial_of(login)))
+
+    def est(self, login: EstLogin) -> EstClient:
+        """Nobody speaks EST here; raises `ChannelError`."""
+        raise ChannelError(f"no EST at {login.server}")
 
     def follow(self, plan: Iterator[Fault]) -> None:
         """Let the line fail by this plan from now on."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -89,6 +90,14 @@ class Accepted:
     anchors: tuple[bytes, ...]
 
 
+class Judge(Protocol):
+    """A set of rules: `accept`, or those for EST servers of other makers."""
+
+    def __call__(self, offer: Offer, expected: Expected, *, now: datetime) -> Accepted:
+        """Return what may be activated; raises `UnacceptableAnswerError`."""
+        ...
+
+
 def offer_of(issued: Issued) -> Offer:
     """Return the offer in an `issued` reply.
 
@@ -105,7 +114,7 @@ def offer_of(issued: Issued) -> Offer:
             serial=issued.serial,
         )
     except MalformedMessageError as error:
-        raise _refusal(Reason.UNREADABLE, str(error)) from error
+        raise refusal(Reason.UNREADABLE, str(error)) from error
 
 
 def begin_of(offer: Offer) -> datetime:
@@ -117,7 +126,7 @@ def begin_of(offer: Offer) -> datetime:
     try:
         return read_leaf(offer.chain[0]).not_before
     except (MalformedMessageError, IndexError, *UNREADABLE) as error:
-        raise _refusal(Reason.UNREADABLE, "the leaf cannot be read") from error
+        raise refusal(Reason.UNREADABLE, "the leaf cannot be read") from error
 
 
 def accept(offer: Offer, expected: Expected, *, now: datetime) -> Accepted:
@@ -127,23 +136,23 @@ def accept(offer: Offer, expected: Expected, *, now: datetime) -> Accepted:
         UnacceptableAnswerError: a rule is broken; the text names it. Nothing may change because of it.
     """
     if not 1 <= len(offer.chain) <= MAX_CHAIN or len(offer.anchors) > MAX_ANCHORS:
-        raise _refusal(Reason.TOO_LARGE, f"more than {MAX_CHAIN} certificates or {MAX_ANCHORS} anchors")
+        raise refusal(Reason.TOO_LARGE, f"more than {MAX_CHAIN} certificates or {MAX_ANCHORS} anchors")
     try:
         return _accept(offer, expected, now)
     except (MalformedMessageError, *UNREADABLE) as error:
         # The library reads an extension only when it is asked for.
-        raise _refusal(Reason.UNREADABLE, "a certificate cannot be read") from error
+        raise refusal(Reason.UNREADABLE, "a certificate cannot be read") from error
 
 
 def _accept(offer: Offer, expected: Expected, now: datetime) -> Accepted:
     certificate, leaf = load(offer.chain[0]), read_leaf(offer.chain[0])
     if public_key_der(certificate) != expected.public_key_der:
-        raise _refusal(Reason.WRONG_KEY, "the leaf is for another key than the one that waits")
+        raise refusal(Reason.WRONG_KEY, "the leaf is for another key than the one that waits")
     if offer.serial not in (None, leaf.serial):
-        raise _refusal(Reason.WRONG_SERIAL, "the leaf has another serial than the answer says")
+        raise refusal(Reason.WRONG_SERIAL, "the leaf has another serial than the answer says")
     identity, fleet = _names(certificate, offer, expected)
     _require_client(certificate)
-    _require_time(leaf, now)
+    require_time(leaf, now)
     anchors = _anchors(offer, expected.anchors, now)
     return Accepted(identity=identity, fleet=fleet, leaf=leaf, chain=offer.chain, anchors=anchors)
 
@@ -152,17 +161,17 @@ def _names(certificate: x509.Certificate, offer: Offer, expected: Expected) -> t
     try:
         identity = parse_name(offer.name)
     except MalformedMessageError as error:
-        raise _refusal(Reason.WRONG_IDENTITY, "the broker name is none") from error
+        raise refusal(Reason.WRONG_IDENTITY, "the broker name is none") from error
     names = [
         str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]
     if names != [expected.device_id] or identity.device_id != expected.device_id:
-        raise _refusal(Reason.WRONG_IDENTITY, f"the leaf is not for {expected.device_id}")
+        raise refusal(Reason.WRONG_IDENTITY, f"the leaf is not for {expected.device_id}")
     if expected.domain not in (None, identity.domain):
-        raise _refusal(Reason.WRONG_IDENTITY, f"the leaf is for the domain {identity.domain}")
+        raise refusal(Reason.WRONG_IDENTITY, f"the leaf is for the domain {identity.domain}")
     fleet = _fleet(certificate, identity)
     if expected.fleet not in (None, fleet):
-        raise _refusal(Reason.WRONG_IDENTITY, f"the leaf is for the fleet {fleet}")
+        raise refusal(Reason.WRONG_IDENTITY, f"the leaf is for the fleet {fleet}")
     return identity, fleet
 
 
@@ -171,40 +180,45 @@ def _fleet(certificate: x509.Certificate, identity: Identity) -> str:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound as error:
-        raise _refusal(Reason.WRONG_IDENTITY, "the leaf has no subjectAltName") from error
+        raise refusal(Reason.WRONG_IDENTITY, "the leaf has no subjectAltName") from error
     names = list(extension.value)
     start = f"{dns_label(identity.device_id)}.{identity.domain}."
     if not names or not isinstance(names[0], x509.DNSName) or not names[0].value.startswith(start):
-        raise _refusal(Reason.WRONG_IDENTITY, f"the first name of subjectAltName is not {start}<fleet>")
+        raise refusal(Reason.WRONG_IDENTITY, f"the first name of subjectAltName is not {start}<fleet>")
     try:
         return parse_domain(names[0].value.removeprefix(start))
     except MalformedMessageError as error:
-        raise _refusal(Reason.WRONG_IDENTITY, "the subjectAltName does not end in a fleet") from error
+        raise refusal(Reason.WRONG_IDENTITY, "the subjectAltName does not end in a fleet") from error
 
 
-def _require_client(certificate: x509.Certificate) -> None:
-    extensions = certificate.extensions
+def require_no_ca(certificate: x509.Certificate) -> None:
+    """Refuse a CA; raises `UnacceptableAnswerError`."""
     try:
-        is_ca = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         is_ca = False  # RFC 5280 4.2.1.9: absent means that it is none
     if is_ca:
-        raise _refusal(Reason.IS_CA, "a leaf must not be able to sign others")
+        raise refusal(Reason.IS_CA, "a leaf must not be able to sign others")
+
+
+def _require_client(certificate: x509.Certificate) -> None:
+    require_no_ca(certificate)
     try:
-        usages = list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+        usages = list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound as error:
-        raise _refusal(Reason.WRONG_USAGE, "the leaf has no extendedKeyUsage") from error
+        raise refusal(Reason.WRONG_USAGE, "the leaf has no extendedKeyUsage") from error
     if ExtendedKeyUsageOID.CLIENT_AUTH not in usages or not set(usages) <= _USAGES:
-        raise _refusal(Reason.WRONG_USAGE, "the leaf must be for clientAuth, and at most for serverAuth too")
+        raise refusal(Reason.WRONG_USAGE, "the leaf must be for clientAuth, and at most for serverAuth too")
 
 
-def _require_time(leaf: Leaf, now: datetime) -> None:
+def require_time(leaf: Leaf, now: datetime) -> None:
+    """Refuse a leaf out of its time; raises `UnacceptableAnswerError`."""
     if now < leaf.not_before:
-        raise _refusal(
+        raise refusal(
             Reason.NOT_YET_VALID, f"the leaf begins {leaf.not_before:%Y-%m-%d %H:%M}Z, see the clock"
         )
     if now >= leaf.not_after:
-        raise _refusal(Reason.EXPIRED, f"the leaf ended {leaf.not_after:%Y-%m-%d %H:%M}Z, see the clock")
+        raise refusal(Reason.EXPIRED, f"the leaf ended {leaf.not_after:%Y-%m-%d %H:%M}Z, see the clock")
 
 
 def _anchors(offer: Offer, held: tuple[bytes, ...], now: datetime) -> tuple[bytes, ...]:
@@ -242,15 +256,16 @@ def reaches(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], *, now: dateti
 def _verify(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], now: datetime) -> None:
     """Check a path by RFC 5280 6.1: signatures, dates, path lengths, constraints, critical extensions."""
     if not anchors:
-        raise _refusal(Reason.UNTRUSTED, "there is no anchor that the chain could reach")
+        raise refusal(Reason.UNTRUSTED, "there is no anchor that the chain could reach")
     try:
         require_client_path([load(der) for der in chain], [load(der) for der in anchors], now=now)
     except PathError as error:
         names = ", ".join(anchor_id(der)[:16] for der in anchors)
-        raise _refusal(Reason.UNTRUSTED, f"the chain reaches no held anchor ({names}): {error}") from error
+        raise refusal(Reason.UNTRUSTED, f"the chain reaches no held anchor ({names}): {error}") from error
 
 
-def _refusal(reason: Reason, why: str) -> UnacceptableAnswerError:
+def refusal(reason: Reason, why: str) -> UnacceptableAnswerError:
+    """Return the error for a rule that is broken."""
     return UnacceptableAnswerError(
         f"the certificate that was issued is not acceptable, {reason}: {why}",
         hint="nothing was changed; device-agent status shows what is in use",

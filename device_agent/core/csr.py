@@ -1,18 +1,17 @@
 """Builds certificate signing requests (RFC 2986) over a key that may live anywhere.
 
 The encoder writes the few DER types that a request needs (X.690 8), so that any key that can sign will
-do; a library would want the private key itself. It never asks for an extension: what a leaf holds is
-the server's to say, a request brings a key, a proof of possession, and the name it is meant for.
+do; a library would want the private key itself. It asks for no extension of its own: what a leaf holds
+is the server's to say, a request brings a key, a proof of possession, and the name it is meant for.
 """
 
 import base64
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from device_agent.wire.identity import parse_device_id
 
 _INTEGER_ZERO = bytes.fromhex("020100")
-_NO_ATTRIBUTES = bytes.fromhex("a000")
 _COMMON_NAME = bytes.fromhex("0603550403")
 
 _SIGNATURE_OF_KEY: dict[bytes, bytes] = {
@@ -42,12 +41,32 @@ def csr_der(device_id: str, *, public_key_der: bytes, sign: Callable[[bytes], by
         ValueError: the key is of another kind.
         MalformedMessageError: the device id is none.
     """
+    return request_der(subject_der(device_id), public_key_der=public_key_der, sign=sign)
+
+
+def request_der(
+    subject: bytes, *, public_key_der: bytes, sign: Callable[[bytes], bytes], attributes: Iterable[bytes] = ()
+) -> bytes:
+    """Return a request for a subject, a DER Name, with attributes, each a DER Attribute (RFC 2986 4.1).
+
+    `public_key_der` and `sign` are those of `csr_der`. Raises `ValueError` for a key of another kind.
+    """
     algorithm = _algorithm(public_key_der)
-    wanted = _tlv(
-        0x30, _INTEGER_ZERO + _subject(parse_device_id(device_id)) + public_key_der + _NO_ATTRIBUTES
-    )
+    # DER sorts a SET (X.690 11.6).
+    asked = tlv(0xA0, b"".join(sorted(attributes)))
+    wanted = tlv(0x30, _INTEGER_ZERO + subject + public_key_der + asked)
     signature = b"\x00" + sign(wanted)
-    return _tlv(0x30, wanted + algorithm + _tlv(0x03, signature))
+    return tlv(0x30, wanted + algorithm + tlv(0x03, signature))
+
+
+def subject_der(device_id: str) -> bytes:
+    """Return the Name that has the device id as its only attribute, its common name.
+
+    Raises:
+        MalformedMessageError: the device id is none.
+    """
+    attribute = tlv(0x30, _COMMON_NAME + tlv(0x0C, parse_device_id(device_id).encode()))
+    return tlv(0x30, tlv(0x31, attribute))
 
 
 def csr_pem(der: bytes) -> str:
@@ -63,12 +82,8 @@ def _algorithm(public_key_der: bytes) -> bytes:
     raise ValueError("the key is neither an elliptic curve key, nor Ed25519, nor an RSA key")
 
 
-def _subject(common_name: str) -> bytes:
-    attribute = _tlv(0x30, _COMMON_NAME + _tlv(0x0C, common_name.encode()))
-    return _tlv(0x30, _tlv(0x31, attribute))
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
+def tlv(tag: int, content: bytes) -> bytes:
+    """Return one DER value (X.690 8.1)."""
     length = len(content)
     if length < 0x80:
         return bytes([tag, length]) + content

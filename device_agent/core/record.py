@@ -38,6 +38,12 @@ class Credential:
     renew_after: datetime | None = None
     """The server's wish."""
     broker: BrokerAddress
+    """Where it is used; its host is empty where nobody has named a broker, as EST does not."""
+
+    @property
+    def has_broker(self) -> bool:
+        """Tell whether there is a broker to connect to."""
+        return self.broker.host != ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from device_agent.core.certificates import anchor_id, bundle, read_bundle
+from device_agent.core.est import EstServer
 from device_agent.core.ladder import Rung, Standing
 from device_agent.core.record import Anchor, Credential, DeviceRecord, Pending
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.wire.fields import Fields, time_text
-from device_agent.wire.identity import parse_domain
+from device_agent.wire.identity import parse_domain, parse_name, parse_shown_serial
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import BrokerAddress, HttpsAddress
 from device_agent.wire.requests import MAX_ATTEMPT, Proof
@@ -25,12 +26,17 @@ from device_agent.wire.trust import FLEET_REALM, MAX_VERSION, TrustVersions
 if TYPE_CHECKING:
     from device_agent.wire.objects import ObjectHashes
 
-VERSION = 1
+VERSION = 2
+_VERSION_BEFORE_EST = 1
+"""An agent that speaks no EST can read what has nothing to do with it: after a roll-back it goes on."""
 MAX_RECORD_BYTES = 512 * 1024
 
 _FORMAT = "fleet-device-record"
+_VERSIONS = tuple(map(str, range(_VERSION_BEFORE_EST, VERSION + 1)))
 _LONGEST_PATH = 4096
 _LONGEST_NAME = 64
+_LONGEST_BROKER_NAME = 97
+_LONGEST_SERIAL = 40
 _LONGEST_CSR = 16 * 1024
 _MOST_ANCHORS = 32
 _MOST_REALMS = 8
@@ -70,6 +76,8 @@ class StoredRecord:
     trust: tuple[HeldTrust, ...] = ()
     """Since when, and by whom, the anchors of each realm are what they are."""
     bootstrap: Bootstrap | None = None
+    est: EstServer | None = None
+    """Where certificates are asked for by EST; None where that is not the way."""
     recovery: HttpsAddress | None = None
     csr: bytes = b""
     """The request for the pending key, DER: sent again, it is the same bytes."""
@@ -134,7 +142,8 @@ def encode(record: StoredRecord) -> bytes:
 def _text(record: StoredRecord) -> bytes:
     body = json.dumps(_members(record), separators=(",", ":"), sort_keys=True).encode()
     digest = hashlib.sha256(body).hexdigest()
-    return f"{_FORMAT} {VERSION} {digest}\n".encode() + body + b"\n"
+    version = _VERSION_BEFORE_EST if record.est is None else VERSION
+    return f"{_FORMAT} {version} {digest}\n".encode() + body + b"\n"
 
 
 def decode(content: bytes) -> StoredRecord:
@@ -148,7 +157,7 @@ def decode(content: bytes) -> StoredRecord:
     match head.decode("ascii", "replace").split(" "):
         case [name, version, _] if name == _FORMAT and version.isdecimal() and int(version) > VERSION:
             raise NewerRecordError(f"the record has version {version}, this agent knows {VERSION}")
-        case [name, version, digest] if name == _FORMAT and version == str(VERSION):
+        case [name, version, digest] if name == _FORMAT and version in _VERSIONS:
             _check(body.removesuffix(b"\n"), digest)
         case _:
             raise MalformedMessageError("the record does not begin as one")
@@ -175,6 +184,7 @@ def _members(record: StoredRecord) -> dict[str, object]:
         "servers": _anchor_text(record.servers),
         "trust": [_held_members(held) for held in record.trust] or None,
         "bootstrap": None if record.bootstrap is None else _bootstrap_members(record.bootstrap),
+        "est": None if record.est is None else record.est.members(),
         "recovery": None if record.recovery is None else record.recovery.members(),
         "csr": record.csr.hex() or None,
         "active_hashes": _hashes_members(record.active_hashes),
@@ -198,6 +208,7 @@ def _read(fields: Fields) -> StoredRecord:
         servers=_anchors(fields, "servers"),
         trust=tuple(map(_held, fields.objects("trust", most=_MOST_REALMS))) if "trust" in fields else (),
         bootstrap=_bootstrap(fields.object("bootstrap")) if "bootstrap" in fields else None,
+        est=EstServer.read(fields.object("est")) if "est" in fields else None,
         recovery=HttpsAddress.read(fields.object("recovery")) if "recovery" in fields else None,
         csr=fields.hex("csr", lowest=1, highest=_LONGEST_CSR) if "csr" in fields else b"",
         active_hashes=_hashes(fields, "active_hashes"),
@@ -233,7 +244,8 @@ def _credential_members(credential: Credential) -> dict[str, object]:
         "not_before": time_text(credential.not_before),
         "not_after": time_text(credential.not_after),
         "renew_after": None if wish is None else time_text(wish),
-        "broker": credential.broker.members(),
+        "broker": credential.broker.members() if credential.has_broker else None,
+        "name": None if credential.has_broker else credential.broker.name,
     }
 
 
@@ -241,14 +253,23 @@ def _credential(fields: Fields) -> Credential:
     return Credential(
         key=fields.text("key", longest=_LONGEST_NAME),
         key_hash=fields.sha256("key_hash"),
-        serial=fields.serial("serial"),
+        serial=parse_shown_serial(fields.text("serial", longest=_LONGEST_SERIAL)),
         certificate=fields.pem("certificate"),
         chain=fields.pem("chain") if "chain" in fields else "",
         not_before=fields.time("not_before"),
         not_after=fields.time("not_after"),
         renew_after=fields.time("renew_after") if "renew_after" in fields else None,
-        broker=BrokerAddress.read(fields.object("broker")),
+        broker=BrokerAddress.read(fields.object("broker")) if "broker" in fields else _nowhere(fields),
     )
+
+
+def nowhere(name: str) -> BrokerAddress:
+    """Return what stands for a broker where nobody has named one; `name` is the device's own."""
+    return BrokerAddress(host="", port=0, name=name)
+
+
+def _nowhere(fields: Fields) -> BrokerAddress:
+    return nowhere(parse_name(fields.text("name", longest=_LONGEST_BROKER_NAME)).name)
 
 
 def _pending_members(pending: Pending) -> dict[str, object]:

@@ -6,12 +6,14 @@ Answers that are no end of the matter (401 without a login, 202) have no text: B
 bodies unread, and takes that for a broken connection.
 """
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from cryptography import x509
 
+from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_device_id, serial_hex
 from device_agent.wire.messages import Reply
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
@@ -39,6 +41,8 @@ from fleet.store.certificates import load_certificate
 BUSY_SECONDS = 60
 APPROVAL_HEADER = "X-Fleet-Approval-Code"
 """What an operator compares before the device is let in."""
+ISSUED_HEADER = "X-Fleet-Issued"
+"""Beside a certificate: where to use it, and when to renew it."""
 _UNSTORED = {"Cache-Control": "no-store"}
 
 _STATUS = {
@@ -282,7 +286,8 @@ def _answered(call: _Call, reply: Reply) -> HttpAnswer:
     match reply:
         case Issued():
             # The leaf alone: clients take the first of several certificates, and DER sorts them.
-            return certs_only([x509.load_pem_x509_certificate(reply.certificate.encode())])
+            found = certs_only([x509.load_pem_x509_certificate(reply.certificate.encode())])
+            return replace(found, headers={**found.headers, ISSUED_HEADER: _place_to_use(reply)})
         case Pending():
             # RFC 7030 4.2.3: the same request again, after a while.
             headers = {"Retry-After": str(reply.retry_after_seconds), APPROVAL_HEADER: reply.code}
@@ -291,6 +296,17 @@ def _answered(call: _Call, reply: Reply) -> HttpAnswer:
             return _problem(call, reply)
         case _:
             return text(HTTPStatus.CONFLICT, "this key gets no certificate any more; make a new one")
+
+
+def _place_to_use(issued: Issued) -> str:
+    """Tell where the certificate is used and when it is due: our agent reads it, other clients do not."""
+    members: dict[str, object] = {
+        "broker": issued.broker.members(),
+        "renew_after": time_text(issued.renew_after),
+    }
+    if issued.recovery is not None:
+        members["recovery"] = issued.recovery.members()
+    return json.dumps(members, separators=(",", ":"))
 
 
 def _problem(call: _Call, problem: Problem) -> HttpAnswer:
