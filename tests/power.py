@@ -47,6 +47,11 @@ class Disk:
     def is_dead(self) -> bool:
         return self._cut_at is not None and self.calls > self._cut_at
 
+    @property
+    def dies_next(self) -> Unsynced | None:
+        """What becomes of the next call that changes something, where the power is cut in it."""
+        return self._unsynced if self.calls == self._cut_at else None
+
     def step(self) -> None:
         """Count one call; raises `PowerCutError` at the one, and at each after it."""
         was_dead = self.is_dead

@@ -1,8 +1,10 @@
 """SoftHSM tokens for tests: one folder a test session, since the module reads its place once a start."""
 
+import ctypes
+import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from device_agent.keys import cryptoki
 from tests.pki import key_pem
+from tests.power import Disk, Unsynced
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN = "123456"
@@ -37,6 +41,11 @@ class SoftToken:
         command = ["softhsm2-util", "--import", str(file), *names, "--pin", PIN]
         subprocess.run(command, check=True, capture_output=True)
 
+    def restore(self, image: Path) -> None:
+        """Make the token what it was when its folder was copied to `image`."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(image, self.folder)
+
     def pull(self) -> None:
         self.folder.rename(self._pulled)
 
@@ -46,6 +55,35 @@ class SoftToken:
     @property
     def _pulled(self) -> Path:
         return self.folder.parents[1] / f"pulled-{self.folder.name}"
+
+
+def cut_with(patch: pytest.MonkeyPatch, disk: Disk) -> None:
+    """Have the calls that change a token be steps of a disk, so that power can be cut in each of them.
+
+    What is cut is not done, or is done and its answer lost; of a pair of keys, one may have been made.
+    """
+    module = cryptoki.load(MODULE)
+    functions = dict(module._functions)
+
+    def changing(name: str) -> Callable[..., int]:
+        def called(*arguments: object) -> int:
+            fate = disk.dies_next
+            if fate in (Unsynced.KEPT, Unsynced.MIXED):
+                functions[name](*arguments)
+            if fate is Unsynced.MIXED and name == "C_GenerateKeyPair":
+                functions["C_DestroyObject"](arguments[0], _handle(arguments[6 + disk.calls % 2]))
+            disk.step()
+            return functions[name](*arguments)
+
+        return called
+
+    cut = {name: changing(name) for name in ("C_GenerateKeyPair", "C_DestroyObject")}
+    patch.setattr(module, "_functions", {**functions, **cut})
+
+
+def _handle(pointer: object) -> int:
+    """Return the handle that a `byref` leads to."""
+    return ctypes.cast(pointer, ctypes.POINTER(ctypes.c_ulong))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
