@@ -10,6 +10,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(if $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(name))))
 
+# Much of the suite waits for brokers and timers: a process more than cores keeps these busy.
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+
 # What the full suite needs beside Python; `program` or `path` that proves it, then the Debian package.
 PROGRAMS := \
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl cc:gcc pki:strongswan-pki mvn:maven java:default-jdk-headless curl:curl \
@@ -28,7 +31,7 @@ demo: $(VENV)/ready ## run the whole life of a small fleet (PORT=/dev/ttyUSB0 ad
 test: programs $(VENV)/ready ## check and test everything
 	@$(MAKE) --no-print-directory check
 	@echo "== tests"
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/ready ## cut a device's power thousands of times, renew a thousand times (`make test` does fewer)
 	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_token_power_cuts.py tests/faults/test_agent_many_renewals.py

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pkcs11
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -101,6 +102,8 @@ class SoftHsm:
         config.write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SOFTHSM2_CONF", str(config))
+            # Tests have both of our bindings in one process: this one has to be the first that starts a module.
+            pkcs11.lib(MODULE)
             yield cls(folder=folder)
 
     def token(self, *, label: str = "") -> SoftToken:

@@ -42,8 +42,8 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder), "TMPDIR": str(folder)}
 
 
-async def test_every_step_is_proved_with_a_real_device_among_them(tmp_path: Path) -> None:
-    folder = tmp_path / "d"  # short: a socket's path has at most 107 bytes
+async def test_every_step_is_proved_with_a_real_device_among_them(tmp_path: Path, short: Path) -> None:
+    folder = short / "d"
     with Cable() as cable:
         device = await create_subprocess_exec(
             *(BIN / "device-agent", "--state", tmp_path / "real", "enroll", "--serial", cable.device_port),
@@ -70,8 +70,14 @@ async def test_every_step_is_proved_with_a_real_device_among_them(tmp_path: Path
     assert not (folder / "home/run/endpoints.json").exists()
 
 
-def test_where_no_guard_can_be_built_the_embedded_broker_plays_and_is_named(tmp_path: Path) -> None:
-    env = {**environment(tmp_path), "PATH": str(BIN)}  # no compiler: no guard, and no Mosquitto without it
+@pytest.fixture
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short name: a socket's path has at most 107 bytes."""
+    return tmp_path_factory.mktemp("d")
+
+
+def test_where_no_guard_can_be_built_the_embedded_broker_plays_and_is_named(short: Path) -> None:
+    env = {**environment(short), "PATH": str(BIN)}  # no compiler: no guard, and no Mosquitto without it
     done = subprocess.run(
         [BIN / "fleet", "demo", "--json"], env=env, capture_output=True, text=True, check=False
     )
@@ -80,11 +86,11 @@ def test_where_no_guard_can_be_built_the_embedded_broker_plays_and_is_named(tmp_
     assert rows[1]["proved"].startswith("the embedded broker")
 
 
-def test_a_step_that_fails_makes_the_demo_fail_and_says_where_the_logs_are(tmp_path: Path) -> None:
+def test_a_step_that_fails_makes_the_demo_fail_and_says_where_the_logs_are(short: Path) -> None:
     """The agents end at once here, with exit code 1."""
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_AGENT, "demo"],
-        env=environment(tmp_path),
+        env=environment(short),
         capture_output=True,
         text=True,
         check=False,
@@ -95,9 +101,9 @@ def test_a_step_that_fails_makes_the_demo_fail_and_says_where_the_logs_are(tmp_p
     assert (Path(logs) / "station.log").exists()
 
 
-def test_nothing_is_left_running_when_the_server_crashes(tmp_path: Path) -> None:
+def test_nothing_is_left_running_when_the_server_crashes(tmp_path: Path, short: Path) -> None:
     """A managed Mosquitto outlives its server on purpose; in the demo it must not."""
-    folder = tmp_path / "d"
+    folder = short / "d"
     done = subprocess.run(
         [sys.executable, "-c", WITH_A_CRASH, "demo", "--keep", folder],
         env=environment(tmp_path),
