@@ -12,11 +12,12 @@ from pathlib import Path
 
 from device_agent.core import clock as core
 from device_agent.core import floor
-from device_agent.core.clock import RELEASED, Moment, Reading, TimeSource
+from device_agent.core.clock import Moment, Reading, TimeSource
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import StateError
 from device_agent.files import read_file, remove_file, temporary_of, write_file
 from device_agent.kernel_clock import is_synchronised
+from device_agent.released import RELEASED
 from device_agent.wire.fields import time_text
 from device_agent.wire.problems import MalformedMessageError
 

@@ -5,13 +5,10 @@ and what has elapsed since the last good moment for more than a clock that jumps
 """
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from device_agent.errors import UntrustedTimeError
-
-RELEASED = datetime(2026, 11, 24, tzinfo=UTC)
-"""When this version was made: no device that runs it lives earlier."""
 
 LEAP = timedelta(days=7)
 """So far a system clock may be from what is expected before any time was signed: a week without power."""

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from device_agent.clock import CLOCK, DeviceClock, elapsed, forget_floor, looked
 from device_agent.core import floor
-from device_agent.core.clock import RELEASED, TimeSource
+from device_agent.core.clock import TimeSource
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import UntrustedTimeError
 from device_agent.kernel_clock import is_synchronised
+from device_agent.released import RELEASED
 from device_agent.wire.fields import time_text
 from device_agent.wire.problems import MalformedMessageError
 

@@ -12,10 +12,11 @@ from device_agent.agent import Agent
 from device_agent.channels.memory import Heard
 from device_agent.clock import DeviceClock
 from device_agent.config import Connection
-from device_agent.core.clock import RELEASED, TimeSource
+from device_agent.core.clock import TimeSource
 from device_agent.errors import ChannelError
 from device_agent.keys.place import open_keys
 from device_agent.life import Life
+from device_agent.released import RELEASED
 from device_agent.signals import Signals
 from device_agent.store import open_store
 from device_agent.timing import Timing

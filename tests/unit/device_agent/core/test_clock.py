@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from device_agent.core.clock import (
     LEAP,
-    RELEASED,
     SLACK,
     Belief,
     Moment,
@@ -21,6 +20,7 @@ from device_agent.core.clock import (
     started,
 )
 from device_agent.errors import UntrustedTimeError
+from device_agent.released import RELEASED
 
 FLOOR = datetime(2030, 5, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
