@@ -102,7 +102,7 @@ class SoftHsm:
         config.write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SOFTHSM2_CONF", str(config))
-            # Tests have both of our bindings in one process: this one has to be the first that starts a module.
+            # Tests have both of our bindings in one process: this one must be the first that starts a module.
             pkcs11.lib(MODULE)
             yield cls(folder=folder)
 
