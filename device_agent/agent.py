@@ -253,6 +253,10 @@ class Agent:
         """Run beside the body of a `with` statement."""
         return in_background(self.run())
 
+    def makes_progress(self) -> bool:
+        """Tell whether the running agent was heard of in time; for a watchdog."""
+        return self._signals.pulse.beats()
+
     async def ready(self) -> None:
         """Wait until the device is connected."""
         await self._traffic.ready()

@@ -127,14 +127,16 @@ def _run(options: Namespace) -> int:
 
 async def _stay(settings: Settings) -> int:
     from device_agent.agent import Agent  # noqa: PLC0415 - as above
+    from device_agent.background import in_background  # noqa: PLC0415 - as above
     from device_agent.notify import notify  # noqa: PLC0415 - as above
+    from device_agent.watchdog import ping  # noqa: PLC0415 - as above
 
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     with Agent.opened(settings) as agent:
         loop.add_signal_handler(signal.SIGHUP, agent.want_renewal)
         for wanted in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(wanted, stopped.set)
-        async with agent.connected():
+        async with agent.connected(), in_background(ping(os.environ, beats=agent.makes_progress)):
             # Ready means that it works, not that it is connected: a network may be away for days.
             notify("READY=1", os.environ)
             await stopped.wait()

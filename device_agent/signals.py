@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from device_agent.core.trust import Source
+from device_agent.watchdog import Pulse
 from device_agent.wire.trust import TrustBundle
 
 _MOST_BROUGHT = 16
@@ -25,6 +26,8 @@ class Signals:
 
     def __init__(self) -> None:
         self._bell = asyncio.Event()
+        self.pulse = Pulse()
+        """By which a watchdog knows that the driver comes along."""
         self.is_connected = False
         self.lost: str | None = None
         """Why the connection ended by itself; None while it stands, or was closed by us."""
@@ -48,9 +51,11 @@ class Signals:
 
     async def rest(self, length: timedelta) -> None:
         """Wait so long, or until somebody rings."""
+        self.pulse.rests(length)
         try:
             async with asyncio.timeout(length.total_seconds()):
                 await self._bell.wait()
         except TimeoutError:
             pass
         self._bell.clear()
+        self.pulse.works()
