@@ -16,6 +16,7 @@ from device_agent.core import renewal
 from device_agent.core.events import (
     Action,
     Ask,
+    Disowned,
     Facts,
     Failed,
     ForgetKey,
@@ -28,6 +29,7 @@ from device_agent.core.events import (
 )
 from device_agent.core.ladder import Rung, Shown, rung_of
 from device_agent.core.lifecycle import State, state_of
+from device_agent.core.record import Pending
 from device_agent.core.trust import Source
 from device_agent.errors import (
     AgentError,
@@ -42,7 +44,7 @@ from device_agent.signals import Brought, Signals
 from device_agent.timing import Timing
 from device_agent.trouble import DISCONNECTED, KEY_LOST, may_pass, require_wanted, word_of
 from device_agent.trusting import Trusting
-from device_agent.wire.problems import Retry
+from device_agent.wire.problems import ProblemCode, Retry
 from device_agent.wire.replies import Issued
 
 _log = logging.getLogger(__name__)
@@ -208,8 +210,8 @@ class Driver:
             self._refused |= {send.route}
             raise
         except RefusedError as error:
-            if send.ask is Ask.ENROLL and error.retry is Retry.NEVER and pending is not None:
-                self._life.take(ProofRefused(key_hash=pending.key_hash))
+            if pending is not None and (refused := _refusal_of(send, pending, error)) is not None:
+                self._life.take(refused)
             raise
         self._refused -= {send.route}
         if isinstance(heard, Issued):
@@ -324,3 +326,13 @@ class Driver:
                 done.set_result(None)
             else:
                 done.set_exception(error)
+
+
+def _refusal_of(send: Send, pending: Pending, error: RefusedError) -> ProofRefused | Disowned | None:
+    """Return what a refusal says of the pending slot, None where it says nothing."""
+    if send.ask is Ask.ENROLL and error.retry is Retry.NEVER:
+        return ProofRefused(key_hash=pending.key_hash)
+    is_unknown = send.ask is Ask.CONFIRM and error.code is ProblemCode.UNKNOWN_DEVICE
+    if is_unknown and pending.credential is not None:
+        return Disowned(serial=pending.credential.serial)
+    return None

@@ -138,6 +138,13 @@ class Dead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Disowned:
+    """The server has never heard of this certificate: its database is older."""
+
+    serial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoneAck:
     """The server knows that older slots are gone."""
 
@@ -161,7 +168,7 @@ class Failed:
 
 Own: TypeAlias = Tick | ProofGiven | KeyMade | KeyLost
 """What happens on the device itself."""
-Heard: TypeAlias = ProofRefused | Answer | Confirmed | Dead | DoneAck | Reported | Failed
+Heard: TypeAlias = ProofRefused | Answer | Confirmed | Dead | Disowned | DoneAck | Reported | Failed
 """What came of a question."""
 Event: TypeAlias = Own | Heard
 

@@ -23,6 +23,7 @@ from device_agent.core.events import (
     Ask,
     Confirmed,
     Dead,
+    Disowned,
     DoneAck,
     Event,
     Failed,
@@ -199,6 +200,16 @@ def give_up(record: DeviceRecord, event: Dead) -> Step:
     return Step(record=after, actions=(ForgetKey(key=pending.key),))
 
 
+def enroll_again(record: DeviceRecord, event: Disowned) -> Step:
+    """With a proof held, drop the certificate and keep the key: what the proof gives now is on record."""
+    pending = record.pending
+    if record.proof is None or pending is None or pending.credential is None:
+        return Step(record=record)  # without one it is renewed by the active certificate anyway
+    if pending.credential.serial != event.serial:
+        return Step(record=record)
+    return Step(record=replace(record, pending=replace(pending, credential=None)))
+
+
 def note_drop(record: DeviceRecord, event: DoneAck) -> Step:
     """Remember that the server knows."""
     if record.active is None or record.active.serial != event.serial:
@@ -226,6 +237,7 @@ class Table:
     answer: Mapping[State, Row[Answer]]
     confirmed: Mapping[State, Row[Confirmed]]
     dead: Mapping[State, Row[Dead]]
+    disowned: Mapping[State, Row[Disowned]]
     done_ack: Mapping[State, Row[DoneAck]]
     reported: Mapping[State, Row[Reported]]
     failed: Mapping[State, Row[Failed]]
@@ -246,6 +258,7 @@ TABLE = Table(
     answer=       _across(keep,       keep,       install,    install,    install,    keep,       keep),
     confirmed=    _across(keep,       keep,       keep,       keep,       activate,   keep,       keep),
     dead=         _across(keep,       keep,       keep,       give_up,    give_up,    keep,       keep),
+    disowned=     _across(keep,       keep,       keep,       keep,       enroll_again, keep,     keep),
     done_ack=     _across(keep,       note_drop,  note_drop,  note_drop,  note_drop,  note_drop,  keep),
     reported=     _across(keep,       keep,       keep,       keep,       keep,       recover,    recover),
     failed=       _across(keep,       keep,       keep,       keep,       keep,       keep,       keep),
@@ -279,6 +292,8 @@ def _heard(record: DeviceRecord, event: Heard, state: State, table: Table) -> St
             return table.confirmed[state](record, event)
         case Dead():
             return table.dead[state](record, event)
+        case Disowned():
+            return table.disowned[state](record, event)
         case DoneAck():
             return table.done_ack[state](record, event)
         case Reported():

@@ -10,6 +10,7 @@ from device_agent.core.events import (
     Answer,
     Confirmed,
     Dead,
+    Disowned,
     DoneAck,
     Event,
     Facts,
@@ -87,6 +88,7 @@ EVENTS: dict[str, Event] = {
     "answer": Answer(credential=credential(3, key=2), anchors=(ANCHOR,), attempt_floor=5),
     "confirmed": Confirmed(serial=serial(2)),
     "dead": Dead(key_hash=key_hash(2), attempt_floor=5),
+    "disowned": Disowned(serial=serial(2)),
     "done ack": DoneAck(serial=serial(1)),
     "superseded": Reported(serial=serial(1), state=ReportedState.SUPERSEDED),
     "reported active": Reported(serial=serial(1), state=ReportedState.ACTIVE),
@@ -197,6 +199,8 @@ EXPECTED = {
         "settling",
         "settled",
     ),
+    # Where the certificate was renewed, the active one is there to renew it by.
+    "disowned": ("blank", "claimed", "enrolling", "renewing", "confirming", "settling", "settled"),
     "done ack": ("blank", "claimed", "enrolling", "renewing", "confirming", "settled", "settled"),
     "superseded": (
         "blank",
@@ -295,6 +299,13 @@ def test_what_is_not_meant_for_the_slot_changes_nothing(wrong: Event) -> None:
 def test_what_is_reported_of_another_certificate_starts_no_recovery() -> None:
     other = Reported(serial=serial(9), state=ReportedState.SUPERSEDED)
     assert step(RECORDS[State.SETTLED], other).actions == ()
+
+
+def test_a_certificate_by_a_code_that_the_server_never_heard_of_is_asked_for_again() -> None:
+    record = replace(RECORDS[State.CONFIRMING], proof=CODE)
+    after = step(record, EVENTS["disowned"]).record
+    assert (state_of(after), after.pending) == (State.ENROLLING, pending())
+    assert step(record, Disowned(serial=serial(9))).record == record
 
 
 def test_a_refused_code_beside_a_certificate_is_dropped_with_its_key() -> None:
