@@ -10,7 +10,8 @@ from device_agent.clock import looked
 from device_agent.config import Settings
 from device_agent.core.certificates import load, public_key_der, read_bundle
 from device_agent.core.clock import Moment, TimeSource
-from device_agent.core.record import Credential
+from device_agent.core.est import EstServer
+from device_agent.core.record import Anchor, Credential
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import AgentError
 from device_agent.files import is_private
@@ -20,6 +21,7 @@ from device_agent.status import needs_of
 from device_agent.store import CURRENT, load_record
 from device_agent.tls import client_context
 from device_agent.wire.fields import time_text
+from device_agent.wire.replies import BrokerAddress
 
 _KEY_HINT = "put the key or its token back; where it is lost, an operator's code and device-agent recover"
 _PATIENCE = timedelta(seconds=5)
@@ -59,7 +61,10 @@ async def examine(settings: Settings, keys: KeyStore, *, running: bool) -> Async
     yield _ladder(loaded.record)
     yield _current(settings, active)
     yield _agent(running=running)
-    yield await _broker(loaded.record, active, moment)
+    if active.has_broker:
+        yield await _server("broker", active.broker, servers=loaded.record.servers, moment=moment)
+    if loaded.record.est is not None:
+        yield await _server("est", loaded.record.est, servers=loaded.record.est_servers, moment=moment)
 
 
 def _good(name: str, text: str) -> Finding:
@@ -154,19 +159,21 @@ def _agent(*, running: bool) -> Finding:
     return _bad("agent", "no agent runs, so nothing is renewed", "device-agent run")
 
 
-async def _broker(record: StoredRecord, active: Credential, moment: Moment) -> Finding:
-    """See whether the broker answers and is the one that is trusted; the device's session is left alone."""
-    address = f"{active.broker.host}:{active.broker.port}"
+async def _server(
+    name: str, place: BrokerAddress | EstServer, *, servers: tuple[Anchor, ...], moment: Moment
+) -> Finding:
+    """See whether a server answers and is the one that is trusted; the device's session is left alone."""
+    address = f"{place.host}:{place.port}"
     try:
         async with asyncio.timeout(_PATIENCE.total_seconds()):
-            context = client_context(record.servers, moment=moment)
-            _, writer = await asyncio.open_connection(active.broker.host, active.broker.port, ssl=context)
+            context = client_context(servers, moment=moment)
+            _, writer = await asyncio.open_connection(place.host, place.port, ssl=context)
     except ssl.SSLCertVerificationError as error:
         why = f"{address} shows a certificate that is not trusted: {error.verify_message}"
-        return _bad("broker", why, "is it the right server, and is the clock right")
+        return _bad(name, why, "is it the right server, and is the clock right")
     except TimeoutError:
-        return _bad("broker", f"{address} does not answer in time", "look at the network")
+        return _bad(name, f"{address} does not answer in time", "look at the network")
     except (OSError, AgentError) as error:
-        return _bad("broker", f"{address} cannot be reached: {error}", "look at the network")
+        return _bad(name, f"{address} cannot be reached: {error}", "look at the network")
     writer.transport.abort()
-    return _good("broker", f"{address} answers and is trusted")
+    return _good(name, f"{address} answers and is trusted")

@@ -31,6 +31,12 @@ def environment_of(state: Path, active: Credential) -> dict[str, str]:
         "DEVICE_AGENT_TRUST": str(current / "trust.pem"),
         "DEVICE_AGENT_SERVERS": str(current / "servers.pem"),
         "DEVICE_AGENT_KEY": uri.read_text().strip() if uri.exists() else str(current / "key.pem"),
+        **(_broker_of(active) if active.has_broker else {}),
+    }
+
+
+def _broker_of(active: Credential) -> dict[str, str]:
+    return {
         "DEVICE_AGENT_BROKER_HOST": active.broker.host,
         "DEVICE_AGENT_BROKER_PORT": str(active.broker.port),
     }

@@ -168,9 +168,7 @@ class EstAsking:
         return context
 
     def _context(self, record: StoredRecord) -> ssl.SSLContext:
-        """Trust what enrollment was told, and what another maker's server taught (RFC 7030 3.6.1)."""
-        taught = () if record.fleet is not None else record.life.anchors
-        return client_context((*record.servers, *taught), moment=self._life.moment())
+        return client_context(record.est_servers, moment=self._life.moment())
 
     def _is_alone(self, record: StoredRecord) -> bool:
         """Tell whether no fleet is behind the server, as far as the certificates that are held show."""

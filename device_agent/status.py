@@ -34,6 +34,8 @@ class Status:
     renew_at: str | None
     pending: bool
     broker: str | None
+    est: str | None
+    """The EST server by which certificates come, where they do."""
     anchors: tuple[str, ...]
     problem: str | None
     rung: str
@@ -82,7 +84,8 @@ def status_of(
         expired=active is not None and moment.now > active.not_after,
         renew_at=time_text(renewal.renewal_of(active)) if active else None,
         pending=record.life.pending is not None,
-        broker=f"{active.broker.host}:{active.broker.port}" if active else None,
+        broker=f"{active.broker.host}:{active.broker.port}" if active and active.has_broker else None,
+        est=None if record.est is None else str(record.est),
         anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
         problem=problem,
         rung=Rung.CERTIFICATE.value if standing is None else standing.rung.value,

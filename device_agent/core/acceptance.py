@@ -108,7 +108,7 @@ def offer_of(issued: Issued) -> Offer:
         leaf = read_bundle(issued.certificate, most=1)
         return Offer(
             name=issued.broker.name,
-            chain=leaf + read_bundle(issued.chain, most=MAX_CHAIN - 1),
+            chain=leaf + (read_bundle(issued.chain, most=MAX_CHAIN - 1) if issued.chain else ()),
             anchors=read_bundle(issued.trust, most=MAX_ANCHORS),
             links=read_bundle(issued.link, most=MAX_LINKS) if issued.link is not None else (),
             serial=issued.serial,

@@ -6,6 +6,7 @@ Every byte is a stranger's. Reading is not trusting: `acceptance` and `est_accep
 import base64
 import binascii
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -138,10 +139,13 @@ def certificates_in(body: bytes) -> tuple[bytes, ...]:
     Raises:
         MalformedMessageError: it is no base64, no PKCS#7, or holds none or too many.
     """
+    content = decoded(body)
     try:
-        found = load_der_pkcs7_certificates(decoded(body))
-        ders = tuple(dict.fromkeys(one.public_bytes(Encoding.DER) for one in found))
-    except UNREADABLE as error:
+        with warnings.catch_warnings():  # as `certificates.load` has it
+            warnings.simplefilter("error")
+            found = load_der_pkcs7_certificates(content)
+            ders = tuple(dict.fromkeys(map(_der, found)))
+    except (*UNREADABLE, Warning) as error:
         raise MalformedMessageError("the answer holds no certificates in PKCS#7 (RFC 7030 4.1.3)") from error
     if not 1 <= len(ders) <= MAX_CERTIFICATES:
         raise MalformedMessageError(f"the answer holds none, or more than {MAX_CERTIFICATES} certificates")
@@ -208,7 +212,7 @@ def chain_of(issued: Sequence[bytes], known: Sequence[bytes], *, key: bytes) -> 
     if leaf is None:
         raise MalformedMessageError("the answer holds no certificate for the key that waits")
     pool = [load(der) for der in dict.fromkeys((*known, *issued)) if der != leaf]
-    path = _walk(load(leaf), [one for one in pool if not _is_root(one)])
+    path = _walk(load(leaf), pool)
     roots = [one for one in pool if _is_root(one) and is_issued_by(path[-1], one)]
     if not roots:
         raise MalformedMessageError("the server's cacerts lead to no root (RFC 7030 4.1.3)")
@@ -222,12 +226,13 @@ def chain_of(issued: Sequence[bytes], known: Sequence[bytes], *, key: bytes) -> 
 
 
 def _walk(leaf: x509.Certificate, pool: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """Return the way from a leaf up to below the nearest root; further up, links would lead to older ones."""
     path = [leaf]
     while len(path) < _MAX_PATH:
-        above = next((one for one in pool if one not in path and is_issued_by(path[-1], one)), None)
-        if above is None:
+        above = [one for one in pool if one not in path and is_issued_by(path[-1], one)]
+        if not above or any(map(_is_root, above)):
             break
-        path.append(above)
+        path.append(above[0])
     return path
 
 

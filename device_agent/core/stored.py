@@ -98,6 +98,11 @@ class StoredRecord:
         """Which bundle of each realm was taken last."""
         return tuple(sorted((held.realm, held.version) for held in self.trust if held.version))
 
+    @property
+    def est_servers(self) -> tuple[Anchor, ...]:
+        """Roots by which an EST server is trusted: another maker's teaches its own (RFC 7030 3.6.1)."""
+        return self.servers if self.fleet is not None else (*self.servers, *self.life.anchors)
+
     def held(self, realm: str) -> HeldTrust | None:
         """Return how the anchors of a realm came to be held, where that is known."""
         return next((held for held in self.trust if held.realm == realm), None)

@@ -1,22 +1,31 @@
 """The agent enrolls and renews over EST against the whole service, on each broker, with each kind of key."""
 
+import uuid
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from device_agent.agent import Agent
+from device_agent.agent import Agent, ClaimFiles, EstEnrollment
 from device_agent.config import Settings
 from device_agent.core.lifecycle import State
-from device_agent.enrollment import EstEnrollment
+from device_agent.errors import RefusedError
+from device_agent.keys.place import open_keys
 from device_agent.wire.identity import Identity
 from fleet.core import lifecycle
 from fleet.model import ClientKind
+from fleet.ra.people.batches import BatchOrder, create_batch
 from fleet.ra.people.claims import CodeOrder, create_codes
+from fleet.ra.requests.approvals import Choice, approve
+from fleet.ra.requests.queue import short_code
 from tests.e2e.test_agent_fleet import DRIVERS, backend, device_of, settings
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
+from tests.tokens import SoftHsm
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module", params=DRIVERS)
@@ -62,3 +71,65 @@ async def lives(fleet: LiveFleet, chosen: Settings, device_id: str) -> None:
 
 async def test_a_device_lives_by_est_with_its_key_in_a_file(fleet: LiveFleet, tmp_path: Path) -> None:
     await lives(fleet, settings(tmp_path), "files")
+
+
+@pytest.mark.needs("softhsm2-util")
+async def test_a_device_lives_by_est_with_its_key_in_a_token(fleet: LiveFleet, tmp_path: Path) -> None:
+    with SoftHsm.at(tmp_path / "softhsm") as hsm:
+        await lives(fleet, replace(settings(tmp_path), key_place=hsm.token().uri), "token")
+        state = tmp_path / "state"
+        assert not (state / "keys").exists()
+        assert "pkcs11:" in (state / "current" / "key.uri").read_text()
+        assert all(name.startswith("k-") for name in open_keys(state).names())
+
+
+async def test_a_running_agent_renews_by_est_when_its_clock_says_that_it_is_time(
+    fleet: LiveFleet, tmp_path: Path
+) -> None:
+    ahead = timedelta()
+    with Agent.opened(settings(tmp_path), clock=lambda: datetime.now(UTC) + ahead) as agent:
+        first = await agent.enroll(await by_code(fleet, "ages"))
+        ahead = timedelta(days=80)
+        async with agent.connected():
+            await until(lambda: agent.status().serial != first.serial)
+            await agent.ready()
+        device = await device_of(fleet, agent)
+    assert device.current == agent.status().serial
+
+
+async def test_a_certificate_that_the_broker_turned_away_comes_back_by_the_fleets_own_recovery(
+    fleet: LiveFleet, tmp_path: Path
+) -> None:
+    """An expired certificate opens no TLS; its key still speaks for it in the time of grace."""
+    ahead = timedelta()
+    with Agent.opened(settings(tmp_path), clock=lambda: datetime.now(UTC) + ahead) as agent:
+        first = await agent.enroll(await by_code(fleet, "late"))
+        assert agent.record.recovery is not None
+        before = agent.record.life.active
+        assert before is not None
+        lapsed = replace(before, not_after=datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1))
+        agent._life.keep(replace(agent.record, life=replace(agent.record.life, active=lapsed)))
+        second = await agent.renew_once()
+    assert (second.serial != first.serial, second.state) == (True, State.SETTLED)
+
+
+async def test_a_device_of_a_batch_waits_for_an_approval_and_goes_on_with_the_same_key(
+    fleet: LiveFleet, tmp_path: Path
+) -> None:
+    name = f"est-{uuid.uuid4().hex[:8]}"
+    order = BatchOrder(domain="prod", name=name, uses=2, lifetime=timedelta(days=1), actor="operator:test")
+    own = (await create_batch(fleet.context, order)).own
+    claim = ClaimFiles(certificate=tmp_path / "claim.crt", key=tmp_path / "claim.key")
+    claim.certificate.write_bytes(own.certificate.public_bytes(Encoding.PEM))
+    claim.key.write_bytes(own.key_pem)
+    wanted = replace(await by_code(fleet, name), device_id=f"{name}-1", code=None, claim=claim)
+    with Agent.opened(replace(settings(tmp_path), patience=timedelta())) as agent:
+        with pytest.raises(RefusedError) as waits:
+            await agent.enroll(wanted)
+        pending = agent.record.life.pending
+        assert pending is not None
+        code = short_code(pending.key_hash)
+        assert code in str(waits.value)
+        await approve(fleet.context, Choice(short_code=code), actor="operator:test")
+        status = await agent.enroll(wanted)
+    assert (status.enrolled, status.key) == (True, pending.key)

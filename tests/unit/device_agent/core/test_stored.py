@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agent.core.est import EstServer
 from device_agent.core.ladder import Rung, Standing
 from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import (
@@ -18,6 +19,7 @@ from device_agent.core.stored import (
     anchors_of,
     decode,
     encode,
+    nowhere,
 )
 from device_agent.wire.objects import ObjectHashes
 from device_agent.wire.problems import MalformedMessageError
@@ -63,7 +65,15 @@ FULL = StoredRecord(
 )
 
 
-@pytest.mark.parametrize("record", [StoredRecord(), FULL], ids=["blank", "full"])
+BY_EST = StoredRecord(
+    life=DeviceRecord(active=replace(ACTIVE, serial="5" * 40, broker=nowhere("plant:d1"))),
+    device_id="d1",
+    domain="plant",
+    est=EstServer(host="h", port=8443, label="plant", certificate="/a", key="/b"),
+)
+
+
+@pytest.mark.parametrize("record", [StoredRecord(), FULL, BY_EST], ids=["blank", "full", "by-est"])
 def test_a_record_reads_back_as_it_was_written(record: StoredRecord) -> None:
     assert decode(encode(record)) == record
 
@@ -91,6 +101,11 @@ def test_a_newer_version_is_told_from_a_damaged_record() -> None:
     newer = head.replace(b" 1 ", f" {VERSION + 1} ".encode()) + b"\n" + body
     with pytest.raises(NewerRecordError):
         decode(newer)
+
+
+def test_an_agent_without_est_reads_all_but_a_record_that_needs_it() -> None:
+    assert encode(FULL).startswith(b"fleet-device-record 1 ")
+    assert encode(BY_EST).startswith(b"fleet-device-record 2 ")
 
 
 def test_a_record_that_could_not_be_read_back_is_not_written() -> None:
