@@ -15,6 +15,7 @@ from device_agent.wire.secret import Secret
 from fleet.core.station_sync import JournalReceipt
 from fleet.errors import FleetError, RefusedError
 from fleet.station import steps
+from fleet.station.causes import Cause, cause_of
 from fleet.station.enroller import Enroller
 from fleet.station.ids import IdRule
 from fleet.station.ledger import Ledger
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 _SUSPICIOUS = frozenset({ProblemCode.KEY_IN_USE})
 """Refusals of the server that say something of the unit: its key is another device's."""
 _HOLDS_CERTIFICATE = (LinkState.PENDING, LinkState.ACTIVE)
+
+
+_FINISHED = (UnitState.COMMITTED, UnitState.LABELLED, UnitState.SYNCED)
 
 
 def _utc_now() -> datetime:
@@ -72,13 +76,11 @@ class Clerk:
                 case steps.RecordCommit(hardware_id=hardware_id, fingerprint=fingerprint):
                     return await self._record(hardware_id, fingerprint, UnitEvent.COMMITTED)
         except RefusedError as error:
-            return (
-                steps.Doubt(reason=str(error))
-                if error.code in _SUSPICIOUS
-                else steps.Refuse(reason=str(error))
-            )
+            if error.code in _SUSPICIOUS:
+                return steps.Doubt(reason=str(error), cause=Cause.WRONG_REQUEST)
+            return steps.Refuse(reason=str(error), cause=cause_of(error))
         except FleetError as error:
-            return steps.Hold(reason=str(error))
+            return steps.Hold(reason=str(error), cause=cause_of(error))
 
     async def quarantine(self, hardware_id: str, reason: str) -> None:
         """Remember that a unit is doubted."""
@@ -116,6 +118,13 @@ class Clerk:
         """Hand in the journal, and take the rules that hold; raises as `Reporter.upload`."""
         return await self._reporter.upload()
 
+    async def confirm(self, hardware_id: str) -> None:
+        """Tell the server that a unit uses its newest certificate, where it does; raises FleetError."""
+        for one in (await self.generations_of(hardware_id))[-1:]:
+            if one.package and one.state in (UnitState.COMMITTED, UnitState.LABELLED):
+                await self._enroller.confirm(one.package.serial)
+                await self._ledger.record(hardware_id, number=one.number, event=UnitEvent.SYNCED)
+
     async def sync(self) -> AsyncIterator[str]:
         """Tell the server of all that was committed; yield each serial that it knows now.
 
@@ -146,12 +155,13 @@ class Clerk:
     async def _recognise(self, hello: HelloReply) -> steps.Decision:
         unit = await self._ledger.find(hello.hardware_id)
         if unit and unit.doubt:
-            return steps.Doubt(reason=unit.doubt)
+            return steps.Doubt(reason=unit.doubt, cause=Cause.QUARANTINED)
         if hello.state in _HOLDS_CERTIFICATE:
             return _resume(unit, hello.fingerprint)
         device_id = unit.device_id if unit else None
         if device_id and hello.device_id not in ("", device_id):
-            return steps.Refuse(reason=f"it wants the id {hello.device_id}, the ledger gave it {device_id}")
+            reason = f"it wants the id {hello.device_id}, the ledger gave it {device_id}"
+            return steps.Refuse(reason=reason, cause=Cause.CHANGED_NAME)
         if device_id is None:
             device_id = await self._ids.choose(hello.hardware_id, wish=hello.device_id, ledger=self._ledger)
         await self._ledger.reserve(
@@ -166,7 +176,8 @@ class Clerk:
         if unit is None or asked is None:
             return steps.Hold(reason="the ledger lost the unit")
         if asked.state is UnitState.REVOKED:
-            return steps.Doubt(reason="its key was replaced by a later one: is it a copy or an old image")
+            reason = "its key was replaced by a later one: is it a copy or an old image"
+            return steps.Doubt(reason=reason, cause=Cause.OLD_COPY)
         package = asked.package or await self._maker.make(unit, asked)
         return steps.Issued(package=package)
 
@@ -182,7 +193,10 @@ class Clerk:
 def _resume(unit: Unit | None, fingerprint: bytes) -> steps.Decision:
     generation = unit.with_fingerprint(fingerprint) if unit else None
     if unit is None or generation is None or generation.package is None:
-        return steps.Doubt(reason="it holds a certificate that this station did not make")
+        reason = "it holds a certificate that this station did not make"
+        return steps.Doubt(reason=reason, cause=Cause.MADE_ELSEWHERE)
     if generation.state is UnitState.REVOKED:
-        return steps.Doubt(reason="it holds a certificate that was replaced: is it a copy or an old image")
-    return steps.Resume(device_id=unit.device_id or "", package=generation.package)
+        reason = "it holds a certificate that was replaced: is it a copy or an old image"
+        return steps.Doubt(reason=reason, cause=Cause.OLD_COPY)
+    cause = Cause.MADE_BEFORE if generation.state in _FINISHED else Cause.NONE
+    return steps.Resume(device_id=unit.device_id or "", package=generation.package, cause=cause)

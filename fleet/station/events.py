@@ -45,6 +45,8 @@ class LaneEvent:
     elapsed_ms: int = 0
     cause: Cause = Cause.NONE
     """What a worker is told, in the language of the screen; `detail` is the exact reason."""
+    lane: int = 0
+    """The number of the port's lane, from 1."""
     label: str = ""
     """What was scanned for this unit."""
     tofu: bool = False

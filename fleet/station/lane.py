@@ -5,19 +5,21 @@ Whatever happens on it stays on it: the lane reports and goes on.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from fleet.errors import BadInputError, FleetError, UnreachableError
 from fleet.station import port as ports
 from fleet.station import steps
-from fleet.station.clerk import Clerk
+from fleet.station.causes import Cause, cause_of
 from fleet.station.drivers.driver import Driver
 from fleet.station.events import LaneEvent, Stage
 from fleet.station.steps import Step
+from fleet.station.visit import Desk, Visit
 
 _REOPEN_SECONDS = 0.5
 _HELD_SECONDS = 3.0
+_LABEL_SECONDS = 0.5
+"""A worker who scans the label does not wait for us."""
 _FAILED_SECONDS = 1.0
 _LONGEST_SECONDS = 30.0
 
@@ -49,24 +51,24 @@ STAGES: Mapping[Step, Stage] = {
 class Floor:
     """What the lanes of a station share."""
 
-    clerk: Clerk
+    desk: Desk
     driver: Callable[[ports.Line], Driver]
     """Returns a driver for the next visit of a unit on a line."""
     report: Callable[[LaneEvent], None]
-    committed: Callable[[LaneEvent], Awaitable[None]]
-    """Called with the event of a unit that was committed: the server is to be told."""
+    ended: Callable[[LaneEvent], Awaitable[None]]
+    """Called with the end of each visit, before it is shown."""
     baud: int
-    in_hand: set[str] = field(default_factory=set)
-    """Hardware ids that are on some port now: two of the same at once are one too many."""
 
 
 class Lane:
-    """One port; `run` serves it until it is cancelled."""
+    """One port; `run` serves it until it is cancelled. `number` counts lanes from 1."""
 
-    def __init__(self, port: str, floor: Floor) -> None:
+    def __init__(self, port: str, floor: Floor, *, number: int) -> None:
         self._port = port
         self._floor = floor
+        self._number = number
         self._last: LaneEvent | None = None
+        self._visit: Visit | None = None
         self._failures = 0
 
     async def run(self) -> None:
@@ -74,58 +76,66 @@ class Lane:
         while True:
             try:
                 while not ports.is_there(self._port):
-                    self._wait("waiting for the port")
+                    self._wait("waiting for the port", Cause.NO_PORT)
                     await asyncio.sleep(_REOPEN_SECONDS)
                 with ports.opened(self._port, baud=self._floor.baud) as line:
                     await self._attend(line)
             except ports.UnpluggedError:
-                self._tell(LaneEvent(port=self._port, stage=Stage.UNPLUGGED))
+                self._tell(LaneEvent(port=self._port, lane=self._number, stage=Stage.UNPLUGGED))
             except (UnreachableError, BadInputError) as error:
-                self._wait(str(error))
+                self._wait(str(error), Cause.PORT_IN_USE)
             await asyncio.sleep(_REOPEN_SECONDS)
 
-    def _wait(self, detail: str) -> None:
-        self._tell(LaneEvent(port=self._port, stage=Stage.WAITING, detail=detail))
+    def _wait(self, detail: str, cause: Cause) -> None:
+        self._tell(
+            LaneEvent(port=self._port, lane=self._number, stage=Stage.WAITING, detail=detail, cause=cause)
+        )
 
     async def _attend(self, line: ports.Line) -> None:
-        self._wait("waiting for a unit")
+        self._wait("waiting for a unit", Cause.NONE)
         while True:
             driver = self._floor.driver(line)
-            visit = Visit(self._floor, driver)
+            visit = self._visit = Visit(self._floor.desk, driver, port=self._port)
             try:
                 end = await driver.serve(decide=visit.decide, watch=self._watch)
-                await self._finish(driver, end)
+                await self._finish(driver, visit, end)
             except FleetError as error:
                 if isinstance(error, ports.UnpluggedError):
                     raise
-                await self._rest(driver, str(error))
+                await self._rest(self._event(driver, Stage.FAILED, str(error), cause_of(error)))
             finally:
                 visit.leave()
 
-    async def _finish(self, driver: Driver, end: steps.End) -> None:
+    async def _finish(self, driver: Driver, visit: Visit, end: steps.End) -> None:
         if end.step is Step.SILENT:
-            self._wait(end.detail or "waiting for a unit")
+            self._wait(end.detail or "waiting for a unit", end.cause)
             return
-        event = self._event(driver, STAGES[end.step], end.detail)
+        cause = Cause.MADE_BEFORE if end.step is Step.COMMITTED and visit.is_known else end.cause
+        event = self._event(driver, STAGES[end.step], end.detail, cause)
         match end.step:
             case Step.COMMITTED:
                 self._failures = 0
-                self._tell(event)
-                await self._floor.committed(event)
+                await self._end(event)
                 await driver.until_it_leaves()
             case Step.QUARANTINED:
-                await self._floor.clerk.quarantine(driver.seen.hardware_id, end.detail)
-                self._tell(event)
+                await self._floor.desk.clerk.quarantine(event.hardware_id, end.detail)
+                await self._end(event)
                 await driver.until_it_leaves()
             case Step.HELD:
                 self._tell(event)
-                await asyncio.sleep(_HELD_SECONDS)
+                await asyncio.sleep(_LABEL_SECONDS if cause is Cause.SCAN_LABEL else _HELD_SECONDS)
             case _:
-                await self._rest(driver, end.detail or "the unit began anew")
+                failed = replace(event, detail=end.detail or "the unit began anew")
+                await self._floor.ended(failed)
+                await self._rest(failed)
 
-    async def _rest(self, driver: Driver, detail: str) -> None:
+    async def _end(self, event: LaneEvent) -> None:
+        await self._floor.ended(event)
+        self._tell(event)
+
+    async def _rest(self, event: LaneEvent) -> None:
         """What failed is tried again, the first time at once, then later and later."""
-        self._tell(self._event(driver, Stage.FAILED, detail))
+        self._tell(event)
         seconds = _FAILED_SECONDS * (2**self._failures - 1)
         self._failures += 1
         await asyncio.sleep(min(seconds, _LONGEST_SECONDS))
@@ -133,24 +143,26 @@ class Lane:
     def _watch(self, driver: Driver) -> None:
         step = driver.step
         if step not in steps.ENDS and STAGES[step] is not Stage.WAITING:
-            self._tell(self._event(driver, STAGES[step], ""))
+            self._tell(self._event(driver, STAGES[step], "", Cause.NONE))
 
     def _tell(self, event: LaneEvent) -> None:
         """Report what is news: a stage, a reason, or bytes that arrived."""
-        last, self._last = self._last, event
-        news = (event.stage, event.detail, event.done, event.hardware_id)
-        if last is None or news != (last.stage, last.detail, last.done, last.hardware_id):
+        if self._last is None or _news(event) != _news(self._last):
             self._floor.report(event)
+        self._last = event
 
-    def _event(self, driver: Driver, stage: Stage, detail: str) -> LaneEvent:
+    def _event(self, driver: Driver, stage: Stage, detail: str, cause: Cause) -> LaneEvent:
         seen = driver.seen
         return LaneEvent(
             port=self._port,
+            lane=self._number,
             stage=stage,
             hardware_id=seen.hardware_id,
             device_id=seen.device_id,
             serial=seen.serial,
+            label=self._visit.label if self._visit else "",
             detail=detail,
+            cause=cause,
             done=seen.done,
             total=seen.total,
             calls=seen.calls,
@@ -160,28 +172,5 @@ class Lane:
         )
 
 
-class Visit:
-    """One unit at one port: it is in hand from HELLO until it left."""
-
-    def __init__(self, floor: Floor, driver: Driver) -> None:
-        self._floor = floor
-        self._driver = driver
-        self._hardware_id: str | None = None
-
-    async def decide(self, question: steps.Question) -> steps.Decision:
-        """Return the clerk's answer, unless the same unit is at another port."""
-        if isinstance(question, steps.Recognise) and not self._take(question.hello.hardware_id):
-            return steps.Refuse(reason="a unit with the same hardware id is at another port")
-        return await self._floor.clerk.decide(question)
-
-    def _take(self, hardware_id: str) -> bool:
-        if hardware_id in self._floor.in_hand:
-            return False
-        self._floor.in_hand.add(hardware_id)
-        self._hardware_id = hardware_id
-        return True
-
-    def leave(self) -> None:
-        """The unit left, or its session is over."""
-        with suppress(KeyError):
-            self._floor.in_hand.remove(self._hardware_id or "")
+def _news(event: LaneEvent) -> tuple[object, ...]:
+    return (event.stage, event.cause, event.detail, event.done, event.hardware_id)

@@ -6,23 +6,29 @@ It reports what happens and goes on: no unit, no port and no server that fails e
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 
 from device_agent.wire.smp import DEFAULT_GROUP
 from fleet.errors import FleetError
+from fleet.station.aftermath import Aftermath
 from fleet.station.clerk import Clerk
 from fleet.station.drivers.driver import Driver
 from fleet.station.drivers.smp import SmpDriver
 from fleet.station.enroller import Enroller
 from fleet.station.events import LaneEvent, Stage
+from fleet.station.gate import Gate
 from fleet.station.identity import StationIdentity
 from fleet.station.ids import IdRule
 from fleet.station.lane import Floor, Lane
 from fleet.station.ledger import Ledger
+from fleet.station.outlets import Outlets
 from fleet.station.pace import Pace
 from fleet.station.port import Line, require_port
 from fleet.station.session import Session
+from fleet.station.visit import Desk
 
 _log = logging.getLogger(__name__)
 
@@ -41,13 +47,24 @@ class Station:
         ids: IdRule,
         group: int = DEFAULT_GROUP,
         baud: int = 115200,
+        gate: Gate | None = None,
+        outlets: Outlets | None = None,
     ) -> None:
+        self.clerk = Clerk(ledger=ledger, enroller=enroller, ids=ids)
         self._identity = identity
         self._ledger = ledger
-        self._clerk = Clerk(ledger=ledger, enroller=enroller, ids=ids)
         self._group = group
         self._baud = baud
-        self._turn = asyncio.Lock()
+        self._gate = gate or Gate()
+        self._outlets = outlets or Outlets()
+        self._aftermath = Aftermath(
+            station=identity.name,
+            clerk=self.clerk,
+            clock=lambda: datetime.now(UTC),
+            book=self._outlets.book,
+            kinds=self._outlets.kinds,
+        )
+        self._numbers: dict[str, int] = {}
         self._untold: dict[str, LaneEvent] = {}
 
     def take(self, identity: StationIdentity) -> None:
@@ -55,35 +72,67 @@ class Station:
         self._identity = identity
         self._ledger.take(identity)
 
-    async def run(self, ports: Sequence[str], *, report: Callable[[LaneEvent], None]) -> None:
-        """Serve these ports until cancelled; `report` is called on the event loop and must not block.
+    def number_of(self, port: str) -> int:
+        """Return the number of a port's lane, from 1; a port keeps it."""
+        return self._numbers.setdefault(port, len(self._numbers) + 1)
+
+    async def run(
+        self,
+        ports: Sequence[str],
+        *,
+        report: Callable[[LaneEvent], None],
+        plugged: AsyncIterator[frozenset[str]] | None = None,
+    ) -> None:
+        """Serve these ports, and those that are plugged in meanwhile, until cancelled.
+
+        `report` is called on the event loop and must not block.
 
         Raises:
             BadInputError: a path is not a serial port.
             UsageError: pyserial is not installed.
         """
-
         for port in ports:
             require_port(port)
-
-        async def committed(event: LaneEvent) -> None:
-            self._untold[event.serial] = event
-            await self._sync(report)
-            if await self._clerk.is_synced(event.hardware_id):
-                # Another lane told the server of this one, between its commit and this event.
-                self._tell(event.serial, report)
-
-        floor = Floor(
-            clerk=self._clerk, driver=self._driver, report=report, committed=committed, baud=self._baud
-        )
         try:
             async with asyncio.TaskGroup() as group:
+                floor = self._floor(group, report)
                 for port in dict.fromkeys(ports):
-                    group.create_task(Lane(port, floor).run())
+                    group.create_task(Lane(port, floor, number=self.number_of(port)).run())
+                if plugged is not None:
+                    group.create_task(self._follow(plugged, floor, group))
                 group.create_task(self._sync_for_ever(report))
+                self._outlets.open(group)
         except ExceptionGroup as errors:
             # Only what ends the whole station comes here, such as a speed that no port has.
             raise errors.exceptions[0] from errors
+
+    def _floor(self, group: asyncio.TaskGroup, report: Callable[[LaneEvent], None]) -> Floor:
+        async def ended(event: LaneEvent) -> None:
+            await self._aftermath.note(event)
+            if event.stage is Stage.COMMITTED:
+                # The lane goes on: a server that is slow is no reason for the next unit to wait.
+                group.create_task(self._confirm(event, report))
+
+        return Floor(
+            desk=Desk(clerk=self.clerk, gate=self._gate),
+            driver=self._driver,
+            report=report,
+            ended=ended,
+            baud=self._baud,
+        )
+
+    async def _follow(
+        self, plugged: AsyncIterator[frozenset[str]], floor: Floor, group: asyncio.TaskGroup
+    ) -> None:
+        """Give every adapter that is plugged in a lane, and take it away with the adapter."""
+        lanes: dict[str, asyncio.Task[None]] = {}
+        async for ports in plugged:
+            for port in sorted(ports - lanes.keys()):
+                lanes[port] = group.create_task(Lane(port, floor, number=self.number_of(port)).run())
+            for port in lanes.keys() - ports:
+                # Whatever it was at is picked up from the ledger when the unit is back.
+                lanes.pop(port).cancel()
+                floor.report(LaneEvent(port=port, lane=self.number_of(port), stage=Stage.UNPLUGGED))
 
     def _driver(self, line: Line) -> Driver:
         session = Session(
@@ -94,19 +143,31 @@ class Station:
         )
         return SmpDriver(session, line)
 
+    async def _confirm(self, event: LaneEvent, report: Callable[[LaneEvent], None]) -> None:
+        self._untold[event.serial] = event
+        try:
+            await self.clerk.confirm(event.hardware_id)
+            self._tell(event.serial, report)
+        except FleetError as error:
+            _log.warning("the server was not told of %s yet: %s", event.device_id, error)
+
     async def _sync_for_ever(self, report: Callable[[LaneEvent], None]) -> None:
-        """What was committed while the server was away is told when it is back."""
+        """What was done while the server was away is told when it is back."""
         while True:
-            await self._sync(report)
+            for part in (self._forward, partial(self._sync, report), self.clerk.upload):
+                try:
+                    await part()
+                except FleetError as error:
+                    _log.warning("the server does not know everything yet: %s", error)
             await asyncio.sleep(_SYNC_SECONDS)
 
+    async def _forward(self) -> None:
+        async for hardware_id in self.clerk.forward():
+            _log.info("the certificate of unit %s is here", hardware_id)
+
     async def _sync(self, report: Callable[[LaneEvent], None]) -> None:
-        async with self._turn:
-            try:
-                async for serial in self._clerk.sync():
-                    self._tell(serial, report)
-            except FleetError as error:
-                _log.warning("the server was not told of what was committed yet: %s", error)
+        async for serial in self.clerk.sync():
+            self._tell(serial, report)
 
     def _tell(self, serial: str, report: Callable[[LaneEvent], None]) -> None:
         event = self._untold.pop(serial, None)

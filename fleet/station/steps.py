@@ -191,6 +191,8 @@ class Resume:
 
     device_id: str
     package: Package
+    cause: Cause = Cause.NONE
+    """`MADE_BEFORE` where it was committed already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,8 @@ class Board:
         """Note what happened on a lane."""
         lane = self.lanes.get(event.port)
         if lane is None:
-            lane = self.lanes[event.port] = LaneView(number=len(self.lanes) + 1, event=event, began=now)
+            number = event.lane or len(self.lanes) + 1
+            lane = self.lanes[event.port] = LaneView(number=number, event=event, began=now)
         elif event.stage is Stage.FOUND and lane.event.stage is not Stage.FOUND:
             lane.began = now
         self._count(event, now)

@@ -11,6 +11,7 @@ from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.problems import ProblemCode
 from fleet.errors import BadInputError, RefusedError, UnreachableError
 from fleet.station import steps
+from fleet.station.causes import Cause
 from fleet.station.clerk import Clerk
 from fleet.station.ids import IdRule
 from fleet.station.ledger import Ledger
@@ -184,7 +185,9 @@ async def test_a_unit_with_a_replaced_certificate_is_doubted(clerk: Clerk) -> No
 
 async def test_quarantine_lasts_until_it_is_released(clerk: Clerk, ledger: Ledger) -> None:
     await clerk.quarantine("hw-1", "it smells")
-    assert await clerk.decide(steps.Recognise(hello=HELLO)) == steps.Doubt(reason="it smells")
+    assert await clerk.decide(steps.Recognise(hello=HELLO)) == steps.Doubt(
+        reason="it smells", cause=Cause.QUARANTINED
+    )
     await ledger.release("hw-1", by="operator:ada")
     assert isinstance(await clerk.decide(steps.Recognise(hello=HELLO)), steps.Enrol)
 

@@ -1,0 +1,89 @@
+"""What a bar-code scanner says, line by line, and which unit each label belongs to.
+
+A scanner is a keyboard: it types what it reads, and Enter. `LANE 7` chooses a lane for the next label;
+`BADGE ...` is an operator's; everything else is the label of a unit.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MAX_LABEL = 64
+_LABEL = re.compile(rf"[A-Za-z0-9 $%*+\-./:_]{{1,{MAX_LABEL}}}", re.ASCII)
+_LANE = re.compile(r"LANE[ :]?0*([1-9][0-9]{0,3})", re.ASCII | re.IGNORECASE)
+_BADGE = re.compile(r"BADGE[ :](.{1,128})", re.ASCII | re.IGNORECASE)
+
+
+class Kind(StrEnum):
+    """What a line from the scanner was."""
+
+    LABEL = "label"
+    LANE = "lane"
+    BADGE = "badge"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """One line. `lane` counts from 1; 0 where none was chosen."""
+
+    kind: Kind
+    text: str = ""
+    lane: int = 0
+
+
+def parse_scan(line: str) -> Scan:
+    """Return what a line means; what cannot be a label is UNKNOWN, and harms nothing."""
+    text = line.strip()
+    if match := _LANE.fullmatch(text):
+        return Scan(kind=Kind.LANE, lane=int(match[1]))
+    if match := _BADGE.fullmatch(text):
+        return Scan(kind=Kind.BADGE, text=match[1].strip())
+    if _LABEL.fullmatch(text):
+        return Scan(kind=Kind.LABEL, text=text)
+    return Scan(kind=Kind.UNKNOWN, text=text[:MAX_LABEL])
+
+
+class Use(StrEnum):
+    """What the label of a unit is to the line."""
+
+    LABEL = "label"
+    """Kept beside the unit."""
+    ID = "id"
+    """It is the device id that the unit gets."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Labels:
+    """Labels that were scanned and not used yet: for a lane, or for the next unit that asks."""
+
+    use: Use = Use.LABEL
+    number_of: Callable[[str], int]
+    """Returns the number of a port's lane, from 1."""
+    _chosen: int = 0
+    _by_lane: dict[int, str] = field(default_factory=dict)
+    _next: str = ""
+
+    def take(self, scan: Scan) -> Scan:
+        """Note a label or a lane; return the scan with the lane that it counts for."""
+        match scan.kind:
+            case Kind.LANE:
+                self._chosen = scan.lane
+                return scan
+            case Kind.LABEL if self._chosen:
+                lane, self._chosen = self._chosen, 0
+                self._by_lane[lane] = scan.text
+                return Scan(kind=Kind.LABEL, text=scan.text, lane=lane)
+            case Kind.LABEL:
+                self._next = scan.text
+                return scan
+            case _:
+                return scan
+
+    def give(self, port: str) -> str:
+        """Return the label for the unit on a port, once; empty where none was scanned for it."""
+        label = self._by_lane.pop(self.number_of(port), "")
+        if not label:
+            label, self._next = self._next, ""
+        return label

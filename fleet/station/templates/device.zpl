@@ -1,0 +1,8 @@
+^XA
+^CI28
+^FO30,30^BQN,2,6^FDMA,{qr}^FS
+^FO260,40^A0N,40,40^FD{device_id}^FS
+^FO260,95^A0N,28,28^FD{label}^FS
+^FO260,135^A0N,24,24^FD{serial}^FS
+^FO260,170^A0N,24,24^FD{station} {date}^FS
+^XZ
