@@ -8,14 +8,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
+from fleet.core.piv_rules import SLOTS, PinPolicy, PivRules, TouchPolicy
 from fleet.core.things import NameRule
 from fleet.toml_section import Section
 
 _URL = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(/[\x21-\x7e]{0,1024})?")
+_FIRMWARE = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,32}")
+
+
+_Policy = TypeVar("_Policy", PinPolicy, TouchPolicy)
 
 
 class Unregistered(StrEnum):
@@ -47,11 +53,21 @@ class TpmVendorConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PivMakerConfig:
+    """A maker of PIV tokens whose attestations are believed, and which of them are enough."""
+
+    name: str
+    anchors: Path
+    rules: PivRules = field(default_factory=PivRules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProofConfig:
     """Whom a domain believes about its devices' hardware."""
 
     manufacturers: tuple[ManufacturerConfig, ...] = ()
     tpm_vendors: tuple[TpmVendorConfig, ...] = ()
+    piv_makers: tuple[PivMakerConfig, ...] = ()
 
 
 class MaySet(StrEnum):
@@ -79,11 +95,12 @@ class WebhookConfig:
 
 
 def read_proofs(section: Section) -> ProofConfig:
-    """Read the tables `manufacturers` and `tpm` of a domain; raises `BadInputError`."""
-    makers, vendors = section.section("manufacturers"), section.section("tpm")
+    """Read the tables `manufacturers`, `tpm` and `piv` of a domain; raises `BadInputError`."""
+    makers, vendors, pivs = (section.section(name) for name in ("manufacturers", "tpm", "piv"))
     return ProofConfig(
         manufacturers=tuple(_manufacturer(makers, name) for name in makers.names()),
         tpm_vendors=tuple(_vendor(vendors, name) for name in vendors.names()),
+        piv_makers=tuple(_piv_maker(pivs, name) for name in pivs.names()),
     )
 
 
@@ -135,6 +152,44 @@ def _vendor(table: Section, name: str) -> TpmVendorConfig:
     section = _named(table, name)
     found = TpmVendorConfig(name=name, anchors=_anchors(section))
     section.close()
+    return found
+
+
+def _piv_maker(table: Section, name: str) -> PivMakerConfig:
+    section, usual = _named(table, name), PivRules()
+    rules = PivRules(
+        minimum_firmware=_firmware(section, usual.minimum_firmware),
+        pin=_policies(section, "pin", usual.pin, PinPolicy),
+        touch=_policies(section, "touch", usual.touch, TouchPolicy),
+        slots=frozenset(_among(section, "slots", usual.slots, SLOTS)),
+    )
+    found = PivMakerConfig(name=name, anchors=_anchors(section), rules=rules)
+    section.close()
+    return found
+
+
+def _firmware(section: Section, usual: tuple[int, int, int]) -> tuple[int, int, int]:
+    text = section.text("minimum_firmware", ".".join(map(str, usual)), longest=11)
+    found = _FIRMWARE.fullmatch(text)
+    if found is None or max(map(int, found.groups())) > 255:
+        raise section.error("minimum_firmware", "minimum_firmware must be a version", hint='such as "5.7.0"')
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def _policies(
+    section: Section, name: str, usual: frozenset[_Policy], kind: type[_Policy]
+) -> frozenset[_Policy]:
+    by_word = {each.word: each for each in kind}
+    words = _among(section, name, frozenset(each.word for each in usual), frozenset(by_word))
+    return frozenset(by_word[word] for word in words)
+
+
+def _among(section: Section, name: str, usual: frozenset[str], known: frozenset[str]) -> tuple[str, ...]:
+    found = section.texts(name, tuple(sorted(usual)), most=len(known))
+    if not found or not set(found) <= known:
+        raise section.error(
+            name, f"{name} must be of {', '.join(sorted(known))}", hint="leave it out for the usual ones"
+        )
     return found
 
 

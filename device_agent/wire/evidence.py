@@ -1,4 +1,4 @@
-"""What a device shows of its hardware: a manufacturer's certificate, or a TPM and a key inside it.
+"""What a device shows of its hardware: a maker's certificate, a TPM and a key in it, a PIV token's word.
 
 It reads sizes and shapes; what the bytes prove, the server's verifiers find out.
 """
@@ -111,6 +111,23 @@ class TpmEvidence:
             key_public=fields.base64("key_public", longest=MAX_PUBLIC_BYTES),
             attest=fields.base64("attest", longest=MAX_ATTEST_BYTES),
             signature=fields.base64("signature", longest=MAX_SIGNATURE_BYTES),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PivEvidence:
+    """The certificate by which a PIV token attests the very key of the request, and those above it, PEM."""
+
+    certificate: str
+    chain: str | None = None
+
+    def members(self) -> dict[str, object]:
+        return {"certificate": self.certificate, "chain": self.chain}
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        return cls(
+            certificate=fields.pem("certificate"), chain=fields.pem("chain") if "chain" in fields else None
         )
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar, Self, TypeAlias
 
-from device_agent.wire.evidence import IdevidEvidence, TpmEvidence, TpmIdentity
+from device_agent.wire.evidence import IdevidEvidence, PivEvidence, TpmEvidence, TpmIdentity
 from device_agent.wire.fields import Fields
 from device_agent.wire.secret import Secret
 from device_agent.wire.trust import TrustVersions, read_versions
@@ -23,26 +23,29 @@ class ProofKind(StrEnum):
     CLAIM = "claim"
     IDEVID = "idevid"
     TPM = "tpm"
+    PIV = "piv"
+    """A PIV token that attests the key of the request."""
     STATION = "station"
     MANIFEST = "manifest"
     """The key of the request itself: its maker has listed it."""
 
 
-Evidence: TypeAlias = IdevidEvidence | TpmEvidence
+Evidence: TypeAlias = IdevidEvidence | TpmEvidence | PivEvidence
 
 _EVIDENCE: Mapping[ProofKind, type[Evidence]] = MappingProxyType(
-    {ProofKind.IDEVID: IdevidEvidence, ProofKind.TPM: TpmEvidence}
+    {ProofKind.IDEVID: IdevidEvidence, ProofKind.TPM: TpmEvidence, ProofKind.PIV: PivEvidence}
 )
-CHALLENGED = frozenset(_EVIDENCE)
+CHALLENGED = frozenset(_EVIDENCE) - {ProofKind.PIV}
 """The kinds whose evidence answers a challenge: it is asked for by `attest`."""
+_NAMED_BY_CODE = frozenset({ProofKind.TPM, ProofKind.PIV})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """The proof of an `enroll`.
 
-    `code` is there for the kind `code`, and may stand beside `tpm` to say which device the TPM is in.
-    `evidence` is there for `idevid` and `tpm`, but where TLS itself has shown the maker's certificate.
+    `code` is there for the kind `code`, and may stand beside `tpm` and `piv` to say which device that is in.
+    `evidence` is there for them and `idevid`, but where TLS itself has shown the maker's certificate.
     """
 
     kind: ProofKind
@@ -60,10 +63,11 @@ class Proof:
     def read(cls, fields: Fields) -> Self:
         """Read the proof; raises `MalformedMessageError`."""
         kind = fields.word("kind", of=ProofKind)
-        has_code = kind is ProofKind.CODE or (kind is ProofKind.TPM and "code" in fields)
+        has_code = kind is ProofKind.CODE or (kind in _NAMED_BY_CODE and "code" in fields)
         code = Secret(fields.text("code", longest=_LONGEST_CODE)) if has_code else None
         shape = _EVIDENCE.get(kind)
-        evidence = shape.read(fields) if shape is not None and "nonce" in fields else None
+        shown = "certificate" if kind is ProofKind.PIV else "nonce"
+        evidence = shape.read(fields) if shape is not None and shown in fields else None
         return cls(kind=kind, code=code, evidence=evidence)
 
 

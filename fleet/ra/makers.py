@@ -1,4 +1,4 @@
-"""Whom each domain believes about its devices' hardware: anchors of manufacturers and TPM vendors."""
+"""Whom each domain believes about its devices' hardware: makers of devices, of TPMs, and of PIV tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from cryptography import x509
 
 from fleet.attest.chains import Anchors
 from fleet.attest.idevid import Maker
+from fleet.attest.piv import PivMaker
 from fleet.config import Config
 from fleet.core.unreadable import UNREADABLE
 from fleet.errors import BadInputError
@@ -25,6 +26,8 @@ class Makers:
     manufacturers: Mapping[str, tuple[Maker, ...]] = field(default_factory=lambda: MappingProxyType({}))
     vendors: Mapping[str, tuple[Anchors, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
+    piv_makers: Mapping[str, tuple[PivMaker, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
     def idevids(self, domain: str) -> tuple[Maker, ...]:
         """Return the manufacturers of a domain."""
         return self.manufacturers.get(domain, ())
@@ -32,6 +35,10 @@ class Makers:
     def tpms(self, domain: str) -> tuple[Anchors, ...]:
         """Return the TPM vendors of a domain."""
         return self.vendors.get(domain, ())
+
+    def pivs(self, domain: str) -> tuple[PivMaker, ...]:
+        """Return the makers of PIV tokens of a domain, with what of theirs is enough."""
+        return self.piv_makers.get(domain, ())
 
     @property
     def certificates(self) -> tuple[x509.Certificate, ...]:
@@ -61,6 +68,13 @@ def load_makers(config: Config, *, root: Path) -> Makers:
         },
         vendors={
             domain.name: tuple(_anchors(each.name, root / each.anchors) for each in domain.proofs.tpm_vendors)
+            for domain in config.domains
+        },
+        piv_makers={
+            domain.name: tuple(
+                PivMaker(anchors=_anchors(each.name, root / each.anchors), rules=each.rules)
+                for each in domain.proofs.piv_makers
+            )
             for domain in config.domains
         },
     )

@@ -30,6 +30,7 @@ class GrantKind(StrEnum):
     MANIFEST = "manifest"
     IDEVID = "idevid"
     TPM = "tpm"
+    PIV = "piv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

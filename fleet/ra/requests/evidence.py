@@ -1,4 +1,4 @@
-"""What a request shows of itself, gathered and verified before admission: challenges, certificates, TPMs.
+"""What a request shows of itself, verified before admission: challenges, certificates, TPMs, PIV tokens.
 
 All that costs time is done here, outside the unit of work. A challenge counts once: of two answers to it at
 the same time, one is heard.
@@ -6,7 +6,7 @@ the same time, one is heard.
 
 from dataclasses import dataclass, replace
 
-from device_agent.wire.evidence import IdevidEvidence, TpmEvidence, TpmIdentity
+from device_agent.wire.evidence import IdevidEvidence, PivEvidence, TpmEvidence, TpmIdentity
 from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Challenge
@@ -14,6 +14,7 @@ from device_agent.wire.requests import CHALLENGED, Attest, Enroll, ProofKind
 from fleet.attest import tpm
 from fleet.attest.chains import read_one
 from fleet.attest.idevid import IdevidVerifier, TlsIdevidVerifier
+from fleet.attest.piv import PivVerifier
 from fleet.attest.proof import Proven, Statement
 from fleet.attest.tpm import TpmVerifier, read_tpm
 from fleet.core.csr import Csr
@@ -89,7 +90,7 @@ async def proof_of(
             return ClaimProof(shown=await _claim_of(context, asker))
         case ProofKind.MANIFEST:
             return ListedKeyProof(domain=await _domain_of(context, asker))
-        case ProofKind.IDEVID | ProofKind.TPM:
+        case ProofKind.IDEVID | ProofKind.TPM | ProofKind.PIV:
             return await _hardware(context, asker, request, csr)
         case ProofKind.STATION if asker.station:
             return StationProof(name=asker.station, replaces=replaces)
@@ -102,10 +103,9 @@ async def proof_of(
 async def _hardware(context: Context, asker: Asker, request: Enroll, csr: Csr) -> HardwareProof:
     domain = await _domain_of(context, asker)
     statement = _statement(context, domain, request.device_id, csr.key_hash)
-    kind = GrantKind.TPM if request.proof.kind is ProofKind.TPM else GrantKind.IDEVID
     code = request.proof.code
     return HardwareProof(
-        kind=kind,
+        kind=GrantKind(request.proof.kind.value),
         domain=domain,
         proven=await _proven(context, asker, request, statement),
         code_hash="" if code is None else code_hash(code),
@@ -133,11 +133,17 @@ async def _proven(context: Context, asker: Asker, request: Enroll, statement: St
             proven = verifier.verify(statement)
             _redeem(context, evidence.nonce)
             return proven
-        case None if asker.maker_certificate:
+        case PivEvidence() as evidence:
+            attested = PivVerifier(evidence=evidence, makers=context.makers.pivs(statement.domain))
+            return attested.verify(statement)
+        case None if asker.maker_certificate and request.proof.kind is ProofKind.IDEVID:
             shown = TlsIdevidVerifier(certificate=asker.maker_certificate, makers=makers)
             return shown.verify(statement)
         case None:
-            raise RefusedError("the proof brings no evidence", hint="ask for a challenge first: attest")
+            raise RefusedError(
+                f"the proof of kind {request.proof.kind} brings no evidence",
+                hint="ask for a challenge first: attest" if request.proof.kind in CHALLENGED else None,
+            )
 
 
 def _statement(context: Context, domain: str, device_id: str, key_hash: str) -> Statement:

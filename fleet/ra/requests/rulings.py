@@ -29,6 +29,7 @@ ASSURANCE: Mapping[GrantKind, Assurance] = {
     GrantKind.MANIFEST: Assurance.MANUFACTURER,
     GrantKind.IDEVID: Assurance.MANUFACTURER,
     GrantKind.TPM: Assurance.HARDWARE,
+    GrantKind.PIV: Assurance.HARDWARE,
 }
 """What a grant of each kind proves about who the device is."""
 
