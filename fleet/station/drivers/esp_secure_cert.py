@@ -50,7 +50,7 @@ class SecureCert:
         """Read a partition.
 
         Raises:
-            MalformedMessageError: an entry is spoilt, or there are no certificates.
+            MalformedMessageError: an entry is spoilt, or is no certificates.
         """
         entries = _entries(image)
         return cls(
@@ -71,14 +71,23 @@ def secure_cert_image(*, key: bytes, chain: Sequence[bytes], anchors: Sequence[b
     Raises:
         MalformedMessageError: it is longer than the partition.
     """
-    image = (
-        _entry(Entry.DEVICE_CHAIN, _pem(chain))
-        + _entry(Entry.CA_CHAIN, _pem(anchors))
-        + _entry(Entry.PRIVATE_KEY, key)
-    )
+    held = {Entry.DEVICE_CHAIN: _pem(chain), Entry.CA_CHAIN: _pem(anchors), Entry.PRIVATE_KEY: key}
+    image = b"".join(_entry(kind, content) for kind, content in held.items() if content)
     if len(image) > SIZE:
         raise MalformedMessageError(f"image must not exceed {SIZE} bytes, and has {len(image)}")
     return image.ljust(SIZE, bytes((_ERASED,)))
+
+
+def private_key_of(image: bytes) -> bytes:
+    """Return the private key that a partition holds, DER.
+
+    Raises:
+        MalformedMessageError: an entry is spoilt, or there is no key.
+    """
+    key = _entries(image).get(Entry.PRIVATE_KEY, b"")
+    if not key:
+        raise MalformedMessageError("the partition must hold a private key")
+    return key
 
 
 def _entry(kind: Entry, content: bytes) -> bytes:
@@ -88,9 +97,9 @@ def _entry(kind: Entry, content: bytes) -> bytes:
 
 
 def _pem(certificates: Sequence[bytes]) -> bytes:
-    """Return certificates as the TLS library reads several of them: PEM that ends with NUL."""
-    pems = (x509.load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in certificates)
-    return b"".join(pems) + b"\0"
+    """Return certificates as the TLS library reads several of them: PEM that ends with NUL; nothing for none."""
+    pems = [x509.load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in certificates]
+    return b"".join([*pems, b"\0"]) if pems else b""
 
 
 def _entries(image: bytes) -> dict[int, bytes]:
@@ -109,6 +118,8 @@ def _entries(image: bytes) -> dict[int, bytes]:
 
 
 def _certificates(octets: bytes) -> tuple[bytes, ...]:
+    if not octets:
+        return ()
     try:
         found = x509.load_pem_x509_certificates(octets.rstrip(b"\0"))
     except ValueError as error:
