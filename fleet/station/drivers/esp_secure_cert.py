@@ -97,7 +97,7 @@ def _entry(kind: Entry, content: bytes) -> bytes:
 
 
 def _pem(certificates: Sequence[bytes]) -> bytes:
-    """Return certificates as the TLS library reads several of them: PEM that ends with NUL; nothing for none."""
+    """Return certificates as the TLS library reads several of them: PEM that ends with NUL, or nothing."""
     pems = [x509.load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in certificates]
     return b"".join([*pems, b"\0"]) if pems else b""
 
