@@ -6,11 +6,12 @@ wire that nobody listens to.
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,14 @@ class Line(Protocol):
 
     async def write(self, octets: bytes) -> None:
         """Send bytes; raises `UnpluggedError`."""
+        ...
+
+
+class Lendable(Protocol):
+    """A line that a program of its own can have for a while."""
+
+    def lent(self) -> AbstractContextManager[str]:
+        """Return the path of the port, free for another program as long as the context lasts."""
         ...
 
 
@@ -94,7 +103,7 @@ def opened(port: str, *, baud: int) -> "Iterator[TtyLine]":
         ) from error
     except ValueError as error:
         raise UsageError(f"{port} cannot be set to {baud} baud") from error
-    line = TtyLine(tty.fileno())
+    line = TtyLine(tty.fileno(), path=port)
     try:
         yield line
     finally:
@@ -111,9 +120,26 @@ def _reason(error: OSError) -> str:
 class TtyLine:
     """An open tty. Must be made in a running event loop."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, path: str) -> None:
         self._descriptor = descriptor
+        self._path = path
         self._loop = asyncio.get_running_loop()
+
+    @contextmanager
+    def lent(self) -> Iterator[str]:
+        """Let another program have the port, whose lock (flock, as pyserial's) is taken back in the end.
+
+        Raises:
+            UnpluggedError: another program still has it, or it went away.
+        """
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        try:
+            yield self._path
+        finally:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UnpluggedError("the port was not given back") from error
 
     def close(self) -> None:
         """Let the event loop forget the port; its file is its opener's."""

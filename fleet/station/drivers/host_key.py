@@ -34,3 +34,7 @@ class HostKey:
         """Return the key, for the device alone."""
         octets = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return octets.decode().rstrip()
+
+    def der(self) -> bytes:
+        """Return the key, for the device alone."""
+        return self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

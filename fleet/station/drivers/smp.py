@@ -21,8 +21,10 @@ class _Take(Protocol[_Result_co]):
     def __call__(self, frame: Frame, *, after: float) -> _Result_co | None: ...
 
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 _MISSED_LOOKS = 3
+_MOST_UNASKED_BYTES = 64 * 1024
+"""Boot logs are shorter, and so is everything that answers one question."""
 
 
 class SmpDriver:
@@ -93,7 +95,10 @@ class SmpDriver:
         if self.session.step is steps.Step.HELLO:
             self.wire_bytes, self.began = 0, asyncio.get_running_loop().time()
         await self._send(send)
+        begin = self.wire_bytes
         effect: steps.Effect | None = await self._hear(send.seconds, self.session.received)
+        if effect is None and self.wire_bytes - begin > _MOST_UNASKED_BYTES:
+            return self.session.drown()
         return self.session.timed_out() if effect is None else effect
 
     async def _send(self, send: steps.Send) -> None:
@@ -118,6 +123,7 @@ class SmpDriver:
     async def _frames(self) -> list[Frame]:
         octets = await self._line.read()
         self.wire_bytes += len(octets)
+        self.session.hear(octets)
         broken = self._decoder.broken
         frames = self._decoder.feed(octets)
         if self._decoder.broken > broken:
