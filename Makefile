@@ -17,7 +17,7 @@ JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 PROGRAMS := \
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl cc:gcc pki:strongswan-pki mvn:maven java:default-jdk-headless curl:curl \
   softhsm2-util:softhsm2 certtool:gnutls-bin certutil:libnss3-tools nginx:nginx-light faketime:faketime \
-  swtpm:swtpm swtpm_setup:swtpm-tools tpm2_createek:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcs11-tool:opensc \
+  swtpm:swtpm swtpm_setup:swtpm-tools tpm2_createek:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcs11-tool:opensc qemu-system-arm:qemu-system-arm cargo:cargo \
   /usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 \
   /usr/include/mosquitto_plugin.h:mosquitto-dev /usr/include/mosquitto.h:libmosquitto-dev \
   /usr/include/openssl/ssl.h:libssl-dev
@@ -38,6 +38,9 @@ faults: $(VENV)/ready ## cut a device's power thousands of times, renew a thousa
 
 provider: $(VENV)/ready ## test TLS by OpenSSL's pkcs11-provider (Debian 13 has it; PKCS11_PROVIDER=/path/pkcs11.so)
 	@$(BIN)/pytest -q -rs tests/contract/test_token_provider.py
+
+explore: $(VENV)/ready ## visit far more states of the protocol than `make test` does (hours, gigabytes; WORLDS="deep-code ...")
+	@$(BIN)/python -m tests.exploration $(or $(WORLDS),--deep)
 
 check: $(VENV)/ready ## lint, format, types, import contracts
 	@echo "== lint";             $(BIN)/ruff check .

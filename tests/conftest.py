@@ -28,6 +28,8 @@ PACKAGES = {
     "tpm2_ptool": "libtpm2-pkcs11-tools libtpm2-pkcs11-1",
     "pkcs11-tool": "opensc",
     "setpriv": "util-linux",
+    "cargo": "cargo",
+    "qemu-system-arm": "qemu-system-arm",
     "dpkg-deb": "dpkg",
 }
 """Program to the Debian package that brings it."""

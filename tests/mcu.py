@@ -1,0 +1,141 @@
+"""The firmware in QEMU as the device of a line: what the tests' `Wire` is for a unit in memory.
+
+Power loss is QEMU killed at that moment; its flash is a file that stays.
+"""
+
+import select
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from device_agent.wire.framing import Decoder
+from firmware_scripts.mcu.building import BuildError, default_workshop, require_target
+from firmware_scripts.mcu.emulator import Board, powered
+from firmware_scripts.mcu.passport import Passport, flash_image
+from fleet.station.cable import Noise
+from tests.factory_line import FLOOR
+
+_ANSWER_SECONDS = 20.0
+_BAUD = 115200
+
+
+@pytest.fixture(scope="session")
+def firmware() -> Path:
+    """The firmware as ELF, built once; what was built before is used again."""
+    try:
+        require_target()
+    except BuildError as error:
+        pytest.skip(f"the firmware is not tested: {error}")
+    return default_workshop().build()
+
+
+def new_board(
+    elf: Path, folder: Path, *, hardware_id: str = "hw-1", anchors: tuple[bytes, ...] = (FLOOR.anchor,)
+) -> Board:
+    """Return a unit as it comes from its maker."""
+    board = Board(elf=elf, flash=folder / f"{hardware_id}.flash", folder=folder / hardware_id)
+    board.prepare(flash_image(Passport(hardware_id=hardware_id, model="mps2-an386", anchors=anchors)))
+    return board
+
+
+class Power:
+    """A unit that is switched on, and the socket that its line ends in."""
+
+    def __init__(self, board: Board) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        path = board.folder / "line.sock"
+        path.unlink(missing_ok=True)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self._running = powered(board, f"socket,path={path}")
+        self.process: subprocess.Popen[bytes] = self._running.__enter__()
+        self.line, _ = self._listener.accept()
+
+    def cut(self) -> None:
+        """Cut the power."""
+        self._running.__exit__(None, None, None)
+        self.line.close()
+        self._listener.close()
+
+
+@dataclass
+class McuWire:
+    """Carries whole bursts between a session and the firmware; waits only where an answer must come.
+
+    `on_request` and `on_answer` see the number of each burst that goes and may swallow it: return False.
+    """
+
+    board: Board
+    noise: float = 0.0
+    seed: int = 0
+    seconds: float = 0.0
+    requests: int = 0
+    timeouts: int = 0
+    on_request: Callable[[int], bool] = lambda _number: True
+    on_answer: Callable[[int], bool] = lambda _number: True
+    boots: int = 1
+    _power: Power = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._out = Noise(self.noise, seed=2 * self.seed)
+        self._back = Noise(self.noise, seed=2 * self.seed + 1)
+        self._switch_on()
+
+    def power_cycle(self) -> None:
+        """Cut the power and give it back."""
+        self._power.cut()
+        self.boots += 1
+        self._switch_on()
+
+    def switch_off(self) -> None:
+        """Cut the power for good."""
+        self._power.cut()
+
+    def exchange(self, burst: bytes) -> bytes:
+        """Return what comes back for a burst, in bytes; nothing where it was lost."""
+        self.requests += 1
+        self._count(burst)
+        if not self.on_request(self.requests):
+            return b""
+        arriving = self._out.spoil(burst)
+        # What this side finds in the octets, the firmware finds too, and answers each of it.
+        expected = len(self._sent.feed(arriving))
+        self._power.line.sendall(arriving)
+        answers = self._hear(expected)
+        if not answers or not self.on_answer(self.requests):
+            return b""
+        self._count(answers)
+        return self._back.spoil(answers)
+
+    def _switch_on(self) -> None:
+        self._sent, self._heard = Decoder(), Decoder()
+        self._power = Power(self.board)
+
+    def _hear(self, expected: int) -> bytes:
+        answers = b""
+        while expected > 0:
+            ready, _, _ = select.select([self._power.line], [], [], _ANSWER_SECONDS)
+            assert ready, "the firmware does not answer"
+            octets = self._power.line.recv(4096)
+            assert octets, "the firmware has gone"
+            expected -= len(self._heard.feed(octets))
+            answers += octets
+        return answers
+
+    def _count(self, octets: bytes) -> None:
+        self.seconds += len(octets) * 10 / _BAUD
+
+
+@contextmanager
+def wired(board: Board, *, noise: float = 0.0, seed: int = 0) -> Iterator[McuWire]:
+    """Switch a unit on for a while."""
+    wire = McuWire(board, noise=noise, seed=seed)
+    try:
+        yield wire
+    finally:
+        wire.switch_off()
