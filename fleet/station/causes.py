@@ -3,8 +3,10 @@
 The exact reason stands beside it, in English, for whoever mends the station.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
+from device_agent.wire.factory import Rc
 from fleet.errors import FleetError, RefusedError, StorageFullError, StoreError, UnreachableError
 
 
@@ -57,6 +59,22 @@ class Cause(StrEnum):
     NOT_ANSWERING = "not-answering"
     """It was there, and fell silent."""
 
+
+MOST_HEARD = 256
+"""Bytes that are enough to tell text from noise."""
+SILENCES: Mapping[Cause, str] = {
+    Cause.BAD_CABLE: "bytes come that are no message: a bad cable, or another speed",
+    Cause.OTHER_FIRMWARE: "what is there writes text and does not speak the factory link",
+}
+"""The reasons of `cause_of_silence`, for whoever mends the station."""
+REFUSAL_CAUSES: Mapping[int, Cause] = {
+    Rc.STATE: Cause.CHANGED_NAME,
+    Rc.SESSION: Cause.CHANGED_NAME,
+    Rc.KEY_MISMATCH: Cause.WRONG_PROOF,
+    Rc.UNAUTHORISED: Cause.WRONG_DEVICE,
+    Rc.UNSUPPORTED: Cause.OTHER_FIRMWARE,
+}
+"""What a worker is told where the unit says no: it forgot the session, or it belongs to somebody else."""
 
 _TEXT_SHARE = 0.85
 _LEAST_HEARD = 16

@@ -14,6 +14,7 @@ from device_agent.wire.objects import MAX_CSR_BYTES, ObjectId, encode_certificat
 from device_agent.wire.smp import DEFAULT_GROUP
 from fleet.station import steps
 from fleet.station.caller import Caller
+from fleet.station.causes import MOST_HEARD, REFUSAL_CAUSES, SILENCES, Cause, cause_of_silence
 from fleet.station.evidence import is_proof_right, is_request_sound
 from fleet.station.identity import StationIdentity
 from fleet.station.pace import MESSAGE_OVERHEAD, Pace
@@ -60,6 +61,8 @@ class Session:
         self._setbacks = 0
         self._wrong_proofs = 0
         self._detail = ""
+        self._cause = Cause.NONE
+        self._heard = b""
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -98,6 +101,15 @@ class Session:
         """A broken frame came."""
         self._is_noisy = True
 
+    def hear(self, octets: bytes) -> None:
+        """Bytes came, whatever they are: where nobody answers they tell what is wrong."""
+        if self.step is Step.HELLO:
+            self._heard = (self._heard + octets)[-MOST_HEARD:]
+
+    def drown(self) -> steps.Effect:
+        """More came than any answer is long: whatever is there does not let itself be asked."""
+        return self._stop(Event.GONE, "it sends without end", Cause.FLOODS)
+
     def received(self, frame: Frame, *, after: float) -> steps.Effect | None:
         """Take a message that came so many seconds after the last one was sent.
 
@@ -115,17 +127,21 @@ class Session:
         most = _FEW_ATTEMPTS.get(self.step, _MOST_ATTEMPTS)
         # BYE is a courtesy to a unit that may have left: noise is no reason to go on with it.
         if self.caller.fail() >= (_NOISY_ATTEMPTS if self._is_noisy and self.step is not Step.BYE else most):
-            return self._stop(Event.GONE, self._why_nothing_came())
+            return self._stop(Event.GONE, *self._why_nothing_came())
         if self.step is Step.INSTALL and self._carries_chain and self._may_write_chain:
             return self._move(Event.TOO_LONG)
         if self.step in (Step.READ, Step.WRITE):
             return self._enter(self.step)
         return self.caller.again() or self._enter(self.step)
 
-    def _why_nothing_came(self) -> str:
+    def _why_nothing_came(self) -> tuple[str, Cause]:
         if self.caller.unreadable:
-            return f"what answers cannot be read: {self.caller.unreadable}"
-        return "" if self.step is Step.HELLO else "the unit does not answer any more"
+            return f"what answers cannot be read: {self.caller.unreadable}", Cause.OTHER_FIRMWARE
+        if self.step is Step.HELLO:
+            cause = cause_of_silence(self._heard)
+            return SILENCES.get(cause, ""), cause
+        cause = Cause.BAD_CABLE if self._is_noisy else Cause.NOT_ANSWERING
+        return "the unit does not answer any more", cause
 
     def decided(self, decision: steps.Decision) -> steps.Effect:
         """Take the answer to the question that was asked."""
@@ -142,14 +158,15 @@ class Session:
                 return self._move(Event.ISSUED)
             case steps.Recorded():
                 return self._move(Event.RECORDED)
-            case steps.Hold(reason=reason):
-                return self._stop(Event.HELD, reason)
-            case steps.Doubt(reason=reason):
-                return self._stop(Event.DOUBTED, reason)
-            case steps.Refuse(reason=reason):
-                return self._stop(Event.REFUSED, reason)
+            case steps.Hold(reason=reason, cause=cause):
+                return self._stop(Event.HELD, reason, cause)
+            case steps.Doubt(reason=reason, cause=cause):
+                return self._stop(Event.DOUBTED, reason, cause)
+            case steps.Refuse(reason=reason, cause=cause):
+                return self._stop(Event.REFUSED, reason, cause)
 
-    def _stop(self, event: Event, reason: str) -> steps.Effect:
+    def _stop(self, event: Event, reason: str, cause: Cause) -> steps.Effect:
+        self._cause = cause
         self._move_on(event, reason)
         return self._enter(self.step)
 
@@ -158,6 +175,7 @@ class Session:
             self._setbacks += 1
             if self._setbacks > _MOST_SETBACKS:
                 event, self._detail = Event.GONE, "the line or the unit spoils what is sent"
+                self._cause = Cause.BAD_CABLE
         if event is Event.BUSY and self.step is not Step.BYE:
             return steps.Wait(seconds=_BUSY_SECONDS)
         self._begin_again(event)
@@ -189,7 +207,7 @@ class Session:
     def _enter(self, step: Step) -> steps.Effect:
         """Return the effect that a step begins with."""
         if step in steps.ENDS:
-            return steps.End(step=step, detail=self._detail)
+            return steps.End(step=step, detail=self._detail, cause=self._cause)
         if step in steps.QUESTIONS:
             return self._question(step)
         if step is Step.READ:
@@ -242,6 +260,7 @@ class Session:
             return self._outgoing.skip()
         name = Rc(rc).name.lower().replace("_", " ") if rc in REFUSALS else "unknown"
         self._detail = f"the unit refused {self.step} with rc {rc} ({name})"
+        self._cause = REFUSAL_CAUSES.get(rc, Cause.NONE)
         return REFUSALS.get(rc, Event.REFUSED)
 
     def _judge(self, reply: replies.Reply) -> Event:
@@ -250,7 +269,9 @@ class Session:
                 return self._greeted(reply)
             case replies.IdentReply(length=length, digest=digest):
                 self._incoming = Incoming(length=length, digest=digest)
-                return Event.ANSWERED if length <= MAX_CSR_BYTES else self._doubt("its request is too long")
+                if length > MAX_CSR_BYTES:
+                    return self._doubt("its request is too long", Cause.WRONG_REQUEST)
+                return Event.ANSWERED
             case replies.ReadReply(octets=octets):
                 return self._took(self._incoming.take(octets))
             case replies.WriteReply(offset=offset):
@@ -266,8 +287,8 @@ class Session:
             case replies.StatusReply() | replies.AbortReply() | replies.AttestReply():
                 return Event.ANSWERED
 
-    def _doubt(self, reason: str) -> Event:
-        self._detail = reason
+    def _doubt(self, reason: str, cause: Cause) -> Event:
+        self._detail, self._cause = reason, cause
         return Event.DOUBTED
 
     def _greeted(self, hello: replies.HelloReply) -> Event:
@@ -279,7 +300,7 @@ class Session:
 
     def _took(self, event: Event) -> Event:
         if event is Event.COMPLETE and not is_request_sound(self._incoming.octets):
-            return self._doubt("its request is not signed with the key in it")
+            return self._doubt("its request is not signed with the key in it", Cause.WRONG_REQUEST)
         return event
 
     def _wrote(self, event: Event) -> Event:
@@ -306,4 +327,4 @@ class Session:
         self._wrong_proofs += 1
         if self._wrong_proofs < _MOST_WRONG_PROOFS:
             return Event.SPOILT
-        return self._doubt("it does not hold the key of its certificate")
+        return self._doubt("it does not hold the key of its certificate", Cause.WRONG_PROOF)

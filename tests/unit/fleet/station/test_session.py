@@ -17,6 +17,7 @@ from device_agent.wire.framing import Frame, Framing
 from device_agent.wire.objects import ObjectId
 from device_agent.wire.smp import DEFAULT_GROUP, Header, Op
 from fleet.station import steps
+from fleet.station.causes import Cause
 from fleet.station.clerk import Clerk
 from fleet.station.ids import IdRule
 from fleet.station.ledger import Ledger
@@ -89,7 +90,8 @@ async def test_a_unit_without_the_key_of_its_certificate_is_quarantined(line: Li
 
     line.unit = Liar(anchors=(FLOOR.anchor,))
     end = await line.serve(line.wire())
-    assert end == steps.End(step=Step.QUARANTINED, detail="it does not hold the key of its certificate")
+    assert (end.step, end.cause) == (Step.QUARANTINED, Cause.WRONG_PROOF)
+    assert end.detail == "it does not hold the key of its certificate"
     assert line.unit.commits == 0
 
 
