@@ -5,6 +5,7 @@ the chip's flash, in clear unless the chip encrypts its flash. No fuse is burnt 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 from device_agent.wire.objects import Configuration, parse_certificates
@@ -40,14 +41,12 @@ class EspImage:
         octets = self._chip.octets if self._chip else b""
         if is_erased(octets):
             return None
-        try:
+        with suppress(MalformedMessageError):
             found = SecureCert.read(octets)
-        except MalformedMessageError:
-            # Cut off while it was written, if anything was made for it; else somebody else's.
-            return None if any(one.package for one in known) else fingerprint_of_unknown(octets)
-        leaf = sha256(found.chain[0]).digest()
-        is_known = any(one.package and one.package.fingerprint == leaf for one in known)
-        return None if is_known and not found.key_octets else leaf
+            if found.chain:
+                return _leaf_in_use(found, known)
+        # Cut off while it was written, if anything was made for it; else somebody else's.
+        return None if any(one.package for one in known) else fingerprint_of_unknown(octets)
 
     async def request(self, device_id: str, known: Sequence[Generation]) -> Request:
         """Make a key for the device."""
@@ -70,6 +69,13 @@ class EspImage:
         found = SecureCert.read(self._chip.octets if self._chip else b"")
         if (found.chain, found.anchors) != _certificates(package) or not found.key_octets:
             raise ConsoleError("the flash does not hold what was written", cause=Cause.BAD_CABLE)
+
+
+def _leaf_in_use(found: SecureCert, known: Sequence[Generation]) -> bytes | None:
+    """Return the fingerprint of the leaf, unless it is ours and its key was not written any more."""
+    leaf = sha256(found.chain[0]).digest()
+    is_known = any(one.package and one.package.fingerprint == leaf for one in known)
+    return None if is_known and not found.key_octets else leaf
 
 
 def _certificates(package: Package) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
