@@ -106,7 +106,7 @@ def _tls(keys: KeyStore, active: Credential) -> Finding:
     """Say which way TLS takes to the key."""
     if isinstance(keys, FileKeyStore):
         return _good("tls", "TLS signs with the key in its file")
-    from device_agent.keys.pkcs11 import TokenSigner  # noqa: PLC0415 - keys in files do without it
+    from device_agent.keys.token_signer import TokenSigner  # noqa: PLC0415 - keys in files do without it
 
     try:
         signer = keys.open(active.key)

@@ -8,7 +8,6 @@ terminal, and a wrong one it would try: it is given the very PIN that the token 
 import base64
 import os
 import ssl
-from dataclasses import replace
 from urllib.parse import quote
 
 from device_agent.errors import KeyStoreError
@@ -16,7 +15,6 @@ from device_agent.keys.chains import readable
 from device_agent.keys.openssl_library import has_provider
 from device_agent.keys.tls_trial import require_handshake
 from device_agent.wire.secret import Secret
-from device_agent.wire.token_uri import TokenUri
 
 _NAME = "pkcs11"
 _DESCRIPTION = b"PKCS#11 Provider URI v1.0"
@@ -29,30 +27,31 @@ def is_configured() -> bool:
     return hasattr(os, "memfd_create") and has_provider(_NAME)
 
 
-def arm(context: ssl.SSLContext, key: TokenUri, *, pin: Secret, chain_pem: str) -> None:
+def arm(context: ssl.SSLContext, reference: str, *, pin: Secret, chain_pem: str) -> None:
     """Make a TLS client context authenticate with a key, after a trial has shown that it can.
+
+    `reference` is the key's URI (RFC 7512).
 
     Raises:
         KeyStoreError: the provider does not find the key, or what it signs is no signature of it.
     """
     trial = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trial.check_hostname, trial.verify_mode = False, ssl.CERT_NONE
-    _load(trial, key, pin=pin, chain_pem=chain_pem)
+    _load(trial, reference, pin=pin, chain_pem=chain_pem)
     require_handshake(trial, chain_pem=chain_pem)
-    _load(context, key, pin=pin, chain_pem=chain_pem)
+    _load(context, reference, pin=pin, chain_pem=chain_pem)
 
 
-def key_pem(key: TokenUri, pin: Secret) -> str:
+def key_pem(reference: str, pin: Secret) -> str:
     """Return the text by which OpenSSL's readers of PEM find a key in a token."""
-    path = replace(key, pin_source="").text(of_key=True).partition("?")[0]
-    uri = f"{path}?pin-value={quote(pin.reveal(), safe='')}"
+    uri = f"{reference.partition('?')[0]}?pin-value={quote(pin.reveal(), safe='')}"
     described = _tlv(_VISIBLE_STRING, _DESCRIPTION) + _tlv(_UTF8_STRING, uri.encode())
     body = base64.encodebytes(_tlv(_SEQUENCE, described)).decode()
     return f"-----BEGIN {_LABEL}-----\n{body}-----END {_LABEL}-----\n"
 
 
-def _load(context: ssl.SSLContext, key: TokenUri, *, pin: Secret, chain_pem: str) -> None:
-    with readable(chain_pem) as chain, readable(key_pem(key, pin)) as wrapped:
+def _load(context: ssl.SSLContext, reference: str, *, pin: Secret, chain_pem: str) -> None:
+    with readable(chain_pem) as chain, readable(key_pem(reference, pin)) as wrapped:
         try:
             # Without a password, OpenSSL would ask at the terminal.
             context.load_cert_chain(chain, wrapped, "")

@@ -13,7 +13,6 @@ from device_agent.errors import KeyStoreError
 from device_agent.keys import openssl_provider, provider_key
 from device_agent.keys.tls_key import TlsKey
 from device_agent.wire.secret import Secret
-from device_agent.wire.token_uri import TokenUri
 
 _log = logging.getLogger(__name__)
 
@@ -41,18 +40,19 @@ class TokenTls:
         context: ssl.SSLContext,
         key: TlsKey,
         *,
-        uri: TokenUri,
+        reference: str,
         pin: Callable[[], Secret],
         chain_pem: str,
     ) -> Way:
         """Make a TLS client context authenticate with a key that just signed; return by which way.
 
-        `pin` gives the PIN that the token took; raises `KeyStoreError` where no way is left.
+        `reference` is the key's URI; `pin` gives the PIN that the token took. Raises `KeyStoreError` where no
+        way is left.
         """
         if self.is_by_provider:
             taken = pin()
             try:
-                provider_key.arm(context, uri, pin=taken, chain_pem=chain_pem)
+                provider_key.arm(context, reference, pin=taken, chain_pem=chain_pem)
             except KeyStoreError as error:
                 self._failed = str(error)
                 _log.warning("%s; until the next start TLS signs by %s", error, Way.OWN)

@@ -24,14 +24,13 @@ from device_agent.keys.openssl_library import has_provider
 from device_agent.keys.pkcs11 import TokenKeyStore
 from device_agent.keys.tls_trial import require_handshake
 from device_agent.keys.token_tls import Way
-from device_agent.keys.uri import parse_token_uri
 from device_agent.wire.secret import Secret
 from tests.contract.test_token_keys import chain_of, opened
 from tests.pki import Pki
 from tests.tokens import MODULE, PIN, SoftHsm, SoftToken
 
 needs_tokens = pytest.mark.needs("softhsm2-util")
-URI = parse_token_uri(f"pkcs11:token=t;object=d.k-1?module-path={MODULE}&pin-source=file:/pin")
+URI = f"pkcs11:token=t;object=d.k-1;type=private?module-path={MODULE}&pin-source=file:/pin"
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from device_agent.config import Settings
 from device_agent.core.lifecycle import State, state_of
 from device_agent.keys import cryptoki
 from device_agent.keys.cryptoki import Attribute, Session
-from device_agent.keys.pkcs11 import TokenKeyStore
 from device_agent.keys.place import open_keys
+from device_agent.keys.token_access import TokenAccess
 from device_agent.keys.uri import parse_token_uri
 from tests.device import Table, serials_in
 from tests.power import PowerCutError, Unsynced, disk
@@ -86,12 +86,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def objects_in(token: SoftToken) -> int:
     """Count all keys of a token, whosoever they are."""
     uri = replace(parse_token_uri(token.uri), object="any")
-    store = TokenKeyStore(uri, refused_pins=token.pin_file.with_suffix(".refused"))
+    access = TokenAccess(uri, refused_pins=token.pin_file.with_suffix(".refused"))
 
     def count(session: Session) -> int:
         return sum(len(session.find({Attribute.CLASS: kind})) for kind in (2, 3))
 
-    return store._within(count)
+    return access.within(count)
 
 
 def ways_to_cut(calls: int) -> list[tuple[int, Unsynced]]:
