@@ -53,7 +53,14 @@ class Committed:
 
 _F, _K, _P, _A = LinkState.FRESH, LinkState.KEYED, LinkState.PENDING, LinkState.ACTIVE
 
-_ALWAYS = (Command.HELLO, Command.ATTEST, Command.STATUS, Command.ABORT)
+_ALWAYS = (
+    Command.HELLO,
+    Command.ATTEST,
+    Command.STATUS,
+    Command.ABORT,
+    Command.ASK,
+    Command.HEAR,
+)
 
 TRANSITIONS: Mapping[tuple[LinkState, Command], frozenset[LinkState]] = {
     **{(state, command): frozenset({state}) for state in LinkState for command in _ALWAYS},
@@ -180,6 +187,8 @@ class StationLink:
                 return self._prove(request, report)
             case requests.Commit():
                 return self._commit(request, report)
+            case requests.Ask() | requests.Hear():
+                raise TransferError(Rc.UNSUPPORTED, "this device speaks with the server by itself")
             case requests.Hello() | requests.Abort() | requests.Status() | requests.Attest():
                 return self._tell(request, report)
 

@@ -3,6 +3,7 @@
 Requests stand in `factory_requests`, replies in `factory_replies`, the envelope of both in `factory_calls`.
 """
 
+import hashlib
 from enum import IntEnum
 
 from device_agent.wire.objects import ObjectHashes
@@ -12,6 +13,9 @@ NONCE_BYTES = 16
 MAX_SEQUENCE = 2**32 - 1
 MAX_CHUNK_BYTES = 4096
 MAX_SIGNATURE_BYTES = 256
+SERVER_NONCE_BYTES = 32
+MAX_ANSWER_BYTES = 256
+"""Longest answer of the server that HEAR carries."""
 MAX_STATION_CHAIN = 4
 
 SMALLEST_MESSAGE = 128
@@ -20,6 +24,7 @@ DEFAULT_MESSAGE = 256
 
 _PROOF_DOMAIN = b"FFL1 proof\x00"
 _STATION_DOMAIN = b"FFL1 station\x00"
+_ANSWER_DOMAIN = b"FFL1 answer\x00"
 
 
 class Command(IntEnum):
@@ -35,6 +40,9 @@ class Command(IntEnum):
     COMMIT = 7
     ABORT = 8
     STATUS = 9
+    ASK = 10
+    """Of devices that are heard through a gateway, as is HEAR; others answer both with rc 8."""
+    HEAR = 11
 
 
 class Rc(IntEnum):
@@ -74,3 +82,8 @@ def station_text(session: bytes, *, device_nonce: bytes, hashes: ObjectHashes) -
     """Return what the station signs with INSTALL, so that the device knows whom it obeys."""
     objects = hashes.chain + hashes.anchors + hashes.configuration
     return _STATION_DOMAIN + session + device_nonce + objects
+
+
+def answer_text(session: bytes, *, device_nonce: bytes, answer: bytes) -> bytes:
+    """Return what the station of a gateway signs with HEAR: the server said this, to this device."""
+    return _ANSWER_DOMAIN + session + device_nonce + hashlib.sha256(answer).digest()

@@ -1,6 +1,7 @@
 """What a device answers on the factory link, one record a command, and its refusal of any."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import ClassVar, Self, TypeAlias
 
 from device_agent.wire.cbor import Item
@@ -213,6 +214,73 @@ class StatusReply:
         return cls(state=body.one_of(LinkState, "st"))
 
 
+class Asked(IntEnum):
+    """What a device asks the server."""
+
+    NOTHING = 0
+    RENEW = 1
+    CONFIRM = 2
+    STATUS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskReply:
+    """What the device asks, proven by `signature` over `recovery_text`; NOTHING comes alone.
+
+    `length` and `digest` are of the request, `certificate_length` and `fingerprint` of the certificate that
+    it speaks for: both are read as objects.
+    """
+
+    command: ClassVar[Command] = Command.ASK
+    kind: Asked
+    length: int = 0
+    digest: bytes = b""
+    certificate_length: int = 0
+    fingerprint: bytes = b""
+    signature: bytes = b""
+
+    def members(self) -> dict[str, Item]:
+        if self.kind is Asked.NOTHING:
+            return {"k": int(self.kind)}
+        return {
+            "k": int(self.kind),
+            "l": self.length,
+            "h": self.digest,
+            "cl": self.certificate_length,
+            "ch": self.fingerprint,
+            "sg": self.signature,
+        }
+
+    @classmethod
+    def read(cls, body: Members) -> Self:
+        kind = body.one_of(Asked, "k")
+        if kind is Asked.NOTHING:
+            return cls(kind=kind)
+        return cls(
+            kind=kind,
+            length=body.integer("l", lowest=1, highest=MAX_OBJECT_BYTES),
+            digest=body.octets("h", lowest=DIGEST_BYTES, highest=DIGEST_BYTES),
+            certificate_length=body.integer("cl", lowest=1, highest=MAX_CERTIFICATE_BYTES),
+            fingerprint=body.octets("ch", lowest=DIGEST_BYTES, highest=DIGEST_BYTES),
+            signature=_signature(body),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HearReply:
+    """Heard, and done."""
+
+    command: ClassVar[Command] = Command.HEAR
+    state: LinkState
+
+    def members(self) -> dict[str, Item]:
+        return {"st": int(self.state)}
+
+    @classmethod
+    def read(cls, body: Members) -> Self:
+        return cls(state=body.one_of(LinkState, "st"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """The device did not do it. `rc` is an `Rc`, or a number that only the device knows the meaning of."""
@@ -231,6 +299,8 @@ Reply: TypeAlias = (
     | CommitReply
     | AbortReply
     | StatusReply
+    | AskReply
+    | HearReply
 )
 
 REPLIES: dict[Command, type[Reply]] = {
@@ -246,6 +316,8 @@ REPLIES: dict[Command, type[Reply]] = {
         CommitReply,
         AbortReply,
         StatusReply,
+        AskReply,
+        HearReply,
     )
 }
 

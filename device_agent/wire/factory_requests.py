@@ -5,10 +5,12 @@ from typing import ClassVar, Self, TypeAlias
 
 from device_agent.wire.cbor import Item
 from device_agent.wire.factory import (
+    MAX_ANSWER_BYTES,
     MAX_CHUNK_BYTES,
     MAX_SIGNATURE_BYTES,
     MAX_STATION_CHAIN,
     NONCE_BYTES,
+    SERVER_NONCE_BYTES,
     Command,
 )
 from device_agent.wire.objects import (
@@ -19,6 +21,8 @@ from device_agent.wire.objects import (
     ObjectId,
 )
 from device_agent.wire.smp import Members, Op
+
+MAX_TIME = 2**40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,10 +206,54 @@ class Status:
         return cls()
 
 
-Request: TypeAlias = Hello | Attest | Ident | Read | Write | Install | Prove | Commit | Abort | Status
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What do you ask the server? `nonce` is the server's; `time`, in seconds since 1970, is no more than
+    a hint when to renew: the device believes nothing because of it."""
+
+    command: ClassVar[Command] = Command.ASK
+    nonce: bytes
+    time: int
+
+    def members(self) -> dict[str, Item]:
+        return {"n": self.nonce, "t": self.time}
+
+    @classmethod
+    def read(cls, body: Members) -> Self:
+        return cls(
+            nonce=body.octets("n", lowest=SERVER_NONCE_BYTES, highest=SERVER_NONCE_BYTES),
+            time=body.integer("t", highest=MAX_TIME),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hear:
+    """This is what the server answered, see `wire.carried`; `signature` is over `answer_text`."""
+
+    command: ClassVar[Command] = Command.HEAR
+    answer: bytes
+    signature: bytes
+    station_chain: tuple[bytes, ...]
+
+    def members(self) -> dict[str, Item]:
+        return {"a": self.answer, "sg": self.signature, "sc": list(self.station_chain)}
+
+    @classmethod
+    def read(cls, body: Members) -> Self:
+        return cls(
+            answer=body.octets("a", lowest=1, highest=MAX_ANSWER_BYTES),
+            signature=body.octets("sg", lowest=1, highest=MAX_SIGNATURE_BYTES),
+            station_chain=_station_chain(body),
+        )
+
+
+Request: TypeAlias = (
+    Hello | Attest | Ident | Read | Write | Install | Prove | Commit | Abort | Status | Ask | Hear
+)
 
 REQUESTS: dict[Command, type[Request]] = {
-    kind.command: kind for kind in (Hello, Attest, Ident, Read, Write, Install, Prove, Commit, Abort, Status)
+    kind.command: kind
+    for kind in (Hello, Attest, Ident, Read, Write, Install, Prove, Commit, Abort, Status, Ask, Hear)
 }
 OPS: dict[Command, Op] = dict.fromkeys(Command, Op.WRITE) | {
     Command.HELLO: Op.READ,

@@ -48,6 +48,10 @@ class ReadableId(IntEnum):
 
     CSR = 1
     ATTESTATION = 2
+    REQUEST = 3
+    """What the last ASK gave, as the exact JSON that the device has signed."""
+    CERTIFICATE = 4
+    """The leaf that this request speaks for, DER."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

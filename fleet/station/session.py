@@ -284,7 +284,13 @@ class Session:
             case replies.CommitReply(state=state, fingerprint=fingerprint):
                 right = state is LinkState.ACTIVE and fingerprint == self.package.fingerprint
                 return Event.ANSWERED if right else Event.UNKNOWN_SESSION
-            case replies.StatusReply() | replies.AbortReply() | replies.AttestReply():
+            case (
+                replies.StatusReply()
+                | replies.AbortReply()
+                | replies.AttestReply()
+                | replies.AskReply()
+                | replies.HearReply()
+            ):
                 return Event.ANSWERED
 
     def _doubt(self, reason: str, cause: Cause) -> Event:

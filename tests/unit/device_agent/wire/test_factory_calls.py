@@ -50,6 +50,8 @@ REQUESTS: dict[str, requests.Request] = {
     "commit": requests.Commit(fingerprint=DIGEST),
     "abort": requests.Abort(),
     "status": requests.Status(),
+    "ask": requests.Ask(nonce=DIGEST, time=1_900_000_000),
+    "hear": requests.Hear(answer=b"\xa0", signature=b"\x30\x01", station_chain=(b"leaf", b"issuing")),
 }
 REPLIES: dict[str, replies.Reply] = {
     "hello": replies.HelloReply(
@@ -72,6 +74,16 @@ REPLIES: dict[str, replies.Reply] = {
     "commit": replies.CommitReply(state=LinkState.ACTIVE, fingerprint=DIGEST),
     "abort": replies.AbortReply(),
     "status": replies.StatusReply(state=LinkState.PENDING),
+    "ask": replies.AskReply(
+        kind=replies.Asked.RENEW,
+        length=700,
+        digest=DIGEST,
+        certificate_length=640,
+        fingerprint=DIGEST,
+        signature=b"\x30\x01",
+    ),
+    "ask-nothing": replies.AskReply(kind=replies.Asked.NOTHING),
+    "hear": replies.HearReply(state=LinkState.ACTIVE),
 }
 
 

@@ -30,6 +30,8 @@ _FULL_REQUESTS: tuple[requests.Request, ...] = (
     requests.Commit(fingerprint=_D32),
     requests.Abort(),
     requests.Status(),
+    requests.Ask(nonce=_D32, time=0),
+    requests.Hear(answer=b"a", signature=b"s", station_chain=(b"c",)),
 )
 _FULL_REPLIES: tuple[replies.Reply, ...] = (
     replies.HelloReply(nonce=_N16, hardware_id="h", state=LinkState.FRESH),
@@ -42,6 +44,15 @@ _FULL_REPLIES: tuple[replies.Reply, ...] = (
     replies.CommitReply(state=LinkState.ACTIVE, fingerprint=_D32),
     replies.AbortReply(),
     replies.StatusReply(state=LinkState.FRESH),
+    replies.AskReply(
+        kind=replies.Asked.RENEW,
+        length=1,
+        digest=_D32,
+        certificate_length=1,
+        fingerprint=_D32,
+        signature=b"s",
+    ),
+    replies.HearReply(state=LinkState.ACTIVE),
 )
 
 
