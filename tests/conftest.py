@@ -27,6 +27,7 @@ PACKAGES = {
     "tpm2_createek": "tpm2-tools",
     "tpm2_ptool": "libtpm2-pkcs11-tools libtpm2-pkcs11-1",
     "pkcs11-tool": "opensc",
+    "busybox": "busybox",
     "setpriv": "util-linux",
     "cargo": "cargo",
     "qemu-system-arm": "qemu-system-arm",

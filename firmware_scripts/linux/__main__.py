@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from firmware_scripts.linux.overlay import Batch, archive, entries
+from firmware_scripts.linux.overlay import Batch, Init, archive, entries
 
 _EXIT_BAD_INPUT = 6
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,253}:[0-9]{1,5}", re.ASCII)
@@ -21,6 +21,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--trust", required=True, type=Path, metavar="PEM", help="what the server is known by")
     made.add_argument("--claim", required=True, metavar="CERT,KEY", help="the claim certificate of the batch")
     made.add_argument("--id-prefix", default="", metavar="TEXT", help="put before each machine's own number")
+    made.add_argument(
+        "--init",
+        choices=list(Init),
+        type=Init,
+        default=Init.SYSTEMD,
+        help="what starts services there: procd on OpenWrt (default: systemd)",
+    )
+    made.add_argument(
+        "--agent", type=Path, metavar="PYZ", help="the agent as a zipapp, where no package brings it"
+    )
     made.add_argument("--output", required=True, type=Path, metavar="TAR", help="the archive to write")
     return made
 
@@ -40,6 +50,8 @@ def batch_of(arguments: argparse.Namespace) -> Batch:
         claim_certificate=Path(certificate),
         claim_key=Path(key),
         id_prefix=arguments.id_prefix,
+        init=arguments.init,
+        agent=arguments.agent,
     )
 
 

@@ -7,12 +7,23 @@ import io
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 
 _FILES = resources.files("firmware_scripts.linux") / "files"
 _UNITS = "etc/systemd/system"
 _SETTINGS = "etc/device-agent"
+_PROGRAMS = "usr/lib/device-agent"
+
+
+class Init(StrEnum):
+    """What starts services on the image."""
+
+    SYSTEMD = "systemd"
+    """Debian, Raspberry Pi OS, Yocto."""
+    PROCD = "procd"
+    """OpenWrt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +36,9 @@ class Batch:
     claim_certificate: Path
     claim_key: Path
     id_prefix: str = ""
+    init: Init = Init.SYSTEMD
+    agent: Path | None = None
+    """The agent as a zipapp; None where the image has it already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +62,11 @@ def entries(batch: Batch) -> list[Entry]:
         Entry(path=f"{_SETTINGS}/trust.pem", content=batch.trust.read_bytes(), mode=0o644),
         Entry(path=f"{_SETTINGS}/claim.crt", content=batch.claim_certificate.read_bytes(), mode=0o644),
         Entry(path=f"{_SETTINGS}/claim.key", content=batch.claim_key.read_bytes(), mode=0o600),
-        _packaged("first-boot.sh", path="usr/lib/device-agent/first-boot", mode=0o755),
-        _packaged("device-agent.service", path=f"{_UNITS}/device-agent.service", mode=0o644),
-        _packaged("device-agent-enroll.service", path=f"{_UNITS}/device-agent-enroll.service", mode=0o644),
+        _packaged("first-boot.sh", path=f"{_PROGRAMS}/first-boot", mode=0o755),
+        *_services(batch.init),
     ]
+    if batch.agent is not None:
+        found.append(Entry(path="usr/bin/device-agent", content=batch.agent.read_bytes(), mode=0o755))
     return sorted(found, key=lambda entry: entry.path)
 
 
@@ -65,6 +80,25 @@ def archive(files: Iterable[Entry]) -> bytes:
             info.mode = file.mode
             tar.addfile(info, io.BytesIO(file.content))
     return target.getvalue()
+
+
+def _services(init: Init) -> list[Entry]:
+    match init:
+        case Init.SYSTEMD:
+            return [
+                _packaged("device-agent.sysusers", path="usr/lib/sysusers.d/device-agent.conf", mode=0o644),
+                _packaged("device-agent.service", path=f"{_UNITS}/device-agent.service", mode=0o644),
+                _packaged(
+                    "device-agent-enroll.service", path=f"{_UNITS}/device-agent-enroll.service", mode=0o644
+                ),
+            ]
+        case Init.PROCD:
+            kept = f"/{_SETTINGS}/\n".encode()
+            return [
+                _packaged("device-agent.init", path="etc/init.d/device-agent", mode=0o755),
+                _packaged("enroll-and-run.sh", path=f"{_PROGRAMS}/enroll-and-run", mode=0o755),
+                Entry(path="lib/upgrade/keep.d/device-agent", content=kept, mode=0o644),
+            ]
 
 
 def _packaged(name: str, *, path: str, mode: int) -> Entry:

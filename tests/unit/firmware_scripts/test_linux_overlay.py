@@ -1,7 +1,6 @@
 """The overlay archive: the same bytes each time, readable by tar, with a first-boot script for any sh."""
 
 import os
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -10,8 +9,9 @@ import pytest
 
 from firmware_scripts.linux.__main__ import main
 
-SCRIPT = Path(__file__).parents[3] / "firmware_scripts/linux/files/first-boot.sh"
-SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "ash"]) if shutil.which(shell[0])]
+FILES = Path(__file__).parents[3] / "firmware_scripts/linux/files"
+SCRIPT = FILES / "first-boot.sh"
+SHELLS = [["dash"], ["bash", "--posix"], pytest.param(["busybox", "ash"], marks=pytest.mark.needs("busybox"))]
 
 
 @pytest.fixture
@@ -89,3 +89,56 @@ def test_first_boot_says_what_to_do_without_a_number(shell: list[str], tmp_path:
     result = subprocess.run([*shell, SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 6
     assert "hint: " in result.stderr
+
+
+PROCD = """
+procd_open_instance() { echo instance; }
+procd_set_param() { echo "$@"; }
+procd_close_instance() { echo end; }
+. "$1"
+start_service
+"""
+"""What OpenWrt's /etc/rc.common does with an init script, as far as ours goes."""
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_openwrt_starts_one_process_and_keeps_it(shell: list[str]) -> None:
+    command = [*shell, "-eu", "-c", PROCD, "rc.common", FILES / "device-agent.init"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told[0] == "instance"
+    assert told[-1] == "end"
+    assert "command /usr/lib/device-agent/enroll-and-run" in told
+    assert "respawn 3600 30 0" in told
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_a_machine_enrolls_once_and_then_stays(shell: list[str], enrolled: bool, tmp_path: Path) -> None:
+    for name in ("device-agent", "first-boot"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    if enrolled:
+        (tmp_path / "current").mkdir()
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "STATE_DIR": str(tmp_path),
+        "FIRST_BOOT": f"{tmp_path}/first-boot",
+    }
+    command = [*shell, FILES / "enroll-and-run.sh"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    stays = f"device-agent --state {tmp_path} run"
+    assert told.splitlines() == ([stays] if enrolled else ["first-boot", stays])
+
+
+def test_an_image_for_openwrt_holds_the_agent_and_keeps_its_state(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "agent.pyz").write_bytes(b"#!/usr/bin/env python3\nPK")
+    overlay = tmp_path / "o.tar"
+    given = ["--init", "procd", "--agent", f"{tmp_path}/agent.pyz", "--output", str(overlay)]
+    assert main([*arguments, *given]) == 0
+    with tarfile.open(overlay) as tar:
+        modes = {member.name: member.mode for member in tar.getmembers()}
+    assert modes["usr/bin/device-agent"] == modes["etc/init.d/device-agent"] == 0o755
+    assert "lib/upgrade/keep.d/device-agent" in modes
+    assert not [name for name in modes if "systemd" in name]
