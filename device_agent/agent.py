@@ -40,6 +40,7 @@ from device_agent.enrollment import (
 )
 from device_agent.environment import change_of
 from device_agent.errors import BadInputError, UsageError
+from device_agent.folders import domain_of, make_place
 from device_agent.hooks import Hooks
 from device_agent.keys.place import forget, open_keys, settle
 from device_agent.lent import lending
@@ -119,6 +120,7 @@ class Agent:
             StateError: the record cannot be read, or is a newer agent's.
             BadInputError: `Settings.key_place` is no place, or keys are in use elsewhere.
         """
+        make_place(settings.state)
         with open_store(settings.state) as store:
             if settings.key_place:
                 settle(settings.state, settings.key_place, in_use=store.keys_in_use())
@@ -129,6 +131,7 @@ class Agent:
                 keys or open_keys(settings.state),
                 clock=believed,
                 new_key_name=lambda: f"k-{secrets.token_hex(8)}",
+                domain=domain_of(settings.state),
                 published=lambda generation, credential: hooks.tell(
                     change_of(settings.state, generation, credential)
                 ),

@@ -64,6 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("DEVICE_AGENT_STATE", DEFAULT_STATE)),
         help=f"state folder; default $DEVICE_AGENT_STATE, else {DEFAULT_STATE}",
     )
+    parser.add_argument(
+        "--identity",
+        metavar="DOMAIN",
+        default="",
+        help="the device's identity in this further domain; default its own, and with run, status and doctor "
+        "all that it has",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_enroll(commands)
     _add_run(commands)

@@ -19,6 +19,10 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[asyn
             finally:
                 task.cancel()
     except BaseExceptionGroup as errors:
-        if len(errors.exceptions) == 1:
-            raise errors.exceptions[0] from None
-        raise
+        raise _itself(errors) from None
+
+
+def _itself(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

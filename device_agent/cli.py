@@ -36,6 +36,8 @@ from device_agent.errors import (
     UsageError,
     exit_code,
 )
+from device_agent.folders import folder_of
+from device_agent.looking import print_findings, print_status
 from device_agent.terminal import can_ask
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verbose:
         logging.getLogger("device_agent.channels.mqtt_client.paho").setLevel(logging.CRITICAL)
     try:
+        options.state = folder_of(options.state, options.identity)
         return _COMMANDS[options.command](options)
     except AgentError as error:
         return _complain(error)
@@ -126,21 +129,21 @@ def _run(options: Namespace) -> int:
 
 
 async def _stay(settings: Settings) -> int:
-    from device_agent.agent import Agent  # noqa: PLC0415 - as above
     from device_agent.background import in_background  # noqa: PLC0415 - as above
+    from device_agent.identities import Identities  # noqa: PLC0415 - as above
     from device_agent.notify import notify  # noqa: PLC0415 - as above
     from device_agent.watchdog import ping  # noqa: PLC0415 - as above
 
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
-    with Agent.opened(settings) as agent:
-        loop.add_signal_handler(signal.SIGHUP, agent.want_renewal)
-        for wanted in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(wanted, stopped.set)
-        async with agent.connected(), in_background(ping(os.environ, beats=agent.makes_progress)):
-            # Ready means that it works, not that it is connected: a network may be away for days.
-            notify("READY=1", os.environ)
-            await stopped.wait()
-            notify("STOPPING=1", os.environ)
+    identities = Identities(settings)
+    loop.add_signal_handler(signal.SIGHUP, identities.want_renewal)
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, stopped.set)
+    async with identities.kept(), in_background(ping(os.environ, beats=identities.make_progress)):
+        # Ready means that it works, not that it is connected: a network may be away for days.
+        notify("READY=1", os.environ)
+        await stopped.wait()
+        notify("STOPPING=1", os.environ)
     return ExitCode.DONE
 
 
@@ -229,24 +232,6 @@ async def _renew_alone(settings: Settings) -> Mapping[str, object]:
         return (await agent.renew_once()).members()
 
 
-def _status(options: Namespace) -> int:
-    from device_agent.clock import looked  # noqa: PLC0415 - as above
-    from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
-    from device_agent.status import status_of  # noqa: PLC0415 - as above
-    from device_agent.store import load_record  # noqa: PLC0415 - as above
-
-    settings = Settings(state=options.state)
-    told = control.ask(settings.socket, "status")
-    members = {} if told is None else told.members
-    if not members:
-        loaded = load_record(settings.state)
-        record = StoredRecord() if loaded is None else loaded.record
-        members = status_of(record, moment=looked(settings.state, record)).members()
-    lines = (f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in members.items())
-    _tell(members, "\n".join(lines), as_json=options.json)
-    return ExitCode.DONE
-
-
 def _trust(options: Namespace) -> int:
     from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
     from device_agent.status import trust_members, trust_of  # noqa: PLC0415 - as above
@@ -323,53 +308,17 @@ def _ask_for_reset() -> None:
         raise UsageError("nothing was changed")
 
 
-def _doctor(options: Namespace) -> int:
-    findings = asyncio.run(_examine(Settings(state=options.state)))
-    if options.json:
-        print(json.dumps(findings))
-    else:
-        for found in findings:
-            print(f"{'ok ' if found['ok'] else 'BAD'} {found['name']}: {found['text']}")
-            if found["hint"]:
-                print(f"    hint: {found['hint']}")
-    return ExitCode.DONE if all(found["ok"] for found in findings) else ExitCode.NEEDS_ATTENTION
-
-
-async def _examine(settings: Settings) -> list[dict[str, object]]:
-    from dataclasses import asdict  # noqa: PLC0415 - as above
-
-    from device_agent.doctor import examine  # noqa: PLC0415 - as above
-    from device_agent.keys.place import open_keys  # noqa: PLC0415 - as above
-
-    running = await asyncio.to_thread(control.ask, settings.socket, "status") is not None
-    keys = open_keys(settings.state)
-    findings = examine(settings, keys, running=running)
-    return [asdict(found) async for found in findings]
-
-
 _COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "enroll": _enroll,
     "run": _run,
     "recover": _recover,
     "renew": _renew,
-    "status": _status,
+    "status": print_status,
     "trust": _trust,
     "exec": _exec,
     "reset": _reset,
-    "doctor": _doctor,
+    "doctor": print_findings,
 }
-
-
-def _text(value: object) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case list() | tuple():
-            return " ".join(str(item) for item in value) or "-"
-        case _:
-            return str(value)
 
 
 def _tell(members: Mapping[str, object], text: str, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -37,8 +37,13 @@ class Finding:
     hint: str | None = None
 
 
-async def examine(settings: Settings, keys: KeyStore, *, running: bool) -> AsyncIterator[Finding]:
-    """Give the findings, in the order in which things depend on each other."""
+async def examine(
+    settings: Settings, keys: KeyStore, *, told: Mapping[str, object] | None
+) -> AsyncIterator[Finding]:
+    """Give the findings, in the order in which things depend on each other.
+
+    `told` is the status that a running agent has told, None where none runs.
+    """
     if not settings.state.is_dir():
         yield _bad("state", f"there is no folder {settings.state}", "device-agent enroll")
         return
@@ -60,7 +65,7 @@ async def examine(settings: Settings, keys: KeyStore, *, running: bool) -> Async
     yield _dates(active, moment)
     yield _ladder(loaded.record)
     yield _current(settings, active)
-    yield _agent(running=running)
+    yield _agent(told)
     if active.has_broker:
         yield await _server("broker", active.broker, servers=loaded.record.servers, moment=moment)
     if loaded.record.est is not None:
@@ -153,10 +158,15 @@ def _current(settings: Settings, active: Credential) -> Finding:
     return _bad("current", f"{link} does not hold the certificate in use", hint)
 
 
-def _agent(*, running: bool) -> Finding:
-    if running:
-        return _good("agent", "an agent runs")
-    return _bad("agent", "no agent runs, so nothing is renewed", "device-agent run")
+def _agent(told: Mapping[str, object] | None) -> Finding:
+    if told is None:
+        return _bad("agent", "no agent runs, so nothing is renewed", "device-agent run")
+    problem = told.get("problem")
+    if isinstance(problem, str):
+        return _bad(
+            "agent", f"an agent runs, and its last attempt ended with: {problem}", "device-agent status"
+        )
+    return _good("agent", "an agent runs")
 
 
 async def _server(

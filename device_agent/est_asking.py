@@ -154,7 +154,8 @@ class EstAsking:
     def _name(self) -> str:
         """Name this device where no fleet does: its domain is the label of the server, if that can be one."""
         record = self._life.record
-        return Identity(domain=record.domain or _domain(_server(record)), device_id=self._life.device_id).name
+        domain = self._life.domain or record.domain or _domain(_server(record))
+        return Identity(domain=domain, device_id=self._life.device_id).name
 
     def _client(
         self, record: StoredRecord, tls: ssl.SSLContext, *, user: str = "", password: Secret | None = None

@@ -53,8 +53,13 @@ class Life:
         clock: Clock,
         new_key_name: Callable[[], str],
         published: Callable[[str, Credential], None] = _nobody,
+        domain: str | None = None,
     ) -> None:
-        """`published` is told, time and again, what `current/` holds: the folder's name, the credential."""
+        """`published` is told, time and again, what `current/` holds: the folder's name, the credential.
+
+        `domain` is the only one that an identity is taken of; None takes the first that comes.
+        """
+        self._domain = domain
         self._store, self._keys, self._published = store, keys, published
         self._clock, self._new_key_name = clock, new_key_name
         self._record = self._load()
@@ -65,6 +70,11 @@ class Life:
     def record(self) -> StoredRecord:
         """What is on disk."""
         return self._record
+
+    @property
+    def domain(self) -> str | None:
+        """The only domain that this identity may be of; None where any may be."""
+        return self._domain
 
     @property
     def active(self) -> Credential:
@@ -159,7 +169,7 @@ class Life:
         expected = Expected(
             public_key_der=self.signer(self.pending.key).public_key_der,
             device_id=self.device_id,
-            domain=record.domain,
+            domain=self._domain or record.domain,
             fleet=record.fleet,
             anchors=_ders(record.life),
         )

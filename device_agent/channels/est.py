@@ -26,6 +26,7 @@ from device_agent.wire.replies import Pending, Problem
 
 _log = logging.getLogger(__name__)
 
+PROBLEM_HEADER = "x-fleet-problem"
 APPROVAL_HEADER = "x-fleet-approval-code"
 _LONGEST_TOLD = 200
 _CODES = {
@@ -125,7 +126,7 @@ class EstAsker:
                 return self._problem(status, answer)
 
     def _problem(self, status: int, answer: Answer) -> Problem:
-        code = _CODES.get(status, ProblemCode.UNAVAILABLE)
+        code = _code(answer.headers.get(PROBLEM_HEADER, "")) or _CODES.get(status, ProblemCode.UNAVAILABLE)
         waits = _retry(answer) if "retry-after" in answer.headers else None
         return Problem(
             id="-",
@@ -162,6 +163,11 @@ def _link(tls: ssl.SSLObject) -> bytes:
         _log.info("the server asks to link the request to the connection, which TLS 1.3 cannot: not linked")
         return b""
     return tls.get_channel_binding("tls-unique") or b""
+
+
+def _code(word: str) -> ProblemCode | None:
+    """Return a fleet's own word for what is wrong; another maker's server says none."""
+    return ProblemCode(word) if word in ProblemCode.__members__.values() else None
 
 
 def _retry(answer: Answer) -> int:

@@ -43,6 +43,8 @@ APPROVAL_HEADER = "X-Fleet-Approval-Code"
 """What an operator compares before the device is let in."""
 ISSUED_HEADER = "X-Fleet-Issued"
 """Beside a certificate: where to use it, and when to renew it."""
+PROBLEM_HEADER = "X-Fleet-Problem"
+"""The code of the problem: a status means more than one."""
 _UNSTORED = {"Cache-Control": "no-store"}
 
 _STATUS = {
@@ -310,7 +312,11 @@ def _place_to_use(issued: Issued) -> str:
 
 
 def _problem(call: _Call, problem: Problem) -> HttpAnswer:
-    status = _STATUS[problem.code]
+    found = _problem_text(call, problem, _STATUS[problem.code])
+    return replace(found, headers={**found.headers, PROBLEM_HEADER: problem.code})
+
+
+def _problem_text(call: _Call, problem: Problem, status: HTTPStatus) -> HttpAnswer:
     if status is HTTPStatus.UNAUTHORIZED:
         return _unauthorized(call, problem.detail)
     if status in _COME_BACK:

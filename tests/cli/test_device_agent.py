@@ -41,6 +41,7 @@ TOKEN_EXAMPLE = (
 )
 CLAIM = ("--claim", "c.crt,c.key")
 ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
+EST = ("enroll", "--est", "https://localhost:8443/prod", "--device", "d1", "--trust", "t")
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,38 @@ ENROLL = ("enroll", "--mqtt", "localhost:8884", "--device", "d1")
             "argument --share: not allowed with argument --lend",
             "device-agent run --help",
         ),
-        (("enroll",), 2, "one of the arguments --serial --mqtt is required", "device-agent enroll --help"),
+        (
+            ("enroll",),
+            2,
+            "one of the arguments --serial --mqtt --est is required",
+            "device-agent enroll --help",
+        ),
         (("enroll", "--mqtt", "h:1"), 2, "enroll --mqtt needs --device", "device-agent enroll --help"),
         (ENROLL, 2, "enroll --mqtt needs --claim", "device-agent enroll --help"),
+        (
+            ("enroll", "--est", "https://h/prod"),
+            2,
+            "enroll --est needs --device",
+            "device-agent enroll --help",
+        ),
+        (
+            (*EST, "--tpm"),
+            2,
+            "EST knows neither --adopt nor --tpm",
+            "enroll over --mqtt",
+        ),
+        (
+            (*EST, "--claim", "c.crt,c.key", "--idevid", "i.crt,i.key"),
+            2,
+            "TLS shows one certificate",
+            "leave --claim or --idevid out",
+        ),
+        (
+            ("--identity", "Lab", "status"),
+            6,
+            "identity: name must be a DNS label",
+            "--identity lab, named as its domain",
+        ),
         ((*ENROLL, *CLAIM), 2, "enroll --mqtt needs --trust", "device-agent enroll --help"),
         (
             (*ENROLL, "--claim", "c.crt", "--trust", "t"),

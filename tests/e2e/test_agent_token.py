@@ -124,11 +124,11 @@ async def test_an_enrolled_device_does_not_move_its_keys_and_a_reset_destroys_th
 async def test_doctor_says_which_way_tls_takes(
     fleet: LiveFleet, tmp_path: Path, token: SoftToken, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from device_agent.cli import _examine  # noqa: PLC0415 - main() would begin a second loop
+    from device_agent.looking import examined  # noqa: PLC0415 - main() would begin a second loop
 
     with Agent.opened(token_settings(tmp_path, token)) as agent:
         await agent.enroll_mqtt(await enrollment(fleet, "looked-at"))
-    findings = {found["name"]: found for found in await _examine(settings(tmp_path))}
+    findings = {found["name"]: found for found in await examined(settings(tmp_path).state)}
     assert findings["key"]["ok"], json.dumps(findings)
     assert f"in the token, by the agent's own provider in {ssl.OPENSSL_VERSION}" in str(
         findings["tls"]["text"]
