@@ -6,14 +6,18 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pkcs11
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from device_agent.keys import cryptoki
+from device_agent.keys import cryptoki, token_kinds
+from device_agent.keys.cryptoki import Attribute, Session, Template
+from device_agent.keys.kinds import KeyKind
+from device_agent.keys.token_access import PRIVATE, PUBLIC, TokenAccess
+from device_agent.keys.uri import PIV_SLOTS, parse_token_uri
 from tests.pki import key_pem
 from tests.power import Disk, Unsynced
 
@@ -41,6 +45,25 @@ class SoftToken:
         names = ("--token", self.label, "--label", label, "--id", key_id.hex())
         command = ["softhsm2-util", "--import", str(file), *names, "--pin", PIN]
         subprocess.run(command, check=True, capture_output=True)
+
+    def make_piv_key(self, slot: str, *, rsa: bool = False) -> None:
+        """Make a key as the tool of a PIV token does: known by its slot's CKA_ID alone."""
+        uri = replace(parse_token_uri(self.uri), object="piv")
+        recipe, public = token_kinds.recipe(KeyKind.RSA if rsa else KeyKind.P256)
+        both: Template = {Attribute.TOKEN: True, Attribute.ID: bytes((PIV_SLOTS.index(slot) + 1,))}
+        inside = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+
+        def make(session: Session) -> None:
+            for kind in (PUBLIC, PRIVATE):
+                for old in session.find({Attribute.CLASS: kind, Attribute.ID: both[Attribute.ID]}):
+                    session.destroy(old)
+            session.generate(
+                recipe,
+                public={**both, **public, Attribute.VERIFY: True},
+                private={**both, **inside, Attribute.SIGN: True},
+            )
+
+        TokenAccess(uri, refused_pins=self.pin_file.with_suffix(".refused")).within(make)
 
     def restore(self, image: Path) -> None:
         """Make the token what it was when its folder was copied to `image`."""

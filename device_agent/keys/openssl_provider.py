@@ -59,13 +59,15 @@ def arm(context: ssl.SSLContext, key: TlsKey, *, chain_pem: str) -> None:
     pointer = openssl.context_pointer(context)
     use_chain = openssl.function("SSL_CTX_use_certificate_chain_file", _I, _P, ctypes.c_char_p)
     use_key = openssl.function("SSL_CTX_use_PrivateKey", _I, _P, _P)
+    check = openssl.function("SSL_CTX_check_private_key", _I, _P)
     clear = openssl.function("ERR_clear_error", None)
     free = openssl.function("EVP_PKEY_free", None, _P)
     handle = _provider().key(key)
     try:
         with readable(chain_pem) as chain:
-            # The second compares the key with the leaf's, and takes no other.
-            fits = use_chain(pointer, chain.encode()) == 1 and use_key(pointer, handle) == 1
+            # The second compares the key with a leaf of its own algorithm, the third misses one where none is.
+            taken = use_chain(pointer, chain.encode()) == 1 and use_key(pointer, handle) == 1
+            fits = taken and check(pointer) == 1
     finally:
         free(handle)
         clear()

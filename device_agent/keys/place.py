@@ -26,6 +26,7 @@ _SEALED = "sealed:"
 _TPM = "tpm:"
 _FOLDER = "keys"
 _REFUSED_PINS = "pin-refused"
+_PIV_KEYS = "piv-keys"
 _MOST = 4096
 
 
@@ -82,6 +83,10 @@ def open_keys(state: Path) -> KeyStore:
     match _held(state):
         case Files() as files:
             return FileKeyStore(state / _FOLDER, kind=files.kind, at_rest=files.at_rest)
+        case TokenUri() as uri if uri.piv_slots:
+            from device_agent.keys.piv_slots import PivKeyStore  # noqa: PLC0415 - as below
+
+            return PivKeyStore(uri, refused_pins=state / _REFUSED_PINS, taken=state / _PIV_KEYS)
         case TokenUri() as uri:
             from device_agent.keys.pkcs11 import TokenKeyStore  # noqa: PLC0415 - files do without its memory
 
@@ -144,7 +149,11 @@ def settle(state: Path, wanted: str, *, in_use: frozenset[str]) -> None:
 def _moves_nothing(place: "TokenUri | TpmPlace | Files", held: "TokenUri | TpmPlace | Files") -> bool:
     """Tell whether only the kind of keys differs, or how files hold them, which is for the next one."""
     if isinstance(place, TokenUri) and isinstance(held, TokenUri):
-        return replace(place, key_type="") == replace(held, key_type="", object="")
+        if bool(place.slots) is not bool(held.slots):
+            return False
+        return replace(place, key_type="", piv_slots="") == replace(
+            held, key_type="", piv_slots="", object=""
+        )
     return isinstance(place, Files) and isinstance(held, Files)
 
 

@@ -11,6 +11,9 @@ _EXAMPLE = (
 TOKEN_KINDS = (KeyKind.P256, KeyKind.P384, KeyKind.RSA)
 """What tokens are asked for; the first where a URI says nothing."""
 
+PIV_SLOTS = ("9a", "9c", "9d", "9e", *(f"{number:x}" for number in range(0x82, 0x96)))
+"""Slots that hold keys of their owner (NIST SP 800-73-4 part 1, table 4b), in the order of their CKA_ID."""
+
 
 def parse_token_uri(text: str) -> TokenUri:
     """Return the token that a URI names, and what keys are made there.
@@ -26,4 +29,8 @@ def parse_token_uri(text: str) -> TokenUri:
         raise BadInputError(
             "keys in tokens are of another key-type", hint=f"key-type={'|'.join(TOKEN_KINDS)}"
         )
+    if uri.key_type and uri.piv_slots:
+        raise BadInputError("keys in PIV slots are what they were made as", hint="leave key-type= out")
+    if not set(uri.slots) <= set(PIV_SLOTS) or len(set(uri.slots)) != len(uri.slots):
+        raise BadInputError("piv-slots names slots, each once", hint="piv-slots=9a,9c,82,83")
     return uri

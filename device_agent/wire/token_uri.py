@@ -15,7 +15,7 @@ _SCHEME = "pkcs11:"
 _LONGEST = 2048
 _PATH_LIMITS = {"token": 32, "manufacturer": 32, "model": 16, "serial": 16, "object": 64}
 """Octets of each path attribute; the first four are fields of CK_TOKEN_INFO (PKCS#11 3.2)."""
-_QUERY_LIMITS = {"module-path": 1024, "pin-source": 1024, "key-type": 16}
+_QUERY_LIMITS = {"module-path": 1024, "pin-source": 1024, "key-type": 16, "piv-slots": 128}
 
 # RFC 7512 2.3: pk11-pchar and pk11-qchar.
 _PATH_SAFE = ":[]@!$'()*+,=&"
@@ -40,6 +40,13 @@ class TokenUri:
     pin_source: str = ""
     key_type: str = ""
     """What keys are made there; an attribute of our own (RFC 7512 2.3, vendor-specific), in no key's URI."""
+    piv_slots: str = ""
+    """In which slots of a PIV token keys were made for this device, as 9a,9c; of our own, too."""
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The slots of a PIV token, in the order in which their keys are used."""
+        return tuple(self.piv_slots.split(",")) if self.piv_slots else ()
 
     def text(self, *, of_key: bool = False) -> str:
         """Return the URI; that of a private key says so (RFC 7512 2.3, `type`)."""
@@ -52,6 +59,8 @@ class TokenUri:
             query.append(f"pin-source={quote(self.pin_source, safe='/:|')}")
         if self.key_type and not of_key:
             query.append(f"key-type={quote(self.key_type, safe='')}")
+        if self.piv_slots and not of_key:
+            query.append(f"piv-slots={quote(self.piv_slots, safe=',')}")
         return f"{_SCHEME}{';'.join(path)}?{'&'.join(query)}"
 
 
@@ -85,6 +94,7 @@ def read_token_uri(text: str) -> TokenUri:
         object=said.get("object", ""),
         pin_source=asked.get("pin-source", ""),
         key_type=asked.get("key-type", ""),
+        piv_slots=asked.get("piv-slots", ""),
     )
 
 

@@ -27,8 +27,10 @@ def parse_token(text: str) -> TokenUri:
         uri = read_token_uri(text)
     except MalformedMessageError as error:
         raise BadInputError(str(error), hint=f"such as '{_EXAMPLE}'") from error
-    if uri.key_type:
-        raise BadInputError("key-type= in a URI is for devices", hint="leave it out; ca_key says the type")
+    if uri.key_type or uri.piv_slots:
+        raise BadInputError(
+            "key-type= and piv-slots= in a URI are for devices", hint="leave them out; ca_key says the type"
+        )
     return uri
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import KeyStoreError
 from device_agent.keys.kinds import AtRest, KeyKind
+from device_agent.keys.piv_slots import PivKeyStore
 from device_agent.keys.pkcs11 import TokenKeyStore
 from device_agent.keys.software import FileKeyStore
 from device_agent.keys.tpm import TpmKeyStore
@@ -64,6 +65,7 @@ def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwTpm]:
         "sealed",
         *(pytest.param(f"token-{kind}", marks=pytest.mark.needs("softhsm2-util")) for kind in TOKEN_KINDS),
         *(pytest.param(f"tpm-token-{kind}", marks=pytest.mark.needs(*PROGRAMS)) for kind in TOKEN_KINDS),
+        pytest.param("piv-slots", marks=pytest.mark.needs("softhsm2-util")),
         pytest.param("tpm", marks=pytest.mark.needs("swtpm", "swtpm_setup")),
     ]
 )
@@ -78,6 +80,8 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     if request.param == "sealed":
         hand_over(SECRET, tmp_path, request.getfixturevalue("monkeypatch"))
         return lambda: FileKeyStore(tmp_path / "keys", at_rest=AtRest.SEALED)
+    if request.param == "piv-slots":
+        return slots_opened(request.getfixturevalue("token"), tmp_path)
     place, kind = request.param.rsplit("-", 1)
     fixture = "tpm_as_token" if place == "tpm-token" else "token"
     token: TpmToken | SoftToken = request.getfixturevalue(fixture)
@@ -85,6 +89,14 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     prefix = f"device-agent-{uuid.uuid4().hex[:8]}"
     uri = replace(parse_token_uri(token.uri), object=prefix, key_type=kind)
     return lambda: TokenKeyStore(uri, refused_pins=tmp_path / "pin-refused")
+
+
+def slots_opened(token: SoftToken, folder: Path) -> Opened:
+    """Have keys in two slots of a PIV token, as far as a soft one is like it."""
+    token.make_piv_key("9a")
+    token.make_piv_key("82", rsa=True)
+    uri = parse_token_uri(f"{token.uri}&piv-slots=9a,9c,82")
+    return lambda: PivKeyStore(uri, refused_pins=folder / "pin-refused", taken=folder / "piv-keys")
 
 
 def chain_of(signer: Signer) -> str:
