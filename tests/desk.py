@@ -23,6 +23,7 @@ from device_agent.wire.requests import Enroll, Proof, ProofKind
 from device_agent.wire.secret import Secret
 from fleet import config
 from fleet.core import events
+from fleet.core.station_rules import RuleTexts
 from fleet.errors import SequenceGapError, UnreachableError
 from fleet.model import (
     Allowlist,
@@ -43,6 +44,7 @@ from fleet.ra.in_force import InForce
 from fleet.ra.judging import Circumstances, settle
 from fleet.ra.limits import RateLimiter
 from fleet.ra.nonces import Nonces
+from fleet.ra.people.stations import StationOrder
 from fleet.ra.presence import Presence
 from fleet.ra.requests.answer import answer
 from fleet.ra.requests.observe import observe
@@ -253,6 +255,24 @@ class Desk:
         """Return the asker on the operational listener with this certificate."""
         identity = Identity(domain=domain, device_id=device_id)
         return Asker(listener=Listener.OPERATIONAL, identity=identity, serial=issued.serial)
+
+
+def station_order(
+    name: str,
+    *batches: str,
+    domain: str = "prod",
+    csr: str = "",
+    rules: RuleTexts | None = None,
+    actor: str = "operator:test",
+) -> StationOrder:
+    """Return the order for a station, with a fresh key unless told otherwise."""
+    return StationOrder(
+        name=name,
+        domain=domain,
+        rules=rules or RuleTexts(batches=batches),
+        csr=csr or Unit(device_id=name).csr,
+        actor=actor,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ _NOUNS = {
     "device": "Devices: list, show, register, import, approve, suspend, resume, retire, explain.",
     "cert": "Certificates: list, show, revoke, renew, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",
-    "station": "Factory stations: add, list, run.",
+    "station": "Factory stations: add, list, run, report, lease.",
     "template": "How AWS SDK clients register their things: add, list, show, remove.",
     "ca": "Roots and issuing CAs: add, import, activate, roll over, back up.",
     "domain": "Security domains: add, list, show.",

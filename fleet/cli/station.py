@@ -5,29 +5,12 @@ from pathlib import Path
 
 import click
 
-from fleet.cli import options
-from fleet.cli.client import Client, with_client
-from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
+from fleet.cli import options, station_keep, station_people
+from fleet.cli.output import Form, say
 from fleet.errors import NotFoundError, UsageError
-from fleet.files import PUBLIC_MODE, make_folder, write_file
-from fleet.home import Home, KeyPairFiles, open_home
+from fleet.home import Home, open_home
 from fleet.terminal import is_shown
 
-_COLUMNS = (
-    Column(title="STATION", member="station", whole=True),
-    Column(title="DOMAIN", member="domain"),
-    Column(title="BATCHES", member="batches"),
-    Column(title="ADDED", member="added_at"),
-    Column(title="CLOSED", member="closed_at"),
-)
-_NAMES = {
-    "station": "station",
-    "domain": "domain",
-    "batches": "batches",
-    "certificate": "certificate",
-    "key": "key",
-}
 _LOCAL = "local"
 """The station that `fleet init` makes, of the first domain."""
 
@@ -37,49 +20,8 @@ def command() -> None:
     """Factory stations: computers that give devices their certificates over a serial line."""
 
 
-@command.command()
-@options.record
-@options.domain
-@click.argument("name")
-@click.option(
-    "--batch",
-    "batches",
-    multiple=True,
-    required=True,
-    metavar="NAME",
-    help="A batch that it may enroll; may be repeated.",
-)
-@options.out("stations")
-def add(
-    home: Place, form: Form, *, domain: str | None, name: str, batches: tuple[str, ...], out: Path | None
-) -> None:
-    """Add a station, and make its certificate and key."""
-    body = {"name": name, "domain": options.domain_of(home, domain), "batches": list(batches)}
-    made = with_client(home, lambda client: client.post("stations", body=body))
-    folder = options.folder_of(home, out, "stations")
-    files = KeyPairFiles(certificate=folder / f"{made['station']}.crt", key=folder / f"{made['station']}.key")
-    make_folder(folder)
-    write_file(files.key, str(made["key"]).encode())
-    write_file(files.certificate, str(made["certificate"]).encode(), mode=PUBLIC_MODE)
-    found: Members = {**made, "certificate": str(files.certificate), "key": str(files.key)}
-    if form is Form.TABLE:
-        show_record(found, form, names=_NAMES)
-        say(f"next: fleet station run --station {name} --port /dev/ttyUSB0")
-    else:
-        write_json(found)
-
-
-@command.command("list")
-@options.listing
-@options.domain
-def list_stations(home: Place, form: Form, *, domain: str | None) -> None:
-    """List the stations."""
-
-    def act(client: Client) -> None:
-        found = client.items("stations", domain=domain)
-        show_list(found, form, columns=_COLUMNS, empty="no stations; fleet station add makes one")
-
-    with_client(home, act)
+for each in (*station_keep.COMMANDS, station_people.command):
+    command.add_command(each)
 
 
 @command.command()

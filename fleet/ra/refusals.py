@@ -64,6 +64,26 @@ async def record_provisioning_refusal(
     await _record(context, entry, who=connection)
 
 
+async def record_journal_refusal(context: Context, asker: Asker, error: RefusedError) -> None:
+    """Put who handed in a journal and is no station on the audit trail, unless the address had its share."""
+    shown = asker.certificate
+    details = (
+        ("request", "journal"),
+        ("listener", asker.listener.value),
+        ("code", error.code.value),
+        ("reason", str(error)),
+        ("address", asker.address),
+    )
+    entry = AuditEntry(
+        at=context.clock(),
+        action="request.refused",
+        actor="unknown",
+        serial="" if shown is None else shown.serial,
+        details=tuple((name, value) for name, value in details if value),
+    )
+    await _record(context, entry, who=f"{asker.listener} {asker.address}")
+
+
 async def record_judged(context: Context, judged: Judged, circumstances: Circumstances) -> None:
     """Put the core's refusal on the audit trail, unless the device has had its share."""
     if judged.is_on_record or not isinstance(judged.verdict, events.Nothing):

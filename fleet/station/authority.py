@@ -23,6 +23,7 @@ from device_agent.wire.fields import MAX_BODY_BYTES, parse_object
 from device_agent.wire.problems import MalformedMessageError, Retry
 from fleet.core.station_sync import JournalReceipt, JournalUpload, parse_receipt
 from fleet.errors import RefusedError, UnreachableError
+from fleet.model import KeyOrigin
 from fleet.station.package import Issuance, IssueOrder
 
 _STATION_HEADER = "X-Fleet-Station"
@@ -92,7 +93,11 @@ class HttpEnroller:
             csr=_csr_pem(order.csr),
             proof=messages.Proof(kind=messages.ProofKind.STATION),
         )
-        asked = (("replaces", order.replaces or ""), ("batch", order.batch))
+        asked = (
+            ("replaces", order.replaces or ""),
+            ("batch", order.batch),
+            ("key", "" if order.key is KeyOrigin.DEVICE else order.key.value),
+        )
         query = {name: value for name, value in asked if value}
         reply = await self._post("/api/v1/enroll", enroll, query)
         if not isinstance(reply, messages.Issued):

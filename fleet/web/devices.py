@@ -10,14 +10,18 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from device_agent.wire.fields import MAX_BODY_BYTES
-from device_agent.wire.identity import parse_serial
+from device_agent.wire.fields import MAX_BODY_BYTES, Fields
+from device_agent.wire.identity import parse_domain, parse_serial
 from device_agent.wire.messages import Reply, encode
 from device_agent.wire.replies import Pending, Problem
+from fleet.core.station_sync import parse_upload
 from fleet.exchange import HTTP_STATUS
+from fleet.model import KeyOrigin
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.nonces import LIFETIME
 from fleet.ra.requests.answer import answer_body, answer_unit_confirm
+from fleet.ra.requests.applicants import StationWord
+from fleet.ra.requests.journal_sync import sync_journal
 from fleet.ra.requests.recover import recover
 from fleet.web.gate import PROBLEM_TYPE, body_of, peer_certificate
 
@@ -36,6 +40,7 @@ def mount(app: web.Application, context: Context, *, listener: Listener) -> None
         app.router.add_post(f"/api/v1/{kind}", routes.ask)
     app.router.add_post("/api/v1/recover", routes.recover)
     app.router.add_get("/api/v1/nonce", routes.nonce)
+    app.router.add_post("/api/v1/station/journal", routes.sync)
 
 
 class _DeviceRoutes:
@@ -46,11 +51,9 @@ class _DeviceRoutes:
         self._listener = listener
 
     async def enroll(self, request: web.Request) -> web.Response:
-        """First certificate; a station may say which earlier generation of the unit this replaces."""
+        """First certificate; a station may say more of the unit than the unit does."""
         asker, body = self._asker(request), await body_of(request, longest=MAX_BODY_BYTES)
-        replaces = request.query.get("replaces")
-        serial = "" if replaces is None else parse_serial(replaces)
-        return _response(await answer_body(self._context, asker, body, replaces=serial))
+        return _response(await answer_body(self._context, asker, body, word=_word(request)))
 
     async def confirm(self, request: web.Request) -> web.Response:
         """The certificate of this connection works; or, by a station, the unit's that it made."""
@@ -70,6 +73,16 @@ class _DeviceRoutes:
         body = await body_of(request, longest=MAX_BODY_BYTES)
         return _response(await recover(self._context, body, address=request.remote or ""))
 
+    async def sync(self, request: web.Request) -> web.Response:
+        """A station hands in its journal, and takes the rules that hold."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        synced = await sync_journal(self._context, self._asker(request), parse_upload(body))
+        return web.Response(
+            body=synced.receipt.encode(),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
     async def nonce(self, request: web.Request) -> web.Response:
         """A fresh nonce for a recovery proof."""
         context, now = self._context, self._context.clock()
@@ -87,6 +100,16 @@ class _DeviceRoutes:
             address=request.remote or "",
             certificate=peer_certificate(request),
         )
+
+
+def _word(request: web.Request) -> StationWord:
+    """Return what a station says beside the request; raises `MalformedMessageError`."""
+    said = Fields(request.query)
+    return StationWord(
+        replaces=said.serial("replaces") if "replaces" in said else "",
+        batch=parse_domain(said.text("batch", longest=32)) if "batch" in said else "",
+        key=said.word("key", of=KeyOrigin) if "key" in said else KeyOrigin.DEVICE,
+    )
 
 
 def _response(reply: Reply) -> web.Response:

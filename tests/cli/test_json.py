@@ -76,8 +76,17 @@ STATION: dict[str, Shape] = {
     "station": "str",
     "domain": "str",
     "batches": ["str"],
+    "quotas": ["str"],
+    "serials": ["str"],
+    "shifts": ["str"],
+    "rate": "int?",
     "added_at": "str",
+    "synced_at": "str?",
     "closed_at": "str?",
+}
+LINE_OPERATOR: dict[str, Shape] = {
+    **dict.fromkeys(("station", "operator", "added_at"), "str"),
+    "removed_at": "str?",
 }
 TEMPLATE: dict[str, Shape] = {
     **dict.fromkeys(("template", "domain", "added_at", "added_by"), "str"),
@@ -232,6 +241,12 @@ COMMANDS: dict[str, Shape] = {
         **dict.fromkeys(("serial", "certificate", "key"), "str"),
     },
     "station list": [STATION],
+    "station show line1": STATION,
+    "station change line1 --batch b2 --quota b2=5 --serials b2=a-1..a-9 --rate 9": STATION,
+    "station operator add line1 ada --badge-file badge": LINE_OPERATOR,
+    "station operator list line1": [LINE_OPERATOR],
+    "station operator remove line1 ada": {"station": "str", "operator": "str"},
+    "station revoke line1": {"station": "str", "revoked": ["str"]},
     "operator renew admin": dict.fromkeys(("operator", "serial", "not_after", "certificate", "key"), "str"),
     "cert renew server service": dict.fromkeys(("serial", "issuer", "not_after"), "str"),
     f"adoption open old --domain prod {ADOPTED} --list fleet.csv --certificates thing.pem": {
@@ -345,6 +360,7 @@ def write_other_fleet(folder: Path) -> None:
     (folder / "old.pem").write_text(other.authorities)
     (folder / "old.crl.pem").write_text(other.crls)
     (folder / "thing.pem").write_bytes(pem_of(thing.certificate))
+    (folder / "badge").write_text("1234\n")
     (folder / "fleet.csv").write_text(f"device_id,fingerprint\nthing-1,{thing.fingerprint}\n")
 
 

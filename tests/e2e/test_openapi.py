@@ -15,6 +15,7 @@ from fleet.web.api.openapi import document
 from fleet.web.api.routes import Document, Json
 from fleet.web.api.terms import TERMS
 from tests.api import OpenApi, open_api
+from tests.desk import Unit
 from tests.homes import FleetHome, make_home
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,11 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "devices", {"domain": "prod", "device_id": "d1", "hardware": "mac 1"}),
     ("POST", "claims/codes", {"domain": "prod", "devices": ["d1", "d2"], "days": 3}),
     ("POST", "claims/batches", {"domain": "prod", "batch": "b1", "uses": 4}),
-    ("POST", "stations", {"name": "line1", "domain": "prod", "batches": ["b1"]}),
+    ("POST", "stations", {"name": "line1", "domain": "prod", "batches": ["b1"], "csr": Unit().csr}),
+    ("POST", "stations/line1/rules", {"batches": ["b1", "b2"], "quotas": ["b2=9"], "rate": 60}),
+    ("POST", "stations/line1/operators", {"name": "ada", "badge": "1234"}),
+    ("POST", "stations/line1/operators/ada/remove", {}),
+    ("POST", "stations/line1/revoke", {"reason": "sold"}),
     ("POST", "operators", {"name": "ada", "role": "viewer"}),
     ("POST", "devices/prod/d1/suspend", {"reason": "lost"}),
     ("POST", "devices/prod/d1/resume", {}),

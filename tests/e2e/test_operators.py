@@ -41,6 +41,8 @@ SECURITY_ALONE = {
     "POST operators/{name}/remove",
     "POST revocations",
     "POST stations",
+    "POST stations/{name}/rules",
+    "POST stations/{name}/revoke",
     "POST stations/{name}/renew",
     "POST stations/{name}/renewed",
     "POST adoptions",
@@ -73,6 +75,7 @@ SECURITY_ALONE = {
     "POST keys/block",
 }
 NOBODY = {
+    "operator": "nobody",
     "domain": "prod",
     "device_id": "nobody",
     "serial": "0" * 32,

@@ -10,6 +10,7 @@ from datetime import datetime
 from fleet.ca.crl import read_crl
 from fleet.ca.founding import Founded
 from fleet.ca.issuer import Issuer
+from fleet.core.station_rules import BatchRule, StationRules
 from fleet.home import Home
 from fleet.model import AuditEntry, Certificate, CertificateState, Purpose, Role
 from fleet.ports import Transaction
@@ -160,7 +161,8 @@ async def record_domain(tx: Transaction, domain: str, station: str, *, actor: st
     for batch in (PUBLIC_BATCH, LOCAL_BATCH):
         await insert_batch(tx, Batch(domain=domain, name=batch, created_at=at, uses_allowed=0))
         await audit.append(tx, replace(entry, details=(("name", batch), ("uses", "0"))))
-    record = StationRecord(name=station, domain=domain, batches=(LOCAL_BATCH,), added_at=at)
+    rules = StationRules(batches=(BatchRule(batch=LOCAL_BATCH),))
+    record = StationRecord(name=station, domain=domain, rules=rules, added_at=at)
     await insert_station(tx, record)
     details = (("name", station), ("batches", LOCAL_BATCH))
     await audit.append(tx, replace(entry, action="station.added", details=details))

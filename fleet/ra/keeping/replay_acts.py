@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from device_agent.wire.identity import Identity
 from fleet.core.authority import AuthorityState
+from fleet.core.station_rules import RuleTexts, StationRules
 from fleet.model import (
     Assurance,
     AuditEntry,
@@ -227,14 +228,35 @@ async def _close_batch(tx: Transaction, entry: AuditEntry) -> None:
 
 async def _add_station(tx: Transaction, entry: AuditEntry) -> None:
     details = details_of(entry)
-    batches = tuple(name for name in details.get("batches", "").split(", ") if name)
-    for name in batches:
+    for name in _listed(details, "batches"):
         if await claims.load_batch(tx, entry.domain, name) is None:
             await claims.insert_batch(tx, claims.Batch(domain=entry.domain, name=name, created_at=entry.at))
     record = stations.StationRecord(
-        name=details["name"], domain=entry.domain, batches=batches, added_at=entry.at
+        name=details["name"], domain=entry.domain, rules=_rules(details), added_at=entry.at
     )
     await stations.insert_station(tx, record)
+
+
+async def _change_station(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    known = await stations.load_station(tx, details["name"])
+    if known is not None:
+        await stations.save_rules(tx, replace(known, rules=_rules(details)))
+
+
+def _listed(details: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(one for one in details.get(name, "").split(", ") if one)
+
+
+def _rules(details: Mapping[str, str]) -> StationRules:
+    """Return a station's rules as its entry tells them; a trail of earlier versions tells its batches."""
+    return RuleTexts(
+        batches=_listed(details, "batches"),
+        quotas=_listed(details, "quotas"),
+        serials=_listed(details, "serials"),
+        shifts=tuple(one for one in details.get("shifts", "").split("; ") if one),
+        rate_per_minute=int(details["rate"]) if "rate" in details else None,
+    ).read()
 
 
 async def _close_station(tx: Transaction, entry: AuditEntry) -> None:
@@ -294,6 +316,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "batch.opened": _open_batch,
         "batch.closed": _close_batch,
         "station.added": _add_station,
+        "station.changed": _change_station,
         "station.closed": _close_station,
         "operator.added": _add_operator,
         "operator.removed": _remove_operator,

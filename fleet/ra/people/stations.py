@@ -1,35 +1,61 @@
-"""Factory stations: each has a certificate of its own, and enrolls units of its batches only."""
+"""Factory stations: each has a certificate of its own, and rules that say which units it may enroll.
 
-from dataclasses import dataclass
+The key is made at the station, and never comes here.
+"""
+
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from device_agent.wire.identity import parse_domain
-from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.problems import MalformedMessageError, ProblemCode
+from fleet.core.csr import Csr, read_csr
+from fleet.core.station_rules import RuleTexts, StationRules, texts_of
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, CertificateState, Purpose, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.context import Context
 from fleet.ra.desk import Desk
 from fleet.ra.devices import require_batch, require_domain
-from fleet.ra.issue_own import OwnCertificate, OwnRequest, issue_own
+from fleet.ra.issue_own import CertifiedOwn, OwnRequest, certify_own
 from fleet.ra.people.batches import surroundings
 from fleet.store import audit, certificates, stations
-from fleet.store.certificates import CertificateQuery
+from fleet.store.certificates import CertificateQuery, with_key
+from fleet.store.keys import blocked_because
 from fleet.store.stations import StationRecord, StationUnit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StationOrder:
+    """A station that is to be added; `csr` is the PEM request of the key that it made."""
+
+    name: str
+    domain: str
+    rules: RuleTexts
+    csr: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewStation:
-    """A station with its new certificate; the key is in here, and nowhere else."""
+    """A station with its new certificate."""
 
     station: StationRecord
-    own: OwnCertificate
+    own: CertifiedOwn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opening:
     station: StationRecord
     actor: str
+    csr: Csr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Changing:
+    name: str
+    rules: StationRules
+    actor: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,32 +66,36 @@ class _Closing:
     at: datetime
 
 
-async def add_station(
-    context: Context, name: str, *, domain: str, batches: tuple[str, ...], actor: str
-) -> NewStation:
-    """Add a station, and issue its certificate; batches that are new come into being.
+async def add_station(context: Context, order: StationOrder) -> NewStation:
+    """Add a station, and certify its key; batches that are new come into being.
 
     Raises:
-        BadInputError: a name is none, or there is no batch.
+        BadInputError: a name or a rule is none, or there is no batch.
         NotFoundError: the configuration has no such domain.
-        RefusedError: there is, or was, a station of that name, or a batch was closed.
+        RefusedError: there is, or was, a station of that name, its key is unfit or in use, or a batch closed.
     """
-    require_domain(context, domain)
-    if not batches:
-        raise BadInputError("a station needs a batch that it may enroll units of", hint="--batch NAME")
-    try:
-        record = StationRecord(
-            name=parse_domain(name),
-            domain=domain,
-            batches=tuple(sorted({parse_domain(batch) for batch in batches})),
-            added_at=context.clock(),
-        )
-    except MalformedMessageError as error:
-        raise BadInputError(f"station or batch {error}", hint="such as line3") from error
-    await context.store.write(_add, _Opening(station=record, actor=actor))
-    request = OwnRequest(purpose=Purpose.STATION, name=name, domain=domain, actor=actor)
-    own = await issue_own(surroundings(context), request, now=record.added_at)
+    require_domain(context, order.domain)
+    csr = read_csr(order.csr)
+    record = StationRecord(
+        name=_name(order.name),
+        domain=order.domain,
+        rules=order.rules.read(),
+        added_at=context.clock(),
+    )
+    await context.store.write(_add, _Opening(station=record, actor=order.actor, csr=csr))
+    request = OwnRequest(purpose=Purpose.STATION, name=record.name, domain=record.domain, actor=order.actor)
+    own = await certify_own(surroundings(context), request, csr.public_key, now=record.added_at)
     return NewStation(station=record, own=own)
+
+
+async def change_rules(desk: Desk, name: str, rules: RuleTexts, *, actor: str) -> StationRecord:
+    """Put other rules in place of a station's; what it used of its quotas stays counted.
+
+    Raises:
+        BadInputError: a rule is none. NotFoundError: there is no such station. RefusedError: it was closed.
+    """
+    changing = _Changing(name=name, rules=rules.read(), actor=actor, at=desk.clock())
+    return await desk.store.write(_change, changing)
 
 
 async def list_stations(desk: Desk, domain: str = "") -> tuple[StationRecord, ...]:
@@ -90,26 +120,69 @@ async def close_station(desk: Desk, name: str, *, actor: str, reason: str = "") 
     return ended
 
 
+def _name(text: str) -> str:
+    try:
+        return parse_domain(text)
+    except MalformedMessageError as error:
+        raise BadInputError(f"station {error}", hint="such as line3") from error
+
+
 async def _add(tx: Transaction, opening: _Opening) -> None:
-    station = opening.station
+    station, key_hash = opening.station, opening.csr.key_hash
     if await stations.load_station(tx, station.name) is not None:
         raise RefusedError(
             f"there is, or was, a station {station.name}", hint="choose another name: fleet station list"
         )
+    if await blocked_because(tx, key_hash) is not None or await with_key(tx, key_hash):
+        raise RefusedError(
+            "the key of the request is somebody's, or blocked",
+            hint="make a new key",
+            code=ProblemCode.KEY_IN_USE,
+        )
     for batch in station.batches:
         await require_batch(tx, station.domain, batch, at=station.added_at)
     await stations.insert_station(tx, station)
-    details = (("name", station.name), ("batches", ", ".join(station.batches)))
-    await audit.append(
-        tx,
-        AuditEntry(
-            at=station.added_at,
-            action="station.added",
-            actor=opening.actor,
-            domain=station.domain,
-            details=details,
-        ),
+    await audit.append(tx, _told(station, "station.added", actor=opening.actor, at=station.added_at))
+
+
+async def _change(tx: Transaction, changing: _Changing) -> StationRecord:
+    known = await require_open(tx, changing.name)
+    changed = replace(known, rules=changing.rules)
+    for batch in set(changed.batches) - set(known.batches):
+        await require_batch(tx, changed.domain, batch, at=changing.at)
+    await stations.save_rules(tx, changed)
+    await audit.append(tx, _told(changed, "station.changed", actor=changing.actor, at=changing.at))
+    return changed
+
+
+async def require_open(tx: Transaction, name: str) -> StationRecord:
+    """Return a station that works.
+
+    Raises:
+        NotFoundError: there is none of that name. RefusedError: it was closed.
+    """
+    station = await stations.load_station(tx, name)
+    if station is None:
+        raise NotFoundError(f"there is no station {name}", hint="fleet station list")
+    if station.closed_at is not None:
+        raise RefusedError(f"station {name} was closed", hint="fleet station list")
+    return station
+
+
+def _told(station: StationRecord, action: str, *, actor: str, at: datetime) -> AuditEntry:
+    """Return the entry of a station's rules: all of them, so that the trail can bring them back."""
+    texts = texts_of(station.rules)
+    rate = "" if texts.rate_per_minute is None else str(texts.rate_per_minute)
+    details = (
+        ("name", station.name),
+        ("batches", ", ".join(texts.batches)),
+        ("quotas", ", ".join(texts.quotas)),
+        ("serials", ", ".join(texts.serials)),
+        ("shifts", "; ".join(texts.shifts)),
+        ("rate", rate),
     )
+    told = tuple((name, value) for name, value in details if value)
+    return AuditEntry(at=at, action=action, actor=actor, domain=station.domain, details=told)
 
 
 async def _close(tx: Transaction, closing: _Closing) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from fleet.errors import FleetError, RefusedError, log_level, problem_code
 from fleet.ra.context import Asker, Context
 from fleet.ra.refusals import record_refusal
 from fleet.ra.requests import confirm as confirming
+from fleet.ra.requests.applicants import NOTHING_SAID, StationWord
 from fleet.ra.requests.enroll import enroll
 from fleet.ra.requests.evidence import challenge
 from fleet.ra.requests.factory import confirm_unit
@@ -31,12 +32,14 @@ _MALFORMED = {
 }
 
 
-async def answer_body(context: Context, asker: Asker, body: bytes, *, replaces: str = "") -> Reply:
+async def answer_body(
+    context: Context, asker: Asker, body: bytes, *, word: StationWord = NOTHING_SAID
+) -> Reply:
     """Answer the bytes of a request; what is no message gets a problem."""
     request = read(body)
     if isinstance(request, Problem):
         return request
-    return await answer(context, asker, request, replaces=replaces)
+    return await answer(context, asker, request, word=word)
 
 
 async def answer_unit_confirm(context: Context, asker: Asker, body: bytes, *, serial: str) -> Reply:
@@ -60,9 +63,11 @@ def read(body: bytes) -> Request | Problem:
         return Problem.of(messages.id_of(body), code, str(error))
 
 
-async def answer(context: Context, asker: Asker, request: Request, *, replaces: str = "") -> Reply:
+async def answer(
+    context: Context, asker: Asker, request: Request, *, word: StationWord = NOTHING_SAID
+) -> Reply:
     """Answer a request; whatever goes wrong becomes a problem, and the service goes on."""
-    return await _guarded(context, asker, request, _dispatch(context, asker, request, replaces))
+    return await _guarded(context, asker, request, _dispatch(context, asker, request, word))
 
 
 async def _guarded(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
@@ -79,11 +84,11 @@ async def _guarded(context: Context, asker: Asker, request: Request, doing: Awai
         return Problem.of(request.id, ProblemCode.UNAVAILABLE, "the server failed over this request")
 
 
-async def _dispatch(context: Context, asker: Asker, request: Request, replaces: str) -> Reply:
+async def _dispatch(context: Context, asker: Asker, request: Request, word: StationWord) -> Reply:
     if isinstance(request, Attest):
         return await challenge(context, asker, request)
     if isinstance(request, Enroll):
-        return await enroll(context, asker, request, replaces=replaces)
+        return await enroll(context, asker, request, word=word)
     speaker = await speaker_of(context, asker)
     match request:
         case Renew():

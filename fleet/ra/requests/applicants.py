@@ -13,7 +13,7 @@ from device_agent.wire.problems import ProblemCode
 from fleet.attest.proof import Proven, Statement
 from fleet.core import events
 from fleet.errors import RefusedError
-from fleet.model import CertificateState, Device, Purpose
+from fleet.model import CertificateState, Device, KeyOrigin, Purpose
 from fleet.ports import Transaction
 from fleet.ra.shown import ShownCertificate
 from fleet.store.certificates import CertificateRecord, load_certificate
@@ -35,13 +35,26 @@ class ClaimProof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StationWord:
+    """What a station says of a unit beside its request."""
+
+    replaces: str = ""
+    """Serial of the unit's previous generation, which this station made."""
+    batch: str = ""
+    """Which it is made for, where it is not registered yet; empty is the station's first."""
+    key: KeyOrigin = KeyOrigin.DEVICE
+
+
+NOTHING_SAID = StationWord()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationProof:
     """A factory station, by its certificate, or by its name where this home runs it."""
 
     shown: ShownCertificate | None = None
     name: str = ""
-    replaces: str = ""
-    """Serial of the unit's previous generation, which this station made."""
+    word: StationWord = NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

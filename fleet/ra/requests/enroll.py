@@ -3,6 +3,8 @@
 It only gathers what the channel and the request prove; admission, the profiles and the core judge.
 """
 
+from datetime import datetime
+
 from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Pending
@@ -14,14 +16,24 @@ from fleet.model import RevocationReason
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.issuing import Asked, fulfil, issuers_of
 from fleet.ra.judging import Circumstances
-from fleet.ra.requests.applicants import AdmissionProof, Applicant, CodeProof, HardwareProof, Waits
+from fleet.ra.requests.applicants import (
+    NOTHING_SAID,
+    AdmissionProof,
+    Applicant,
+    CodeProof,
+    HardwareProof,
+    StationWord,
+    Waits,
+)
 from fleet.ra.requests.enrolling import EnrollCase, consulted, judge_enroll
 from fleet.ra.requests.evidence import proof_of
 from fleet.ra.requests.queue import RETRY_AFTER_SECONDS
 from fleet.ra.requests.rulings import question_of
 
 
-async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: str = "") -> Reply:
+async def enroll(
+    context: Context, asker: Asker, request: Enroll, *, word: StationWord = NOTHING_SAID
+) -> Reply:
     """Answer an `enroll`.
 
     Raises:
@@ -34,16 +46,7 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
         # Answers go to the topic of this client id: it must be nobody's but the key's owner's.
         raise RefusedError("the MQTT client id must be the SHA-256 of the request's public key")
     now = context.clock()
-    proof = await proof_of(context, asker, request, csr, replaces=replaces)
-    circumstances = Circumstances(
-        at=now,
-        actor="server",  # who it is, admission finds out
-        address=asker.address,
-        randomness=context.randomness(SERIAL_RANDOMNESS),
-        issuers=issuers_of(context),
-        # A station replaces a unit that was wiped: its earlier certificates are of no use to anybody.
-        reason=RevocationReason.CESSATION_OF_OPERATION,
-    )
+    proof = await proof_of(context, asker, request, csr, word=word)
     applicant = Applicant(
         fleet=context.fleet,
         device_id=request.device_id,
@@ -56,7 +59,7 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
     case = EnrollCase(
         applicant=applicant,
         question=question_of(context.config, asker, csr, at=now),
-        circumstances=circumstances,
+        circumstances=_circumstances(context, asker, now),
         kind=asker.kind,
         asks_webhook=context.webhook is not None,
     )
@@ -70,6 +73,18 @@ async def enroll(context: Context, asker: Asker, request: Enroll, *, replaces: s
             if guess and error.code is ProblemCode.CODE_INVALID:
                 context.by_address.allow(guess, now=now)
             raise
+
+
+def _circumstances(context: Context, asker: Asker, now: datetime) -> Circumstances:
+    return Circumstances(
+        at=now,
+        actor="server",  # who it is, admission finds out
+        address=asker.address,
+        randomness=context.randomness(SERIAL_RANDOMNESS),
+        issuers=issuers_of(context),
+        # A station replaces a unit that was wiped: its earlier certificates are of no use to anybody.
+        reason=RevocationReason.CESSATION_OF_OPERATION,
+    )
 
 
 async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:

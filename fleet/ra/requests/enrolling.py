@@ -23,7 +23,7 @@ from fleet.ra.requests.rulings import Question, Ruled, note_ruling, refusal_of, 
 from fleet.ra.webhook import AskFirstError, HookSaid
 from fleet.store import claims
 from fleet.store.provisioning import Provisioned
-from fleet.store.stations import StationUnit, record_unit
+from fleet.store.stations import StationUnit, count_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,4 +179,4 @@ async def _count(tx: Transaction, admitted: Admitted, judged: Judged, applicant:
             note="",
             reported_at=applicant.at,
         )
-        await record_unit(tx, unit)
+        await count_unit(tx, unit)

@@ -25,12 +25,14 @@ from fleet.ports import Transaction
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.nonces import LIFETIME
 from fleet.ra.requests.applicants import (
+    NOTHING_SAID,
     AdmissionProof,
     ClaimProof,
     CodeProof,
     HardwareProof,
     ListedKeyProof,
     StationProof,
+    StationWord,
     require_certificate,
 )
 from fleet.ra.shown import ShownCertificate
@@ -75,7 +77,7 @@ async def _for_tpm(context: Context, asked: Challenge, request: Attest, shown: T
 
 
 async def proof_of(
-    context: Context, asker: Asker, request: Enroll, csr: Csr, *, replaces: str = ""
+    context: Context, asker: Asker, request: Enroll, csr: Csr, *, word: StationWord = NOTHING_SAID
 ) -> AdmissionProof:
     """Return what admission judges.
 
@@ -93,9 +95,9 @@ async def proof_of(
         case ProofKind.IDEVID | ProofKind.TPM | ProofKind.PIV:
             return await _hardware(context, asker, request, csr)
         case ProofKind.STATION if asker.station:
-            return StationProof(name=asker.station, replaces=replaces)
+            return StationProof(name=asker.station, word=word)
         case ProofKind.STATION if asker.listener is Listener.HTTPS and asker.certificate is not None:
-            return StationProof(shown=asker.certificate, replaces=replaces)
+            return StationProof(shown=asker.certificate, word=word)
         case _:
             raise RefusedError(f"a proof of kind {kind} is not accepted here")
 

@@ -21,37 +21,39 @@ from fleet.ra.requests.applicants import (
     require_certificate,
     require_free,
 )
+from fleet.ra.requests.station_rules import require_within_rules
 from fleet.store.codes import Grant, GrantKind
-from fleet.store.devices import DeviceRecord, insert_device, load_device, load_record
+from fleet.store.devices import DeviceRecord, insert_device, load_device
 from fleet.store.stations import StationRecord, enrolled_by, load_station, station_of
 
 
 async def admit_by_station(tx: Transaction, applicant: Applicant, proof: StationProof) -> Admitted:
     """Judge a station's word; raises `RefusedError`."""
     station = await require_station(tx, proof)
-    proven = WitnessVerifier(witness=f"station {station.name}").verify(applicant.statement(station.domain))
+    replaces = proof.word.replaces
+    proven = WitnessVerifier(witness=f"station {station.name}", key=proof.word.key).verify(
+        applicant.statement(station.domain)
+    )
     identity = Identity(domain=station.domain, device_id=applicant.device_id)
-    device = await load_device(tx, identity) or await _register(tx, station, identity, applicant.at)
+    device = await load_device(tx, identity) or await _register(tx, station, identity, proof, applicant.at)
     code_id = known_grant(device, applicant.key_hash)
     admitted = Admitted(
         device=device, code_id=code_id, kind=GrantKind.STATION, proven=proven, station=station.name
     )
     if code_id:
         return admitted
-    record = await load_record(tx, identity)
-    if record is None or record.batch not in station.batches:
-        raise refused(ProblemCode.NOT_ALLOWED, f"{identity.name} is in no batch of station {station.name}")
+    await require_within_rules(tx, station, identity, at=applicant.at)
     grant = Grant(code_id=grant_id(identity, applicant.key_hash), kind=GrantKind.STATION, source=station.name)
-    if not proof.replaces:
+    if not replaces:
         require_free(device)
     if is_free(device):
         return replace(granted(device, applicant, grant, proven=proven), station=station.name)
-    await _require_own_generation(tx, station, device, replaces=proof.replaces)
+    await _require_own_generation(tx, station, device, replaces=replaces)
     return replace(
         admitted,
         code_id=grant.code_id,
         before=(events.Replace(code_id=grant.code_id),),
-        replaces=proof.replaces,
+        replaces=replaces,
         grants=(grant,),
     )
 
@@ -89,10 +91,14 @@ async def _require_own_generation(
             raise refused(ProblemCode.NOT_ALLOWED, f"station {station.name} has not enrolled {serial}")
 
 
-async def _register(tx: Transaction, station: StationRecord, identity: Identity, at: datetime) -> Device:
-    """Register a unit that nobody knew, in the station's first batch."""
+async def _register(
+    tx: Transaction, station: StationRecord, identity: Identity, proof: StationProof, at: datetime
+) -> Device:
+    """Register a unit that nobody knew, in the batch that the station names, or in its first one."""
     if not station.batches:
         raise refused(ProblemCode.NOT_ALLOWED, f"station {station.name} has no batch to enroll units of")
-    record = DeviceRecord(identity=identity, batch=station.batches[0], registered_at=at)
-    await insert_device(tx, record)
+    batch = proof.word.batch or station.batches[0]
+    if batch not in station.batches:
+        raise refused(ProblemCode.NOT_ALLOWED, f"batch {batch} is none of station {station.name}'s")
+    await insert_device(tx, DeviceRecord(identity=identity, batch=batch, registered_at=at))
     return Device(identity=identity)

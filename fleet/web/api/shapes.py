@@ -127,9 +127,10 @@ _TEMPLATE = {
 _STATION = {
     **each("station", TEXT),
     **each("domain", DOMAIN),
-    **each("batches", list_of(TEXT)),
+    **each("batches quotas serials shifts", list_of(TEXT)),
+    **each("rate", maybe(COUNT)),
     **each("added_at", TIME),
-    **each("closed_at", maybe(TIME)),
+    **each("synced_at closed_at", maybe(TIME)),
 }
 _OPERATOR = {
     **each("operator", TEXT),
@@ -246,7 +247,12 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "Template": record(_TEMPLATE),
     "TemplateFile": record(_TEMPLATE, each("text", TEXT)),
     "RemovedTemplate": record(each("template", TEXT)),
-    "NewStation": record(_STATION, _CREDENTIAL),
+    "NewStation": record(_STATION, {"serial": SERIAL, "certificate": PEM}),
+    "RevokedStation": record(each("station", TEXT), each("revoked", list_of(SERIAL))),
+    "LineOperator": record(
+        each("station operator", TEXT), each("added_at", TIME), each("removed_at", maybe(TIME))
+    ),
+    "RemovedLineOperator": record(each("station operator", TEXT)),
 }
 _OF_THE_AUDIT: Mapping[str, Schema] = {
     "Note": record(each("backup", TEXT), each("number", COUNT)),

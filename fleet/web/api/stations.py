@@ -1,11 +1,20 @@
-"""Operators' routes of factory stations."""
+"""Operators' routes of factory stations: what each may do, and who works there."""
 
-from device_agent.wire.fields import time_text
+from device_agent.wire.fields import Fields, time_text
+from device_agent.wire.secret import Secret
+from fleet.core.badge import LONGEST
+from fleet.core.station_rules import MOST_A_MINUTE, RuleTexts, texts_of
 from fleet.model import Role
-from fleet.ra.people import stations
+from fleet.ra.people import line_operators, stations
+from fleet.ra.people.stations import StationOrder
+from fleet.store.line_operators import LineOperatorRecord
 from fleet.store.stations import StationRecord
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
+
+_RULES = ("batches", "quotas", "serials", "shifts", "rate")
+_LONGEST_RULE = 160
+_LONGEST_REASON = 200
 
 
 def routes() -> tuple[Route, ...]:
@@ -25,10 +34,61 @@ def routes() -> tuple[Route, ...]:
             path="stations",
             role=Role.SECURITY,
             handler=_add,
-            about="Add a station; its key is in the answer, and nowhere else.",
-            body=("name", "domain", "batches"),
-            needs=frozenset({"name", "domain", "batches"}),
+            about="Add a station, and certify the key that it made.",
+            body=("name", "domain", "csr", *_RULES),
+            needs=frozenset({"name", "domain", "csr", "batches"}),
             answer=One("NewStation"),
+        ),
+        Route(
+            method="POST",
+            path="stations/{name}/rules",
+            role=Role.SECURITY,
+            handler=_change,
+            about="Put other rules in place of a station's; what it used stays counted.",
+            body=_RULES,
+            needs=frozenset({"batches"}),
+            answer=One("Station"),
+        ),
+        Route(
+            method="POST",
+            path="stations/{name}/revoke",
+            role=Role.SECURITY,
+            handler=_revoke,
+            about="Close a station for good, and revoke its certificates: its next request is refused.",
+            body=("reason",),
+            answer=One("RevokedStation"),
+        ),
+        *_of_operators(),
+    )
+
+
+def _of_operators() -> tuple[Route, ...]:
+    return (
+        Route(
+            method="GET",
+            path="stations/{name}/operators",
+            role=Role.VIEWER,
+            handler=_list_operators,
+            about="Who works, or worked, at a station, by name.",
+            answer=Page("LineOperator"),
+        ),
+        Route(
+            method="POST",
+            path="stations/{name}/operators",
+            role=Role.OPERATOR,
+            handler=_add_operator,
+            about="Let somebody work at a station; of the badge or PIN a verifier is kept.",
+            body=("name", "badge"),
+            needs=frozenset({"name", "badge"}),
+            answer=One("LineOperator"),
+        ),
+        Route(
+            method="POST",
+            path="stations/{name}/operators/{operator}/remove",
+            role=Role.OPERATOR,
+            handler=_remove_operator,
+            about="Let somebody work at a station no more, from its next sync on.",
+            answer=One("RemovedLineOperator"),
         ),
     )
 
@@ -42,26 +102,94 @@ async def _list(asked: Asked) -> Members:
 
 async def _add(asked: Asked) -> Members:
     body = asked.body()
-    new = await stations.add_station(
-        asked.context,
-        body.text("name", longest=32),
+    order = StationOrder(
+        name=body.text("name", longest=32),
         domain=asked.domain(body.text("domain", longest=32)),
-        batches=body.texts("batches", longest=32),
+        rules=_rules(body),
+        csr=body.pem("csr"),
         actor=asked.actor,
     )
+    new = await stations.add_station(asked.context, order)
     return {
         **_station(new.station),
         "serial": new.own.issued.serial,
         "certificate": new.own.certificate_pem,
-        "key": new.own.key_pem.decode(),
     }
 
 
+async def _change(asked: Asked) -> Members:
+    rules = _rules(asked.body())
+    return _station(await stations.change_rules(asked.context, _name(asked), rules, actor=asked.actor))
+
+
+async def _revoke(asked: Asked) -> Members:
+    body = asked.body()
+    reason = body.text("reason", longest=_LONGEST_REASON) if "reason" in body else ""
+    revoked = await stations.close_station(asked.context, _name(asked), actor=asked.actor, reason=reason)
+    return {"station": _name(asked), "revoked": revoked}
+
+
+async def _list_operators(asked: Asked) -> Members:
+    everybody = await line_operators.list_line_operators(asked.context, _name(asked))
+    found, following = page_of(everybody, asked.query(), key=lambda each: each.name)
+    return listed([_operator(each) for each in found], following)
+
+
+async def _add_operator(asked: Asked) -> Members:
+    body = asked.body()
+    added = await line_operators.add_line_operator(
+        asked.context,
+        _name(asked),
+        body.text("name", longest=64),
+        badge=Secret(body.text("badge", longest=LONGEST)),
+        actor=asked.actor,
+    )
+    return _operator(added)
+
+
+async def _remove_operator(asked: Asked) -> Members:
+    operator = asked.request.match_info["operator"]
+    await line_operators.remove_line_operator(asked.context, _name(asked), operator, actor=asked.actor)
+    return {"station": _name(asked), "operator": operator}
+
+
+def _name(asked: Asked) -> str:
+    return asked.request.match_info["name"]
+
+
+def _rules(body: Fields) -> RuleTexts:
+    def texts(name: str) -> tuple[str, ...]:
+        return body.texts(name, longest=_LONGEST_RULE) if name in body else ()
+
+    return RuleTexts(
+        batches=texts("batches"),
+        quotas=texts("quotas"),
+        serials=texts("serials"),
+        shifts=texts("shifts"),
+        rate_per_minute=body.integer("rate", lowest=1, highest=MOST_A_MINUTE) if "rate" in body else None,
+    )
+
+
 def _station(station: StationRecord) -> Members:
+    texts = texts_of(station.rules)
     return {
         "station": station.name,
         "domain": station.domain,
-        "batches": station.batches,
+        "batches": texts.batches,
+        "quotas": texts.quotas,
+        "serials": texts.serials,
+        "shifts": texts.shifts,
+        "rate": texts.rate_per_minute,
         "added_at": time_text(station.added_at),
+        "synced_at": time_or_none(station.synced_at),
         "closed_at": time_or_none(station.closed_at),
+    }
+
+
+def _operator(operator: LineOperatorRecord) -> Members:
+    return {
+        "station": operator.station,
+        "operator": operator.name,
+        "added_at": time_text(operator.added_at),
+        "removed_at": time_or_none(operator.removed_at),
     }

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from device_agent.wire.requests import CHALLENGED, MAX_ATTEMPT, ProofKind
 from device_agent.wire.trust import MAX_VERSION
+from fleet.core.station_sync import MOST_ENTRIES
+from fleet.model import KeyOrigin
 from fleet.web.api.routes import Json, Members
 from fleet.web.api.shapes import ref
 from fleet.web.api.terms import (
@@ -87,9 +89,13 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "renew": ("csr",),
     "time": ("nonce",),
 }
-_IN_QUERY: Mapping[str, tuple[str, str]] = {
-    "enroll": ("replaces", "By a station: the unit's certificate that this one replaces."),
-    "confirm": ("serial", "By a station: the unit's certificate that works."),
+_IN_QUERY: Mapping[str, Mapping[str, Schema]] = {
+    "enroll": {
+        "replaces": {**SERIAL, "description": "By a station: the unit's certificate that this one replaces."},
+        "batch": {**TEXT, "description": "By a station: which of its batches a new unit is of."},
+        "key": {**word(tuple(KeyOrigin)), "description": "By a station: where the unit's key was made."},
+    },
+    "confirm": {"serial": {**SERIAL, "description": "By a station: the unit's certificate that works."}},
 }
 _RECOVERY: Schema = {
     "type": "object",
@@ -100,6 +106,20 @@ _RECOVERY: Schema = {
         "signature": {**TEXT, "description": "Base64, by the certificate's key."},
     },
     "required": ["request", "certificate", "nonce", "signature"],
+}
+
+_JOURNAL: Schema = {
+    "type": "object",
+    "properties": {
+        "v": {"const": 1},
+        "now": TIME,
+        "entries": {
+            "type": "array",
+            "maxItems": MOST_ENTRIES,
+            "items": {"type": "object", "properties": {"e": TEXT, "s": _BASE64}, "required": ["e", "s"]},
+        },
+    },
+    "required": ["v", "now", "entries"],
 }
 
 WIRE_SCHEMAS: Mapping[str, Schema] = {
@@ -127,6 +147,19 @@ WIRE_SCHEMAS: Mapping[str, Schema] = {
         },
         "required": ["v", "id", "type"],
     },
+    "JournalReceipt": {
+        "type": "object",
+        "properties": {
+            "v": {"const": 1},
+            "number": {**COUNT, "description": "Of the last entry that the server has."},
+            "hash": SHA256,
+            "now": TIME,
+            "rules": {"type": "object"},
+            "operators": {"type": "array"},
+            "fault": {**TEXT, "description": "Why the entries that follow were not taken."},
+        },
+        "required": ["v", "number", "hash", "now", "rules", "operators", "fault"],
+    },
     "Nonce": {
         "type": "object",
         "properties": {"nonce": TEXT, "expires_in": COUNT},
@@ -145,6 +178,15 @@ def wire_paths() -> Mapping[str, Members]:
             "tags": ["devices' own"],
             "requestBody": _body(_RECOVERY),
             "responses": _responses("WireReply"),
+        }
+    }
+    found["/api/v1/station/journal"] = {
+        "post": {
+            "operationId": "post_station_journal",
+            "summary": "By a station: entries of its journal go up, its rules come down.",
+            "tags": ["devices' own"],
+            "requestBody": _body(_JOURNAL),
+            "responses": _responses("JournalReceipt"),
         }
     }
     found["/api/v1/nonce"] = {
@@ -167,8 +209,8 @@ def _operation(kind: str) -> Members:
         "responses": _responses("WireReply"),
     }
     if kind in _IN_QUERY:
-        name, about = _IN_QUERY[kind]
-        found["parameters"] = [{"name": name, "in": "query", "schema": {**SERIAL, "description": about}}]
+        asked = _IN_QUERY[kind].items()
+        found["parameters"] = [{"name": name, "in": "query", "schema": schema} for name, schema in asked]
     return found
 
 

@@ -17,13 +17,14 @@ from fleet.ra.people.batches import BatchOrder, create_batch
 from fleet.ra.people.claims import CodeOrder, create_codes, revoke_batch
 from fleet.ra.people.stations import add_station
 from fleet.ra.requests.answer import answer, answer_body, answer_unit_confirm
+from fleet.ra.requests.applicants import StationWord
 from fleet.ra.requests.approvals import Choice, approve
 from fleet.ra.requests.queue import MAX_WAITING, short_code
 from fleet.ra.shown import ShownCertificate, shown_certificate
 from fleet.store.certificates import load_certificate
 from fleet.store.claims import load_batch
 from fleet.store.stations import list_units
-from tests.desk import NOON, Desk, Unit, body_of
+from tests.desk import NOON, Desk, Unit, body_of, station_order
 
 CLAIM = Proof(kind=ProofKind.CLAIM)
 STATION = Proof(kind=ProofKind.STATION)
@@ -223,8 +224,8 @@ async def test_a_station_replaces_a_wiped_unit_that_it_names_by_serial(desk: Des
 
     refused = await answer(desk.context, LOCAL, new.enroll(STATION))
     body = body_of(new.enroll(STATION))
-    second = await answer_body(desk.context, LOCAL, body, replaces=first.serial)
-    again = await answer_body(desk.context, LOCAL, body, replaces=first.serial)
+    second = await answer_body(desk.context, LOCAL, body, word=StationWord(replaces=first.serial))
+    again = await answer_body(desk.context, LOCAL, body, word=StationWord(replaces=first.serial))
 
     assert code_of(refused) is ProblemCode.NOT_ALLOWED
     assert isinstance(second, Issued), second
@@ -239,7 +240,7 @@ async def test_a_station_replaces_a_wiped_unit_that_it_names_by_serial(desk: Des
 
 async def replacing(desk: Desk, asker: Asker, device_id: str, serial: str) -> Reply:
     body = body_of(Unit(device_id=device_id).enroll(STATION))
-    return await answer_body(desk.context, asker, body, replaces=serial)
+    return await answer_body(desk.context, asker, body, word=StationWord(replaces=serial))
 
 
 async def test_a_station_replaces_no_unit_that_another_station_made(desk: Desk) -> None:
@@ -248,7 +249,7 @@ async def test_a_station_replaces_no_unit_that_another_station_made(desk: Desk) 
     )
     await create_batch(desk.context, order)
     for name in ("line1", "line2"):
-        await add_station(desk.context, name, domain="prod", batches=("shared",), actor="operator:test")
+        await add_station(desk.context, station_order(name, "shared"))
     line1, line2 = (Asker(listener=Listener.ADMIN, station=name) for name in ("line1", "line2"))
     first = await answer(desk.context, line1, Unit(device_id="unit-1").enroll(STATION))
     assert isinstance(first, Issued), first

@@ -9,13 +9,13 @@ from fleet.ra.people.operators import add_operator, list_operators, remove_opera
 from fleet.ra.people.stations import add_station, close_station, list_stations, list_units
 from fleet.store.certificates import load_certificate
 from fleet.store.stations import station_of
-from tests.desk import NOON, Desk
+from tests.desk import NOON, Desk, station_order
 
 ADA = "operator:ada"
 
 
 async def test_a_station_is_added_with_a_certificate_that_names_it(desk: Desk) -> None:
-    new = await add_station(desk.context, "line3", domain="prod", batches=("b1", "b2"), actor=ADA)
+    new = await add_station(desk.context, station_order("line3", "b1", "b2"))
 
     record = await desk.context.store.read(load_certificate, new.own.issued.serial)
     assert record is not None
@@ -27,8 +27,8 @@ async def test_a_station_is_added_with_a_certificate_that_names_it(desk: Desk) -
 
 
 async def test_a_station_that_is_closed_loses_its_certificates_and_its_name(desk: Desk) -> None:
-    new = await add_station(desk.context, "line3", domain="prod", batches=("b1",), actor=ADA)
-    longer = await add_station(desk.context, "line33", domain="prod", batches=("b1",), actor=ADA)
+    new = await add_station(desk.context, station_order("line3", "b1"))
+    longer = await add_station(desk.context, station_order("line33", "b1"))
 
     assert await close_station(desk.context, "line3", actor=ADA, reason="sold") == (new.own.issued.serial,)
 
@@ -37,7 +37,7 @@ async def test_a_station_that_is_closed_loses_its_certificates_and_its_name(desk
     ]
     assert [each.state for each in states if each] == [CertificateState.REVOKED, CertificateState.ACTIVE]
     with pytest.raises(RefusedError, match="there is, or was, a station line3"):
-        await add_station(desk.context, "line3", domain="prod", batches=("b1",), actor=ADA)
+        await add_station(desk.context, station_order("line3", "b1"))
 
 
 @pytest.mark.parametrize(("name", "batches"), [("a/b", ("b1",)), ("line3", ()), ("line3", ("..",))])
@@ -45,12 +45,12 @@ async def test_a_station_needs_a_proper_name_and_a_batch(
     desk: Desk, name: str, batches: tuple[str, ...]
 ) -> None:
     with pytest.raises(BadInputError):
-        await add_station(desk.context, name, domain="prod", batches=batches, actor=ADA)
+        await add_station(desk.context, station_order(name, *batches))
 
 
 async def test_a_station_of_no_domain_of_ours_is_refused(desk: Desk) -> None:
     with pytest.raises(NotFoundError):
-        await add_station(desk.context, "line3", domain="elsewhere", batches=("b1",), actor=ADA)
+        await add_station(desk.context, station_order("line3", "b1", domain="elsewhere"))
 
 
 async def test_a_station_that_nobody_added_cannot_be_closed(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.secret import Secret
+from fleet.core.station_rules import RuleTexts
 from fleet.core.things import Thing, ThingKind
 from fleet.errors import StoreError
 from fleet.model import Assurance, AuditEntry, Certificate, CertificateState, Purpose, RevocationReason, Role
@@ -390,7 +391,9 @@ async def test_what_admitted_a_key_is_kept_and_only_a_better_proof_takes_its_pla
 
 
 async def test_a_station_is_known_by_its_certificate_and_remembers_the_last_of_each_unit() -> None:
-    station = StationRecord(name="s1", domain="prod", batches=("line3", "line4"), added_at=NOW)
+    station = StationRecord(
+        name="s1", domain="prod", rules=RuleTexts(batches=("line3", "line4")).read(), added_at=NOW
+    )
     unit = StationUnit(
         station="s1", identity=identity("d1"), outcome="enrolled", serial=serial(2), note="", reported_at=NOW
     )
