@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from device_agent.core import events as on_device
-from device_agent.core import lifecycle
+from device_agent.core import ladder, lifecycle
 from device_agent.core.record import Anchor, DeviceRecord
+from device_agent.wire.problems import ProblemCode
+from device_agent.wire.replies import ReportedState
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
 from fleet.core import events
@@ -21,10 +23,11 @@ _SUPERSEDED = frozenset({State.SUPERSEDED, State.SUPERSEDED_ACKED})
 
 
 class Held(NamedTuple):
-    """A device: its record, and whether its renewal is due (which its clock and notAfter tell)."""
+    """A device: its record, whether its renewal is due, and whether the key of its certificate is gone."""
 
     record: DeviceRecord
     due: bool = False
+    keyless: bool = False
 
 
 class Move(NamedTuple):
@@ -82,6 +85,15 @@ class Agents:
         record = self.held[device].record
         return any(slot is not None and slot.key_hash == wanted for slot in (record.active, record.pending))
 
+    def may_confirm(self, device: int, wanted: str) -> bool:
+        """Tell whether this device may still come with a key: it waits for it, and has a way to ask."""
+        held = self.held[device]
+        pending = held.record.pending
+        if pending is None or pending.key_hash != wanted:
+            return False
+        has_no_way = held.keyless and held.record.proof is None
+        return pending.credential is not None or not has_no_way
+
     def moves(self, world: World, device: int) -> tuple[Move, ...]:
         """Return what a device can do next; the same for all worlds that look the same to it."""
         record = self.held[device].record
@@ -103,11 +115,13 @@ class Agents:
         facts = on_device.Facts(due=held.due, expired=status in _EXPIRED, refused=refused)
         step = self.core.step(record, on_device.Tick(facts=facts))
         actions = step.actions
+        if held.keyless:
+            actions = tuple(action for action in actions if _needs_no_old_key(action))
         if actions == (on_device.Send(ask=on_device.Ask.STATUS, route=on_device.Route.RECOVERY),):
             actions = self._after_status(record, view.device)
         for action in actions:
             yield from self._act(world, held, action, facts)
-        yield from self._shown(world, record, view.device.alarm, view.states)
+        yield from self._shown(world, held, view.device.alarm, view.states)
         if (wrong := self.core.extra(held)) is not None:
             yield Move("takes a wrong step", held=self.held.number(wrong))
 
@@ -167,15 +181,14 @@ class Agents:
                 )
                 return renew, clock
 
-    def _shown(
-        self, world: World, record: DeviceRecord, alarm: int, states: Mapping[str, State]
-    ) -> Iterator[Move]:
+    def _shown(self, world: World, held: Held, alarm: int, states: Mapping[str, State]) -> Iterator[Move]:
         """Yield what the broker tells of this device's connections.
 
         The order of stamps: done of serial n at 4n, then uses, a stale handshake at 4n+2, and later uses.
         """
+        record = held.record
         pending = record.pending.credential if record.pending else None
-        for slot in (pending, record.active):
+        for slot in (pending, None if held.keyless else record.active):
             if slot is None:
                 continue
             is_after = world.clock > number_of(slot.serial)
@@ -200,8 +213,9 @@ class Agents:
             else:
                 after = self.core.step(held.record, event)
             self._check(after)
-            is_due = held.due and after.record.active == held.record.active
-            found = self._received[key] = self.held.number(Held(after.record, is_due))
+            is_same = after.record.active == held.record.active
+            known = Held(after.record, held.due and is_same, held.keyless and is_same)
+            found = self._received[key] = self.held.number(known)
         return found
 
     def _check(self, step: on_device.Step) -> None:
@@ -218,10 +232,20 @@ class Agents:
         if budget[Fault.DUE] and record.active and not held.due and record.pending is None:
             yield "renewal falls due", self._with(world, index, held._replace(due=True), Fault.DUE)
         if budget[Fault.LOSE_SLOT] and record.pending is not None:
-            after = self._with(
-                world, index, held._replace(record=replace(record, pending=None)), Fault.LOSE_SLOT
+            without = self.core.step(record, on_device.KeyLost(key=record.pending.key)).record
+            after = self._with(world, index, held._replace(record=without), Fault.LOSE_SLOT)
+            yield "LOSES its pending key", after._replace(ghost=ghost._replace(lost=True))
+        if budget[Fault.LOSE_KEY] and record.active is not None and not held.keyless:
+            yield (
+                "LOSES its active key",
+                self._with(world, index, held._replace(keyless=True), Fault.LOSE_KEY),
             )
-            yield "LOSES its pending slot", after._replace(ghost=ghost._replace(lost=True))
+        if budget[Fault.WRONG_CODE] and record.active is not None and record.proof is None:
+            wrong = self.core.step(record, on_device.ProofGiven(proof=proof("wrong"))).record
+            yield (
+                "is given a WRONG code",
+                self._with(world, index, held._replace(record=wrong), Fault.WRONG_CODE),
+            )
         if budget[Fault.WIPE] and (record.active or record.pending or record.proof):
             after = self._with(world, index, Held(DeviceRecord(anchors=record.anchors)), Fault.WIPE)
             yield "FACTORY RESET", after._replace(ghost=ghost._replace(wiped=True))
@@ -263,7 +287,47 @@ class Agents:
     def is_blank(self, device: int) -> bool:
         return lifecycle.state_of(self.held[device].record) is lifecycle.State.BLANK
 
+    def rung(self, world: World, device: int) -> ladder.Rung:
+        """Return on which rung the device finds itself, once it has asked what it would ask next."""
+        held, view = self.held[device], self.server.view(world.server)
+        record = held.record
+        pending = None if record.pending is None else record.pending.credential
+        slots = {slot.serial for slot in (record.active, pending) if slot is not None}
+        shown = ladder.Shown(
+            admitted=bool(slots & world.allowlist),
+            has_key=not held.keyless,
+            answer=self._told_at_recovery(record, view.device),
+        )
+        return ladder.rung_of(shown, before=ladder.Rung.CERTIFICATE)
+
+    def _told_at_recovery(self, record: DeviceRecord, known: Device) -> ProblemCode | None:
+        active, pending = record.active, record.pending
+        assert active is not None
+        state = reported(known, active.serial)
+        if state is None:
+            return ProblemCode.UNKNOWN_DEVICE
+        if pending is None:
+            return {
+                ReportedState.REVOKED: ProblemCode.REVOKED,
+                ReportedState.SUSPENDED: ProblemCode.SUSPENDED,
+            }.get(state)
+        renew = events.Renew(
+            parent=active.serial, key_hash=pending.key_hash, attempt=pending.attempt, via=events.Via.RECOVERY
+        )
+        verdict = self.server.core.decide(known, renew).verdict
+        return verdict.code if isinstance(verdict, events.Nothing) else None
+
     def is_at_rest(self, device: int) -> bool:
         """Tell whether a device has nothing left to do."""
-        record, due = self.held[device]
+        record, due, _ = self.held[device]
         return lifecycle.state_of(record) is lifecycle.State.SETTLED and not due
+
+
+def _needs_no_old_key(action: on_device.Action) -> bool:
+    """Tell whether an action can be done where the key of the active certificate is gone."""
+    if not isinstance(action, on_device.Send):
+        return True
+    return (
+        action.route in {on_device.Route.CLAIM, on_device.Route.PENDING}
+        or action.ask is on_device.Ask.CONFIRM
+    )

@@ -6,8 +6,10 @@ checked as: from every world that can be reached, a good quiet one can be reache
 
 from collections.abc import Iterator
 
+from device_agent.core.ladder import Rung
 from fleet.core.plain import MOST_UNUSED
 from fleet.model import Alarm, CertificateState, ClientKind
+from tests.exploration.agents import Agents
 from tests.exploration.plain import PlainClients
 from tests.exploration.server import View
 from tests.exploration.steps import Steps
@@ -15,6 +17,7 @@ from tests.exploration.world import Fault, Ghost, World
 
 State = CertificateState
 _CURRENT = frozenset({State.ACTIVE, State.EXPIRED_GRACE})
+_SUPERSEDED = frozenset({State.SUPERSEDED, State.SUPERSEDED_ACKED})
 _ALIVE = frozenset({State.ISSUED, State.ACTIVE, State.EXPIRED_GRACE, State.EXPIRED_UNUSED})
 
 
@@ -36,19 +39,21 @@ class Checks:
         if key not in self._slots:
             view = self._steps.server.view(server)
             self._slots[key] = _first(check(self._steps, world, view) for check in OF_THE_SLOTS)
-        return self._records[server] or self._slots[key] or _something_is_unknown(self._steps, world)
+        return self._records[server] or self._slots[key] or next(_being_signed(self._steps, world), None)
 
 
 def _first(found: Iterator[Iterator[str]]) -> str | None:
     return next((text for texts in found for text in texts), None)
 
 
-def _something_is_unknown(steps: Steps, world: World) -> str | None:
-    if world.signing:
-        states = steps.server.view(world.server).states
-        if any(serial not in states for serial, _ in world.signing):
-            return "I4 something is being signed that is not on record"
-    return None
+def _being_signed(steps: Steps, world: World) -> Iterator[str]:
+    if not world.signing:
+        return
+    states = steps.server.view(world.server).states
+    if any(serial not in states for serial, _ in world.signing):
+        yield "I4 something is being signed that is not on record"
+    if world.past.frozen:
+        yield "something is signed before anybody has looked at a restored server"
 
 
 def _a_code_is_for_one_key(_steps: Steps, view: View) -> Iterator[str]:
@@ -172,11 +177,22 @@ def _judged(steps: Steps, world: World) -> tuple[int, ...]:
 
 
 def _is_right(steps: Steps, world: World, view: View, device: int) -> bool:
-    active = steps.clients.active(device)
+    clients = steps.clients
+    active = clients.active(device)
     if active is None:
-        return world.ghost.wiped and steps.clients.is_blank(device)
+        return world.ghost.wiped and clients.is_blank(device)
     state = view.states.get(active)
-    if state in (State.EXPIRED_FINAL, State.REVOKED) and not steps.clients.has_code(device):
-        return True
+    if not clients.has_code(device) and _needs_a_code(steps, world, device, state):
+        # A plain client says nothing; an agent of a world that has no more keys cannot ask for the answer.
+        says_so = not isinstance(clients, Agents) or clients.rung(world, device) is Rung.CODE
+        return says_so or world.keys >= steps.scenario.keys
     is_only = world.allowlist == {active} and view.device.current == active
-    return state is State.ACTIVE and is_only and steps.clients.is_at_rest(device)
+    return state is State.ACTIVE and is_only and clients.is_at_rest(device)
+
+
+def _needs_a_code(steps: Steps, world: World, device: int, state: State | None) -> bool:
+    """Tell whether nothing but an operator's code may help: no key of the device need be heard any more."""
+    is_forgotten = state is None and world.ghost.forgotten
+    is_of_the_past = state in _SUPERSEDED and world.ghost.restored
+    is_keyless = isinstance(steps.clients, Agents) and steps.clients.held[device].keyless
+    return state in (State.EXPIRED_FINAL, State.REVOKED) or is_forgotten or is_of_the_past or is_keyless

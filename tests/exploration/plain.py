@@ -53,6 +53,9 @@ class PlainClients:
         held = self.held[device]
         return any(slot is not None and slot.key_hash == wanted for slot in (held.active, held.pending))
 
+    def may_confirm(self, device: int, wanted: str) -> bool:
+        return self.holds_key(device, wanted)
+
     def has_code(self, device: int) -> bool:
         return bool(self.held[device].code)
 

@@ -24,6 +24,9 @@ DUE, LOSS, DUPLICATE, CRASH, EARLY = Fault.DUE, Fault.LOSS, Fault.DUPLICATE, Fau
 LOSE, WIPE, REVOKE, CODE = Fault.LOSE_SLOT, Fault.WIPE, Fault.REVOKE, Fault.NEW_CODE
 EXPIRE, GRACE, SUSPEND, RESOLVE = Fault.EXPIRE, Fault.GRACE, Fault.SUSPEND, Fault.RESOLVE
 CLONE, SNAPSHOT, ROLLBACK = Fault.CLONE, Fault.SNAPSHOT, Fault.ROLLBACK
+TYPED, WRONG, KEY = Fault.CODE, Fault.WRONG_CODE, Fault.LOSE_KEY
+ROLL, BUNDLE = Fault.ROLLOVER, Fault.BUNDLE
+RESTORE, BARE = Fault.RESTORE, Fault.RESTORE_BARE
 
 AGENTS = _named(
     _agent("core", DUE, LOSS, DUPLICATE, CRASH, net=3, signing=2),
@@ -112,7 +115,39 @@ PLAINS = _named(
     _plain("box-revoke", DUE, DUPLICATE, CRASH, REVOKE, keys=3, start="claimed"),
 )
 
-WIDE = AGENTS | PLAINS
+# Each rung of the ladder of recovery, with what can happen on it. Worlds apart: their product is too large.
+RECOVERIES = _named(
+    _agent("typed-code", DUE, LOSS, CRASH, TYPED, keys=4),
+    _agent("typed-twice", DUE, LOSS, TYPED, TYPED, keys=5, net=1),
+    _agent("wrong-code", DUE, LOSS, DUPLICATE, WRONG, keys=4),
+    _agent("wrong-right", LOSS, WRONG, TYPED, EXPIRE, keys=6, net=1),
+    _agent("expired-code", LOSS, EXPIRE, GRACE, TYPED, keys=5),
+    _agent("late-code", DUPLICATE, EXPIRE, GRACE, TYPED, keys=5),
+    _agent("lost-key", DUE, LOSS, DUPLICATE, KEY, TYPED, keys=4),
+    _agent("lost-key-grace", CRASH, EXPIRE, GRACE, KEY, TYPED, keys=4),
+    _agent("suspend-code", LOSS, CRASH, SUSPEND, TYPED, keys=3),
+    _agent("revoke-code", LOSS, CRASH, REVOKE, TYPED, keys=3),
+    _agent("image-expire", DUE, SNAPSHOT, ROLLBACK, EXPIRE, GRACE, keys=6, net=1),
+    _agent("image-code", DUE, SNAPSHOT, ROLLBACK, TYPED, keys=6, net=1),
+    _agent("clone-expire", DUE, CLONE, EXPIRE, GRACE, keys=6, net=1),
+    _agent("clone-code", DUE, CLONE, TYPED, keys=5, net=1),
+    _agent("roll-expire", DUE, LOSS, ROLL, BUNDLE, EXPIRE, GRACE, keys=5, net=1),
+    _agent("roll-code", DUE, LOSS, ROLL, BUNDLE, BUNDLE, TYPED),
+    _agent("roll-image", DUE, ROLL, BUNDLE, SNAPSHOT, ROLLBACK, keys=4),
+    _agent("restored", DUE, LOSS, DUPLICATE, RESTORE, keys=4),
+    _agent("restored-crash", DUE, CRASH, EARLY, RESTORE, keys=4),
+    _agent("restored-revoke", DUE, LOSS, REVOKE, TYPED, RESTORE, keys=5, net=1),
+    _agent("restored-code", LOSS, DUPLICATE, TYPED, RESTORE, keys=4),
+    _agent("restored-expire", DUE, LOSS, EXPIRE, GRACE, RESTORE, keys=4),
+    _agent("restored-roll", DUE, LOSS, ROLL, BUNDLE, RESTORE, keys=4),
+    _agent("restored-bare", DUE, LOSS, DUPLICATE, BARE, keys=4),
+    _agent("bare-code", DUE, LOSS, BARE, TYPED, keys=5),
+    Scenario(
+        name="restored-enroll", start="claimed", budget=_budget((LOSS, DUPLICATE, RESTORE)), keys=2, signing=1
+    ),
+)
+
+WIDE = AGENTS | PLAINS | RECOVERIES
 
 DEEP = _named(
     _agent("deep-core", DUE, LOSS, LOSS, DUPLICATE, DUPLICATE, CRASH, CRASH, EARLY, net=3),
@@ -121,5 +156,11 @@ DEEP = _named(
     _agent("deep-clone", DUE, DUE, DUPLICATE, CLONE, keys=5),
     _agent("deep-suspend", DUE, LOSS, CRASH, EXPIRE, GRACE, SUSPEND),
     _plain("deep-plain", DUE, DUE, DUPLICATE, CRASH, LOSE),
+    _agent("deep-code", DUE, LOSS, DUPLICATE, CRASH, EXPIRE, GRACE, TYPED, WRONG, keys=6),
+    _agent("deep-key", DUE, LOSS, DUPLICATE, CRASH, KEY, TYPED, TYPED, keys=5),
+    _agent("deep-image-code", DUE, DUE, LOSS, SNAPSHOT, ROLLBACK, EXPIRE, GRACE, TYPED, keys=7, net=1),
+    _agent("deep-clone-code", DUE, DUE, CLONE, EXPIRE, GRACE, TYPED, keys=6, net=1),
+    _agent("deep-roll", DUE, LOSS, CRASH, ROLL, BUNDLE, BUNDLE, EXPIRE, GRACE, TYPED, keys=5),
+    _agent("deep-restored", DUE, LOSS, CRASH, ROLL, BUNDLE, REVOKE, TYPED, RESTORE, keys=4),
 )
-"""Hours of a patient machine are welcome here: `python -m tests.exploration deep-core`."""
+"""Minutes to hours, and gigabytes: `make explore` visits them all, `make explore WORLDS=deep-core` one."""

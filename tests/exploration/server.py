@@ -1,20 +1,29 @@
 """The server's part in a world: the real core, each decision made once and remembered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 from device_agent.core import events as on_device
 from device_agent.core.record import Anchor, Credential
 from device_agent.wire.identity import Identity
+from device_agent.wire.problems import RETRY_ADVICE, Retry
 from device_agent.wire.replies import BrokerAddress
-from fleet.core import events, lifecycle
+from fleet.core import events, lifecycle, trace
+from fleet.core.lineage import certificate_of
 from fleet.model import Certificate, CertificateState, Code, Device
-from tests.exploration.world import Pool
+from tests.exploration.world import Past, Pool
 
 State = CertificateState
-Answer: TypeAlias = on_device.Answer | on_device.Confirmed | on_device.DoneAck | on_device.Dead
+Answer: TypeAlias = (
+    on_device.Answer
+    | on_device.Confirmed
+    | on_device.DoneAck
+    | on_device.Dead
+    | on_device.ProofRefused
+    | on_device.Disowned
+)
 Message: TypeAlias = events.Request | events.Report | Answer
 
 IDENTITY = Identity(domain="prod", device_id="d1")
@@ -82,6 +91,31 @@ def nobody_needs_the_old_root(device: Device) -> bool:
     return not any(one.anchor == "anchor 1" and one.state in _IN_USE for one in device.certificates)
 
 
+def caught_up(backup: Device, lost: Device) -> Device:
+    """Return a device from a backup, brought up to date by the trail, as `fleet ca restore` does.
+
+    No trail holds the code that was made since: one that nobody has used admits nobody any more.
+    """
+    text = trace.changes(backup, lost, origins={})
+    after = trace.follow(backup, text).device if text else backup
+    known = {code.code_id for code in backup.codes}
+    return replace(after, codes=tuple(one for one in after.codes if one.key_hash or one.code_id in known))
+
+
+def told_again(
+    decide: "Decide", device: Device, request: events.Event, gone: frozenset[str]
+) -> events.Decision:
+    """Judge a request where certificates are gone: what cannot be given again is dead, as in `ra.issuing`."""
+    decision = decide(device, request)
+    if isinstance(decision.verdict, events.Replay) and decision.verdict.serial in gone:
+        lost = events.Unconfirmed(serial=decision.verdict.serial)
+        return decide(decide(decision.device, lost).device, request)
+    return decision
+
+
+Decide: TypeAlias = Callable[[Device, events.Event], events.Decision]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerCore:
     """What of the server's core is explored; a test may put a wrong rule into the place of one."""
@@ -91,6 +125,9 @@ class ServerCore:
     signed: Callable[..., events.Decision] = lifecycle.signed
     admitted: Callable[[Device], frozenset[str]] = lifecycle.admitted
     unneeded: Callable[[Device], bool] = nobody_needs_the_old_root
+    restored: Callable[[Device, Device], Device] = caught_up
+    told_again: Callable[[Decide, Device, events.Event, frozenset[str]], events.Decision] = told_again
+    issues_while_frozen: bool = False
 
 
 class View(NamedTuple):
@@ -117,7 +154,7 @@ class Server:
     messages: Pool[Message]
     records: Pool[Device] = field(default_factory=Pool)
     _views: dict[int, View] = field(default_factory=dict)
-    _heard: dict[tuple[int, int, str], Outcome] = field(default_factory=dict)
+    _heard: dict[tuple[int, int, str, Past], Outcome] = field(default_factory=dict)
     _signed: dict[tuple[int, str, int], tuple[int, int | None]] = field(default_factory=dict)
     _applied: dict[tuple[int, events.Event], int] = field(default_factory=dict)
 
@@ -134,23 +171,26 @@ class Server:
             )
         return found
 
-    def hear(self, server: int, message: int, *, anchor: str) -> Outcome:
+    def hear(self, server: int, message: int, *, anchor: str, past: Past) -> Outcome:
         """Judge a message; an `Issue` puts its intent on record and starts a signature."""
-        key = (server, message, anchor)
+        key = (server, message, anchor, past)
         found = self._heard.get(key)
         if found is None:
-            found = self._heard[key] = self._hear(server, message, anchor=anchor)
+            found = self._heard[key] = self._hear(server, message, anchor=anchor, past=past)
         return found
 
-    def _hear(self, server: int, message: int, *, anchor: str) -> Outcome:
+    def _hear(self, server: int, message: int, *, anchor: str, past: Past) -> Outcome:
         device, request = self.records[server], self.messages[message]
         assert not isinstance(request, Answer)
-        decision = self.core.decide(device, request)
+        is_frozen = past.frozen and not self.core.issues_while_frozen
+        if is_frozen and isinstance(request, events.Enroll | events.Renew):
+            return Outcome(server, None, None)
+        decision = self.core.told_again(self.core.decide, device, request, past.gone)
         self._check(device, decision, request)
         if not isinstance(decision.verdict, events.Issue):
-            reply = self._reply(decision)
+            reply = self._reply(decision, request, past.gone)
             return Outcome(self.records.number(decision.device), reply, None)
-        new = serial(number_of(lifecycle.highest_serial(device)) + 1)
+        new = serial(max(number_of(lifecycle.highest_serial(device)), past.highest) + 1)
         after = self.core.intend(decision.device, decision.verdict, serial=new, anchor=anchor)
         return Outcome(self.records.number(after), None, new)
 
@@ -162,7 +202,8 @@ class Server:
             device, request = self.records[server], self.messages[message]
             decision = self.core.signed(device, request, serial=new)
             self._check(device, decision, request)
-            found = self._signed[key] = (self.records.number(decision.device), self._reply(decision))
+            reply = self._reply(decision, request, frozenset())
+            found = self._signed[key] = (self.records.number(decision.device), reply)
         return found
 
     def apply(self, server: int, event: events.Event) -> int:
@@ -176,9 +217,23 @@ class Server:
             found = self._applied[key] = self.records.number(decision.device)
         return found
 
-    def _reply(self, decision: events.Decision) -> int | None:
+    def restore(self, server: int, backup: int) -> int:
+        """Return the record after a backup was brought up to date by the trail."""
+        return self.records.number(self.core.restored(self.records[backup], self.records[server]))
+
+    def _reply(self, decision: events.Decision, request: Message, gone: frozenset[str]) -> int | None:
         answer: Answer
         match decision.verdict:
+            case events.Replay(serial=found) if found in gone:
+                return None  # in use already, so whoever asks for it is late
+            case events.Nothing() if isinstance(request, events.Confirm):
+                if certificate_of(decision.device, request.serial) is not None:
+                    return None
+                answer = on_device.Disowned(serial=request.serial)
+            case events.Nothing(code=code) if isinstance(request, events.Enroll):
+                if RETRY_ADVICE[code] is not Retry.NEVER:
+                    return None
+                answer = on_device.ProofRefused(key_hash=request.key_hash)
             case events.Issued(serial=found) | events.Replay(serial=found):
                 certificate = next(one for one in decision.device.certificates if one.serial == found)
                 answer = on_device.Answer(
@@ -210,5 +265,9 @@ class Server:
                 raise BrokenError("I1 a device is told to drop the key of its current certificate")
             if before.suspended:
                 raise BrokenError("a suspended device is told to drop a key")
+        if isinstance(event, events.Renew) and isinstance(decision.verdict, events.Issue):
+            shown = certificate_of(before, event.parent)
+            if shown is not None and shown.state is State.EXPIRED_FINAL:
+                raise BrokenError("something new is issued after grace")
         if before.suspended and isinstance(event, events.GraceOver) and decision.device != before:
             raise BrokenError("grace ran out while the device was suspended")

@@ -9,8 +9,8 @@ from fleet.core import events
 from fleet.model import CertificateState, ClientKind
 from tests.exploration.agents import Agents, DeviceCore
 from tests.exploration.plain import PlainClients
-from tests.exploration.server import TO_SERVER, Message, Server, ServerCore
-from tests.exploration.world import Fault, Pool, World, spend
+from tests.exploration.server import TO_SERVER, Message, Server, ServerCore, number_of
+from tests.exploration.world import Fault, Past, Pool, World, spend
 
 State = CertificateState
 
@@ -132,7 +132,7 @@ class Steps:
             yield Next("gets", is_fault, after, device=index, message=message)
 
     def _hear(self, world: World, message: int, *, is_fault: bool) -> Iterator[Next]:
-        outcome = self.server.hear(world.server, message, anchor=world.anchor)
+        outcome = self.server.hear(world.server, message, anchor=world.anchor, past=world.past)
         after = world._replace(server=outcome.server)
         if outcome.signing is not None:
             if len(world.signing) >= self.scenario.signing:
@@ -204,7 +204,7 @@ class Steps:
         server = self.server.apply(world.server, events.Unconfirmed(serial=serial))
         if server == world.server:
             return
-        if not any(self.clients.holds_key(device, key_hash) for device in world.devices):
+        if not any(self.clients.may_confirm(device, key_hash) for device in world.devices):
             after = world._replace(server=server)
             yield Next("an abandoned certificate times out", False, after)
         elif world.budget[Fault.EARLY]:
@@ -227,6 +227,11 @@ class Steps:
             yield Next("operator resumes", False, world._replace(server=server))
         if budget[Fault.NEW_CODE] and isinstance(self.clients, Agents):
             yield from self._new_code(world, device)
+        if budget[Fault.CODE] and not view.device.alarm:
+            coded = self._coded(world, events.Grant(code_id=f"t{budget[Fault.CODE]}"), Fault.CODE)
+            yield Next("operator gives a code WHATEVER it does", True, coded)
+        if world.past.frozen:
+            yield Next("operator unfreezes", False, world._replace(past=world.past._replace(frozen=False)))
         if budget[Fault.RESOLVE]:
             yield from self._resolve(world)
 
@@ -302,6 +307,28 @@ class Steps:
         if budget[Fault.BROKER_LOST]:
             after = world._replace(allowlist=frozenset(), budget=spend(world, Fault.BROKER_LOST))
             yield Next("the broker's list is LOST", True, after)
+        yield from self._restores(world)
+
+    def _restores(self, world: World) -> Iterator[Next]:
+        """Yield what a lost server comes back as: the backup was made when the story began.
+
+        What it was at is lost with it. Brokers get the whole list from what came back.
+        """
+        view, first = self.server.view(world.server), 0
+        lost = world._replace(signing=frozenset(), allowlist=frozenset())
+        if world.budget[Fault.RESTORE]:
+            known = self.server.view(first).states
+            past = world.past._replace(gone=frozenset(view.states) - frozenset(known))
+            server = self.server.restore(world.server, first)
+            after = lost._replace(server=server, past=past, budget=spend(world, Fault.RESTORE))
+            yield Next("the server is LOST and restored with its trail", True, after)
+        if world.budget[Fault.RESTORE_BARE]:
+            highest = number_of(max(view.states, default=None))
+            past = Past(frozen=True, highest=highest)
+            budget = spend(world, Fault.RESTORE_BARE)
+            ghost = world.ghost._replace(forgotten=True)
+            after = lost._replace(server=first, past=past, budget=budget, ghost=ghost)
+            yield Next("the server is LOST and restored without its trail", True, after)
 
     def _bundles(self, world: World) -> Iterator[Next]:
         """Yield what trust bundles do: published before the switch or after it, then when the old root goes.
@@ -311,7 +338,7 @@ class Steps:
         assert isinstance(self.clients, Agents)
         view = self.server.view(world.server)
         both, new = ("anchor 1", "anchor 2"), ("anchor 2",)
-        takes = [("the bundle with both roots", both)]
+        takes: list[tuple[str, tuple[str, ...]]] = [("the bundle with both roots", both)]
         if world.anchor == "anchor 2" and self.server_core.unneeded(view.device):
             takes.append(("the bundle of the new root alone", new))
         for label, anchors in takes:

@@ -54,12 +54,22 @@ class Fault(IntEnum):
     ROLLBACK = auto()
     """The snapshot is put back."""
     BROKER_LOST = auto()
-    """The broker's list is empty, as after a restored server."""
+    """The broker's list is empty."""
     ROLLOVER = auto()
     BUNDLE = auto()
     """A trust bundle reaches the device: both anchors, or the new one alone once nobody needs the old one."""
     SUSPEND = auto()
     RESOLVE = auto()
+    CODE = auto()
+    """An operator's code comes to the device, whatever it is doing."""
+    WRONG_CODE = auto()
+    """A code that the server does not know is typed into a device that has a certificate."""
+    LOSE_KEY = auto()
+    """The key of the active certificate is gone: its file, or the token that it was in."""
+    RESTORE = auto()
+    """The server comes back from a backup and the trail that was kept elsewhere."""
+    RESTORE_BARE = auto()
+    """The server comes back from a backup alone: it is frozen until an operator has looked."""
 
 
 class Ghost(NamedTuple):
@@ -74,9 +84,22 @@ class Ghost(NamedTuple):
     expired: bool = False
     grace_over: bool = False
     resolved: str = ""
+    forgotten: bool = False
+    """The server does not know what came after its backup."""
     turns: int = 0
     """How often two copies took turns in renewing; the last renewer plus ten times the turns."""
     image: int = -1
+
+
+class Past(NamedTuple):
+    """What a server that was restored does not have any more."""
+
+    gone: frozenset[str] = frozenset()
+    """Serials on record whose certificates were in the lost database."""
+    frozen: bool = False
+    """Nothing is issued until an operator has looked."""
+    highest: int = 0
+    """Serials up to this one have been given out, whatever stands on record."""
 
 
 class World(NamedTuple):
@@ -96,6 +119,7 @@ class World(NamedTuple):
     anchor: str
     budget: tuple[int, ...]
     ghost: Ghost = Ghost()
+    past: Past = Past()
 
 
 def spend(world: World, fault: Fault) -> tuple[int, ...]:

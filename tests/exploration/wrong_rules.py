@@ -49,6 +49,12 @@ BOX = scenario(Fault.EXPIRE, start="claimed", kind=ClientKind.PLAIN, same_key=Tr
 PLAIN_REVOKED = scenario(Fault.DUE, Fault.REVOKE, kind=ClientKind.PLAIN)
 TWICE = scenario(Fault.DUE, Fault.DUE, keys=3)
 SAME_LOST = scenario(Fault.DUE, Fault.LOSE_SLOT, kind=ClientKind.PLAIN, keys=1, same_key=True)
+WRONG_CODE = scenario(Fault.DUE, Fault.WRONG_CODE, keys=4, net=1)
+CODE_BARE = scenario(Fault.LOSS, Fault.RESTORE_BARE, Fault.CODE, keys=4, net=1)
+RESTORED = scenario(Fault.DUE, Fault.LOSS, Fault.RESTORE, keys=4)
+RESTORED_REVOKED = scenario(Fault.REVOKE, Fault.RESTORE)
+LOST_KEY = scenario(Fault.DUE, Fault.LOSE_KEY, Fault.CODE, keys=4, net=1)
+TWO_COPIES = scenario(Fault.DUE, Fault.DUE, Fault.CLONE, keys=5, net=1)
 SMALL = {
     "renewal": RENEWAL,
     "two renewals": TWICE,
@@ -68,6 +74,12 @@ SMALL = {
     "same key, lost": SAME_LOST,
     "box": BOX,
     "plain, revoked": PLAIN_REVOKED,
+    "wrong code": WRONG_CODE,
+    "code, restored without trail": CODE_BARE,
+    "restored": RESTORED,
+    "restored, revoked": RESTORED_REVOKED,
+    "lost key": LOST_KEY,
+    "two copies": TWO_COPIES,
 }
 """What the wrong rules are shown on; with the right ones, all of it is clean."""
 
@@ -216,6 +228,15 @@ def keep_the_key_with_a_new_code(record: DeviceRecord, event: on_device.Event) -
     return taken
 
 
+def deaf_to(event: type[on_device.Event]) -> DeviceCore:
+    """Return a device that does not heed what it is told in one way."""
+
+    def step(record: DeviceRecord, told: on_device.Event) -> on_device.Step:
+        return on_device.Step(record=record) if isinstance(told, event) else device_life.step(record, told)
+
+    return DeviceCore(step=step)
+
+
 WRONG = {
     "1 switch before confirmed": Wrong(
         scenario=EARLY, device=DeviceCore(extra=switch_before_confirmed), finds=NO_WAY
@@ -309,6 +330,35 @@ WRONG = {
         scenario=SUSPENDED, server=around(bury_while_suspended), finds="a suspended device is told"
     ),
     "R no base for evidence": Wrong(scenario=IMAGE, server=around(forget_the_base), finds="I6"),
+    "6 restored without what came after": Wrong(
+        scenario=RESTORED_REVOKED, server=ServerCore(restored=lambda backup, _lost: backup), finds="I3"
+    ),
+    "D something new after grace": Wrong(
+        scenario=EXPIRED,
+        server=asked(State.EXPIRED_FINAL, lambda row: row._replace(renew=renewal.renew_in_grace)),
+        finds="something new is issued after grace",
+    ),
+    "U a refused code is kept": Wrong(
+        scenario=WRONG_CODE, device=deaf_to(on_device.ProofRefused), finds=NO_WAY
+    ),
+    "V a certificate that nobody knows is kept": Wrong(
+        scenario=CODE_BARE, device=deaf_to(on_device.Disowned), finds=NO_WAY
+    ),
+    "W a lost certificate is promised again": Wrong(
+        scenario=RESTORED,
+        server=ServerCore(told_again=lambda decide, device, request, _gone: decide(device, request)),
+        finds=NO_WAY,
+    ),
+    "X issuing before anybody has looked": Wrong(
+        scenario=CODE_BARE,
+        server=ServerCore(issues_while_frozen=True),
+        finds="something is signed before anybody has looked",
+    ),
+    "Y a stale handshake is no alarm": Wrong(
+        scenario=TWO_COPIES,
+        server=told(State.SUPERSEDED_ACKED, lambda row: row._replace(refused=rules.note)),
+        finds=NO_WAY,
+    ),
     "T a new code keeps the key": Wrong(
         scenario=CLONED, device=DeviceCore(step=keep_the_key_with_a_new_code), finds=NO_WAY
     ),
