@@ -15,6 +15,7 @@ from device_agent.wire.smp import DEFAULT_GROUP
 from fleet.errors import FleetError
 from fleet.station.aftermath import Aftermath
 from fleet.station.clerk import Clerk
+from fleet.station.drivers.choice import Drivers
 from fleet.station.drivers.driver import Driver
 from fleet.station.drivers.smp import SmpDriver
 from fleet.station.enroller import Enroller
@@ -45,18 +46,21 @@ class Station:
         ledger: Ledger,
         enroller: Enroller,
         ids: IdRule,
+        batch: str = "",
         group: int = DEFAULT_GROUP,
         baud: int = 115200,
         gate: Gate | None = None,
         outlets: Outlets | None = None,
+        drivers: Drivers | None = None,
     ) -> None:
-        self.clerk = Clerk(ledger=ledger, enroller=enroller, ids=ids)
+        self.clerk = Clerk(ledger=ledger, enroller=enroller, ids=ids, batch=batch)
         self._identity = identity
         self._ledger = ledger
         self._group = group
         self._baud = baud
         self._gate = gate or Gate()
         self._outlets = outlets or Outlets()
+        self._drivers = drivers
         self._aftermath = Aftermath(
             station=identity.name,
             clerk=self.clerk,
@@ -135,6 +139,8 @@ class Station:
                 floor.report(LaneEvent(port=port, lane=self.number_of(port), stage=Stage.UNPLUGGED))
 
     def _driver(self, line: Line) -> Driver:
+        if self._drivers is not None:
+            return self._drivers(line, self.clerk.generations_of)
         session = Session(
             identity=self._identity,
             pace=Pace(baud=self._baud),

@@ -90,11 +90,13 @@ class Course:
         *,
         recall: Callable[[str], Awaitable[Sequence[Generation]]],
         spent: Callable[[], tuple[int, int]],
+        look_seconds: float = _LOOK_SECONDS,
     ) -> None:
         self.wire_bytes = 0
         self.began = asyncio.get_running_loop().time()
         self._device = device
         self._recall = recall
+        self._look_seconds = look_seconds
         self._spent = spent
         """Returns calls and bytes on the wire up to now."""
         self._step = Step.HELLO
@@ -141,7 +143,7 @@ class Course:
         """Return when the unit does not answer any more, or another answers."""
         missed = 0
         while missed < _MISSED_LOOKS:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(self._look_seconds)
             try:
                 found = await self._device.greet()
             except (ConsoleError, MalformedMessageError):
