@@ -26,6 +26,8 @@ LONGEST_SECONDS: dict[Command, float] = {
     Command.INSTALL: 3.0,
     Command.PROVE: 2.0,
     Command.COMMIT: 2.0,
+    Command.ASK: 4.0,
+    Command.HEAR: 3.0,
 }
 """Calls in which a device makes keys, verifies, signs or writes its flash, and how long one may take."""
 
