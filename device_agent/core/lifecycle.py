@@ -217,10 +217,14 @@ def note_drop(record: DeviceRecord, event: DoneAck) -> Step:
     return Step(record=replace(record, drop_acked=True))
 
 
+_RENEWED_AT_RECOVERY = frozenset({ReportedState.SUPERSEDED, ReportedState.EXPIRED})
+
+
 def recover(record: DeviceRecord, event: Reported) -> Step:
-    """Make a key if the active certificate is superseded: the slot that replaced it was lost."""
+    """Make a key if the active certificate is superseded, its successor's slot lost, or has expired."""
     is_active = record.active is not None and record.active.serial == event.serial
-    if is_active and event.state is ReportedState.SUPERSEDED:
+    # That it has expired, the server may know better: a clock that is behind would never tell.
+    if is_active and event.state in _RENEWED_AT_RECOVERY:
         return make_key(record, event)
     return Step(record=record)
 

@@ -104,6 +104,16 @@ async def test_expired_for_long_it_says_that_a_code_is_needed_and_comes_back_by_
     }
 
 
+async def test_a_clock_that_is_behind_keeps_no_expired_device_out(table: Table) -> None:
+    (serial,) = table.server.live
+    table.server.expire(serial)
+    with table.agent() as agent:
+        assert not agent.status().expired
+        async with agent.connected():
+            await until(lambda: agent.status().serial != serial)
+        assert table.server.live == {agent.status().serial}
+
+
 async def test_what_was_needed_is_known_after_a_restart_and_since_when(table: Table) -> None:
     end(table)
     with table.agent() as agent:

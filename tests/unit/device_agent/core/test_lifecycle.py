@@ -91,6 +91,7 @@ EVENTS: dict[str, Event] = {
     "disowned": Disowned(serial=serial(2)),
     "done ack": DoneAck(serial=serial(1)),
     "superseded": Reported(serial=serial(1), state=ReportedState.SUPERSEDED),
+    "expired": Reported(serial=serial(1), state=ReportedState.EXPIRED),
     "reported active": Reported(serial=serial(1), state=ReportedState.ACTIVE),
     "failed": Failed(),
 }
@@ -203,6 +204,15 @@ EXPECTED = {
     "disowned": ("blank", "claimed", "enrolling", "renewing", "confirming", "settling", "settled"),
     "done ack": ("blank", "claimed", "enrolling", "renewing", "confirming", "settled", "settled"),
     "superseded": (
+        "blank",
+        "claimed",
+        "enrolling",
+        "renewing",
+        "confirming",
+        "settling: make key",
+        "settled: make key",
+    ),
+    "expired": (
         "blank",
         "claimed",
         "enrolling",
