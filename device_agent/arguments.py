@@ -35,7 +35,7 @@ _ENROLL_EXAMPLES = """examples:
   device-agent enroll --serial /dev/ttyUSB0"""
 
 _RECOVER_EXAMPLES = """examples:
-  device-agent recover --code-file -            asks for the code, or takes it from a pipe or a scanner
+  device-agent recover                          asks for the code, or takes it from a pipe or a scanner
   device-agent recover --serial /dev/ttyUSB0    a station has the code"""
 
 
@@ -108,6 +108,8 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
     claim = ClaimFiles(**_pair(options.adopt or options.claim, "--claim" if options.claim else "--adopt"))
     if options.idevid is not None and (options.tpm is not None or options.code_file is not None):
         raise UsageError("--idevid is a proof by itself", hint="leave --tpm and --code-file out")
+    if options.piv_attestation is not None and (options.tpm, options.idevid, options.adopt) != (None,) * 3:
+        raise UsageError("--piv-attestation is a proof by itself", hint="a code may stand beside it")
     return MqttEnrollment(
         host=host,
         port=port,
@@ -116,6 +118,7 @@ def enrollment(options: argparse.Namespace) -> "MqttEnrollment":
         claim=claim,
         code=None if options.code_file is None else read_code(options.code_file, of=options.device),
         idevid=None if options.idevid is None else ClaimFiles(**_pair(options.idevid, "--idevid")),
+        piv=options.piv_attestation,
         domain="" if options.adopt is None else _domain(options.domain),
         has_tpm=options.tpm is not None,
     )
@@ -134,6 +137,8 @@ def est_enrollment(options: argparse.Namespace) -> "EstEnrollment":
             raise UsageError(f"enroll --est needs --{name}", hint="device-agent enroll --help")
     if options.adopt is not None or options.tpm is not None:
         raise UsageError("EST knows neither --adopt nor --tpm", hint="enroll over --mqtt")
+    if options.piv_attestation is not None:
+        raise UsageError("EST knows no --piv-attestation", hint="enroll over --mqtt")
     if options.claim is not None and options.idevid is not None:
         raise UsageError("TLS shows one certificate", hint="leave --claim or --idevid out")
     return EstEnrollment(
@@ -289,11 +294,13 @@ def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:
         epilog=_RECOVER_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    way = recover.add_mutually_exclusive_group(required=True)
+    way = recover.add_mutually_exclusive_group()
     way.add_argument(
         "--code-file",
         metavar="FILE",
-        help="one-time code, typed or as its QR code reads; - is standard input, or a prompt on a terminal",
+        default="-",
+        help="one-time code, typed or as its QR code reads; - is standard input, or a prompt on a terminal, "
+        "and the default",
     )
     way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
     recover.add_argument(
@@ -329,6 +336,12 @@ def _add_proofs(enroll: argparse.ArgumentParser) -> None:
     )
     enroll.add_argument(
         "--idevid", metavar="CERT,KEY", help="prove who this is by its maker's certificate, PEM files"
+    )
+    enroll.add_argument(
+        "--piv-attestation",
+        metavar="DIR",
+        type=Path,
+        help="prove that the key is in a YubiKey: attestation and f9's certificate, PEM files in a folder",
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from device_agent.attesting import ask_with_evidence
+from device_agent.attesting import ask_with_evidence, with_attestation
 from device_agent.config import Connection
 from device_agent.core.acceptance import MAX_CHAIN
 from device_agent.core.certificates import load, read_bundle
@@ -291,6 +291,9 @@ class Asking:
             if isinstance(request, Enroll) and request.proof.kind in CHALLENGED:
                 attestor, pending = self._attestor(record), self._life.pending
                 return await ask_with_evidence(asker, request, attestor, pending=pending, new_id=self._new_id)
+            if isinstance(request, Enroll) and request.proof.kind is ProofKind.PIV:
+                key_der = self._life.signer(self._life.pending.key).public_key_der
+                request = with_attestation(request, record, key_der=key_der)
             return await asker.ask(request)
 
     async def _ask_by_code(

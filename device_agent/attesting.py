@@ -44,6 +44,19 @@ async def ask_with_evidence(
     return await asker.ask(replace(request, proof=replace(request.proof, evidence=evidence)))
 
 
+def with_attestation(request: Enroll, record: StoredRecord, *, key_der: bytes) -> Enroll:
+    """Return a request with what the PIV token has said of its key, a SubjectPublicKeyInfo.
+
+    Raises:
+        KeyStoreError: it has said nothing of it, as far as its folder goes.
+    """
+    from device_agent.keys.piv_attestation import read_attestation  # noqa: PLC0415 - few devices have one
+
+    folder = "" if record.bootstrap is None else record.bootstrap.piv_attestation
+    evidence = read_attestation(Path(folder), key_der)
+    return replace(request, proof=replace(request.proof, evidence=evidence))
+
+
 def attestor_of(state: Path, record: StoredRecord) -> Attestor:
     """Return who proves what this device is, as it was told when it enrolled.
 

@@ -43,6 +43,8 @@ class MqttEnrollment:
     code: Secret | None = None
     idevid: ClaimFiles | None = None
     """The manufacturer's certificate and its key, where they are the proof."""
+    piv: Path | None = None
+    """What the PIV token has said of its keys, where that is the proof; a code says which device it is in."""
     domain: str = ""
     """Not empty where `claim` is the device's certificate of another CA, which this domain has adopted."""
     has_tpm: bool = False
@@ -53,6 +55,8 @@ class MqttEnrollment:
         """What admits the device."""
         if self.has_tpm:
             return Proof(kind=ProofKind.TPM, code=self.code)
+        if self.piv is not None:
+            return Proof(kind=ProofKind.PIV, code=self.code)
         if self.idevid is not None:
             return Proof(kind=ProofKind.IDEVID)
         return Proof(kind=ProofKind.CLAIM if self.code is None else ProofKind.CODE, code=self.code)
@@ -67,6 +71,7 @@ class MqttEnrollment:
             claim_key=str(self.claim.key.absolute()),
             idevid_certificate="" if idevid is None else str(idevid.certificate.absolute()),
             idevid_key="" if idevid is None else str(idevid.key.absolute()),
+            piv_attestation="" if self.piv is None else str(self.piv.absolute()),
             domain=self.domain,
         )
         return replace(record, bootstrap=bootstrap, est=None)

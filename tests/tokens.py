@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pkcs11
 import pytest
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from device_agent.keys import cryptoki, token_kinds
 from device_agent.keys.cryptoki import Attribute, Session, Template
 from device_agent.keys.kinds import KeyKind
+from device_agent.keys.tls_key import PublicKey
 from device_agent.keys.token_access import PRIVATE, PUBLIC, TokenAccess
 from device_agent.keys.uri import PIV_SLOTS, parse_token_uri
 from tests.pki import key_pem
@@ -36,7 +38,7 @@ class SoftToken:
 
     @property
     def uri(self) -> str:
-        return f"pkcs11:token={self.label}?module-path={MODULE}&pin-source=file:{self.pin_file}"
+        return f"pkcs11:token={quote(self.label)}?module-path={MODULE}&pin-source=file:{self.pin_file}"
 
     def import_key(self, key: ec.EllipticCurvePrivateKey, *, label: str, key_id: bytes) -> None:
         """Put a key into the token that was made elsewhere."""
@@ -46,24 +48,25 @@ class SoftToken:
         command = ["softhsm2-util", "--import", str(file), *names, "--pin", PIN]
         subprocess.run(command, check=True, capture_output=True)
 
-    def make_piv_key(self, slot: str, *, rsa: bool = False) -> None:
+    def make_piv_key(self, slot: str, *, rsa: bool = False) -> PublicKey:
         """Make a key as the tool of a PIV token does: known by its slot's CKA_ID alone."""
         uri = replace(parse_token_uri(self.uri), object="piv")
         recipe, public = token_kinds.recipe(KeyKind.RSA if rsa else KeyKind.P256)
         both: Template = {Attribute.TOKEN: True, Attribute.ID: bytes((PIV_SLOTS.index(slot) + 1,))}
         inside = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
 
-        def make(session: Session) -> None:
+        def make(session: Session) -> PublicKey:
             for kind in (PUBLIC, PRIVATE):
                 for old in session.find({Attribute.CLASS: kind, Attribute.ID: both[Attribute.ID]}):
                     session.destroy(old)
-            session.generate(
+            made, _ = session.generate(
                 recipe,
                 public={**both, **public, Attribute.VERIFY: True},
                 private={**both, **inside, Attribute.SIGN: True},
             )
+            return token_kinds.read_public(session, made)
 
-        TokenAccess(uri, refused_pins=self.pin_file.with_suffix(".refused")).within(make)
+        return TokenAccess(uri, refused_pins=self.pin_file.with_suffix(".refused")).within(make)
 
     def restore(self, image: Path) -> None:
         """Make the token what it was when its folder was copied to `image`."""

@@ -58,6 +58,8 @@ class Bootstrap:
     idevid_certificate: str = ""
     """Paths of the manufacturer's certificate and its key, where they prove who the device is."""
     idevid_key: str = ""
+    piv_attestation: str = ""
+    """Path of the folder with what a PIV token has said of its keys, where that is the proof."""
     domain: str = ""
     """Not empty where the certificate is one of another CA, by which the device is known in this domain."""
 
@@ -332,6 +334,7 @@ def _bootstrap_members(bootstrap: Bootstrap) -> dict[str, object]:
         "claim_key": bootstrap.claim_key,
         "idevid_certificate": bootstrap.idevid_certificate or None,
         "idevid_key": bootstrap.idevid_key or None,
+        "piv_attestation": bootstrap.piv_attestation or None,
         "domain": bootstrap.domain or None,
     }
 
@@ -344,6 +347,7 @@ def _bootstrap(fields: Fields) -> Bootstrap:
         claim_key=fields.text("claim_key", longest=_LONGEST_PATH),
         idevid_certificate=_path(fields, "idevid_certificate"),
         idevid_key=_path(fields, "idevid_key"),
+        piv_attestation=_path(fields, "piv_attestation"),
         domain=parse_domain(fields.text("domain", longest=_LONGEST_NAME)) if "domain" in fields else "",
     )
 

@@ -65,7 +65,7 @@ def arm(context: ssl.SSLContext, key: TlsKey, *, chain_pem: str) -> None:
     handle = _provider().key(key)
     try:
         with readable(chain_pem) as chain:
-            # The second compares the key with a leaf of its own algorithm, the third misses one where none is.
+            # The second compares the key with a leaf of its own algorithm; the third sees where none is.
             taken = use_chain(pointer, chain.encode()) == 1 and use_key(pointer, handle) == 1
             fits = taken and check(pointer) == 1
     finally:

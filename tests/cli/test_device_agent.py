@@ -76,6 +76,12 @@ EST = ("enroll", "--est", "https://localhost:8443/prod", "--device", "d1", "--tr
             "enroll over --mqtt",
         ),
         (
+            (*EST, "--piv-attestation", "d"),
+            2,
+            "EST knows no --piv-attestation",
+            "enroll over --mqtt",
+        ),
+        (
             (*EST, "--claim", "c.crt,c.key", "--idevid", "i.crt,i.key"),
             2,
             "TLS shows one certificate",
@@ -129,6 +135,12 @@ EST = ("enroll", "--est", "https://localhost:8443/prod", "--device", "d1", "--tr
             2,
             "--idevid is a proof by itself",
             "leave --tpm and --code-file out",
+        ),
+        (
+            (*ENROLL, *CLAIM, "--trust", "t", "--piv-attestation", "d", "--tpm"),
+            2,
+            "--piv-attestation is a proof by itself",
+            "a code may stand beside it",
         ),
         (
             (*ENROLL, *CLAIM, "--trust", "/nowhere"),
