@@ -34,6 +34,7 @@ _FOLDER = """## The state folder
 | `current/chain.pem` | leaf and issuing CA |
 | `current/trust.pem`, `servers.pem` | roots of the domain, and of the servers |
 | `key-place` | the token or TPM with the keys, if any; `current/key.uri` then stands for `key.pem` |
+| `piv-keys` | which keys in the slots of a PIV token were used; a reset leaves it |
 | `pin-refused` | salted hash of the PIN that the token refused last, so that it is not tried again; 0600 |
 | `clock` | the last signed time, a floor for all later ones |
 | `agent.sock` | where `renew` and `status` ask a running agent, 0600 |
