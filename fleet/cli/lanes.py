@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
-from fleet.cli.output import Form, Json, console, visible, write_line, write_text
+from fleet.cli.output import Form, Json, console, say, visible, write_line, write_text
 from fleet.cli.screen.board import Board
 from fleet.cli.screen.language import Language
+from fleet.station.book import Kind
 from fleet.station.causes import Cause
 from fleet.station.events import LaneEvent, Stage
 
@@ -21,18 +22,34 @@ Report: TypeAlias = Callable[[LaneEvent], None]
 _REDRAW_SECONDS = 0.25
 
 
+def _nothing(*_: object) -> None:
+    """A pipe is not drawn again, and the board of a screen has every event already."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Shown:
     """What takes the events of a station, and what was made of them."""
 
+    language: Language
     board: Board = field(default_factory=Board)
     write: Report
     redraw: Callable[[], None]
+    tell: Callable[[str], None] = _nothing
+    """Says something that is of no lane; a screen shows it by itself."""
 
     def report(self, event: LaneEvent) -> None:
         """Take what happened on a lane."""
         self.board.take(event, now=time.monotonic())
         self.write(event)
+
+    def say(self, key: str, **values: str | int) -> None:
+        """Say something of the scanner, in the language of the line."""
+        self.board.notice = self.language.say(key, **values)
+        self.tell(self.board.notice)
+
+    def count(self, kind: Kind, waiting: int) -> None:
+        """Take how many jobs of a kind were not delivered yet."""
+        self.board.waiting[kind] = waiting
 
     async def refresh(self) -> None:
         """Draw again and again until cancelled."""
@@ -45,9 +62,9 @@ class Shown:
 def shown(form: Form, *, language: Language, station: str, live: bool) -> Iterator[Shown]:
     """Show what a station reports; `live` asks for the screen, which wants a terminal."""
     if form is not Form.TABLE:
-        yield Shown(write=_write_json, redraw=_nothing)
+        yield Shown(language=language, write=_write_json, redraw=_nothing, tell=say)
     elif not live:
-        yield Shown(write=_Plain(language).write, redraw=_nothing)
+        yield Shown(language=language, write=_Plain(language).write, redraw=_nothing, tell=say)
     else:
         with _screen(language, station) as screen:
             yield screen
@@ -67,15 +84,7 @@ def _screen(language: Language, station: str) -> Iterator[Shown]:
         return Group(*draw(board, language, sheet, station=station))
 
     with Live(get_renderable=lines, console=terminal, auto_refresh=False, screen=True) as screen:
-        yield Shown(board=board, write=_ignored, redraw=screen.refresh)
-
-
-def _nothing() -> None:
-    """A pipe is not drawn again."""
-
-
-def _ignored(_event: LaneEvent) -> None:
-    """The board has it already."""
+        yield Shown(language=language, board=board, write=_nothing, redraw=screen.refresh)
 
 
 @dataclass(slots=True)

@@ -1,30 +1,39 @@
-"""Runs a station in its home: the server by its socket, or a service of its own where no server runs."""
+"""Runs a station: puts its parts together, and lets it work until it is told to end."""
 
 import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
+from device_agent.wire.secret import Secret
 from fleet.cli import bearer
-from fleet.cli.client import Client, is_served
+from fleet.cli.client import Client
 from fleet.cli.lanes import Shown
-from fleet.config import load
-from fleet.errors import BadInputError, FleetError, UnreachableError
-from fleet.files import telling
-from fleet.home import Home, KeyPairFiles
+from fleet.cli.scanning import typed_lines
+from fleet.cli.workplace import Workplace
+from fleet.errors import FleetError
+from fleet.home import Home
 from fleet.model import Purpose
 from fleet.pair_files import in_force
-from fleet.station.authority import AdminSocket, HttpEnroller
+from fleet.station.authority import HttpEnroller
+from fleet.station.book import Book
+from fleet.station.clerk import Clerk
+from fleet.station.deliveries import Courier
+from fleet.station.gate import Gate
+from fleet.station.hotplug import UsbRule, watched
 from fleet.station.identity import StationIdentity
 from fleet.station.ids import IdRule
+from fleet.station.jig import Jig
 from fleet.station.ledger import Ledger
+from fleet.station.outlets import Outlets
+from fleet.station.printer import LabelPrinter
+from fleet.station.result_file import ResultFile
+from fleet.station.result_hook import ResultHook
 from fleet.station.runner import Station
+from fleet.station.scanner import Kind, Labels, Scan, Use, parse_scan
 
 _RENEWAL_SECONDS = 3600.0
 
@@ -32,14 +41,29 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """Which station works on which ports."""
+class Hook:
+    """Where results are posted, and what they are signed with."""
 
-    home: Home
-    station: str
+    url: str
+    secret: Secret | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Which station works on which ports, and what belongs to its line."""
+
+    place: Workplace
     ports: tuple[str, ...]
+    usb: tuple[UsbRule, ...] = ()
     ids: IdRule
+    batch: str = ""
+    models: frozenset[str] = frozenset()
     baud: int
+    scanner: Use | None = None
+    jig: Jig | None = None
+    results: ResultFile | None = None
+    hook: Hook | None = None
+    printer: LabelPrinter | None = None
 
 
 async def run_line(line: Line, shown: Shown) -> None:
@@ -48,82 +72,116 @@ async def run_line(line: Line, shown: Shown) -> None:
     Raises:
         FleetError: the station cannot start, with what to do.
     """
-    files = line.home.station(line.station)
-    pair = in_force(files)
+    pair = in_force(line.place.files)
     identity = StationIdentity.load(pair.certificate, pair.key)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    server = AdminSocket(path=line.home.admin_socket, station=line.station)
-    async with (
-        _server(line.home),
-        Ledger.opened(files.key.with_suffix(".db"), clock=_now, identity=identity) as ledger,
-        HttpEnroller.opened(server, servers=_anchors(line.home)) as enroller,
-    ):
-        station = Station(identity=identity, ledger=ledger, enroller=enroller, ids=line.ids, baud=line.baud)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(line.place.served())
+        labels = None if line.scanner is None else Labels(use=line.scanner)
+        station = await _station(stack, line, shown, identity, labels)
         async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(_stay_renewed(station, line))
-            await _until(ended, station, line, shown)
-            renewing.cancel()
+            tasks = [
+                group.create_task(station.run(line.ports, report=shown.report, plugged=_plugged(line))),
+                group.create_task(ended.wait()),
+                group.create_task(shown.refresh()),
+            ]
+            if line.place.home is not None:
+                tasks.append(group.create_task(_stay_renewed(station, line.place, line.place.home)))
+            if labels is not None:
+                tasks.append(group.create_task(_serve_scanner(labels, station.clerk, shown)))
+            await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
 
 
-async def _stay_renewed(station: Station, line: Line) -> None:
+def _plugged(line: Line) -> AsyncIterator[frozenset[str]] | None:
+    return watched(line.usb) if line.usb else None
+
+
+async def _station(
+    stack: AsyncExitStack, line: Line, shown: Shown, identity: StationIdentity, labels: Labels | None
+) -> Station:
+    place = line.place
+    ledger = await stack.enter_async_context(Ledger.opened(place.ledger, clock=_now, identity=identity))
+    enroller = await stack.enter_async_context(HttpEnroller.opened(place.server, servers=place.anchors))
+    book = await stack.enter_async_context(Book.opened(place.book, clock=_now))
+    return Station(
+        identity=identity,
+        ledger=ledger,
+        enroller=enroller,
+        ids=line.ids,
+        batch=line.batch,
+        baud=line.baud,
+        gate=Gate(book=book, labels=labels, jig=line.jig, models=line.models),
+        outlets=Outlets(book=book, couriers=await _couriers(stack, line), tell=shown.count),
+    )
+
+
+async def _couriers(stack: AsyncExitStack, line: Line) -> tuple[Courier, ...]:
+    found: list[Courier] = []
+    if line.results is not None:
+        found.append(line.results)
+    if line.hook is not None:
+        hook = ResultHook.opened(line.hook.url, secret=line.hook.secret, clock=_now)
+        found.append(await stack.enter_async_context(hook))
+    if line.printer is not None:
+        found.append(line.printer)
+    return tuple(found)
+
+
+async def _serve_scanner(labels: Labels, clerk: Clerk, shown: Shown) -> None:
+    """Take what the scanner types, and say on the screen what came of it."""
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    with typed_lines(lines.put_nowait):
+        while True:
+            scan = labels.take(parse_scan(await lines.get()))
+            match scan.kind:
+                case Kind.BADGE:
+                    await _sign_on(scan, clerk, shown)
+                case Kind.LANE:
+                    shown.say("lane_chosen", number=scan.lane)
+                case Kind.LABEL if scan.lane:
+                    shown.say("scanned_for", label=scan.text, number=scan.lane)
+                case Kind.LABEL:
+                    shown.say("scanned", label=scan.text)
+                case Kind.UNKNOWN:
+                    shown.say("unknown_code", code=scan.text)
+
+
+async def _sign_on(scan: Scan, clerk: Clerk, shown: Shown) -> None:
+    try:
+        name = await clerk.sign_on(Secret(scan.text))
+    except FleetError as error:
+        _log.warning("nobody could sign on: %s", error)
+        name = None
+    if name is None:
+        # The badge itself is shown to nobody.
+        shown.say("unknown_code", code="BADGE")
+    else:
+        shown.say("signed_on", operator=name)
+
+
+async def _stay_renewed(station: Station, place: Workplace, home: Home) -> None:
     """Renew the station's certificate when it is time; a unit being served ends with the one before."""
-    files = line.home.station(line.station)
     while True:
         try:
-            if bearer.is_due(bearer.read_certificate(files.certificate), Purpose.STATION, now=_now()):
-                station.take(await asyncio.to_thread(_renewed, line, files))
-                _log.info("the certificate of station %s was renewed", line.station)
+            if bearer.is_due(bearer.read_certificate(place.files.certificate), Purpose.STATION, now=_now()):
+                station.take(await asyncio.to_thread(_renewed, place, home))
+                _log.info("the certificate of station %s was renewed", place.station)
         except FleetError as error:
-            _log.warning("the certificate of station %s was not renewed: %s", line.station, error)
+            _log.warning("the certificate of station %s was not renewed: %s", place.station, error)
         await asyncio.sleep(_RENEWAL_SECONDS)
 
 
-def _renewed(line: Line, files: KeyPairFiles) -> StationIdentity:
-    client = Client(line.home.admin_socket)
-    made = bearer.renew(client, "stations", line.station, files=files)
-    pair = in_force(files)
+def _renewed(place: Workplace, home: Home) -> StationIdentity:
+    client = Client(home.admin_socket)
+    made = bearer.renew(client, "stations", place.station, files=place.files)
+    pair = in_force(place.files)
     identity = StationIdentity.load(pair.certificate, pair.key)
-    client.post("stations", line.station, "renewed", body={"serial": made.serial})
+    client.post("stations", place.station, "renewed", body={"serial": made.serial})
     return identity
-
-
-async def _until(ended: asyncio.Event, station: Station, line: Line, shown: Shown) -> None:
-    async with asyncio.TaskGroup() as group:
-        working = group.create_task(station.run(line.ports, report=shown.report))
-        drawing = group.create_task(shown.refresh())
-        ending = group.create_task(ended.wait())
-        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
-        for task in (working, drawing, ending):
-            task.cancel()
-
-
-@asynccontextmanager
-async def _server(home: Home) -> AsyncIterator[None]:
-    """Use the server that runs, or be one as long as the station works."""
-    if is_served(home):
-        yield
-        return
-    if load(home.config).server.mqtt_port == 0:
-        raise UnreachableError(
-            "devices must be told a port, and fleet.toml leaves it to the server", hint="fleet serve"
-        )
-    from fleet.service import Listeners, running  # noqa: PLC0415 - the whole server, seldom needed here
-
-    async with running(home.root, listeners=Listeners.ADMIN_ONLY):
-        yield
-
-
-def _anchors(home: Home) -> tuple[bytes, ...]:
-    """Return what devices trust servers by, DER."""
-    with telling(home.server_trust):
-        content = home.server_trust.read_bytes()
-    try:
-        found = x509.load_pem_x509_certificates(content)
-    except ValueError as error:
-        raise BadInputError(f"{home.server_trust} holds no certificate", hint="restore it") from error
-    return tuple(certificate.public_bytes(Encoding.DER) for certificate in found)
 
 
 def _now() -> datetime:

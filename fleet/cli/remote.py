@@ -32,7 +32,7 @@ class Remote:
             BadInputError: certificate, key or trust cannot be used.
         """
         host, port = _place(self.server)
-        return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls())
+        return http.client.HTTPSConnection(host, port, timeout=timeout, context=self.tls())
 
     def explain(self, error: Exception) -> FleetError:
         """Return what went wrong on the way, and what to do."""
@@ -55,7 +55,8 @@ class Remote:
                     hint="is fleet serve running there, and is it the https port of fleet.toml?",
                 )
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """Return what connections are made with; raises BadInputError."""
         try:
             tls = ssl.create_default_context(cafile=None if self.trust is None else str(self.trust))
         except (OSError, ssl.SSLError) as error:

@@ -163,6 +163,8 @@ class Clerk:
             reason = f"it wants the id {hello.device_id}, the ledger gave it {device_id}"
             return steps.Refuse(reason=reason, cause=Cause.CHANGED_NAME)
         if device_id is None:
+            if not self._ids.takes(hello.hardware_id):
+                return steps.Refuse(reason="it is not on the list of ids", cause=Cause.WRONG_DEVICE)
             device_id = await self._ids.choose(hello.hardware_id, wish=hello.device_id, ledger=self._ledger)
         await self._ledger.reserve(
             hello.hardware_id, device_id=device_id, model=hello.model, batch=self._batch

@@ -14,32 +14,48 @@ from fleet.station.scanner import Labels, Use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a unit is: its port, and the number of that port's lane."""
+
+    port: str
+    lane: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """Without a scanner no label is asked for, without a jig every unit is good."""
 
     book: Book | None = None
     labels: Labels | None = None
     jig: Jig | None = None
+    models: frozenset[str] = frozenset()
+    """The only ones that this line makes; empty takes all."""
 
-    async def admit(self, port: str, hello: HelloReply) -> tuple[HelloReply, str] | steps.Decision:
+    async def admit(self, place: Place, hello: HelloReply) -> tuple[HelloReply, str] | steps.Decision:
         """Return the unit with the id that its label gives it, and its label; or why it does not go on."""
+        if self.models and hello.model not in self.models:
+            made = ", ".join(sorted(self.models))
+            reason = f"it is a {hello.model or 'unit of no model'}, and this line makes {made}"
+            return steps.Refuse(reason=reason, cause=Cause.WRONG_DEVICE)
         if self.book is None or self.labels is None:
             return hello, ""
         try:
-            return await self._labelled(self.book, self.labels, port, hello)
+            return await self._labelled(self.book, self.labels, place, hello)
         except FleetError as error:
             return steps.Hold(reason=str(error), cause=cause_of(error))
 
     async def _labelled(
-        self, book: Book, labels: Labels, port: str, hello: HelloReply
+        self, book: Book, labels: Labels, place: Place, hello: HelloReply
     ) -> tuple[HelloReply, str] | steps.Decision:
         known = await book.binding_of(hello.hardware_id)
-        scanned = labels.give(port)
+        scanned = labels.give(place.lane)
         if not scanned and known is None:
             return steps.Hold(reason="no label was scanned for this unit", cause=Cause.SCAN_LABEL)
         if known is not None and scanned in ("", known.label):
             return _named(hello, known.label, labels.use)
-        wanted = Binding(label=scanned, hardware_id=hello.hardware_id, port=port, device_id=hello.device_id)
+        wanted = Binding(
+            label=scanned, hardware_id=hello.hardware_id, port=place.port, device_id=hello.device_id
+        )
         bound = await book.bind(wanted)
         if (bound.label, bound.hardware_id) != (scanned, hello.hardware_id):
             return _other(f"label {bound.label} belongs to unit {bound.hardware_id}")

@@ -49,6 +49,10 @@ class IdRule:
                 _add(listed, row, where=f"{path}:{number}")
         return cls(listed=listed)
 
+    def takes(self, hardware_id: str) -> bool:
+        """Tell whether a unit is one of those that are made here."""
+        return self.listed is None or hardware_id in self.listed
+
     async def choose(self, hardware_id: str, *, wish: str, ledger: Ledger) -> str:
         """Return the id for a unit that has none; `wish` is what it asks for, or empty.
 

@@ -13,6 +13,7 @@ from fleet.station import steps
 from fleet.station.causes import Cause, cause_of
 from fleet.station.drivers.driver import Driver
 from fleet.station.events import LaneEvent, Stage
+from fleet.station.gate import Place
 from fleet.station.steps import Step
 from fleet.station.visit import Desk, Visit
 
@@ -67,6 +68,7 @@ class Lane:
         self._port = port
         self._floor = floor
         self._number = number
+        self._place = Place(port=port, lane=number)
         self._last: LaneEvent | None = None
         self._visit: Visit | None = None
         self._failures = 0
@@ -95,7 +97,7 @@ class Lane:
         self._wait("waiting for a unit", Cause.NONE)
         while True:
             driver = self._floor.driver(line)
-            visit = self._visit = Visit(self._floor.desk, driver, port=self._port)
+            visit = self._visit = Visit(self._floor.desk, driver, place=self._place)
             try:
                 end = await driver.serve(decide=visit.decide, watch=self._watch)
                 await self._finish(driver, visit, end)

@@ -5,7 +5,6 @@ A scanner is a keyboard: it types what it reads, and Enter. `LANE 7` chooses a l
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -59,8 +58,6 @@ class Labels:
     """Labels that were scanned and not used yet: for a lane, or for the next unit that asks."""
 
     use: Use = Use.LABEL
-    number_of: Callable[[str], int]
-    """Returns the number of a port's lane, from 1."""
     _chosen: int = 0
     _by_lane: dict[int, str] = field(default_factory=dict)
     _next: str = ""
@@ -81,9 +78,9 @@ class Labels:
             case _:
                 return scan
 
-    def give(self, port: str) -> str:
-        """Return the label for the unit on a port, once; empty where none was scanned for it."""
-        label = self._by_lane.pop(self.number_of(port), "")
+    def give(self, lane: int) -> str:
+        """Return the label for the unit on a lane, once; empty where none was scanned for it."""
+        label = self._by_lane.pop(lane, "")
         if not label:
             label, self._next = self._next, ""
         return label

@@ -7,7 +7,7 @@ from fleet.station import steps
 from fleet.station.causes import Cause
 from fleet.station.clerk import Clerk
 from fleet.station.drivers.driver import Driver
-from fleet.station.gate import Gate
+from fleet.station.gate import Gate, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +23,10 @@ class Desk:
 class Visit:
     """It is in hand from HELLO until it left. `label` is what was scanned for it."""
 
-    def __init__(self, desk: Desk, driver: Driver, *, port: str) -> None:
+    def __init__(self, desk: Desk, driver: Driver, *, place: Place) -> None:
         self._desk = desk
         self._driver = driver
-        self._port = port
+        self._place = place
         self._hardware_id = ""
         self.label = ""
         self.is_known = False
@@ -50,7 +50,7 @@ class Visit:
             return steps.Refuse(reason=reason, cause=Cause.TWO_AT_ONCE)
         self._desk.in_hand.add(hardware_id)
         self._hardware_id = hardware_id
-        admitted = await self._desk.gate.admit(self._port, question.hello)
+        admitted = await self._desk.gate.admit(self._place, question.hello)
         if not isinstance(admitted, tuple):
             return admitted
         hello, self.label = admitted
@@ -61,7 +61,7 @@ class Visit:
     async def _tested(self) -> steps.Decision:
         seen = self._driver.seen
         unit = {
-            "port": self._port,
+            "port": self._place.port,
             "hardware_id": seen.hardware_id,
             "device_id": seen.device_id,
             "serial": seen.serial,

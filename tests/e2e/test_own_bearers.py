@@ -18,11 +18,10 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from device_agent.wire.identity import serial_hex
 from fleet.cli import line
-from fleet.cli.line import Line
+from fleet.cli.workplace import Workplace
 from fleet.home import KeyPairFiles
 from fleet.model import CertificateState
 from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
 from fleet.store.certificates import load_certificate
 from tests.homes import FleetHome, make_home, utc_now
 from tests.live import PLAN, LiveFleet, configure, live
@@ -209,9 +208,9 @@ async def test_a_station_renews_its_certificate_in_its_home_and_goes_on_with_it(
         def take(self, identity: StationIdentity) -> None:
             taken.append(identity)
 
-    work = Line(home=fleet.home.home, station="local", ports=(), ids=IdRule(prefix="d"), baud=115200)
+    place = Workplace.at_home(fleet.home.home, "local")
     async with asyncio.timeout(20):
-        renewing = asyncio.ensure_future(line._stay_renewed(Floor(), work))
+        renewing = asyncio.ensure_future(line._stay_renewed(Floor(), place, fleet.home.home))
         while await state_of(fleet, old) is CertificateState.ACTIVE:
             continue  # it asks the server, in a thread of its own
         while not taken:
@@ -220,5 +219,5 @@ async def test_a_station_renews_its_certificate_in_its_home_and_goes_on_with_it(
 
     key = load_pem_private_key(files.key.read_bytes(), password=None)
     assert serial_of(files) != old
-    assert taken[0].key.public_key() == key.public_key()
+    assert taken[0].signer.public_key == key.public_key()
     assert await state_of(fleet, old) is CertificateState.SUPERSEDED

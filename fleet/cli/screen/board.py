@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.cli.screen.language import Mark
+from fleet.station.book import Kind
 from fleet.station.causes import Cause
 from fleet.station.events import LaneEvent, Stage
 
@@ -73,8 +74,8 @@ class Board:
     passed: int = 0
     notice: str = ""
     """What the scanner said last."""
-    results_waiting: int = 0
-    labels_waiting: int = 0
+    waiting: dict[Kind, int] = field(default_factory=dict)
+    """Jobs that were not delivered yet."""
     _failing: dict[str, str] = field(default_factory=dict)
     _buckets: "deque[tuple[float, int]]" = field(default_factory=deque)
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from fleet.cli.output import visible
 from fleet.cli.screen.board import Board, LaneView
 from fleet.cli.screen.language import Language, Mark
+from fleet.station.book import Kind
 from fleet.station.dots import half_blocks, has_letters_for
 
 Lines: TypeAlias = list[Text]
@@ -64,9 +65,10 @@ def _foot(board: Board, language: Language, sheet: Sheet) -> Lines:
         **{"yield": "-" if good is None else f"{good:.1f} %"},
         rate=f"{board.a_minute(sheet.now):.1f}",
     )
-    waiting = board.results_waiting or board.labels_waiting
-    queues = language.say("queues", results=board.results_waiting, labels=board.labels_waiting)
-    below = _across(visible(board.notice), queues if waiting else "", sheet.width)
+    labels = board.waiting.get(Kind.LABEL, 0)
+    results = sum(board.waiting.values()) - labels
+    queues = language.say("queues", results=results, labels=labels)
+    below = _across(visible(board.notice), queues if results or labels else "", sheet.width)
     return [fit(totals, sheet.width, "bold reverse"), below]
 
 
