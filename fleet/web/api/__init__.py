@@ -24,6 +24,7 @@ from fleet.web.api import (
     profiles,
     rollover,
     routes,
+    station_reports,
     stations,
     templates,
 )
@@ -34,6 +35,7 @@ _NOUNS = (
     certificates,
     claims,
     stations,
+    station_reports,
     templates,
     people,
     own,

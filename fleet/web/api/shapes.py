@@ -252,6 +252,11 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "LineOperator": record(
         each("station operator", TEXT), each("added_at", TIME), each("removed_at", maybe(TIME))
     ),
+    "StationYield": record(
+        each("name", TEXT),
+        each("visits units issued passed first_pass failed quarantined online", COUNT),
+    ),
+    "StationFinding": record(each("station kind about detail hint", TEXT)),
     "RemovedLineOperator": record(each("station operator", TEXT)),
 }
 _OF_THE_AUDIT: Mapping[str, Schema] = {

@@ -12,6 +12,7 @@ from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason,
 from fleet.ra.people.roster import ImportFormat
 from fleet.ra.succession.compromise import Loss
 from fleet.store.inventory import Standing
+from fleet.store.station_report import By
 from fleet.web.api.routes import Json
 
 Schema: TypeAlias = Mapping[str, Json]
@@ -83,6 +84,7 @@ TERMS: Mapping[str, Schema] = {
     },
     "batch": {**TEXT, "description": "A batch of devices."},
     "batches": {**list_of(TEXT), "description": "The batches that a station may enroll."},
+    "by": word(tuple(By)),
     "ca_key": {**word(tuple(KeyType)), "description": "What its authorities are made with."},
     "certificate": PEM,
     "certificates": list_of(record({"name": TEXT, "certificate": PEM})),
@@ -139,6 +141,7 @@ TERMS: Mapping[str, Schema] = {
     "short_code": {"type": "string", "pattern": "^[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}$"},
     "signer": {**TEXT, "description": "Who signed the list: his certificate, DER in base64url."},
     "shares": {**TEXT, "description": "How many shares open it, of how many: `2of3`."},
+    "station": {**TEXT, "description": "A station's name."},
     "standing": word(tuple(Standing)),
     "state": word(tuple(CertificateState)),
     "successor": {**TEXT, "description": "The CA that takes over; left out: one that signs or stands by."},
