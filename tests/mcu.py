@@ -6,14 +6,20 @@ Power loss is QEMU killed at that moment; its flash is a file that stays.
 import select
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from device_agent.wire.framing import Decoder
+from device_agent.wire import factory_replies as replies
+from device_agent.wire import factory_requests as requests
+from device_agent.wire import smp
+from device_agent.wire.factory_calls import Call, CallId, encode_call, parse_answer
+from device_agent.wire.framing import Decoder, Framing, encode_burst
+from device_agent.wire.objects import ObjectId, ReadableId
+from device_agent.wire.smp import DEFAULT_GROUP, OS_GROUP, Header, Op
 from firmware_scripts.mcu.building import BuildError, default_workshop, require_target
 from firmware_scripts.mcu.emulator import Board, powered
 from firmware_scripts.mcu.passport import Passport, flash_image
@@ -139,3 +145,64 @@ def wired(board: Board, *, noise: float = 0.0, seed: int = 0) -> Iterator[McuWir
         yield wire
     finally:
         wire.switch_off()
+
+
+class Caller:
+    """Asks the firmware whatever a test wants, over a clean line, past any station."""
+
+    def __init__(self, wire: McuWire, *, session: bytes = b"by hand!") -> None:
+        self._wire = wire
+        self.session = session
+        self._sequence = 0
+
+    def ask(self, request: requests.Request) -> replies.Reply | replies.Refusal:
+        """Return the reply to a request."""
+        self._sequence += 1
+        call = Call(id=CallId(session=self.session, sequence=self._sequence), request=request)
+        message = self.exchange(encode_call(call, group=DEFAULT_GROUP))
+        return parse_answer(message, group=DEFAULT_GROUP).reply
+
+    def rc(self, request: requests.Request) -> int:
+        """Return the rc of the reply to a request."""
+        reply = self.ask(request)
+        return reply.rc if isinstance(reply, replies.Refusal) else 0
+
+    def hello(self) -> replies.HelloReply:
+        """Open the session."""
+        reply = self.ask(requests.Hello(nonce=bytes(16)))
+        assert isinstance(reply, replies.HelloReply)
+        return reply
+
+    def csr(self, device_id: str) -> bytes:
+        """Let the unit make a key for an id, and return its request."""
+        ident = self.ask(requests.Ident(device_id=device_id))
+        assert isinstance(ident, replies.IdentReply), ident
+        piece = self.ask(requests.Read(object_id=ReadableId.CSR, offset=0, length=ident.length))
+        assert isinstance(piece, replies.ReadReply)
+        return piece.octets
+
+    def write(self, objects: Mapping[ObjectId, bytes]) -> None:
+        """Write objects whole."""
+        for object_id, octets in objects.items():
+            for at in range(0, len(octets), 1024):
+                piece = requests.Write(object_id=object_id, offset=at, octets=octets[at : at + 1024])
+                assert self.rc(piece) == 0
+
+    def reset(self) -> None:
+        """Reset the unit by the command that every SMP client has."""
+        header = Header(op=Op.WRITE, group=OS_GROUP, sequence=1, command=5)
+        self.exchange(smp.encode(header, {}))
+        # The session that was open is gone when the unit is up again.
+        self.session = b"anew" + self.session[:4]
+
+    def exchange(self, message: bytes) -> bytes:
+        """Return the message that answers a message."""
+        octets = self._wire.exchange(encode_burst(message, Framing.COBS))
+        (frame,) = Decoder().feed(octets)
+        return frame.message
+
+
+def caller_of(wire: McuWire) -> Caller:
+    """Return a caller of a unit that is switched on; no noise, and nothing in between any more."""
+    wire.on_request = wire.on_answer = lambda _number: True
+    return Caller(wire)
