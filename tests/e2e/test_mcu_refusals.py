@@ -1,0 +1,215 @@
+"""What the firmware does not install, whoever signed for it: each offer is wrong in one way."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from device_agent.wire import factory_replies as replies
+from device_agent.wire import factory_requests as requests
+from device_agent.wire.carried import ConfirmedAnswer, encode_answer
+from device_agent.wire.factory import LinkState, Rc, answer_text, station_text
+from device_agent.wire.messages import BrokerAddress
+from device_agent.wire.objects import ObjectId, encode_certificates
+from fleet.station.identity import StationIdentity
+from fleet.station.package import Issuance, IssueOrder, Package, pack
+from tests.factory_floor import NOW, Floor, der
+from tests.factory_line import FLOOR
+from tests.mcu import Caller, McuWire, caller_of, firmware, new_board, wired
+from tests.pki import Authority
+
+__all__ = ["firmware"]
+
+pytestmark = [pytest.mark.needs("cargo"), pytest.mark.needs("qemu-system-arm")]
+
+ROOT = Authority.root("acme prod root")
+ISSUING = ROOT.issuing("acme prod devices")
+ELSEWHERE = Floor()
+CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+CODE_SIGNING = ExtendedKeyUsageOID.CODE_SIGNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """All of a right offer; a test changes one thing."""
+
+    issuer: Authority = field(default_factory=lambda: ISSUING)
+    key: ec.EllipticCurvePublicKey | None = None
+    common_name: str = "d1"
+    dns_name: str = "d1.prod.acme"
+    usages: tuple[x509.ObjectIdentifier, ...] = (CLIENT,)
+    is_ca: bool = False
+    critical: x509.ExtensionType | None = None
+    serial: int = 0x41 << 120 | 7
+    told_serial: int | None = None
+    hardware_id: str = "hw-1"
+    device_id: str = "d1"
+    domain: str = "prod"
+    chain: tuple[Authority, ...] = (ISSUING,)
+    anchors: tuple[Authority, ...] = (ROOT,)
+    station: StationIdentity = field(default_factory=lambda: FLOOR.identity)
+
+    def leaf(self, csr: bytes) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.common_name)]))
+            .issuer_name(self.issuer.certificate.subject)
+            .public_key(self.key or x509.load_der_x509_csr(csr).public_key())
+            .serial_number(self.serial)
+            .not_valid_before(NOW - timedelta(hours=1))
+            .not_valid_after(NOW + timedelta(days=20))
+            .add_extension(x509.BasicConstraints(ca=self.is_ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(self.dns_name)]), critical=False)
+        )
+        if self.usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(self.usages), critical=False)
+        if self.critical:
+            builder = builder.add_extension(self.critical, critical=True)
+        return builder.sign(self.issuer.key, hashes.SHA256())
+
+    def package(self, csr: bytes) -> Package:
+        serial = self.serial if self.told_serial is None else self.told_serial
+        issuance = Issuance(
+            serial=f"{serial:032x}",
+            chain=(der(self.leaf(csr)), *(der(one.certificate) for one in self.chain)),
+            anchors=tuple(der(one.certificate) for one in self.anchors),
+            servers=(FLOOR.anchor,),
+            renew_after=NOW + timedelta(days=10),
+            broker=BrokerAddress(host="localhost", port=8883, name=f"{self.domain}:{self.device_id}"),
+        )
+        order = IssueOrder(device_id=self.device_id, hardware_id=self.hardware_id, csr=csr)
+        return pack(order, issuance)
+
+
+@pytest.fixture(scope="module")
+def wire(firmware: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McuWire]:
+    """One unit for all offers: what it refuses changes nothing."""
+    with wired(new_board(firmware, tmp_path_factory.mktemp("unit"))) as wire:
+        yield wire
+
+
+_sessions = iter(range(10**6))
+
+
+def fresh(wire: McuWire) -> tuple[Caller, replies.HelloReply, bytes]:
+    """Open a session of its own; return it with the unit's greeting and its request."""
+    caller = Caller(wire, session=next(_sessions).to_bytes(8))
+    return caller, caller.hello(), caller.csr("d1")
+
+
+def install(
+    wire: McuWire, offer: Offer, *, bend: Callable[[requests.Install], requests.Install] = lambda it: it
+) -> int:
+    """Return the rc that the unit answers an offer with."""
+    caller, hello, csr = fresh(wire)
+    package = offer.package(csr)
+    caller.write({**package.objects, ObjectId.STATION_CHAIN: encode_certificates(offer.station.chain)})
+    text = station_text(caller.session, device_nonce=hello.nonce, hashes=package.hashes)
+    order = requests.Install(hashes=package.hashes, signature=offer.station.sign(text))
+    return caller.rc(bend(order))
+
+
+SHORT = ROOT.issuing("acme prod short")
+DEEP = SHORT.issuing("acme prod deep")
+NAMESAKE = Authority.root("acme prod root")
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+LONG_KEY = ec.generate_private_key(ec.SECP384R1()).public_key()
+
+WRONG = {
+    "another key": (Offer(key=OTHER_KEY), Rc.KEY_MISMATCH),
+    "a key of another curve": (Offer(key=LONG_KEY), Rc.KEY_MISMATCH),
+    "another common name": (Offer(common_name="d2"), Rc.UNAUTHORISED),
+    "another device id": (Offer(device_id="d2"), Rc.UNAUTHORISED),
+    "another unit": (Offer(hardware_id="hw-2"), Rc.UNAUTHORISED),
+    "another name in the san": (Offer(dns_name="d2.prod.acme"), Rc.UNAUTHORISED),
+    "another domain": (Offer(domain="lab"), Rc.UNAUTHORISED),
+    "no fleet in the san": (Offer(dns_name="d1.prod"), Rc.UNAUTHORISED),
+    "another serial than told": (Offer(told_serial=0x41 << 120), Rc.UNAUTHORISED),
+    "a ca": (Offer(is_ca=True), Rc.UNAUTHORISED),
+    "no usage": (Offer(usages=()), Rc.UNAUTHORISED),
+    "a server's usage alone": (Offer(usages=(SERVER,)), Rc.UNAUTHORISED),
+    "a usage too many": (Offer(usages=(CLIENT, CODE_SIGNING)), Rc.UNAUTHORISED),
+    "an unknown critical extension": (Offer(critical=x509.OCSPNoCheck()), Rc.UNAUTHORISED),
+    "a chain without its issuing ca": (Offer(chain=()), Rc.UNAUTHORISED),
+    "a chain to a namesake of the root": (Offer(anchors=(NAMESAKE,)), Rc.UNAUTHORISED),
+    "no anchor": (Offer(anchors=()), Rc.UNAUTHORISED),
+    "a leaf of a ca below one that may have none": (
+        Offer(issuer=DEEP, chain=(DEEP, SHORT)),
+        Rc.UNAUTHORISED,
+    ),
+    "the word of another fleet's station": (Offer(station=ELSEWHERE.identity), Rc.UNAUTHORISED),
+    "the word of a server": (Offer(station=FLOOR.station("s1", purpose="server")), Rc.UNAUTHORISED),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_offer_is_refused_and_leaves_the_unit_as_it_was(wire: McuWire, name: str) -> None:
+    offer, rc = WRONG[name]
+    assert install(wire, offer) == rc
+    assert caller_of(wire).hello().state is LinkState.KEYED
+
+
+def test_an_order_for_other_hashes_is_refused(wire: McuWire) -> None:
+    def bend(order: requests.Install) -> requests.Install:
+        return replace(order, hashes=replace(order.hashes, anchors=bytes(32)))
+
+    assert install(wire, Offer(), bend=bend) == Rc.HASH
+
+
+def test_an_order_with_a_signature_for_another_session_is_refused(wire: McuWire) -> None:
+    stale = FLOOR.identity.sign(b"FFL1 station\0" + bytes(120))
+    assert install(wire, Offer(), bend=lambda order: replace(order, signature=stale)) == Rc.UNAUTHORISED
+
+
+def test_objects_that_are_no_certificates_are_refused(wire: McuWire) -> None:
+    caller, hello, csr = fresh(wire)
+    package = replace(Offer().package(csr), chain=encode_certificates((b"\x30\x03\x02\x01\x01",)))
+    caller.write({**package.objects, ObjectId.STATION_CHAIN: encode_certificates(FLOOR.identity.chain)})
+    text = station_text(caller.session, device_nonce=hello.nonce, hashes=package.hashes)
+    order = requests.Install(hashes=package.hashes, signature=FLOOR.identity.sign(text))
+    assert caller.rc(order) == Rc.UNSUPPORTED
+
+
+def test_an_object_with_a_gap_or_too_long_is_refused(wire: McuWire) -> None:
+    caller, _, _ = fresh(wire)
+    gap = requests.Write(object_id=ObjectId.CHAIN, offset=1, octets=b"x")
+    assert caller.rc(gap) == Rc.OFFSET
+    with suppress(AssertionError):
+        caller.write({ObjectId.CHAIN: bytes(2048)})
+    over = requests.Write(object_id=ObjectId.CHAIN, offset=2048, octets=bytes(1024))
+    assert caller.rc(over) == Rc.OFFSET
+
+
+def test_a_right_offer_is_installed_and_an_older_one_never_takes_its_place(
+    firmware: Path, tmp_path: Path
+) -> None:
+    with wired(new_board(firmware, tmp_path)) as wire:
+        assert install(wire, Offer()) == 0
+        assert install(wire, Offer(serial=0x41 << 120 | 6)) == Rc.UNAUTHORISED
+        assert install(wire, Offer(serial=0x41 << 120 | 8)) == 0
+        assert caller_of(wire).hello().state is LinkState.PENDING
+
+
+def test_a_unit_that_believed_one_fleet_believes_no_second_one(firmware: Path, tmp_path: Path) -> None:
+    with wired(new_board(firmware, tmp_path, anchors=())) as wire:
+        assert install(wire, Offer()) == 0
+        assert install(wire, Offer(station=ELSEWHERE.identity, serial=0x41 << 120 | 9)) == Rc.UNAUTHORISED
+
+
+def test_no_answer_is_heard_without_the_word_of_a_station(firmware: Path, tmp_path: Path) -> None:
+    with wired(new_board(firmware, tmp_path)) as wire:
+        assert install(wire, Offer()) == 0
+        caller, hello, _ = fresh(wire)
+        answer = encode_answer(ConfirmedAnswer(serial=(0x41 << 120 | 7).to_bytes(16)))
+        text = answer_text(caller.session, device_nonce=hello.nonce, answer=answer)
+        for station, rc in ((ELSEWHERE.identity, Rc.UNAUTHORISED), (FLOOR.identity, 0)):
+            heard = requests.Hear(answer=answer, signature=station.sign(text), station_chain=station.chain)
+            assert caller.rc(heard) == rc
+        assert caller.hello().state is LinkState.ACTIVE
