@@ -32,6 +32,7 @@ PACKAGES = {
     "cargo": "cargo",
     "qemu-system-arm": "qemu-system-arm",
     "dpkg-deb": "dpkg",
+    "systemd-analyze": "systemd",
 }
 """Program to the Debian package that brings it."""
 

@@ -9,7 +9,7 @@ state="${STATE_DIR:-/var/lib/device-agent}"
 
 # The number that stays with the machine: the board's serial number, else the machine id.
 number=""
-for source in "${DEVICETREE:-/proc/device-tree/serial-number}" "${MACHINE_ID:-/etc/machine-id}"; do
+for source in "${DEVICETREE:-/sys/firmware/devicetree/base/serial-number}" "${MACHINE_ID:-/etc/machine-id}"; do
     if [ -r "$source" ]; then
         number=$(tr -cd 'A-Za-z0-9_:-' < "$source")
         [ -z "$number" ] || break
@@ -21,5 +21,8 @@ if [ -z "$number" ]; then
     exit 6
 fi
 
+# systemd hands over the key of the batch, which is root's (LoadCredential= of the unit).
+claim_key="${CREDENTIALS_DIRECTORY:-$settings}/claim.key"
+
 exec device-agent --state "$state" enroll --mqtt "$BOOTSTRAP" --device "$ID_PREFIX$number" \
-    --claim "$settings/claim.crt,$settings/claim.key" --trust "$settings/trust.pem"
+    --claim "$settings/claim.crt,$claim_key" --trust "$settings/trust.pem"
