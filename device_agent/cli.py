@@ -38,6 +38,7 @@ from device_agent.errors import (
 )
 from device_agent.folders import folder_of
 from device_agent.looking import print_findings, print_status
+from device_agent.journal import log_handler
 from device_agent.terminal import can_ask
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(
-        stream=sys.stderr, level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s"
+        handlers=[log_handler(os.environ)],
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(message)s",
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     if not options.verbose:

@@ -39,6 +39,7 @@ from device_agent.errors import (
     RefusedError,
     UnacceptableAnswerError,
 )
+from device_agent.journal import fields
 from device_agent.life import Life
 from device_agent.signals import Brought, Signals
 from device_agent.timing import Timing
@@ -151,7 +152,7 @@ class Driver:
             await self._asking.disconnect()
 
     async def _reconnect_later(self, failures: int) -> int:
-        _log.warning("the connection ended: %s", self._signals.lost)
+        _log.warning("the connection ended: %s", self._signals.lost, extra=fields(problem=DISCONNECTED))
         self._signals.problem = DISCONNECTED
         await self._asking.disconnect()
         self._signals.lost = None
@@ -301,7 +302,7 @@ class Driver:
         before = self._signals.word
         self._signals.problem = None if error is None else word_of(error)
         if error is not None:
-            _log.warning("%s", error)
+            _log.warning("%s", error, extra=fields(problem=word_of(error), hint=error.hint or ""))
         if self._signals.word != before:
             await self._asking.report()
 

@@ -26,6 +26,7 @@ from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import StoredRecord, anchors_of
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.errors import KeyStoreError, NotEnrolledError, StateError
+from device_agent.journal import fields
 from device_agent.ports import Clock, KeyStore, Signer
 from device_agent.store import RecordStore
 from device_agent.wire.identity import parse_name
@@ -140,7 +141,7 @@ class Life:
         """
         signer = self._keys.create(self._new_key_name())
         request = csr_der(self.device_id, public_key_der=signer.public_key_der, sign=signer.sign)
-        _log.info("made the key %s", signer.name)
+        _log.info("made the key %s", signer.name, extra=fields(key=signer.name))
         made = KeyMade(key=signer.name, key_hash=_key_hash(signer), facts=facts)
         return self.take(made, onto=replace(self._record, csr=request))
 
@@ -198,7 +199,10 @@ class Life:
             renew_after=renew_after.replace(microsecond=0),
             broker=broker,
         )
-        _log.info("got the certificate %s, valid until %s", leaf.serial, f"{leaf.not_after:%Y-%m-%d %H:%MZ}")
+        until = f"{leaf.not_after:%Y-%m-%d %H:%MZ}"
+        _log.info(
+            "got the certificate %s, valid until %s", leaf.serial, until, extra=fields(serial=leaf.serial)
+        )
         answer = Answer(
             credential=credential, anchors=anchors_of(accepted.anchors), attempt_floor=attempt_floor
         )
