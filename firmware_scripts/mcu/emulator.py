@@ -45,9 +45,13 @@ class Board:
     def prepare(self, image: bytes) -> None:
         """Program the flash of a new unit, and lay out what QEMU needs beside it."""
         self.flash.write_bytes(image)
+        self.widen()
+        self.lay_out()
+
+    def widen(self) -> None:
+        """Give the flash file the size that QEMU maps; what it holds stays."""
         with self.flash.open("r+b") as file:
             file.truncate(_PSRAM_BYTES)
-        self.lay_out()
 
     def lay_out(self) -> None:
         """Lay out what QEMU needs beside the flash: the two ends of its entropy pipe."""
@@ -61,7 +65,10 @@ class Board:
 def powered(board: Board, line: str) -> "Iterator[subprocess.Popen[bytes]]":
     """Run the unit; at the end its power is cut, which costs it nothing."""
     board.lay_out()
-    process = subprocess.Popen(board.command(line), stdin=subprocess.DEVNULL)
+    with (board.folder / "qemu.log").open("ab") as log:
+        process = subprocess.Popen(
+            board.command(line), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
     try:
         yield process
     finally:

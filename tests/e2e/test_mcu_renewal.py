@@ -1,6 +1,7 @@
 """A microcontroller without TLS lives in a real fleet: its renewals are carried by a gateway."""
 
 import secrets
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.wire import factory_replies as replies
+from device_agent.wire.identity import Identity
 from firmware_scripts.mcu.emulator import Board, powered
-from fleet.model import CertificateState
+from fleet.errors import RefusedError, UnreachableError
+from fleet.model import CertificateState, RevocationReason
+from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from fleet.service import Listeners, Service, running
 from fleet.station import port as ports
 from fleet.station.authority import AdminSocket
@@ -21,6 +27,7 @@ from fleet.station.events import Stage
 from fleet.station.gateway import Gateway, Outcome, Visit
 from fleet.station.identity import StationIdentity
 from fleet.station.pace import Pace
+from fleet.station.steps import Send
 from tests.e2e.test_factory_line import PORTS, STATION, servers, shop, states
 from tests.homes import FleetHome, utc_now
 from tests.live import configure, make_live_home
@@ -44,6 +51,23 @@ async def service(home: FleetHome) -> AsyncIterator[Service]:
         yield service
 
 
+class CutConversation(Conversation):
+    """Cuts the unit's power after so many answers; the last one is lost on the way."""
+
+    left: int | None = None
+    process: "subprocess.Popen[bytes]"
+
+    async def _hear(self, send: Send) -> replies.Reply | replies.Refusal | None:
+        reply = await super()._hear(send)
+        if reply is None or self.left is None:
+            return reply
+        if self.left == 0:
+            self.process.kill()
+            raise UnreachableError("the power was cut")
+        self.left -= 1
+        return reply
+
+
 @dataclass
 class Field:
     """One enrolled unit, and the gateway that comes by."""
@@ -53,11 +77,17 @@ class Field:
     device_id: str
     serial: str
 
-    async def visit(self, *, in_days: int = 0, noise: float = 0.0) -> Visit:
-        """Switch the unit on, and let the gateway visit it so many days from now, as far as it knows."""
+    async def visit(self, *, in_days: int = 0, noise: float = 0.0, answers: int | None = None) -> Visit:
+        """Switch the unit on, and let the gateway visit it so many days from now, as far as it knows.
+
+        With `answers`, its power goes when it has answered so many calls.
+        """
         files = self.home.home.station(STATION)
         server = AdminSocket(path=self.home.home.admin_socket, station=STATION)
-        with Cable(noise=noise, seed=3) as cable, powered(self.board, f"serial,path={cable.device_port}"):
+        with (
+            Cable(noise=noise, seed=3) as cable,
+            powered(self.board, f"serial,path={cable.device_port}") as process,
+        ):
             async with HttpCourier.opened(server) as courier:
                 gateway = Gateway(
                     identity=StationIdentity.load(files.certificate, files.key),
@@ -67,7 +97,9 @@ class Field:
                 )
                 with ports.opened(cable.station_port, baud=115200) as line:
                     pace = Pace(baud=115200)
-                    conversation = Conversation(line, pace=pace, randomness=secrets.token_bytes)
+                    conversation = CutConversation(line, pace=pace, randomness=secrets.token_bytes)
+                    conversation.left = answers
+                    conversation.process = process
                     return await gateway.visit(conversation)
 
 
@@ -96,3 +128,69 @@ async def test_a_unit_renews_through_a_gateway_until_confirmed(
         }
         again = await field.visit()
         assert (again.outcome, again.serial) == (Outcome.CURRENT, renewed.serial)
+
+
+async def test_a_first_certificate_is_a_factory_lines_to_give(
+    home: FleetHome, service: Service, firmware: Path, tmp_path: Path
+) -> None:
+    board = new_board(firmware, tmp_path, hardware_id="mcu-blank", anchors=servers(home))
+    field = Field(home=home, board=board, device_id="", serial="")
+    assert (await field.visit()).outcome is Outcome.BLANK
+
+
+async def test_a_renewal_gets_through_line_noise(
+    home: FleetHome, service: Service, firmware: Path, tmp_path: Path
+) -> None:
+    async with in_the_field(home, firmware, tmp_path) as field:
+        renewed = await field.visit(in_days=900, noise=1e-4)
+        assert renewed.outcome is Outcome.RENEWED
+
+
+async def test_a_renewal_that_is_cut_off_again_and_again_ends_with_one_certificate(
+    home: FleetHome, service: Service, firmware: Path, tmp_path: Path
+) -> None:
+    async with in_the_field(home, firmware, tmp_path) as field:
+        cuts, outcome = 0, None
+        while outcome is None:
+            try:
+                outcome = (await field.visit(in_days=900, answers=cuts)).outcome
+            except (RefusedError, UnreachableError):
+                cuts += 1
+        now = await field.visit()
+        assert cuts >= 8
+        assert (outcome, now.outcome) == (Outcome.RENEWED, Outcome.CURRENT)
+        found = await states(service, field.device_id)
+        assert sorted(found.values()) == sorted((CertificateState.SUPERSEDED, CertificateState.ACTIVE))
+        assert found[now.serial] is CertificateState.ACTIVE
+
+
+async def test_a_unit_whose_new_slot_was_lost_recovers_by_a_new_key(
+    home: FleetHome, service: Service, firmware: Path, tmp_path: Path
+) -> None:
+    async with in_the_field(home, firmware, tmp_path) as field:
+        image = field.board.flash.read_bytes()
+        first = await field.visit(in_days=900)
+        # The flash from before the renewal: its certificate is superseded.
+        field.board.flash.write_bytes(image)
+        second = await field.visit()
+        assert second.outcome is Outcome.RENEWED
+        found = await states(service, field.device_id)
+        assert found[field.serial] is not CertificateState.ACTIVE
+        assert found[first.serial] is not CertificateState.ACTIVE
+        assert found[second.serial] is CertificateState.ACTIVE
+
+
+async def test_a_revoked_unit_gets_nothing_and_keeps_what_it_has(
+    home: FleetHome, service: Service, firmware: Path, tmp_path: Path
+) -> None:
+    async with in_the_field(home, firmware, tmp_path) as field:
+        await revoke(
+            service.context,
+            ByDevice(identities=(Identity(domain="prod", device_id=field.device_id),)),
+            reason=RevocationReason.KEY_COMPROMISE,
+            actor="operator:test",
+        )
+        with pytest.raises(RefusedError, match="revoked"):
+            await field.visit()
+        with pytest.raises(RefusedError, match="revoked"):
+            await field.visit(in_days=900)
