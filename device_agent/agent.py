@@ -17,9 +17,11 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from device_agent import __version__
 from device_agent.asking import Asking
 from device_agent.attesting import attestor_of
 from device_agent.background import in_background
+from device_agent.chronicle import Chronicle
 from device_agent.clock import DeviceClock, GivenClock, forget_floor, now
 from device_agent.config import Settings, hardware_id, model
 from device_agent.control import serving
@@ -28,6 +30,7 @@ from device_agent.core.clock import TimeSource
 from device_agent.core.record import Anchor
 from device_agent.core.stored import StoredRecord
 from device_agent.core.trust import Source
+from device_agent.diary import Diary
 from device_agent.driver import Driver
 from device_agent.enrollment import (
     ClaimFiles,
@@ -38,19 +41,21 @@ from device_agent.enrollment import (
     begin_enrollment,
     device_id_of,
 )
-from device_agent.environment import change_of
+from device_agent.environment import change_of, end_of
 from device_agent.errors import BadInputError, UsageError
 from device_agent.folders import domain_of, make_place
 from device_agent.hooks import Hooks
+from device_agent.keys.counted import CountedKeys
 from device_agent.keys.place import forget, open_keys, settle
 from device_agent.lent import lending
 from device_agent.life import Life
+from device_agent.meter import Meter
 from device_agent.ports import Clock, KeyStore, Ways
 from device_agent.presence import Presence
 from device_agent.recovering import Recovery, begin
 from device_agent.signals import Brought, Signals
 from device_agent.status import ShownTrust, Status, status_of, trust_members, trust_of
-from device_agent.store import open_store
+from device_agent.store import RecordStore, open_store
 from device_agent.timing import Timing
 from device_agent.traffic import Message, Traffic
 from device_agent.trusting import Trusting
@@ -68,11 +73,21 @@ if TYPE_CHECKING:
 class Agent:
     """One device. Made by `Agent.opened`."""
 
-    def __init__(self, life: Life, settings: Settings, *, ways: Ways, hooks: Hooks, clock: Clock) -> None:
+    def __init__(
+        self,
+        life: Life,
+        settings: Settings,
+        *,
+        ways: Ways,
+        hooks: Hooks,
+        clock: Clock,
+        chronicle: Chronicle,
+    ) -> None:
         self._life, self._settings, self._clock, self._hooks = life, settings, clock, hooks
+        self._chronicle = chronicle
         self._traffic = Traffic()
         self._signals = Signals()
-        presence = Presence(life, self._traffic, signals=self._signals)
+        presence = Presence(life, self._traffic, signals=self._signals, meter=chronicle.meter)
         asking = self._asking = Asking(
             life,
             ways,
@@ -98,6 +113,7 @@ class Agent:
             clock=clock,
             jitter=random.random,
             first_wait=settings.first_wait,
+            chronicle=chronicle,
         )
         self._running = False
 
@@ -124,19 +140,35 @@ class Agent:
         with open_store(settings.state) as store:
             if settings.key_place:
                 settle(settings.state, settings.key_place, in_use=store.keys_in_use())
-            hooks = Hooks(settings.state, settings.hook_folder)
-            believed = DeviceClock(settings.state) if clock is None else GivenClock(clock)
-            life = Life(
-                store,
-                keys or open_keys(settings.state),
-                clock=believed,
-                new_key_name=lambda: f"k-{secrets.token_hex(8)}",
-                domain=domain_of(settings.state),
-                published=lambda generation, credential: hooks.tell(
-                    change_of(settings.state, generation, credential)
-                ),
+            meter = Meter(settings.state, now=now() if clock is None else clock())
+            agent = cls._made(
+                settings,
+                ways=ways or NetworkWays(settings.mqtt),
+                keys=keys or open_keys(settings.state),
+                clock=DeviceClock(settings.state, wrote=meter.wrote) if clock is None else GivenClock(clock),
+                meter=meter,
             )
-            yield cls(life, settings, ways=ways or NetworkWays(settings.mqtt), hooks=hooks, clock=believed)
+            try:
+                yield agent
+            finally:
+                meter.keep()
+
+    @classmethod
+    def _made(cls, settings: Settings, *, ways: Ways, keys: KeyStore, clock: Clock, meter: Meter) -> "Agent":
+        hooks = Hooks(settings.state, settings.hook_folder, wrote=meter.wrote)
+        life = Life(
+            RecordStore(settings.state, wrote=meter.wrote),
+            CountedKeys(keys, signed=meter.signed, made=lambda: meter.wrote(0)),
+            clock=clock,
+            new_key_name=lambda: f"k-{secrets.token_hex(8)}",
+            domain=domain_of(settings.state),
+            published=lambda generation, credential: hooks.tell(
+                change_of(settings.state, generation, credential)
+            ),
+        )
+        diary = Diary(settings.state, wrote=meter.wrote)
+        chronicle = Chronicle(meter, diary, record=life.record, moment=clock.moment)
+        return cls(life, settings, ways=ways, hooks=hooks, clock=clock, chronicle=chronicle)
 
     @property
     def settings(self) -> Settings:
@@ -156,6 +188,7 @@ class Agent:
             running=self._running,
             connected=self._signals.is_connected,
             problem=self._signals.word,
+            tally=self._chronicle.meter.tally,
         )
 
     async def enroll(self, enrollment: Enrollment) -> Status:
@@ -236,6 +269,7 @@ class Agent:
     async def run(self) -> None:
         """Stay connected and renew in time, until cancelled; raises `NotEnrolledError`."""
         self._running = True
+        self._chronicle.begun(__version__)
         acts = {
             "renew": self._renew_for_caller,
             "recover": self._recover_for_caller,
@@ -317,6 +351,14 @@ class Agent:
         self._hooks.forget()
         forget_floor(self._settings.state)
         forget(self._settings.state)
+        self._chronicle.forget()
+
+    async def reset_and_tell(self) -> None:
+        """Do that, and run the hooks for it, once: after it nobody is there to run them again."""
+        active = self._life.record.life.active
+        self.reset()
+        if active is not None:
+            await self._hooks.tell_end(end_of(self._settings.state, active))
 
     async def _renew_for_caller(self, _fields: Fields) -> dict[str, object]:
         return (await self.renew()).members()

@@ -17,15 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from device_agent import control
-from device_agent.arguments import (
-    build_parser,
-    enrollment,
-    est_enrollment,
-    key_place,
-    read_trust,
-    read_trust_bundle,
-    recovery,
-)
+from device_agent.arguments import build_parser
 from device_agent.config import Connection, Settings
 from device_agent.errors import (
     AgentError,
@@ -37,8 +29,16 @@ from device_agent.errors import (
     exit_code,
 )
 from device_agent.folders import folder_of
-from device_agent.looking import print_findings, print_status
 from device_agent.journal import log_handler
+from device_agent.looking import print_findings, print_status
+from device_agent.options import (
+    enrollment,
+    est_enrollment,
+    key_place,
+    read_trust,
+    read_trust_bundle,
+    recovery,
+)
 from device_agent.terminal import can_ask
 
 if TYPE_CHECKING:
@@ -293,8 +293,9 @@ def _reset(options: Namespace) -> int:
 
     if not options.yes:
         _ask_for_reset()
-    with Agent.opened(Settings(state=options.state)) as agent:
-        agent.reset()
+    settings = Settings(state=options.state, hooks=options.hooks)
+    with Agent.opened(settings) as agent:
+        asyncio.run(agent.reset_and_tell())
     print("the identity and its keys are gone", file=sys.stderr)
     return ExitCode.DONE
 

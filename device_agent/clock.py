@@ -90,9 +90,10 @@ class DeviceClock:
         system: Callable[[], datetime] = now,
         elapsed: Callable[[], timedelta] = elapsed,
         is_synchronised: Callable[[datetime], bool] = is_synchronised,
+        wrote: Callable[[int], None] = lambda _length: None,
     ) -> None:
         self._path, self._system, self._elapsed = folder / CLOCK, system, elapsed
-        self._is_synchronised = is_synchronised
+        self._is_synchronised, self._wrote = is_synchronised, wrote
         self._kept = _read(self._path)
         self._belief = core.started(max(RELEASED, self._kept or RELEASED), self._read_clocks())
         self._told: TimeSource | None = None
@@ -137,6 +138,7 @@ class DeviceClock:
             return
         try:
             write_file(self._path, floor.encode(floor_now))
+            self._wrote(len(floor.encode(floor_now)))
             self._kept = floor_now
         except StateError as error:
             _log.warning("%s; the time is not known after a restart", error)

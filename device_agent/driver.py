@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from time import monotonic
 
 from device_agent.asking import Asking
+from device_agent.chronicle import Chronicle
 from device_agent.core import renewal
 from device_agent.core.events import (
     Action,
@@ -29,6 +31,7 @@ from device_agent.core.events import (
 )
 from device_agent.core.ladder import Rung, Shown, rung_of
 from device_agent.core.lifecycle import State, state_of
+from device_agent.core.rate import a_day
 from device_agent.core.record import Pending
 from device_agent.core.trust import Source
 from device_agent.errors import (
@@ -55,6 +58,8 @@ _LONGEST_REST = timedelta(hours=1)
 _SHORTEST_REST = timedelta(seconds=10)
 """A server that wants everything renewed at once gets no storm from us."""
 _LONGEST_RETRY = timedelta(seconds=15)
+_RENEWALS_A_DAY = 24
+"""Flash wears: a server whose certificates are always due gets no more; an operator may ask for more."""
 
 
 class Driver:
@@ -71,13 +76,15 @@ class Driver:
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
         first_wait: timedelta,
+        chronicle: Chronicle,
     ) -> None:
         self._life, self._asking, self._trusting, self._signals = life, asking, trusting, signals
-        self._timing = timing
+        self._timing, self._chronicle = timing, chronicle
         self._clock, self._jitter, self._first_wait = clock, jitter, first_wait
         self._refused: frozenset[Route] = frozenset()
         self._wants_renewal = False
         self._waiting: list[asyncio.Future[None]] = []
+        self._unasked = a_day(_RENEWALS_A_DAY)
         self._begun: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
 
     def want_renewal(self) -> asyncio.Future[None]:
@@ -142,6 +149,7 @@ class Driver:
                 error = await self._round(hold=True)
                 await self._note(error)
                 await self._trusting.take_brought()
+                self._chronicle.look(self._life.record)
                 failures = 0 if error is None else failures + 1
                 await self._signals.rest(
                     self._until_renewal() if error is None else self._pause(failures, error)
@@ -175,6 +183,7 @@ class Driver:
         if hold and self._asking.serial is None:
             error = error or turned_away
         self._stand(error)
+        self._chronicle.attempted(self._life.record, error)
         has_renewed = self._serial() != before_it and not self._wants_renewal
         self._tell_waiting(None if has_renewed else error)
         return error
@@ -195,6 +204,8 @@ class Driver:
     async def _perform(self, action: Action) -> Sequence[Action]:
         match action:
             case MakeKey():
+                if not self._wants_renewal:
+                    self._unasked.allow(monotonic())
                 actions = self._life.make_key(self._facts())
                 self._wants_renewal = False
                 return actions
@@ -280,7 +291,8 @@ class Driver:
 
     def _facts(self) -> Facts:
         facts = self._life.facts(refused=self._refused)
-        return replace(facts, due=facts.due or self._wants_renewal)
+        may_renew = self._wants_renewal or self._unasked.has_one(monotonic())
+        return replace(facts, due=(facts.due or self._wants_renewal) and may_renew)
 
     def _is_enrolled(self) -> bool:
         life = self._life.record.life

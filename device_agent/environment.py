@@ -16,16 +16,24 @@ def change_of(state: Path, generation: str, active: Credential) -> Change:
     return Change(generation=generation, serial=active.serial, environment=environment_of(state, active))
 
 
-def environment_of(state: Path, active: Credential) -> dict[str, str]:
-    """Return the variables; the key is a file's path or a PKCS#11 URI (RFC 7512)."""
-    current, identity = state.absolute() / CURRENT, parse_name(active.broker.name)
-    uri = current / "key.uri"
+def end_of(state: Path, active: Credential) -> dict[str, str]:
+    """Return what hooks are told of an identity that is gone: whose it was, and where it is no more."""
+    identity = parse_name(active.broker.name)
     return {
         "DEVICE_AGENT_NAME": identity.name,
         "DEVICE_AGENT_DOMAIN": identity.domain,
         "DEVICE_AGENT_ID": identity.device_id,
         "DEVICE_AGENT_SERIAL": active.serial,
-        "DEVICE_AGENT_CURRENT": str(current),
+        "DEVICE_AGENT_CURRENT": str(state.absolute() / CURRENT),
+    }
+
+
+def environment_of(state: Path, active: Credential) -> dict[str, str]:
+    """Return the variables; the key is a file's path or a PKCS#11 URI (RFC 7512)."""
+    current = state.absolute() / CURRENT
+    uri = current / "key.uri"
+    return {
+        **end_of(state, active),
         "DEVICE_AGENT_CERT": str(current / "cert.pem"),
         "DEVICE_AGENT_CHAIN": str(current / "chain.pem"),
         "DEVICE_AGENT_TRUST": str(current / "trust.pem"),

@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -55,8 +55,15 @@ class _Done:
 class Hooks:
     """The hooks of one state folder. `folder` is where they are; it need not be there."""
 
-    def __init__(self, state: Path, folder: Path, *, patience: timedelta = PATIENCE) -> None:
-        self._marker, self._folder, self._patience = state / DONE, folder, patience
+    def __init__(
+        self,
+        state: Path,
+        folder: Path,
+        *,
+        patience: timedelta = PATIENCE,
+        wrote: Callable[[int], None] = lambda _length: None,
+    ) -> None:
+        self._marker, self._folder, self._patience, self._wrote = state / DONE, folder, patience, wrote
         self._change: Change | None = None
         self._bell = asyncio.Event()
 
@@ -68,6 +75,12 @@ class Hooks:
     def forget(self) -> None:
         """Forget what was run: a new identity is told as a first one."""
         remove_file(self._marker)
+
+    async def tell_end(self, environment: Mapping[str, str]) -> None:
+        """Run every hook once, for an identity that is gone; what fails is logged."""
+        self._change = None
+        for path in self._hooks():
+            await self._succeeds(path, {**environment, "DEVICE_AGENT_EVENT": "reset"})
 
     async def run(self) -> None:
         """Run hooks whenever something has changed, until cancelled."""
@@ -157,7 +170,9 @@ class Hooks:
 
     def _write(self, done: _Done) -> None:
         lines = (done.generation, done.serial, done.event, *sorted(done.names))
-        write_file(self._marker, "\n".join(lines).encode())
+        content = "\n".join(lines).encode()
+        write_file(self._marker, content)
+        self._wrote(len(content))
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from device_agent.core import renewal
@@ -22,6 +23,7 @@ from device_agent.core.est_acceptance import accept_of_another
 from device_agent.core.events import Action, Answer, Event, Facts, KeyLost, KeyMade, Route
 from device_agent.core.ladder import Rung, Standing
 from device_agent.core.lifecycle import step
+from device_agent.core.rate import a_day
 from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import StoredRecord, anchors_of
 from device_agent.core.trust import HeldTrust, Source
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from device_agent.wire.objects import ObjectHashes
 
 _log = logging.getLogger(__name__)
+
+_WISHES_A_DAY = 24
+"""Flash wears, and each wish is a write."""
 
 
 def _nobody(_generation: str, _credential: Credential) -> None:
@@ -60,7 +65,7 @@ class Life:
 
         `domain` is the only one that an identity is taken of; None takes the first that comes.
         """
-        self._domain = domain
+        self._domain, self._wishes = domain, a_day(_WISHES_A_DAY)
         self._store, self._keys, self._published = store, keys, published
         self._clock, self._new_key_name = clock, new_key_name
         self._record = self._load()
@@ -223,9 +228,13 @@ class Life:
             return
         moment = max(renew_after.replace(microsecond=0), life.active.not_before)
         after = replace(self._record, life=replace(life, active=replace(life.active, renew_after=moment)))
-        if after != self._record:
-            self._store.save(after)
-            self._record = after
+        if after == self._record:
+            return
+        if not self._wishes.allow(monotonic()):
+            _log.info("the server has wished %d times today when to renew: not kept", _WISHES_A_DAY)
+            return
+        self._store.save(after)
+        self._record = after
 
     def keep(self, record: StoredRecord) -> None:
         """Write a record that differs in what stands beside the life record; raises `StateError`."""

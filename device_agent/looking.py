@@ -48,6 +48,7 @@ def _status(state: Path) -> Mapping[str, object]:
     """Ask the running agent, or read what it left."""
     from device_agent.clock import looked  # noqa: PLC0415 - a running agent knows it by itself
     from device_agent.core.stored import StoredRecord  # noqa: PLC0415 - as above
+    from device_agent.meter import read_tally  # noqa: PLC0415 - as above
     from device_agent.status import status_of  # noqa: PLC0415 - as above
 
     settings = Settings(state=state)
@@ -56,7 +57,7 @@ def _status(state: Path) -> Mapping[str, object]:
         return told.members
     loaded = load_record(state)
     record = StoredRecord() if loaded is None else loaded.record
-    return status_of(record, moment=looked(state, record)).members()
+    return status_of(record, moment=looked(state, record), tally=read_tally(state)).members()
 
 
 async def examined(state: Path, others: tuple[str, ...] = ()) -> list[dict[str, object]]:
@@ -87,5 +88,7 @@ def _text(value: object) -> str:
             return "yes" if value else "no"
         case list() | tuple():
             return " ".join(str(item) for item in value) or "-"
+        case dict():
+            return ", ".join(f"{name} {_text(each)}" for name, each in value.items()) or "none"
         case _:
             return str(value)

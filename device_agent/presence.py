@@ -10,6 +10,7 @@ from device_agent import __version__
 from device_agent.core.trust import Source
 from device_agent.errors import ChannelError, StateError
 from device_agent.life import Life
+from device_agent.meter import Meter
 from device_agent.ports import Link
 from device_agent.signals import Brought, Signals
 from device_agent.traffic import Traffic
@@ -23,8 +24,8 @@ _log = logging.getLogger(__name__)
 class Presence:
     """Uses the connection beside the requests."""
 
-    def __init__(self, life: Life, traffic: Traffic, *, signals: Signals) -> None:
-        self._life, self._traffic, self._signals = life, traffic, signals
+    def __init__(self, life: Life, traffic: Traffic, *, signals: Signals, meter: Meter) -> None:
+        self._life, self._traffic, self._signals, self._meter = life, traffic, signals, meter
         self._notice_topic = ""
         self._open: tuple[Link, OperationalTopics] | None = None
 
@@ -32,6 +33,7 @@ class Presence:
         """Subscribe, and tell the state; where that fails, the connection ends and the next one does it."""
         self._notice_topic, self._open = topics.notice, (link, topics)
         self._signals.is_connected = True
+        self._meter.connected()
         try:
             await link.subscribe(topics.notice)
             await self._traffic.attach(link, topics)
@@ -86,4 +88,6 @@ class Presence:
             anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
             trust=record.trust_versions,
             problem=self._signals.word,
+            counters=self._meter.tally.totals(),
+            time_source=self._life.moment().source.value,
         )

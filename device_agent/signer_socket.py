@@ -8,7 +8,8 @@ import base64
 from collections.abc import Callable, Mapping
 
 from device_agent.control import Act
-from device_agent.core.lending import Rate, reason_against
+from device_agent.core.lending import reason_against
+from device_agent.core.rate import Rate
 from device_agent.errors import RefusedError
 from device_agent.life import Life
 from device_agent.wire.fields import Fields

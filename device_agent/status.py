@@ -1,5 +1,6 @@
 """What a device is, told to people and programs in the same words."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from device_agent.core import renewal
@@ -9,6 +10,7 @@ from device_agent.core.ladder import Rung, need_of
 from device_agent.core.lifecycle import state_of
 from device_agent.core.record import Anchor
 from device_agent.core.stored import StoredRecord
+from device_agent.core.tally import Tally
 from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_name
 from device_agent.wire.trust import FLEET_REALM
@@ -51,6 +53,8 @@ class Status:
     time_since: str
     """The last good moment that the time is reckoned from."""
     time_floor: str
+    counters: Mapping[str, object] | None
+    """What was counted since the state folder was begun."""
 
     def members(self) -> dict[str, object]:
         """Return the members of `status --json`."""
@@ -64,6 +68,7 @@ def status_of(
     running: bool = False,
     connected: bool = False,
     problem: str | None = None,
+    tally: Tally | None = None,
 ) -> Status:
     """Return the status that a record shows, with what a running agent adds."""
     active, standing = record.life.active, record.standing
@@ -96,6 +101,7 @@ def status_of(
         time_source=moment.source.value,
         time_since=time_text(moment.since),
         time_floor=time_text(moment.floor),
+        counters=None if tally is None else tally.members(),
     )
 
 

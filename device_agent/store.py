@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +39,10 @@ CURRENT = "current"
 _GENERATION = "gen-"
 
 
+def _nobody(_length: int) -> None:
+    """Stand in for somebody who counts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """What the folder holds. `damaged` says that the record could not be read and the one before it was."""
@@ -50,8 +54,9 @@ class Loaded:
 class RecordStore:
     """The record of one state folder, under its lock."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, wrote: Callable[[int], None] = _nobody) -> None:
+        """`wrote` is told how many bytes went into each file."""
+        self._folder, self._wrote = folder, wrote
 
     @property
     def folder(self) -> Path:
@@ -78,8 +83,8 @@ class RecordStore:
         current = self._folder / RECORD
         held = read_file(current, most=MAX_RECORD_BYTES)
         if held is not None and _is_sound(held):
-            write_file(self._folder / PREVIOUS, held)
-        write_file(current, content)
+            self._write(self._folder / PREVIOUS, held)
+        self._write(current, content)
 
     def keys_in_use(self) -> frozenset[str]:
         """Return the keys that the record or the one before it names; no other is needed by anybody."""
@@ -113,9 +118,13 @@ class RecordStore:
             if isinstance(content, Path):
                 link_folder(generation / file, os.path.relpath(content, generation))
             else:
-                write_file(generation / file, content)
+                self._write(generation / file, content)
         link_folder(link, target)
         self._drop_generations(keep=target)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        write_file(path, content)
+        self._wrote(len(content))
 
     def erase(self) -> None:
         """Remove the records and `current/`, the way back first: a cut leaves the whole or nothing."""

@@ -19,7 +19,8 @@ from a file, from standard input or from a prompt, never from the command line.
 _STATUS = """## What `status --json` prints
 
 One object, also printed by `renew --json` and `enroll --json`; times are RFC 3339 in UTC, `null` where
-there is nothing to tell.
+there is nothing to tell. `status` alone adds `identities`, where the device has some in further domains: a
+list of such objects, each with `identity`, the name of its domain. What `counters` holds is told below.
 
 """
 _FOLDER = """## The state folder
@@ -37,8 +38,49 @@ _FOLDER = """## The state folder
 | `piv-keys` | which keys in the slots of a PIV token were used; a reset leaves it |
 | `pin-refused` | salted hash of the PIN that the token refused last, so that it is not tried again; 0600 |
 | `clock` | the last signed time, a floor for all later ones |
+| `events.jsonl`, `events.jsonl.1` | events, the newer in the first; 64 KiB each at most, 0600 |
+| `tally` | counters, written once an hour at most and when an agent ends |
+| `hooks.done` | which hooks have succeeded, of which change |
+| `post-renew.d/` | hooks: what is run after each change of the identity |
+| `identities/DOMAIN/` | another whole state folder: the identity in a further domain |
 | `agent.sock` | where `renew` and `status` ask a running agent, 0600 |
 | `lock` | held by the one agent process of this folder |
+"""
+_EVENTS = """
+## Events and counters
+
+Each line of `events.jsonl` is an object with `at` (the time that is believed), `time_source` and `event`:
+
+| event | when | with |
+|---|---|---|
+| `started` | `run` began | `agent`, its version |
+| `enrolled`, `renewed` | a certificate is in use | `name`, `serial`, `not_after` |
+| `trust` | a trust bundle was taken | `versions`, by realm |
+| `failed` | an attempt ended with another problem than the one before | `problem`, `detail` |
+| `works-again` | an attempt succeeded after that | `after`, the problem |
+| `recovery` | the device stands on another rung of the ladder | `rung`, `why` |
+| `time` | the time is known by something else | `before` |
+
+At most 100 are written a day; `left_out` in the next one says how many were not. A power cut may lose a line.
+
+| counter | counts |
+|---|---|
+| `since` | no counter: when counting began |
+| `renewals` | certificates that took the place of another |
+| `failures` | attempts that failed, by problem |
+| `signatures` | made with the identity's keys outside of TLS: requests, proofs, and what `--signer` lent |
+| `connections` | to the broker; each was one more signature, in TLS |
+| `writes`, `written_bytes` | files and lines written to the state folder; flash wears |
+
+`failures` is one number on the state topic. An idle device writes the floor of its clock once a day, and its
+counters when they have changed, once an hour at most; a server can make it renew 24 times a day, and note
+another wish when to renew as often, not more.
+
+## Hook events
+
+`DEVICE_AGENT_EVENT` tells the hooks in `post-renew.d/` why they are run: `enrolled`, `renewed`, `trust` (the
+roots in `current/` are others), or `reset` (the identity is gone, and so is `current/`; run once, by
+`device-agent reset`).
 """
 
 
@@ -55,7 +97,7 @@ def render() -> str:
         if command.epilog:
             parts += [f"\n```\n{command.epilog}\n```\n"]
     fields = "".join(f"`{name}` " for name in Status.__dataclass_fields__).strip().replace(" ", ", ")
-    return "".join([*parts, "\n", _STATUS, fields, "\n\n", _FOLDER])
+    return "".join([*parts, "\n", _STATUS, fields, "\n\n", _FOLDER, _EVENTS])
 
 
 def _table(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -4,8 +4,6 @@ A digest could be anything, so only whole messages are signed. What this cannot 
 the key is lent: other protocols' signatures (IKEv2, SSH) look like any data.
 """
 
-from dataclasses import dataclass
-
 _RESERVED = b"fleet-"
 """Every text that this fleet's own proofs sign begins so (`wire.proofs`)."""
 _TLS13 = b" " * 64
@@ -44,22 +42,3 @@ def _is_der_sequence(message: bytes) -> bool:
         return len(rest) == first
     size = first & 0x7F
     return len(rest) == size + int.from_bytes(rest[:size], "big")
-
-
-@dataclass(slots=True, kw_only=True)
-class Rate:
-    """So many a second, and so many at once. Told the time in seconds by whoever asks; it never goes back."""
-
-    per_second: float
-    burst: int
-    _spent: float = 0.0
-    _at: float = 0.0
-
-    def allow(self, now: float) -> bool:
-        """Take one, if there is one."""
-        self._spent = max(0.0, self._spent - (now - self._at) * self.per_second)
-        self._at = now
-        if self._spent + 1 > self.burst:
-            return False
-        self._spent += 1
-        return True

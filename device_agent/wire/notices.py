@@ -5,11 +5,13 @@ believed for their signatures, never for who published them.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Self
 
-from device_agent.wire.fields import parse_object, time_text
+from device_agent.wire.fields import Fields, parse_object, time_text
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.trust import TrustBundle, TrustVersions, bundle_members, read_bundles, read_versions
 
@@ -17,6 +19,8 @@ VERSION = 1
 _NOTICE = "notice"
 _STATE = "state"
 _LONGEST_WORD = 64
+_MOST_COUNTERS = 32
+_MOST_COUNTED = 1 << 53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,10 @@ class StateReport:
     """Of its domain, SHA-256 of their DER."""
     trust: TrustVersions = ()
     problem: str | None = None
+    counters: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """What it has counted: renewals, failures, signatures, connections, writes, and what may come."""
+    time_source: str | None = None
+    """By what it knows the time: `system`, `signed`, `elapsed` or `floor`."""
 
     def encode(self) -> bytes:
         """Return the JSON body."""
@@ -76,6 +84,10 @@ class StateReport:
         }
         if self.trust:
             members["trust"] = dict(self.trust)
+        if self.counters:
+            members["counters"] = dict(self.counters)
+        if self.time_source is not None:
+            members["time_source"] = self.time_source
         return _encode(members)
 
     @classmethod
@@ -89,7 +101,18 @@ class StateReport:
             anchors=fields.sha256s("anchors"),
             trust=read_versions(fields, "trust"),
             problem=fields.text("problem", longest=_LONGEST_WORD) if "problem" in fields else None,
+            counters=_counters(fields.object("counters")) if "counters" in fields else MappingProxyType({}),
+            time_source=fields.text("time_source", longest=_LONGEST_WORD)
+            if "time_source" in fields
+            else None,
         )
+
+
+def _counters(fields: Fields) -> Mapping[str, int]:
+    names = sorted(fields.names())
+    if len(names) > _MOST_COUNTERS or any(len(name) > _LONGEST_WORD for name in names):
+        raise MalformedMessageError(f"counters must have at most {_MOST_COUNTERS} members")
+    return MappingProxyType({name: fields.integer(name, lowest=0, highest=_MOST_COUNTED) for name in names})
 
 
 def _encode(members: dict[str, object]) -> bytes:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from device_agent import control
-from device_agent.arguments import read_code
 from device_agent.cli import main
 from device_agent.core.stored import VERSION, StoredRecord, encode
 from device_agent.errors import AgentError, BadInputError, ExitCode
+from device_agent.options import read_code
 from device_agent.store import open_store
 from device_agent.wire.fields import Fields
 from tests.device import Table

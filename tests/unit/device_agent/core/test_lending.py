@@ -9,7 +9,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agent.core.lending import Rate, reason_against
+from device_agent.core.lending import reason_against
+from device_agent.core.rate import Rate
 from device_agent.wire.proofs import idevid_text, recovery_text
 
 
