@@ -37,14 +37,15 @@ _EVIDENCE: Mapping[ProofKind, type[Evidence]] = MappingProxyType(
 )
 CHALLENGED = frozenset(_EVIDENCE) - {ProofKind.PIV}
 """The kinds whose evidence answers a challenge: it is asked for by `attest`."""
-_NAMED_BY_CODE = frozenset({ProofKind.TPM, ProofKind.PIV})
+_NAMED_BY_CODE = frozenset({ProofKind.TPM, ProofKind.PIV, ProofKind.STATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """The proof of an `enroll`.
 
-    `code` is there for the kind `code`, and may stand beside `tpm` and `piv` to say which device that is in.
+    `code` is there for the kind `code`, and may stand beside `tpm` and `piv` to say which device that is in,
+    and beside `station` for a unit that comes back to one.
     `evidence` is there for them and `idevid`, but where TLS itself has shown the maker's certificate.
     """
 

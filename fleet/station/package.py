@@ -13,6 +13,7 @@ from device_agent.wire.objects import (
     parse_certificates,
 )
 from device_agent.wire.replies import BrokerAddress, HttpsAddress
+from device_agent.wire.secret import Secret
 from fleet.model import KeyOrigin
 
 
@@ -29,6 +30,8 @@ class IssueOrder:
     key: KeyOrigin = KeyOrigin.DEVICE
     batch: str = ""
     """Which it is made for; empty is the station's first."""
+    code: Secret | None = None
+    """An operator's, for a unit that has an identity already, whoever made it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

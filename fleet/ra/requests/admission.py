@@ -14,6 +14,7 @@ from fleet.attest.claim import ClaimVerifier
 from fleet.attest.code import CodeVerifier, wrong_code
 from fleet.attest.manifest import ManifestVerifier
 from fleet.attest.proof import Proven, Statement
+from fleet.core import events
 from fleet.core.things import Thing, ThingKind
 from fleet.model import Device, Purpose
 from fleet.ports import Transaction
@@ -34,7 +35,7 @@ from fleet.ra.requests.applicants import (
     require_free,
 )
 from fleet.ra.requests.queue import wait_for_approval
-from fleet.ra.requests.station_word import admit_by_station
+from fleet.ra.requests.station_word import admit_by_station, require_station
 from fleet.store import claims, codes, listed
 from fleet.store.codes import Grant, GrantKind
 from fleet.store.devices import DeviceRecord, insert_device, load_device, load_record
@@ -53,8 +54,10 @@ async def admit(tx: Transaction, applicant: Applicant) -> Admitted | Waits:
             return await _by_code(tx, applicant, proof.code_hash)
         case ClaimProof() as proof:
             return await _by_claim(tx, applicant, proof)
-        case StationProof() as proof:
+        case StationProof(code_hash="") as proof:
             return await admit_by_station(tx, applicant, proof)
+        case StationProof() as proof:
+            return await _by_station_with_code(tx, applicant, proof)
         case ListedKeyProof() as proof:
             return await _by_listed_key(tx, applicant, proof)
         case HardwareProof() as proof:
@@ -71,6 +74,26 @@ async def _by_code(tx: Transaction, applicant: Applicant, code_hash: str) -> Adm
     if device is None:
         raise refused(ProblemCode.UNKNOWN_DEVICE, f"{code.identity.name} is not registered")
     return Admitted(device=device, code_id=code.code_id, kind=GrantKind.CODE, proven=proven)
+
+
+async def _by_station_with_code(tx: Transaction, applicant: Applicant, proof: StationProof) -> Admitted:
+    """Admit a unit that came back to a bench: a code says that it may, whoever made it.
+
+    The station's own grant takes the place of the code, which is used up: so the station may confirm it.
+    """
+    station = await require_station(tx, proof)
+    admitted = await _by_code(tx, replace(applicant, domain=station.domain), proof.code_hash)
+    admitted = replace(admitted, station=station.name)
+    if known := known_grant(admitted.device, applicant.key_hash):
+        return replace(admitted, code_id=known)
+    code = next((one for one in admitted.device.codes if one.code_id == admitted.code_id), None)
+    if code is None or code.key_hash is not None:
+        return admitted  # closed, or another key's: the core refuses it, and tells an operator
+    identity = admitted.device.identity
+    grant = Grant(code_id=grant_id(identity, applicant.key_hash), kind=GrantKind.STATION, source=station.name)
+    granted_here = events.Grant(code_id=grant.code_id, key_hash=applicant.key_hash)
+    used_up = events.CloseCode(code_id=code.code_id)
+    return replace(admitted, code_id=grant.code_id, before=(granted_here, used_up), grants=(grant,))
 
 
 async def _by_claim(tx: Transaction, applicant: Applicant, proof: ClaimProof) -> Admitted | Waits:

@@ -55,6 +55,8 @@ class StationProof:
     shown: ShownCertificate | None = None
     name: str = ""
     word: StationWord = NOTHING_SAID
+    code_hash: str = ""
+    """Of an operator's code, for a unit that comes back: it admits, and the station only carries it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ class Admitted:
     code_id: str
     kind: GrantKind
     proven: Proven
-    before: tuple[events.Grant | events.Replace, ...] = ()
+    before: tuple[events.Grant | events.Replace | events.CloseCode, ...] = ()
     """What the core must judge first, so that the grant is there."""
     grants: tuple[Grant, ...] = ()
     batch: str = ""

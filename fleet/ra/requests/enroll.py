@@ -22,6 +22,7 @@ from fleet.ra.requests.applicants import (
     Applicant,
     CodeProof,
     HardwareProof,
+    StationProof,
     StationWord,
     Waits,
 )
@@ -104,4 +105,4 @@ async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:
 
 
 def _has_code(proof: AdmissionProof) -> bool:
-    return isinstance(proof, CodeProof) or (isinstance(proof, HardwareProof) and bool(proof.code_hash))
+    return isinstance(proof, CodeProof | HardwareProof | StationProof) and bool(proof.code_hash)

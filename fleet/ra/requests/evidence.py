@@ -11,6 +11,7 @@ from device_agent.wire.messages import Reply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Challenge
 from device_agent.wire.requests import CHALLENGED, Attest, Enroll, ProofKind
+from device_agent.wire.secret import Secret
 from fleet.attest import tpm
 from fleet.attest.chains import read_one
 from fleet.attest.idevid import IdevidVerifier, TlsIdevidVerifier
@@ -95,11 +96,15 @@ async def proof_of(
         case ProofKind.IDEVID | ProofKind.TPM | ProofKind.PIV:
             return await _hardware(context, asker, request, csr)
         case ProofKind.STATION if asker.station:
-            return StationProof(name=asker.station, word=word)
+            return StationProof(name=asker.station, word=word, code_hash=_hash_of(code))
         case ProofKind.STATION if asker.listener is Listener.HTTPS and asker.certificate is not None:
-            return StationProof(shown=asker.certificate, word=word)
+            return StationProof(shown=asker.certificate, word=word, code_hash=_hash_of(code))
         case _:
             raise RefusedError(f"a proof of kind {kind} is not accepted here")
+
+
+def _hash_of(code: Secret | None) -> str:
+    return "" if code is None else code_hash(code)
 
 
 async def _hardware(context: Context, asker: Asker, request: Enroll, csr: Csr) -> HardwareProof:

@@ -24,12 +24,12 @@ from fleet.store.provisioning import Provisioned
 class Entrance:
     """What is judged: the grants that come first, and the request that they admit."""
 
-    before: tuple[events.Grant | events.Replace, ...]
+    before: tuple[events.Grant | events.Replace | events.CloseCode, ...]
     enroll: events.Enroll
     grants: Sequence[Grant] = field(default=())
 
     @property
-    def asked(self) -> tuple[events.Grant | events.Replace | events.Enroll, ...]:
+    def asked(self) -> tuple[events.Grant | events.Replace | events.CloseCode | events.Enroll, ...]:
         """Return all, in the order in which they are judged."""
         return (*self.before, self.enroll)
 
