@@ -15,7 +15,7 @@ from fleet.cli.remote import Remote
 from fleet.config import load
 from fleet.errors import BadInputError, NotFoundError, UnreachableError, UsageError
 from fleet.files import telling
-from fleet.home import Home, KeyPairFiles
+from fleet.home import Home, KeyPairFiles, open_home
 from fleet.station.authority import AdminSocket, HttpsServer
 
 _LOCAL = "local"
@@ -92,6 +92,13 @@ class Workplace:
 
         async with running(self.home.root, listeners=Listeners.ADMIN_ONLY):
             yield
+
+
+def place_of(home: Path | Remote, station: str | None) -> Workplace:
+    """Return where a station works: in a home, or with its certificate before a server elsewhere."""
+    if isinstance(home, Remote):
+        return Workplace.elsewhere(home, station)
+    return Workplace.at_home(open_home(home), station)
 
 
 def _station_of(home: Home) -> str:

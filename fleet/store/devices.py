@@ -35,6 +35,7 @@ _FLAGS = (
 
 
 _LEVELS = {level.word: level for level in Assurance}
+_MOST_DIGITS, _MOST_LOOKED_AT = 12, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,17 @@ async def insert_devices(tx: Transaction, records: Sequence[DeviceRecord]) -> No
             for record in records
         ],
     )
+
+
+async def highest_number(tx: Transaction, domain: str, prefix: str) -> int:
+    """Return the highest number that follows a prefix in a domain's device ids; 0 where there is none."""
+    rows = await tx.fetch_all(
+        "SELECT device_id FROM devices WHERE domain = ? AND device_id >= ? AND device_id < ?"
+        " AND length(device_id) <= ? ORDER BY length(device_id) DESC, device_id DESC LIMIT ?",
+        (domain, f"{prefix}0", f"{prefix}:", len(prefix) + _MOST_DIGITS, _MOST_LOOKED_AT),
+    )
+    found = (columns.text(row[0]).removeprefix(prefix) for row in rows)
+    return max((int(rest) for rest in found if rest.isascii() and rest.isdigit()), default=0)
 
 
 async def load_record(tx: Transaction, identity: Identity) -> DeviceRecord | None:

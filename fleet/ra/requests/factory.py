@@ -13,8 +13,9 @@ from fleet.ra.judging import Case, Circumstances, Judged, judge
 from fleet.ra.refusals import record_judged
 from fleet.ra.requests.applicants import StationProof
 from fleet.ra.requests.station_word import require_station
+from fleet.ra.requests.takeover import is_of_batch
 from fleet.store.certificates import load_certificate
-from fleet.store.stations import StationUnit, enrolled_by, record_unit
+from fleet.store.stations import StationUnit, record_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,8 @@ async def judge_unit(tx: Transaction, case: UnitCase) -> Judged:
     """Let the core confirm the certificate, and keep what the station reported: one commit."""
     station = await require_station(tx, case.proof)
     row = await load_certificate(tx, case.serial)
-    if row is None or row.identity is None or await enrolled_by(tx, case.serial) != station.name:
-        raise RefusedError(f"station {station.name} has not enrolled certificate {case.serial}")
+    if row is None or row.identity is None or not await is_of_batch(tx, station, case.serial):
+        raise RefusedError(f"no station of this batch has enrolled certificate {case.serial}")
     circumstances = Circumstances(
         at=case.circumstances.at, actor=f"station:{station.name}", address=case.circumstances.address
     )

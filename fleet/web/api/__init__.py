@@ -27,6 +27,7 @@ from fleet.web.api import (
     station_reports,
     stations,
     templates,
+    units,
 )
 from fleet.web.api.routes import Route
 
@@ -36,6 +37,7 @@ _NOUNS = (
     claims,
     stations,
     station_reports,
+    units,
     templates,
     people,
     own,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fleet.core.authority import AuthorityState, KeyKind
 from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
+from fleet.core.station_recall import Fate
 from fleet.model import Purpose, Role
 from fleet.ra.status import verdict_faults
 from fleet.web.api.policy_shapes import OF_POLICY
@@ -249,6 +250,7 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "RemovedTemplate": record(each("template", TEXT)),
     "NewStation": record(_STATION, {"serial": SERIAL, "certificate": PEM}),
     "RevokedStation": record(each("station", TEXT), each("revoked", list_of(SERIAL))),
+    "ReleasedUnit": record(each("station hardware device", TEXT), each("fate", word(tuple(Fate)))),
     "LineOperator": record(
         each("station operator", TEXT), each("added_at", TIME), each("removed_at", maybe(TIME))
     ),

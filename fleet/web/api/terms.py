@@ -137,6 +137,7 @@ TERMS: Mapping[str, Schema] = {
     "rate": {**COUNT, "minimum": 1, "description": "Units a minute at most."},
     "serial": SERIAL,
     "serials": {**list_of(TEXT), "description": "Device ids of a batch: `spring=spring-0001..spring-5000`."},
+    "unit": {**TEXT, "description": "A unit in quarantine, by its hardware id or device id."},
     "shifts": {**list_of(TEXT), "description": "When it works: `mon-fri 06:00-14:00 Europe/Berlin`."},
     "short_code": {"type": "string", "pattern": "^[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}$"},
     "signer": {**TEXT, "description": "Who signed the list: his certificate, DER in base64url."},

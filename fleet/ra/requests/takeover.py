@@ -1,0 +1,81 @@
+"""What lets one station go on where another stopped: certificates of its batches, and the numbers in use.
+
+A station learns of a unit only what the unit shows already: it names the certificate by its fingerprint.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from device_agent.wire.messages import encode
+from fleet.core import events
+from fleet.core.station_recall import encode_recalled
+from fleet.errors import NotFoundError
+from fleet.model import CertificateState
+from fleet.ports import Transaction
+from fleet.ra.context import Asker, Context
+from fleet.ra.issuing import answer_of
+from fleet.ra.judging import Judged
+from fleet.ra.requests.applicants import StationProof
+from fleet.ra.requests.station_word import require_station
+from fleet.store.certificates import CertificateRecord, find_by_fingerprint, load_certificate
+from fleet.store.devices import highest_number, load_record
+from fleet.store.stations import StationRecord, enrolled_by
+
+_LIVE = frozenset({CertificateState.ISSUED, CertificateState.ACTIVE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    proof: StationProof
+    about: str
+
+
+async def recall(context: Context, asker: Asker, fingerprint: str) -> bytes:
+    """Return once more what was answered when a certificate was issued for a unit of this station's batches.
+
+    Raises:
+        RefusedError: who asks is no station, or was closed.
+        NotFoundError: there is no such certificate, or it is not this station's business.
+    """
+    question = _Question(proof=_proof(asker), about=fingerprint)
+    row = await context.store.read(_find, question)
+    judged = Judged(verdict=events.Replay(serial=row.serial))
+    issued = await answer_of(context, judged, message_id=str(uuid.uuid4()))
+    return encode_recalled(encode(issued), state=row.state)
+
+
+async def last_number(context: Context, asker: Asker, prefix: str) -> int:
+    """Return the highest number after a prefix among the device ids of the station's domain; 0 if none."""
+    return await context.store.read(_highest, _Question(proof=_proof(asker), about=prefix))
+
+
+def _proof(asker: Asker) -> StationProof:
+    return StationProof(shown=asker.certificate, name=asker.station)
+
+
+async def _find(tx: Transaction, question: _Question) -> CertificateRecord:
+    station = await require_station(tx, question.proof)
+    row = await find_by_fingerprint(tx, question.about)
+    if row is None or row.identity is None or row.state not in _LIVE:
+        raise NotFoundError("no certificate in force has this fingerprint")
+    if not await is_of_batch(tx, station, row.serial):
+        raise NotFoundError(f"station {station.name} has no business with this certificate")
+    return row
+
+
+async def _highest(tx: Transaction, question: _Question) -> int:
+    station = await require_station(tx, question.proof)
+    return await highest_number(tx, station.domain, question.about)
+
+
+async def is_of_batch(tx: Transaction, station: StationRecord, serial: str) -> bool:
+    """Tell whether this station enrolled a certificate, or any did for a device of one of its batches."""
+    row = await load_certificate(tx, serial)
+    maker = await enrolled_by(tx, serial)
+    if row is None or row.identity is None or maker is None:
+        return False
+    if maker == station.name:
+        return True  # by an operator's code, a bench makes units of any batch
+    record = await load_record(tx, row.identity)
+    same = row.identity.domain == station.domain
+    return same and record is not None and record.batch in station.batches
