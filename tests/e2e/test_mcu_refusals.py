@@ -213,3 +213,71 @@ def test_no_answer_is_heard_without_the_word_of_a_station(firmware: Path, tmp_pa
             heard = requests.Hear(answer=answer, signature=station.sign(text), station_chain=station.chain)
             assert caller.rc(heard) == rc
         assert caller.hello().state is LinkState.ACTIVE
+
+
+def link(root: Authority, *, by: Authority) -> Authority:
+    """Return the certificate by which one root vouches for another."""
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(root.certificate.subject)
+        .issuer_name(by.certificate.subject)
+        .public_key(root.key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(hours=1))
+        .not_valid_after(NOW + timedelta(days=20))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(by.key, hashes.SHA256())
+    )
+    return Authority(key=root.key, certificate=certificate, above=by)
+
+
+def switch(wire: McuWire, offer: Offer) -> int:
+    """Install an offer and commit it; return the rc of INSTALL."""
+    rc = install(wire, offer)
+    if rc == 0:
+        caller = caller_of(wire)
+        assert caller.rc(requests.Commit(fingerprint=caller.hello().fingerprint)) == 0
+    return rc
+
+
+def test_a_new_root_is_believed_once_a_held_one_has_signed_for_it(firmware: Path, tmp_path: Path) -> None:
+    new = Authority.root("acme prod root 2")
+    issuing = new.issuing("acme prod devices 2")
+    unlinked = Offer(serial=0x41 << 120 | 8, issuer=issuing, chain=(issuing,), anchors=(new,))
+    linked = replace(unlinked, chain=(issuing, link(new, by=ROOT)))
+    with wired(new_board(firmware, tmp_path)) as wire:
+        assert switch(wire, Offer()) == 0
+        assert switch(wire, unlinked) == Rc.UNAUTHORISED
+        assert switch(wire, linked) == 0
+        assert switch(wire, replace(unlinked, serial=0x41 << 120 | 9)) == 0
+
+
+def constrained(domain: str) -> Authority:
+    """Return the CA of a station, which may name devices below one domain alone."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "acme line-3 CA")]))
+        .issuer_name(ROOT.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(hours=1))
+        .not_valid_after(NOW + timedelta(days=20))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.NameConstraints(permitted_subtrees=[x509.DNSName(domain)], excluded_subtrees=None),
+            critical=True,
+        )
+        .sign(ROOT.key, hashes.SHA256())
+    )
+    return Authority(key=key, certificate=certificate, above=ROOT)
+
+
+@pytest.mark.parametrize(("domain", "rc"), [("line-3.prod.acme", 0), ("line-4.prod.acme", Rc.UNAUTHORISED)])
+def test_a_stations_own_ca_names_devices_below_its_name_only(
+    firmware: Path, tmp_path: Path, domain: str, rc: int
+) -> None:
+    station = constrained(domain)
+    offer = Offer(issuer=station, chain=(station,), dns_name="d1.line-3.prod.acme")
+    with wired(new_board(firmware, tmp_path)) as wire:
+        assert install(wire, offer) == rc
