@@ -2,7 +2,14 @@
 
 import click
 
-from fleet.cli import station_keep, station_people, station_report, station_run
+from fleet.cli import (
+    station_carry,
+    station_keep,
+    station_people,
+    station_release,
+    station_report,
+    station_run,
+)
 
 
 @click.group()
@@ -10,5 +17,12 @@ def command() -> None:
     """Factory stations: computers that give devices their certificates over a serial line."""
 
 
-for each in (*station_keep.COMMANDS, station_people.command, station_report.command, station_run.command):
+for each in (
+    *station_keep.COMMANDS,
+    station_people.command,
+    station_report.command,
+    station_run.command,
+    station_carry.command,
+    *station_release.COMMANDS,
+):
     command.add_command(each)

@@ -1,7 +1,10 @@
 """A microcontroller without TLS lives in a real fleet: its renewals are carried by a gateway."""
 
+import asyncio
+import json
 import secrets
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ import pytest
 from device_agent.wire import factory_replies as replies
 from device_agent.wire.identity import Identity
 from firmware_scripts.mcu.emulator import Board, powered
-from fleet.errors import RefusedError, UnreachableError
+from fleet.errors import ExitCode, RefusedError, UnreachableError
 from fleet.model import CertificateState, RevocationReason
 from fleet.ra.selection import ByDevice
 from fleet.ra.status.revoke import revoke
@@ -193,3 +196,28 @@ async def test_a_revoked_unit_gets_nothing_and_keeps_what_it_has(
             await field.visit()
         with pytest.raises(RefusedError, match="revoked"):
             await field.visit(in_days=900)
+
+
+async def test_the_command_of_a_gateway_visits_every_port_once(
+    home: FleetHome, service: Service, firmware: Path, tmp_path: Path
+) -> None:
+    async with in_the_field(home, firmware, tmp_path) as field:
+        with Cable() as cable, powered(field.board, f"serial,path={cable.device_port}"):
+            ports_given = ("--port", cable.station_port, "--port", f"{tmp_path}/nothing")
+            command = await asyncio.create_subprocess_exec(
+                *(Path(sys.executable).with_name("fleet"), "--home", home.home.root),
+                *("station", "carry", "--json", *ports_given),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            printed, _ = await command.communicate()
+    visited, missing = json.loads(printed)
+    assert command.returncode == ExitCode.FAILED
+    assert visited == {
+        "port": cable.station_port,
+        "device_id": field.device_id,
+        "outcome": "current",
+        "serial": field.serial,
+        "why": "",
+    }
+    assert missing["outcome"] == "failed"
+    assert "cannot open" in missing["why"]
