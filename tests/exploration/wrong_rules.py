@@ -344,17 +344,17 @@ WRONG = {
     "V a certificate that nobody knows is kept": Wrong(
         scenario=CODE_BARE, device=deaf_to(on_device.Disowned), finds=NO_WAY
     ),
-    "W a lost certificate is promised again": Wrong(
+    "6 a lost certificate is promised again": Wrong(
         scenario=RESTORED,
         server=ServerCore(told_again=lambda decide, device, request, _gone: decide(device, request)),
         finds=NO_WAY,
     ),
-    "X issuing before anybody has looked": Wrong(
+    "6 issuing before anybody has looked": Wrong(
         scenario=CODE_BARE,
         server=ServerCore(issues_while_frozen=True),
         finds="something is signed before anybody has looked",
     ),
-    "Y a stale handshake is no alarm": Wrong(
+    "H a stale handshake is no alarm": Wrong(
         scenario=TWO_COPIES,
         server=told(State.SUPERSEDED_ACKED, lambda row: row._replace(refused=rules.note)),
         finds=NO_WAY,

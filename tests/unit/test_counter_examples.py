@@ -10,10 +10,12 @@ import pytest
 from device_agent.core.events import (
     Ask,
     Dead,
+    Disowned,
     Facts,
     Failed,
     MakeKey,
     ProofGiven,
+    ProofRefused,
     Reported,
     Route,
     Send,
@@ -418,6 +420,48 @@ def test_t_a_new_code_drops_the_pending_key() -> None:
     assert pair.record.pending is None
     pair.make_key()
     pair.receive(pair.tell(pair.enrollment("c2")))
+    pair.switch()
+    assert pair.admitted() == {pair.holds()}
+
+
+def test_u_a_refused_code_does_not_stand_in_the_way_of_renewals() -> None:
+    pair = Pair.working()
+    pair.step(ProofGiven(proof=proof("wrong")))
+    pair.make_key()
+    assert isinstance(pair.tell(pair.enrollment("wrong")), events.Nothing)
+    assert pair.record.pending is not None
+    pair.step(ProofRefused(key_hash=pair.record.pending.key_hash))
+    pair.rotate()
+    assert pair.admitted() == {pair.holds()}
+
+
+def test_v_a_code_whose_certificate_a_restored_server_does_not_know_is_shown_again_and_then_given_up() -> (
+    None
+):
+    pair = Pair.working()
+    backup = pair.device
+    pair.tell(events.Grant(code_id="c2"))
+    pair.step(ProofGiven(proof=proof("c2")))
+    pair.make_key()
+    pair.receive(pair.tell(pair.enrollment("c2")))
+    pair.device = backup
+    assert isinstance(pair.tell(pair.confirmation()), events.Nothing)
+    pair.step(Disowned(serial=pair.confirmation().serial))
+    assert state_of(pair.record) is Standing.ENROLLING
+    assert isinstance(pair.tell(pair.enrollment("c2")), events.Nothing)
+    assert pair.record.pending is not None
+    pair.step(ProofRefused(key_hash=pair.record.pending.key_hash))
+    pair.rotate()
+    assert pair.admitted() == {pair.holds()}
+
+
+def test_w_a_device_whose_clock_is_behind_believes_the_server_that_its_certificate_has_expired() -> None:
+    pair = Pair.working()
+    pair.tell(events.Expired(serial=serial(1)))
+    asked = pair.step(Tick(facts=REFUSED))
+    assert asked == (Send(ask=Ask.STATUS, route=Route.RECOVERY),)
+    assert pair.step(Reported(serial=serial(1), state=ReportedState.EXPIRED)) == (MakeKey(),)
+    pair.get(events.Via.RECOVERY)
     pair.switch()
     assert pair.admitted() == {pair.holds()}
 
