@@ -137,6 +137,10 @@ class Home:
         """The CRL of somebody else's CA above one of ours, by its hex subject key identifier, DER."""
         return self.ca / ".lists" / f"{issuer}.crl"
 
+    def station_root_key(self, issuer: str) -> Path:
+        """The key of a root above stations' CAs, by its hex subject key identifier."""
+        return self.ca / ".stations" / f"{issuer}.key"
+
     @property
     def refused_pins(self) -> Path:
         """Which PINs tokens refused, as salted hashes: none is shown to its token twice."""

@@ -176,17 +176,25 @@ def _names(certificate: x509.Certificate, offer: Offer, expected: Expected) -> t
 
 
 def _fleet(certificate: x509.Certificate, identity: Identity) -> str:
-    """Return the fleet that the first dNSName, `<label>.<domain>.<fleet>`, ends in; others may follow it."""
+    """Return the fleet that the first dNSName ends in: `<label>.<domain>.<fleet>`; others may follow it.
+
+    A station that made the leaf off line stands before the domain: `<label>.<station>.<domain>.<fleet>`.
+    """
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound as error:
         raise refusal(Reason.WRONG_IDENTITY, "the leaf has no subjectAltName") from error
     names = list(extension.value)
-    start = f"{dns_label(identity.device_id)}.{identity.domain}."
-    if not names or not isinstance(names[0], x509.DNSName) or not names[0].value.startswith(start):
-        raise refusal(Reason.WRONG_IDENTITY, f"the first name of subjectAltName is not {start}<fleet>")
+    own = names[0].value.split(".") if names and isinstance(names[0], x509.DNSName) else []
+    if (
+        own[:1] != [dns_label(identity.device_id)]
+        or own[-2:-1] != [identity.domain]
+        or len(own) not in {3, 4}
+    ):
+        start = f"{dns_label(identity.device_id)}.{identity.domain}"
+        raise refusal(Reason.WRONG_IDENTITY, f"the first name of subjectAltName is not {start}.<fleet>")
     try:
-        return parse_domain(names[0].value.removeprefix(start))
+        return parse_domain(own[-1])
     except MalformedMessageError as error:
         raise refusal(Reason.WRONG_IDENTITY, "the subjectAltName does not end in a fleet") from error
 

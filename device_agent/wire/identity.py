@@ -121,6 +121,11 @@ def dns_name(identity: Identity, *, fleet: str) -> str:
     return f"{dns_label(identity.device_id)}.{identity.domain}.{fleet}"
 
 
+def station_dns_name(identity: Identity, *, station: str, fleet: str) -> str:
+    """Return the SAN dNSName of a leaf that a station made off line: `<label>.<station>.<domain>.<fleet>`."""
+    return f"{dns_label(identity.device_id)}.{station}.{identity.domain}.{fleet}"
+
+
 def serial_hex(serial_number: int) -> str:
     """Return a serial number as 32 lower-case hex; 40 where another CA's has more than 16 octets."""
     return f"{serial_number:032x}" if serial_number < 1 << 128 else f"{serial_number:040x}"

@@ -55,6 +55,9 @@ def _extensions(
     if template.is_ca:
         # RFC 5280 4.2.1.9: critical in a CA. A leaf has none: what does not say that it is a CA is none.
         found.append((x509.BasicConstraints(ca=True, path_length=template.path_length), True))
+    if template.permitted_names:
+        permitted = [x509.DNSName(name) for name in template.permitted_names]
+        found.append((x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None), True))
     # RFC 5280 4.2.1.3 says SHOULD; old stacks ignore a non-critical key usage, so it is a MUST here.
     found.append((key_usage(template.key_usage), True))
     if template.extended_key_usage:

@@ -57,6 +57,8 @@ class Issuer:
     """Hex SHA-256 of the root's DER."""
     chain: tuple[x509.Certificate, ...] = ()
     """The CAs between it and the root, the nearest first: those of a company above ours."""
+    station: str = ""
+    """Whose CA it is, where a station signs with it off line."""
     state: AuthorityState = AuthorityState.ACTIVE
     rehearsal: PrivateKey
     """Signs what the lint looks at; worth nothing, and never leaves this process."""
@@ -107,6 +109,7 @@ class Issuer:
             issuer=self.certificate,
             fleet=self.fleet,
             domain=self.domain,
+            station=self.station,
         )
         lint.require_clean(case)
         certificate = _sign_linted(case.certificate, self.signer, self.public_key)

@@ -4,20 +4,20 @@ It looks at encoded bytes, never at the code that made them, and never mends wha
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID, SignatureAlgorithmOID
 
-from device_agent.wire.identity import Identity, dns_label, dns_name, parse_device_id, serial_hex
-from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.identity import (
+    serial_hex,
+)
 from fleet.ca.building import USAGE_OIDS, key_identifier, subject_name
+from fleet.ca.lint_case import Case as Case  # noqa: PLC0414 - who lints finds all of it here
+from fleet.ca.lint_case import Rule, value_of
+from fleet.ca.lint_identity import device_identity, own_identity
 from fleet.core.goodkey import certified_key, check_key, key_hash
-from fleet.core.names import is_free
-from fleet.core.profile import KeyUsage, Template, Usage
+from fleet.core.profile import KeyUsage, Usage
 from fleet.errors import FleetError, RefusedError
 from fleet.model import Purpose
 
@@ -60,6 +60,7 @@ _LONGEST = {
 
 _CRITICAL = {
     ExtensionOID.BASIC_CONSTRAINTS: True,
+    ExtensionOID.NAME_CONSTRAINTS: True,
     ExtensionOID.KEY_USAGE: True,
     ExtensionOID.EXTENDED_KEY_USAGE: False,
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME: False,
@@ -70,24 +71,6 @@ _CRITICAL = {
     ExtensionOID.OCSP_NO_CHECK: False,
 }
 """Every extension that we issue, and whether it is critical (RFC 5280 4.2.1, 4.2.2)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A certificate to judge, and what it ought to be."""
-
-    certificate: x509.Certificate
-    template: Template
-    serial: str
-    issuer: x509.Certificate | None
-    """None for a root."""
-    fleet: str
-    domain: str
-    """The issuing CA's; empty where it serves the whole fleet."""
-
-
-Rule: TypeAlias = Callable[[Case], str | None]
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
 def require_clean(case: Case) -> None:
@@ -110,14 +93,6 @@ def faults_of(case: Case) -> tuple[str, ...]:
     except (ValueError, x509.DuplicateExtension) as error:
         return (f"RFC 5280 4.2: extensions cannot be read: {error}",)
     return tuple(fault for rule in RULES if (fault := rule(case)) is not None)
-
-
-def _value(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    # By identifier: asking each extension for its class costs as much as all the rules together.
-    for extension in certificate.extensions:
-        if extension.oid == kind.oid and isinstance(extension.value, kind):
-            return extension.value
-    return None
 
 
 def _version(case: Case) -> str | None:
@@ -149,8 +124,8 @@ def _issuer_name(case: Case) -> str | None:
 def _issuer_may_sign(case: Case) -> str | None:
     if case.issuer is None:
         return None
-    constraints = _value(case.issuer, x509.BasicConstraints)
-    usage = _value(case.issuer, x509.KeyUsage)
+    constraints = value_of(case.issuer, x509.BasicConstraints)
+    usage = value_of(case.issuer, x509.KeyUsage)
     if constraints is None or usage is None or not constraints.ca or not usage.key_cert_sign:
         return "RFC 5280 4.2.1.9: the issuer is no CA"
     if case.template.is_ca and constraints.path_length == 0:
@@ -205,7 +180,7 @@ def _known_extensions(case: Case) -> str | None:
 
 
 def _authority_key(case: Case) -> str | None:
-    found = _value(case.certificate, x509.AuthorityKeyIdentifier)
+    found = value_of(case.certificate, x509.AuthorityKeyIdentifier)
     if case.issuer is None:
         # RFC 5280 4.2.1.1: only a self-signed one may be without; ours is.
         return None if found is None else "RFC 5280 4.2.1.1: a root names no other key"
@@ -215,14 +190,14 @@ def _authority_key(case: Case) -> str | None:
 
 
 def _subject_key(case: Case) -> str | None:
-    found = _value(case.certificate, x509.SubjectKeyIdentifier)
+    found = value_of(case.certificate, x509.SubjectKeyIdentifier)
     # Method 1: SHA-1 of the key's BIT STRING, as every peer computes it; no secret hangs on it.
     expected = x509.SubjectKeyIdentifier.from_public_key(case.template.public_key)
     return None if found == expected else "RFC 5280 4.2.1.2: subject key identifier is not the key's"
 
 
 def _key_usage(case: Case) -> str | None:
-    found = _value(case.certificate, x509.KeyUsage)
+    found = value_of(case.certificate, x509.KeyUsage)
     expected = {KeyUsage.DIGITAL_SIGNATURE}
     if case.template.is_ca:
         expected = {KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN}
@@ -245,7 +220,7 @@ def _usages(usage: x509.KeyUsage) -> set[KeyUsage | str]:
 
 
 def _alternative_names(case: Case) -> str | None:
-    found = _value(case.certificate, x509.SubjectAlternativeName)
+    found = value_of(case.certificate, x509.SubjectAlternativeName)
     applicant = case.template.applicant
     if found is None:
         nameless = case.template.purpose in {Purpose.AUTHORITY, Purpose.SIGNER}
@@ -261,15 +236,25 @@ def _alternative_names(case: Case) -> str | None:
 
 
 def _basic_constraints(case: Case) -> str | None:
-    found = _value(case.certificate, x509.BasicConstraints)
+    found = value_of(case.certificate, x509.BasicConstraints)
     if case.template.is_ca:
         ok = found is not None and found.ca and found.path_length == case.template.path_length
         return None if ok else "RFC 5280 4.2.1.9: basic constraints are not those of this CA"
     return None if found is None else "RFC 5280 4.2.1.9: a leaf of ours has no basic constraints"
 
 
+def _name_constraints(case: Case) -> str | None:
+    found = value_of(case.certificate, x509.NameConstraints)
+    expected = [x509.DNSName(name) for name in case.template.permitted_names]
+    if found is None:
+        return "RFC 5280 4.2.1.10: a limited CA must say so" if expected else None
+    if found.excluded_subtrees is not None or found.permitted_subtrees != expected:
+        return "RFC 5280 4.2.1.10: name constraints are not those of this CA"
+    return None
+
+
 def _extended_key_usage(case: Case) -> str | None:
-    found = _value(case.certificate, x509.ExtendedKeyUsage)
+    found = value_of(case.certificate, x509.ExtendedKeyUsage)
     oids = set() if found is None else set(found)
     granted = set(case.template.extended_key_usage)
     if granted not in _USAGE_OF_PURPOSE[case.template.purpose] or oids != {
@@ -280,8 +265,8 @@ def _extended_key_usage(case: Case) -> str | None:
 
 
 def _no_check(case: Case) -> str | None:
-    found = _value(case.certificate, x509.OCSPNoCheck)
-    usage = _value(case.certificate, x509.ExtendedKeyUsage)
+    found = value_of(case.certificate, x509.OCSPNoCheck)
+    usage = value_of(case.certificate, x509.ExtendedKeyUsage)
     is_responder = usage is not None and USAGE_OIDS[Usage.OCSP_SIGNING] in usage
     if is_responder != (found is not None):
         return "RFC 6960 4.2.2.2.1: id-pkix-ocsp-nocheck belongs to OCSP responders, and to them alone"
@@ -289,7 +274,7 @@ def _no_check(case: Case) -> str | None:
 
 
 def _crl_points(case: Case) -> str | None:
-    found = _value(case.certificate, x509.CRLDistributionPoints)
+    found = value_of(case.certificate, x509.CRLDistributionPoints)
     facts = case.template.issuer
     if facts is None or case.template.ocsp_nocheck or not case.template.has_status:
         return None if found is None else "RFC 5280 4.2.1.13: no CRL speaks of this certificate"
@@ -301,7 +286,7 @@ def _crl_points(case: Case) -> str | None:
 
 
 def _information_access(case: Case) -> str | None:
-    found = _value(case.certificate, x509.AuthorityInformationAccess)
+    found = value_of(case.certificate, x509.AuthorityInformationAccess)
     facts = case.template.issuer
     if facts is None or not case.template.has_status:
         return None if found is None else "RFC 5280 4.2.2.1: nobody is asked about this certificate"
@@ -313,45 +298,6 @@ def _information_access(case: Case) -> str | None:
         return "RFC 5280 4.2.2.1: access is not the issuing CA's certificate and OCSP over plain http"
     return None
 
-
-def _device_identity(case: Case) -> str | None:
-    if case.template.purpose is not Purpose.DEVICE:
-        return None
-    name = _common_name(case)
-    try:
-        identity = Identity(domain=case.domain, device_id=parse_device_id(name))
-    except MalformedMessageError as error:
-        return f"identity: {error}"
-    own = dns_name(identity, fleet=case.fleet)
-    first, *others = _names(case) or [""]
-    if first != own:
-        return "identity: the first dNSName is not <label>.<domain>.<fleet> of the common name"
-    if not all(is_free(other, own=own, fleet=case.fleet) for other in others):
-        return "identity: a further dNSName is in the fleet's name space, and could be another's"
-    return None
-
-
-def _own_identity(case: Case) -> str | None:
-    if case.template.purpose not in _NAMED_BY_LABEL:
-        return None
-    names = _names(case)
-    beginning, ending = f"{dns_label(_common_name(case))}.", f".{case.template.purpose}.{case.fleet}"
-    if len(names) != 1 or not (names[0].startswith(beginning) and names[0].endswith(ending)):
-        return f"identity: dNSName is not <label>...{ending} of the common name"
-    return None
-
-
-def _common_name(case: Case) -> str:
-    names = case.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
-
-
-def _names(case: Case) -> list[str]:
-    found = _value(case.certificate, x509.SubjectAlternativeName)
-    return [] if found is None else found.get_values_for_type(x509.DNSName)
-
-
-_NAMED_BY_LABEL = frozenset({Purpose.CLAIM, Purpose.SERVICE, Purpose.OPERATOR, Purpose.STATION})
 
 RULES: tuple[Rule, ...] = (
     _version,
@@ -368,11 +314,12 @@ RULES: tuple[Rule, ...] = (
     _key_usage,
     _alternative_names,
     _basic_constraints,
+    _name_constraints,
     _extended_key_usage,
     _no_check,
     _crl_points,
     _information_access,
-    _device_identity,
-    _own_identity,
+    device_identity,
+    own_identity,
 )
 """Every rule; each has a test that breaks it."""

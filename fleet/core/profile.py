@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from device_agent.wire.identity import Identity, dns_label, dns_name
+from device_agent.wire.identity import Identity, dns_label, dns_name, station_dns_name
 from fleet.core.goodkey import (
     ALL_KEY_TYPES,
     CLASSIC,
@@ -93,6 +93,8 @@ class Template:
     is_ca: bool = False
     path_length: int | None = None
     ocsp_nocheck: bool = False
+    permitted_names: tuple[str, ...] = ()
+    """dNSNames under which alone a CA may name anybody (RFC 5280 4.2.1.10); none: it is not limited."""
     has_status: bool = True
     """It says where its status is told."""
     issuer: IssuerFacts | None = None
@@ -148,6 +150,7 @@ class Profile:
         now: datetime,
         issuer: IssuerFacts | None,
         lifetime: timedelta | None = None,
+        permitted_names: tuple[str, ...] = (),
     ) -> Template:
         """Return what the applicant may have; it ends no later than its issuing CA.
 
@@ -176,6 +179,7 @@ class Profile:
             extended_key_usage=self.extended_key_usage,
             is_ca=self.is_ca,
             path_length=self.path_length,
+            permitted_names=permitted_names,
             ocsp_nocheck=self.ocsp_nocheck,
             has_status=self.has_status,
             issuer=issuer,
@@ -258,6 +262,28 @@ ISSUING_PROFILE = Profile(
 )
 STATION_ISSUING_PROFILE = replace(ISSUING_PROFILE, has_status=False)
 """Of the issuing CA whose certificate stations send along with their own."""
+
+STATION_ROOT_PROFILE = replace(ROOT_PROFILE, name="station-root", key_types=CLASSIC, path_length=1)
+"""Of the root of a domain under which stations sign off line: brokers trust it, and the devices so made."""
+STATION_CA_PROFILE = Profile(
+    name="station-ca",
+    purpose=Purpose.AUTHORITY,
+    lifetime=_YEAR,
+    backdate=_CA_BACKDATE,
+    key_usage=_CA_USAGE,
+    is_ca=True,
+    path_length=0,
+    has_status=False,
+)
+"""Of the CA of a station, for one lease."""
+OFFLINE_PROFILE = replace(DEFAULT_PROFILES[Purpose.DEVICE], has_status=False)
+"""Of what a station signs off line: the device renews it at the server as soon as it is there."""
+
+
+def station_applicant(identity: Identity, *, station: str, fleet: str) -> Applicant:
+    """Return a device's names as a station gives them off line."""
+    name = station_dns_name(identity, station=station, fleet=fleet)
+    return Applicant(common_name=identity.device_id, dns_names=(name,))
 
 
 def device_applicant(identity: Identity, *, fleet: str) -> Applicant:

@@ -11,6 +11,7 @@ from datetime import datetime
 from fleet.core.authority import ISSUES
 from fleet.ports import Transaction
 from fleet.store.authorities import LeavesQuery, leaves_of, state_of
+from fleet.store.leases import is_in_force
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,6 @@ async def choose_issuer(
 
 
 async def may_issue(tx: Transaction, issuer: str) -> bool:
-    """Return whether what a CA has just signed may still be handed out."""
+    """Return whether what a CA has just signed may still be handed out; a station's signs under a lease."""
     found = await state_of(tx, issuer)
-    return found is not None and found[0] in ISSUES
+    return await is_in_force(tx, issuer) if found is None else found[0] in ISSUES

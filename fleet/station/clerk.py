@@ -12,6 +12,7 @@ from device_agent.wire.factory import LinkState
 from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.secret import Secret
+from fleet.core.station_recall import Release
 from fleet.core.station_sync import JournalReceipt
 from fleet.errors import FleetError, RefusedError
 from fleet.station import steps
@@ -21,8 +22,11 @@ from fleet.station.ids import IdRule
 from fleet.station.ledger import Ledger
 from fleet.station.life import UnitEvent, UnitState
 from fleet.station.making import Maker
+from fleet.station.package import Package
+from fleet.station.recall import Heir, Recaller
 from fleet.station.reporting import Reporter
 from fleet.station.units import Attempt, Generation, Unit
+from fleet.station.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 
@@ -48,15 +52,21 @@ class Clerk:
         enroller: Enroller,
         ids: IdRule,
         batch: str = "",
+        recaller: Recaller | None = None,
         clock: Callable[[], datetime] = _utc_now,
+        workshop: Workshop | None = None,
     ) -> None:
-        """`batch` is what units are made for; empty is the station's first."""
+        """`batch` is what units are made for, empty the station's first; `workshop` signs off line."""
         self._ledger = ledger
         self._enroller = enroller
         self._ids = ids
         self._batch = batch
-        self._maker = Maker(ledger=ledger, enroller=enroller)
+        self._heir = Heir(ledger=ledger, recaller=recaller)
         self._reporter = Reporter(ledger=ledger, enroller=enroller, clock=clock)
+        self._maker = Maker(
+            ledger=ledger, enroller=enroller, reporter=self._reporter, clock=clock, workshop=workshop
+        )
+        self._codes: dict[str, Secret] = {}
 
     @property
     def operator(self) -> str:
@@ -86,6 +96,13 @@ class Clerk:
         """Remember that a unit is doubted."""
         await self._ledger.quarantine(hardware_id, reason)
 
+    def take_code(self, code: Secret, *, device_id: str) -> None:
+        """Take an operator's code for a unit that has an identity already: its next visit makes it anew.
+
+        It is kept in memory, until it was used or refused.
+        """
+        self._codes[device_id] = code
+
     async def finish(self, attempt: Attempt) -> int:
         """Write down how a visit of a unit ended; return which of its visits it was, from 1."""
         told = replace(attempt, batch=attempt.batch or self._batch, operator=self.operator)
@@ -113,6 +130,10 @@ class Clerk:
                 _log.warning("the server refused the request of unit %s: %s", hardware_id, error)
                 continue
             yield hardware_id
+
+    async def carry_out(self) -> tuple[Release, ...]:
+        """Do what operators decided about units in quarantine, and return it; raises as `upload`."""
+        return await self._heir.carry_out()
 
     async def upload(self) -> JournalReceipt:
         """Hand in the journal, and take the rules that hold; raises as `Reporter.upload`."""
@@ -156,20 +177,34 @@ class Clerk:
         unit = await self._ledger.find(hello.hardware_id)
         if unit and unit.doubt:
             return steps.Doubt(reason=unit.doubt, cause=Cause.QUARANTINED)
-        if hello.state in _HOLDS_CERTIFICATE:
-            return _resume(unit, hello.fingerprint)
+        is_coded = hello.device_id in self._codes
+        is_anew = is_coded or (unit is not None and unit.rework)
+        if hello.state in _HOLDS_CERTIFICATE and not is_anew:
+            return await self._resumed(unit, hello)
         device_id = unit.device_id if unit else None
         if device_id and hello.device_id not in ("", device_id):
             reason = f"it wants the id {hello.device_id}, the ledger gave it {device_id}"
             return steps.Refuse(reason=reason, cause=Cause.CHANGED_NAME)
+        if device_id is None and is_coded:
+            device_id = hello.device_id
         if device_id is None:
             if not self._ids.takes(hello.hardware_id):
                 return steps.Refuse(reason="it is not on the list of ids", cause=Cause.WRONG_DEVICE)
+            await self._heir.begin_numbers(None if hello.device_id else self._ids.prefix)
             device_id = await self._ids.choose(hello.hardware_id, wish=hello.device_id, ledger=self._ledger)
         await self._ledger.reserve(
             hello.hardware_id, device_id=device_id, model=hello.model, batch=self._batch
         )
         return steps.Enrol(device_id=device_id)
+
+    async def _resumed(self, unit: Unit | None, hello: HelloReply) -> steps.Decision:
+        """Let a unit prove what it holds; where the ledger does not know it, the server may."""
+        if unit is None or unit.with_fingerprint(hello.fingerprint) is None:
+            await self._heir.adopt(
+                hello.hardware_id, model=hello.model, fingerprint=hello.fingerprint, batch=self._batch
+            )
+            unit = await self._ledger.find(hello.hardware_id)
+        return _resume(unit, hello.fingerprint)
 
     async def _issue(self, question: steps.Issue) -> steps.Decision:
         await self._ledger.add_request(question.hardware_id, question.csr, key=question.key)
@@ -180,8 +215,17 @@ class Clerk:
         if asked.state is UnitState.REVOKED:
             reason = "its key was replaced by a later one: is it a copy or an old image"
             return steps.Doubt(reason=reason, cause=Cause.OLD_COPY)
-        package = asked.package or await self._maker.make(unit, asked)
-        return steps.Issued(package=package)
+        return steps.Issued(package=asked.package or await self._made(unit, asked))
+
+    async def _made(self, unit: Unit, asked: Generation) -> Package:
+        code = self._codes.get(unit.device_id or "")
+        try:
+            package = await self._maker.make(unit, asked, code=code)
+        except RefusedError:
+            self._codes.pop(unit.device_id or "", None)
+            raise
+        self._codes.pop(unit.device_id or "", None)
+        return package
 
     async def _record(self, hardware_id: str, fingerprint: bytes, event: UnitEvent) -> steps.Decision:
         unit = await self._ledger.find(hardware_id)

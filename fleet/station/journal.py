@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from fleet.core.journal import Entry, Head, Kind, SignedEntry, digest_of, signed_text
+from fleet.core.journal import Entry, Head, Kind, SignedEntry, digest_of, parse_entry, signed_text
 from fleet.station.identity import StationIdentity
 
 _LONGEST_DETAIL = 2048
@@ -47,6 +47,11 @@ class Journal:
         """Return how far the journal has come."""
         row = db.execute("SELECT number, hash FROM journal ORDER BY number DESC LIMIT 1").fetchone()
         return Head() if row is None else Head(number=int(row[0]), digest=str(row[1]))
+
+    def latest(self, db: sqlite3.Connection) -> datetime | None:
+        """Return when the last entry was written: that time is over."""
+        row = db.execute("SELECT entry FROM journal ORDER BY number DESC LIMIT 1").fetchone()
+        return None if row is None else parse_entry(bytes(row[0])).at
 
     def after(self, db: sqlite3.Connection, number: int, *, most: int) -> tuple[SignedEntry, ...]:
         """Return the entries that follow a number, `most` of them at most."""

@@ -4,15 +4,18 @@ It keeps and returns; it decides nothing. Each method is one transaction, on the
 becomes of a unit or a certificate is told by the journal, in the same one.
 """
 
+import base64
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
+from device_agent.wire.problems import ProblemCode
 from fleet.core.journal import Head, Kind, SignedEntry
+from fleet.core.lease import SignedLease, parse_lease, parse_signed
+from fleet.core.station_recall import Fate
 from fleet.errors import RefusedError
 from fleet.model import KeyOrigin
 from fleet.station.identity import StationIdentity
@@ -21,17 +24,13 @@ from fleet.station.ledger_rows import keep_package, load_unit, move, prepare
 from fleet.station.life import UnitEvent, UnitState
 from fleet.station.package import Package
 from fleet.station.units import Attempt, Unit, csr_hash_of
+from fleet.station.workshop import Made
 from fleet.station.writer import GroupWriter
 
 _MOST = 1000
 
-
-class Fate(StrEnum):
-    """What is to become of a unit that a person releases from quarantine."""
-
-    USE = "use"
-    REWORK = "rework"
-    """It is made anew at its next visit."""
+Sign: TypeAlias = Callable[[int, datetime | None], Made]
+"""Makes a certificate under a number of the lease; the time is the latest that the journal knows."""
 
 
 class Ledger:
@@ -110,9 +109,19 @@ class Ledger:
         await self._writer.run(work)
 
     async def add_request(self, hardware_id: str, csr: bytes, *, key: KeyOrigin = KeyOrigin.DEVICE) -> None:
-        """Keep a unit's CSR (DER) as its next generation; one that is there already stays."""
+        """Keep a unit's CSR (DER) as its next generation; one that is there already stays.
+
+        Raises:
+            RefusedError: another unit has shown the same one; its code is KEY_IN_USE.
+        """
 
         def work(db: sqlite3.Connection) -> None:
+            other = db.execute(
+                "SELECT hardware_id FROM generations WHERE csr_hash = ? AND hardware_id <> ?",
+                (csr_hash_of(csr), hardware_id),
+            ).fetchone()
+            if other is not None:
+                raise RefusedError(f"unit {other[0]} has the same key", code=ProblemCode.KEY_IN_USE)
             db.execute(
                 "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, key_origin, changed_at)"
                 " SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ? FROM generations"
@@ -125,9 +134,93 @@ class Ledger:
 
         await self._writer.run(work)
 
+    async def adopt(self, hardware_id: str, *, package: Package, state: UnitState) -> None:
+        """Take in what another station made for a reserved unit; one that is known already stays as it is."""
+
+        def work(db: sqlite3.Connection) -> None:
+            unit = load_unit(db, hardware_id)
+            if unit is None or unit.with_fingerprint(package.fingerprint):
+                return
+            number = unit.generations[-1].number + 1 if unit.generations else 1
+            db.execute(
+                "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (hardware_id, number, state, b"", f"of {package.serial}", self._now()),
+            )
+            keep_package(db, hardware_id, number, package)
+
+        await self._writer.run(work)
+
+    async def last_number(self, prefix: str) -> int | None:
+        """Return the last number of a prefix that was given out; None before the first."""
+
+        def work(db: sqlite3.Connection) -> int | None:
+            row = db.execute("SELECT last FROM numbers WHERE prefix = ?", (prefix,)).fetchone()
+            return None if row is None else int(row[0])
+
+        return await self._writer.run(work)
+
+    async def skip_numbers(self, prefix: str, *, to: int) -> None:
+        """Give out only numbers after this one."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO numbers (prefix, last) VALUES (?, ?)"
+                " ON CONFLICT (prefix) DO UPDATE SET last = max(last, excluded.last)",
+                (prefix, to),
+            )
+
+        await self._writer.run(work)
+
     async def add_package(self, hardware_id: str, *, number: int, package: Package) -> None:
         """Keep what was issued for a generation, and revoke the generations before it, in one commit."""
         await self._writer.run(lambda db: self._issue(db, hardware_id, number, package, (Kind.ISSUED, {})))
+
+    async def take_lease(self, signed: SignedLease, *, crl: bytes) -> None:
+        """Sign under a lease from now on, in place of the one before; one that was taken stays as it is."""
+        lease = parse_lease(signed.octets)
+
+        def work(db: sqlite3.Connection) -> None:
+            row = db.execute(
+                "INSERT INTO leases (lease, signed, next_number) VALUES (?, ?, ?)"
+                " ON CONFLICT (lease) DO NOTHING RETURNING lease",
+                (lease.lease, signed.encode(), lease.first),
+            ).fetchone()
+            if row is not None:
+                details = {"lease": lease.lease, "crl": base64.b64encode(crl).decode()}
+                self._tell(db, Kind.LEASED, details)
+
+        await self._writer.run(work)
+
+    async def lease(self) -> tuple[SignedLease, int] | None:
+        """Return the newest lease, and the next number of it that is free."""
+
+        def work(db: sqlite3.Connection) -> tuple[SignedLease, int] | None:
+            row = db.execute("SELECT signed, next_number FROM leases ORDER BY lease DESC LIMIT 1").fetchone()
+            return None if row is None else (parse_signed(bytes(row[0])), int(row[1]))
+
+        return await self._writer.run(work)
+
+    async def add_made(self, hardware_id: str, *, number: int, sign: Sign) -> Package:
+        """Sign for a generation under the newest lease, and keep what was made, in one commit.
+
+        `sign` is given the next number of the lease and the latest time that is known to be over; the number
+        is used with the commit, and never again.
+
+        Raises:
+            FleetError: whatever `sign` raises; nothing changed.
+        """
+
+        def work(db: sqlite3.Connection) -> Package:
+            lease, free = db.execute(
+                "SELECT lease, next_number FROM leases ORDER BY lease DESC LIMIT 1"
+            ).fetchone()
+            made = sign(int(free), self._journal.latest(db))
+            db.execute("UPDATE leases SET next_number = next_number + 1 WHERE lease = ?", (lease,))
+            self._issue(db, hardware_id, number, made.package, (Kind.MADE, made.details))
+            return made.package
+
+        return await self._writer.run(work)
 
     async def record(self, hardware_id: str, *, number: int, event: UnitEvent) -> None:
         """Move a generation on.
@@ -182,9 +275,9 @@ class Ledger:
 
         def work(db: sqlite3.Connection) -> None:
             row = db.execute(
-                "UPDATE units SET doubt = NULL WHERE hardware_id = ? AND doubt IS NOT NULL"
+                "UPDATE units SET doubt = NULL, rework = ? WHERE hardware_id = ? AND doubt IS NOT NULL"
                 " RETURNING device_id",
-                (hardware_id,),
+                (fate is Fate.REWORK, hardware_id),
             ).fetchone()
             if row is not None:
                 kind = Kind.REWORK if fate is Fate.REWORK else Kind.RELEASED
@@ -280,6 +373,7 @@ class Ledger:
                 event = UnitEvent.ISSUED if one.number == number else UnitEvent.REPLACED
                 move(db, hardware_id, one, event, at=self._now())
         keep_package(db, hardware_id, number, package)
+        db.execute("UPDATE units SET rework = 0 WHERE hardware_id = ?", (hardware_id,))
         key = next(one.key for one in unit.generations if one.number == number)
         kind, details = told
         self._tell(

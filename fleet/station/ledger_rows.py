@@ -54,11 +54,15 @@ CREATE TABLE facts (
 );
 CREATE TABLE leases (
     lease       TEXT PRIMARY KEY,
-    bundle      BLOB NOT NULL,
+    signed      BLOB NOT NULL,
     next_number INTEGER NOT NULL
 )
 """
-_SCHEMA = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+ALTER TABLE units ADD COLUMN rework INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX generations_by_request ON generations (csr_hash)
+"""
+_SCHEMA = (_VERSION_1, _VERSION_2, _VERSION_3)
 """What each version adds to the one before."""
 _GENERATIONS = (
     "SELECT number, state, csr, csr_hash, key_origin, serial, chain, anchors, configuration"
@@ -85,12 +89,12 @@ def prepare(db: sqlite3.Connection) -> None:
 def load_unit(db: sqlite3.Connection, hardware_id: str) -> Unit | None:
     """Return a unit with its generations, or None where it was never here."""
     row = db.execute(
-        "SELECT device_id, model, doubt, batch FROM units WHERE hardware_id = ?", (hardware_id,)
+        "SELECT device_id, model, doubt, batch, rework FROM units WHERE hardware_id = ?", (hardware_id,)
     ).fetchone()
     if row is None:
         return None
     rows = db.execute(_GENERATIONS, (hardware_id,))
-    device_id, model, doubt, batch = row
+    device_id, model, doubt, batch, rework = row
     return Unit(
         hardware_id=hardware_id,
         device_id=None if device_id is None else str(device_id),
@@ -98,6 +102,7 @@ def load_unit(db: sqlite3.Connection, hardware_id: str) -> Unit | None:
         doubt=None if doubt is None else str(doubt),
         generations=tuple(_generation(one) for one in rows.fetchall()),
         batch=str(batch),
+        rework=bool(rework),
     )
 
 

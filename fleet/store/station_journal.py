@@ -85,6 +85,15 @@ async def waiting_made(tx: Transaction, key: JournalKey) -> tuple[Entry, ...]:
     return tuple(parse_entry(columns.text(entry).encode("ascii")) for (entry,) in rows)
 
 
+async def leased(tx: Transaction, key: JournalKey) -> tuple[Entry, ...]:
+    """Return the entries of leases that were taken into use."""
+    rows = await tx.fetch_all(
+        "SELECT entry FROM station_journal WHERE station = ? AND journal = ? AND kind = ? ORDER BY number",
+        (key.station, key.journal, Kind.LEASED.value),
+    )
+    return tuple(parse_entry(columns.text(entry).encode("ascii")) for (entry,) in rows)
+
+
 async def note_finding(tx: Transaction, finding: Finding) -> bool:
     """Keep a finding; tell whether it is new."""
     row = await tx.fetch_one(

@@ -14,6 +14,13 @@ from device_agent.wire.fields import MAX_BODY_BYTES, Fields
 from device_agent.wire.identity import parse_domain, parse_serial
 from device_agent.wire.messages import Reply, encode
 from device_agent.wire.replies import Pending, Problem
+from fleet.core.station_recall import (
+    encode_last,
+    encode_releases,
+    parse_numbers,
+    parse_recall,
+    parse_taken,
+)
 from fleet.core.station_sync import parse_upload
 from fleet.exchange import HTTP_STATUS
 from fleet.model import KeyOrigin
@@ -22,7 +29,10 @@ from fleet.ra.nonces import LIFETIME
 from fleet.ra.requests.answer import answer_body, answer_unit_confirm
 from fleet.ra.requests.applicants import StationWord
 from fleet.ra.requests.journal_sync import sync_journal
+from fleet.ra.requests.made_offline import admit_made
 from fleet.ra.requests.recover import recover
+from fleet.ra.requests.released import tell_releases
+from fleet.ra.requests.takeover import last_number, recall
 from fleet.web.gate import PROBLEM_TYPE, body_of, peer_certificate
 
 STATION_HEADER = "X-Fleet-Station"
@@ -41,6 +51,9 @@ def mount(app: web.Application, context: Context, *, listener: Listener) -> None
     app.router.add_post("/api/v1/recover", routes.recover)
     app.router.add_get("/api/v1/nonce", routes.nonce)
     app.router.add_post("/api/v1/station/journal", routes.sync)
+    app.router.add_post("/api/v1/station/recall", routes.recall)
+    app.router.add_post("/api/v1/station/numbers", routes.numbers)
+    app.router.add_post("/api/v1/station/releases", routes.releases)
 
 
 class _DeviceRoutes:
@@ -77,11 +90,25 @@ class _DeviceRoutes:
         """A station hands in its journal, and takes the rules that hold."""
         body = await body_of(request, longest=MAX_BODY_BYTES)
         synced = await sync_journal(self._context, self._asker(request), parse_upload(body))
-        return web.Response(
-            body=synced.receipt.encode(),
-            content_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
+        await admit_made(self._context, synced.station)
+        return _json(synced.receipt.encode())
+
+    async def recall(self, request: web.Request) -> web.Response:
+        """A station meets a unit of its batches that another one made."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        return _json(await recall(self._context, self._asker(request), parse_recall(body)))
+
+    async def numbers(self, request: web.Request) -> web.Response:
+        """A station without a ledger asks which numbers were given out."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        last = await last_number(self._context, self._asker(request), parse_numbers(body))
+        return _json(encode_last(last))
+
+    async def releases(self, request: web.Request) -> web.Response:
+        """A station asks what was decided about its units in quarantine."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        found = await tell_releases(self._context, self._asker(request), parse_taken(body))
+        return _json(encode_releases(found))
 
     async def nonce(self, request: web.Request) -> web.Response:
         """A fresh nonce for a recovery proof."""
@@ -110,6 +137,10 @@ def _word(request: web.Request) -> StationWord:
         batch=parse_domain(said.text("batch", longest=32)) if "batch" in said else "",
         key=said.word("key", of=KeyOrigin) if "key" in said else KeyOrigin.DEVICE,
     )
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _response(reply: Reply) -> web.Response:

@@ -43,6 +43,8 @@ class StationWord:
     batch: str = ""
     """Which it is made for, where it is not registered yet; empty is the station's first."""
     key: KeyOrigin = KeyOrigin.DEVICE
+    lease: str = ""
+    """Under which it was made off line; it is counted against the quota already."""
 
 
 NOTHING_SAID = StationWord()
@@ -118,6 +120,8 @@ class Admitted:
     """Which enrolls the unit."""
     replaces: str = ""
     """Serial of the generation that it ends."""
+    lease: str = ""
+    """Under which the station made it off line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from fleet.ra.requests.rulings import Question, Ruled, note_ruling, refusal_of, 
 from fleet.ra.webhook import AskFirstError, HookSaid
 from fleet.store import claims
 from fleet.store.provisioning import Provisioned
-from fleet.store.stations import StationUnit, count_unit
+from fleet.store.stations import StationUnit, count_unit, record_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,4 +179,5 @@ async def _count(tx: Transaction, admitted: Admitted, judged: Judged, applicant:
             note="",
             reported_at=applicant.at,
         )
-        await count_unit(tx, unit)
+        # What was made under a lease was counted when that was granted.
+        await (record_unit if admitted.lease else count_unit)(tx, unit)

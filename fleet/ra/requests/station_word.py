@@ -21,7 +21,7 @@ from fleet.ra.requests.applicants import (
     require_certificate,
     require_free,
 )
-from fleet.ra.requests.station_rules import require_within_rules
+from fleet.ra.requests.station_rules import require_own_batch, require_within_rules
 from fleet.store.codes import Grant, GrantKind
 from fleet.store.devices import DeviceRecord, insert_device, load_device
 from fleet.store.stations import StationRecord, enrolled_by, load_station, station_of
@@ -38,16 +38,26 @@ async def admit_by_station(tx: Transaction, applicant: Applicant, proof: Station
     device = await load_device(tx, identity) or await _register(tx, station, identity, proof, applicant.at)
     code_id = known_grant(device, applicant.key_hash)
     admitted = Admitted(
-        device=device, code_id=code_id, kind=GrantKind.STATION, proven=proven, station=station.name
+        device=device,
+        code_id=code_id,
+        kind=GrantKind.STATION,
+        proven=proven,
+        station=station.name,
+        lease=proof.word.lease,
     )
     if code_id:
         return admitted
-    await require_within_rules(tx, station, identity, at=applicant.at)
+    if proof.word.lease:
+        await require_own_batch(tx, station, identity)
+    else:
+        await require_within_rules(tx, station, identity, at=applicant.at)
     grant = Grant(code_id=grant_id(identity, applicant.key_hash), kind=GrantKind.STATION, source=station.name)
     if not replaces:
         require_free(device)
     if is_free(device):
-        return replace(granted(device, applicant, grant, proven=proven), station=station.name)
+        return replace(
+            granted(device, applicant, grant, proven=proven), station=station.name, lease=proof.word.lease
+        )
     await _require_own_generation(tx, station, device, replaces=replaces)
     return replace(
         admitted,
@@ -87,8 +97,16 @@ async def _require_own_generation(
         raise refused(ProblemCode.NOT_ALLOWED, f"{replaces} is no certificate of {name}")
     newest = max((row.serial for row in device.certificates if row.code_id is not None), default="")
     for serial in (replaces, newest):
-        if await enrolled_by(tx, serial) != station.name:
+        if not await _is_heir(tx, station, await enrolled_by(tx, serial)):
             raise refused(ProblemCode.NOT_ALLOWED, f"station {station.name} has not enrolled {serial}")
+
+
+async def _is_heir(tx: Transaction, station: StationRecord, maker: str | None) -> bool:
+    """Tell whether a unit is a station's own, or that of one that was closed: its batches go on elsewhere."""
+    if maker is None or maker == station.name:
+        return maker is not None
+    other = await load_station(tx, maker)
+    return other is not None and other.closed_at is not None and other.domain == station.domain
 
 
 async def _register(

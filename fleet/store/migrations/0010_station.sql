@@ -103,6 +103,8 @@ CREATE TABLE station_leases (
     -- The station's CA: its key identifier, its certificate, and its (empty) revocation list once that came.
     issuer TEXT NOT NULL UNIQUE,
     root TEXT NOT NULL,
+    -- SHA-256 of the root's certificate.
+    anchor TEXT NOT NULL,
     certificate BLOB NOT NULL,
     crl BLOB,
     closed_at TEXT,

@@ -206,6 +206,16 @@ DEFECTS: dict[str, tuple[str, Callable[[Case], Case]]] = {
         "4.2.1.9",
         lambda case: remade(case, extensions={x509.BasicConstraints(ca=True, path_length=None): True}),
     ),
+    "name constraints in a leaf": (
+        "4.2.1.10",
+        lambda case: remade(
+            case, extensions={x509.NameConstraints([x509.DNSName("d1.prod.acme")], None): True}
+        ),
+    ),
+    "a limited CA that does not say so": (
+        "4.2.1.10",
+        lambda case: replace(case, template=replace(case.template, permitted_names=("line3.prod.acme",))),
+    ),
     "no extended key usage": ("4.2.1.12", lambda case: remade(case, without=(x509.ExtendedKeyUsage,))),
     "device that is a server": (
         "4.2.1.12",
