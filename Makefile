@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults provider check fix lock programs clean
+.PHONY: help demo test faults provider check fix lock lowest packages debian programs clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -56,6 +56,23 @@ lock: $(VENV)/ready ## pin every dependency again in requirements.lock (hashes, 
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 	  --upgrade --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 	@echo "requirements.lock: $$(grep -cE '^[a-z0-9]' requirements.lock) packages"
+
+# Two tests of the factory line bring a station, and so the server with its newer libraries.
+LOWEST := .cache/lowest
+lowest: $(VENV)/ready ## test the agent at the lowest versions of its libraries
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	@$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct -e .
+	@$(BIN)/uv pip freeze --python $(LOWEST) | grep -E '^(cryptography|aiomqtt|paho-mqtt)==' > $(LOWEST)/bounds.txt
+	@cat $(LOWEST)/bounds.txt
+	@$(BIN)/uv pip install --quiet --python $(LOWEST) --constraints $(LOWEST)/bounds.txt \
+	  aiohttp cbor2 cryptography-vectors hypothesis pyserial pytest pytest-asyncio setuptools smpclient
+	@$(LOWEST)/bin/python -m pytest -q tests/unit/device_agent --ignore-glob='*/test_station_*'
+
+packages: $(VENV)/ready ## build the agent's wheel, zipapp and Debian package into dist/
+	@$(BIN)/python -m firmware_scripts.packages --output dist
+
+debian: $(VENV)/ready ## as root: try the packages on Debian 12, 13 and testing, each with its own systemd
+	@$(BIN)/python -m tests.debian_trial $(SUITES)
 
 programs:
 	@missing=""; \

@@ -103,6 +103,7 @@ def make_debian(folder: Path, suite: str) -> Debian:
             check=True,
             stdout=subprocess.DEVNULL,
         )
+        made.put("etc/hosts", b"127.0.0.1 localhost\n")
         made.install(*_PACKAGES)
         ready.touch()
     made.run("apt-get", "update", "-qq")

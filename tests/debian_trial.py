@@ -235,6 +235,17 @@ def packages(folder: Path) -> Path:
     return folder
 
 
+def _do(step: Callable[[Trial], str], trial: Trial, system: Debian) -> None:
+    began = time.monotonic()
+    try:
+        told = step(trial)
+    except (AssertionError, RuntimeError):
+        print(system.run("journalctl", "-n", "40", "--no-pager"), file=sys.stderr)
+        raise
+    took = time.monotonic() - began
+    print(f"{system.suite:<10}{step.__name__:<22}{took:>5.1f} s  {told}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -251,12 +262,7 @@ def main() -> int:
             with booted(make_debian(options.folder, suite)) as system:
                 trial = Trial(system, fleet, built)
                 for step in _STEPS:
-                    began = time.monotonic()
-                    told = step(trial)
-                    print(
-                        f"{suite:<10}{step.__name__:<22}{time.monotonic() - began:>5.1f} s  {told}",
-                        flush=True,
-                    )
+                    _do(step, trial, system)
     return 0
 
 
