@@ -3,17 +3,23 @@
 import asyncio
 import io
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from device_agent import control
 from device_agent.cli import main
+from device_agent.core.ladder import Rung, Standing
 from device_agent.core.stored import VERSION, StoredRecord, encode
 from device_agent.errors import AgentError, BadInputError, ExitCode
 from device_agent.options import read_code
-from device_agent.store import open_store
+from device_agent.recovering import Recovery
+from device_agent.store import load_record, open_store
 from device_agent.wire.fields import Fields
+from device_agent.wire.replies import HttpsAddress
+from device_agent.wire.secret import Secret
 from tests.device import Table
 
 
@@ -290,3 +296,84 @@ async def test_a_caller_that_talks_nonsense_does_not_stop_the_agent(line: bytes,
         await reader.read()
         writer.close()
         assert await asyncio.to_thread(control.ask, path, "status") is not None
+
+
+def read_in(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_a_code_that_was_scanned_for_another_device_is_refused_before_it_is_sent(
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for whose in ("prod:d2", "lab:d1"):
+        read_in(f"fleet-code:ABCD-EFGH:{whose}\n", monkeypatch)
+        assert run(table.state, "recover") == ExitCode.BAD_INPUT
+        err = capsys.readouterr().err.splitlines()
+        assert err == [
+            f"error: the code is for {whose}, and this device is prod:d1",
+            "hint: fleet claim create makes one for it",
+        ]
+
+
+def test_a_scanned_code_of_this_device_is_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_in("fleet-code:ABCD-EFGH:prod:d1\n", monkeypatch)
+    assert read_code("-", of="d1").reveal() == "ABCD-EFGH"
+
+
+def test_a_blank_device_has_nothing_to_recover(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state, "recover") == ExitCode.NOT_FOUND
+    assert capsys.readouterr().err.splitlines() == [
+        "error: there is no identity here to recover",
+        "hint: device-agent enroll",
+    ]
+
+
+def test_keys_that_can_be_used_are_not_moved_by_a_recovery(
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in("ABCD-EFGH\n", monkeypatch)
+    assert run(table.state, "recover", "--key", "tpm:") == ExitCode.BAD_INPUT
+    assert capsys.readouterr().err.startswith("error: this device has its keys in files already")
+
+
+async def test_a_running_agent_is_handed_the_code_and_nobody_else_sees_it(
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in("ABCD-EFGH\n", monkeypatch)
+    heard: list[Recovery] = []
+
+    async def recover(fields: Fields) -> dict[str, object]:
+        heard.append(Recovery.read(fields))
+        return {"name": "prod:d1", "serial": "42"}
+
+    async with control.serving(table.state / "agent.sock", {"recover": recover}):
+        arguments = ("recover", "--https", "fleet.example:8443")
+        assert await asyncio.to_thread(run, table.state, *arguments) == ExitCode.DONE
+    (one,) = heard
+    assert one == Recovery(code=Secret("ABCD-EFGH"), https=HttpsAddress(host="fleet.example", port=8443))
+    shown = capsys.readouterr()
+    assert shown.out == "recovered prod:d1, serial 42\n"
+    assert "ABCD" not in shown.out + shown.err + repr(one)
+
+
+def test_doctor_says_on_which_rung_a_device_stands_since_when_and_what_it_needs(
+    table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = load_record(table.state)
+    assert loaded is not None
+    since = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    standing = Standing(rung=Rung.CODE, since=since, why="not-current")
+    with open_store(table.state) as store:
+        store.save(replace(loaded.record, standing=standing))
+    assert run(table.state, "doctor") == ExitCode.NEEDS_ATTENTION
+    text = capsys.readouterr().out
+    assert (
+        "BAD recovery: no certificate of this device works: "
+        "not-current, on the rung code since 2026-05-01T12:00:00Z\n"
+        "    hint: an operator's code: fleet claim create --domain prod --device d1, "
+        "then here: device-agent recover\n"
+    ) in text
+    assert run(table.state, "status") == ExitCode.DONE
+    assert "rung         code\nrung since   2026-05-01T12:00:00Z\nrung why     not-current\n" in (
+        capsys.readouterr().out
+    )

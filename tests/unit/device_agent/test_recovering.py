@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from device_agent.agent import Agent
-from device_agent.channels.memory import Fault
+from device_agent.channels.memory import Fault, Heard
 from device_agent.core.ladder import Rung
 from device_agent.core.lifecycle import State
 from device_agent.errors import (
@@ -24,7 +24,8 @@ from device_agent.errors import (
 from device_agent.recovering import Recovery, move_keys
 from device_agent.status import Status
 from device_agent.wire.problems import ProblemCode
-from device_agent.wire.replies import HttpsAddress
+from device_agent.wire.replies import HttpsAddress, Reply
+from device_agent.wire.requests import Request
 from device_agent.wire.secret import Secret
 from fleet.core import events
 from fleet.model import CertificateState
@@ -285,6 +286,27 @@ async def test_keys_move_elsewhere_only_where_the_old_ones_are_lost(table: Table
     lose_keys(table)
     move_keys(table.state, "tpm:device:/dev/tpmrm9")
     assert (table.state / "key-place").read_text() == "tpm:device:/dev/tpmrm9\n"
+
+
+async def test_a_device_that_waits_for_a_code_does_not_ask_without_a_pause(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end(table)
+    asked: list[str] = []
+    answer = table.server.answer
+
+    def counted(heard: Heard, request: Request) -> Reply:
+        asked.append(request.kind)
+        return answer(heard, request)
+
+    monkeypatch.setattr(table.server, "answer", counted)
+    patient = replace(table.settings, first_wait=timedelta(hours=1))
+    with Agent.opened(patient, ways=table.network, clock=table.clock) as agent:
+        async with agent.connected():
+            await until(lambda: agent.status().rung == Rung.CODE)
+            for _ in range(200):
+                await asyncio.sleep(0)
+    assert asked == ["renew"]
 
 
 async def test_a_copy_of_a_replaced_device_is_out_and_says_so(table: Table) -> None:
