@@ -35,7 +35,7 @@ test: programs $(VENV)/ready ## check and test everything
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/ready ## cut a device's power thousands of times, renew a thousand times (`make test` does fewer)
-	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_token_power_cuts.py tests/faults/test_agent_killed.py tests/faults/test_agent_many_renewals.py
+	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_token_power_cuts.py tests/faults/test_agent_killed.py tests/faults/test_recovery_power_cuts.py tests/faults/test_agent_many_renewals.py
 
 provider: $(VENV)/ready ## test TLS by OpenSSL's pkcs11-provider (Debian 13 has it; PKCS11_PROVIDER=/path/pkcs11.so)
 	@$(BIN)/pytest -q -rs tests/contract/test_token_provider.py
