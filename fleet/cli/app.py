@@ -26,7 +26,7 @@ _NOUNS = {
     "device": "Devices: list, show, register, import, approve, suspend, resume, retire, explain.",
     "cert": "Certificates: list, show, revoke, renew, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",
-    "station": "Factory stations: add, list, run, report, lease.",
+    "station": "Factory stations: add, list, run, lease, sync, report.",
     "template": "How AWS SDK clients register their things: add, list, show, remove.",
     "ca": "Roots and issuing CAs: add, import, activate, roll over, back up.",
     "domain": "Security domains: add, list, show.",
@@ -37,6 +37,7 @@ _NOUNS = {
     "operator": "Operators: add, list, renew, remove.",
     "audit": "Who did what and when: tail, search, verify, export.",
     "broker": "The broker: show, apply, sessions, kick.",
+    "conform": "Check a device or client of yours: what does it do wrong?",
 }
 """Each noun with its help; the module of the same name holds `command`."""
 
