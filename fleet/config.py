@@ -67,6 +67,8 @@ class ServerConfig:
     mqtt_bootstrap_port: int = 8884
     https_port: int = 8443
     http_port: int = 8080
+    metrics_port: int | None = None
+    """Of `/metrics` on loopback, for all on this machine; None: operators alone read it, over HTTPS."""
     certificate: Path | None = None
     """Brought by the operator, with its chain; None: the fleet's own CA makes one."""
     key: Path | None = None
@@ -299,6 +301,7 @@ def _server(section: Section) -> ServerConfig:
         ),
         https_port=section.integer("https_port", default.https_port, bounds=_PORTS),
         http_port=section.integer("http_port", default.http_port, bounds=_PORTS),
+        metrics_port=section.integer_or_none("metrics_port", bounds=_PORTS),
         certificate=section.file("certificate"),
         key=section.file("key"),
         trust=section.file("trust"),
@@ -307,7 +310,10 @@ def _server(section: Section) -> ServerConfig:
     section.close()
     if (server.certificate is None) is not (server.key is None):
         raise section.error("certificate", "certificate and key come together", hint="name both files")
-    ports = [server.mqtt_port, server.mqtt_bootstrap_port, server.https_port, server.http_port]
+    ports = [
+        *(server.mqtt_port, server.mqtt_bootstrap_port, server.https_port, server.http_port),
+        server.metrics_port,
+    ]
     chosen = [port for port in ports if port]
     if len(set(chosen)) != len(chosen):
         raise section.error(None, "two listeners have the same port", hint="give each its own, or 0")

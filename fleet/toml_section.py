@@ -154,6 +154,13 @@ class Section:
             name, f"{name} must be an integer from {lowest} to {highest}", hint=f"the default is {default}"
         )
 
+    def integer_or_none(self, name: str, *, bounds: tuple[int, int]) -> int | None:
+        """Return an integer in a closed range, or None where there is none."""
+        if name not in self._members:
+            self._asked.append(name)
+            return None
+        return self.integer(name, bounds[0], bounds=bounds)
+
     def flag(self, name: str, *, default: bool) -> bool:
         """Return true or false."""
         value = self._take(name)

@@ -18,6 +18,7 @@ from fleet.ra.crls import CrlBook
 from fleet.ra.in_force import InForce
 from fleet.ra.limits import RateLimiter
 from fleet.ra.makers import Makers
+from fleet.ra.meter import Meter
 from fleet.ra.nonces import Nonces
 from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
@@ -77,6 +78,8 @@ class Endpoints:
     mqtt_bootstrap_port: int = 0
     https_port: int = 0
     http_port: int = 0
+    metrics_port: int = 0
+    """On loopback."""
     status_place: str = ""
     """Where a proxy stands in front of the status listener."""
 
@@ -111,6 +114,7 @@ class Context:
     makers: Makers = field(default_factory=Makers)
     """Whom the domains believe about their devices' hardware."""
     webhook: Webhook | None = None
+    meter: Meter = field(default_factory=Meter)
     tls_users: TlsUsers = field(default_factory=TlsUsers)
     """Who holds our certificates in memory."""
     post: Post = no_post

@@ -34,7 +34,15 @@ from fleet.ra.status.publishing import keep_published, try_to_give
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
 from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts
-from fleet.service.sites import admin_site, device_app, endpoints_json, server_door, status_app
+from fleet.service.sites import (
+    LOOPBACK,
+    admin_site,
+    device_app,
+    endpoints_json,
+    metrics_app,
+    server_door,
+    status_app,
+)
 from fleet.store.certificates import abandon_intents
 from fleet.store.devices import hold_what_is_off
 from fleet.store.status_urls import StatusUrl, note_status_url
@@ -152,6 +160,9 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
     async with AsyncExitStack() as stack:
         http = stack.enter_context(bind(server.bind, server.http_port, key="http_port"))
         https = stack.enter_context(bind(server.bind, server.https_port, key="https_port"))
+        metrics = None
+        if server.metrics_port is not None:
+            metrics = stack.enter_context(bind(LOOPBACK, server.metrics_port, key="metrics_port"))
         # Nothing is being signed yet: what stands as an intent now was left by a crash.
         await parts.store.write(abandon_intents, parts.clock())
         await _own_certificates(parts, http_port=http.getsockname()[1])
@@ -166,6 +177,7 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
             mqtt_bootstrap_port=broker.endpoints.bootstrap_port,
             https_port=https.getsockname()[1],
             http_port=http.getsockname()[1],
+            metrics_port=0 if metrics is None else metrics.getsockname()[1],
             status_place=server.status_url,
         )
         surroundings = Surroundings(endpoints=endpoints, book=book, broker=broker)
@@ -174,6 +186,8 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
         door = server_door(parts)
         context.tls_users.add(door)
         await stack.enter_async_context(serving(device_app(context), https, tls=door.context))
+        if metrics is not None:
+            await stack.enter_async_context(serving(metrics_app(context), metrics))
         await stack.enter_async_context(admin_site(context))
         write_file(home.endpoints, endpoints_json(endpoints))
         stack.callback(home.endpoints.unlink, missing_ok=True)

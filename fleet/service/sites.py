@@ -16,10 +16,11 @@ from fleet.pair_files import in_force
 from fleet.ra.context import Context, Endpoints, Listener
 from fleet.ra.makers import load_makers
 from fleet.service.parts import Parts
-from fleet.web import api, devices, est, health, status
+from fleet.web import api, devices, est, health, metrics, status
 from fleet.web.gate import problems
 from fleet.web.listening import bind_unix, serving
 
+LOOPBACK = "127.0.0.1"
 _SHOWN_ALONE = {Purpose.DEVICE, Purpose.CLAIM}
 
 
@@ -34,7 +35,14 @@ def device_app(context: Context) -> web.Application:
     devices.mount(app, context, listener=Listener.HTTPS)
     est.mount(app, est_channel.answerer(context))
     health.mount(app, context)
+    metrics.mount(app, context)
     api.mount(app, context)
+    return app
+
+
+def metrics_app(context: Context) -> web.Application:
+    app = web.Application(middlewares=[problems])
+    metrics.mount_open(app, context)
     return app
 
 
@@ -44,6 +52,7 @@ async def admin_site(context: Context) -> AsyncIterator[None]:
     app = web.Application(middlewares=[problems])
     devices.mount(app, context, listener=Listener.ADMIN)
     health.mount(app, context)
+    metrics.mount(app, context)
     api.mount(app, context)
     with bind_unix(context.home.admin_socket) as listener:
         try:
@@ -93,4 +102,6 @@ def endpoints_json(endpoints: Endpoints) -> bytes:
         "http": endpoints.http_port,
     }
     found = {name: {"host": endpoints.host, "port": port} for name, port in ports.items()}
+    if endpoints.metrics_port:
+        found["metrics"] = {"host": LOOPBACK, "port": endpoints.metrics_port}
     return json.dumps(found, indent=2).encode() + b"\n"

@@ -4,6 +4,7 @@ Channels translate to this and back; a rule exists once, behind it.
 """
 
 import logging
+import time
 from collections.abc import Awaitable
 
 from device_agent.wire import messages
@@ -14,6 +15,7 @@ from device_agent.wire.replies import Problem
 from device_agent.wire.requests import Attest, Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
 from fleet.errors import FleetError, RefusedError, log_level, problem_code
 from fleet.ra.context import Asker, Context
+from fleet.ra.meter import OK
 from fleet.ra.refusals import record_refusal
 from fleet.ra.requests import confirm as confirming
 from fleet.ra.requests.applicants import NOTHING_SAID, StationWord
@@ -71,6 +73,14 @@ async def answer(
 
 
 async def _guarded(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
+    begun = time.perf_counter()
+    reply = await _caught(context, asker, request, doing)
+    outcome = reply.code if isinstance(reply, Problem) else OK
+    context.meter.answered(request.kind, outcome, time.perf_counter() - begun)
+    return reply
+
+
+async def _caught(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
     try:
         return await doing
     except RefusedError as error:

@@ -5,6 +5,7 @@ stay behind (PROTOCOL.md 8, counter-example 5).
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,9 @@ async def revoke(context: Context, selection: Selection, *, reason: RevocationRe
         raise NotFoundError("nothing fits the selection", hint="fleet cert list shows what there is")
     circumstances = Circumstances(at=context.clock(), actor=actor, reason=reason)
     done, failure = await _commit(context, targets, circumstances)
+    committed = time.perf_counter()
     receipt = await _enforce(context, done)
+    context.meter.cut_offs.add(time.perf_counter() - committed)
     if failure is not None:
         raise failure
     return receipt
