@@ -188,6 +188,7 @@ class Agent:
             running=self._running,
             connected=self._signals.is_connected,
             problem=self._signals.word,
+            trouble=self._signals.trouble,
             tally=self._chronicle.meter.tally,
         )
 

@@ -161,12 +161,15 @@ def _current(settings: Settings, active: Credential) -> Finding:
 def _agent(told: Mapping[str, object] | None) -> Finding:
     if told is None:
         return _bad("agent", "no agent runs, so nothing is renewed", "device-agent run")
-    problem = told.get("problem")
-    if isinstance(problem, str):
-        return _bad(
-            "agent", f"an agent runs, and its last attempt ended with: {problem}", "device-agent status"
-        )
-    return _good("agent", "an agent runs")
+    match told:
+        case {"problem": str(word), "problem_text": str(text), "problem_since": str(since), **rest}:
+            hint = rest.get("problem_hint")
+            why = f"an agent runs, and since {since} there is the problem {word}: {text}"
+            return _bad("agent", why, hint if isinstance(hint, str) else None)
+        case {"problem": str(word)}:
+            return _bad("agent", f"an agent runs, and there is the problem {word}", "device-agent status")
+        case _:
+            return _good("agent", "an agent runs")
 
 
 async def _server(

@@ -46,7 +46,7 @@ from device_agent.journal import fields
 from device_agent.life import Life
 from device_agent.signals import Brought, Signals
 from device_agent.timing import Timing
-from device_agent.trouble import DISCONNECTED, KEY_LOST, may_pass, require_wanted, word_of
+from device_agent.trouble import KEY_LOST, cut_off, may_pass, require_wanted, trouble_of, word_of
 from device_agent.trusting import Trusting
 from device_agent.wire.problems import ProblemCode, Retry
 from device_agent.wire.replies import Issued
@@ -160,8 +160,9 @@ class Driver:
             await self._asking.disconnect()
 
     async def _reconnect_later(self, failures: int) -> int:
-        _log.warning("the connection ended: %s", self._signals.lost, extra=fields(problem=DISCONNECTED))
-        self._signals.problem = DISCONNECTED
+        trouble = cut_off(self._signals.lost or "", self._signals.trouble, now=self._clock())
+        _log.warning("%s", trouble.text, extra=fields(problem=trouble.word))
+        self._signals.trouble = trouble
         await self._asking.disconnect()
         self._signals.lost = None
         await self._signals.rest(self._pause(failures + 1, None))
@@ -312,7 +313,7 @@ class Driver:
     async def _note(self, error: AgentError | None) -> None:
         """Keep what went wrong, and tell it where that is news: a device may be connected and not renew."""
         before = self._signals.word
-        self._signals.problem = None if error is None else word_of(error)
+        self._signals.trouble = trouble_of(error, self._signals.trouble, now=self._clock())
         if error is not None:
             _log.warning("%s", error, extra=fields(problem=word_of(error), hint=error.hint or ""))
         if self._signals.word != before:

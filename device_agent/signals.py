@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from device_agent.core.trust import Source
+from device_agent.trouble import Trouble
 from device_agent.watchdog import Pulse
 from device_agent.wire.trust import TrustBundle
 
@@ -31,7 +32,7 @@ class Signals:
         self.is_connected = False
         self.lost: str | None = None
         """Why the connection ended by itself; None while it stands, or was closed by us."""
-        self.problem: str | None = None
+        self.trouble: Trouble | None = None
         """What went wrong last; None where nothing is wrong now."""
         self.brought: deque[Brought] = deque(maxlen=_MOST_BROUGHT)
         """Trust bundles that were not judged yet; of too many the newest."""
@@ -43,7 +44,9 @@ class Signals:
     @property
     def word(self) -> str | None:
         """What is wrong now, in one word, as the status and the state topic tell it."""
-        return self.problem or self.distrust or self.time_doubt
+        if self.trouble is not None:
+            return self.trouble.word
+        return self.distrust or self.time_doubt
 
     def ring(self) -> None:
         """Have the driver look now."""

@@ -11,6 +11,7 @@ from device_agent.core.lifecycle import state_of
 from device_agent.core.record import Anchor
 from device_agent.core.stored import StoredRecord
 from device_agent.core.tally import Tally
+from device_agent.trouble import Trouble
 from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_name
 from device_agent.wire.trust import FLEET_REALM
@@ -40,6 +41,12 @@ class Status:
     """The EST server by which certificates come, where they do."""
     anchors: tuple[str, ...]
     problem: str | None
+    """What is wrong, in one word: the server's problem codes, and words of our own where it has none."""
+    problem_since: str | None
+    problem_text: str | None
+    """What is wrong, and where."""
+    problem_hint: str | None
+    """What to do."""
     rung: str
     """Of the ladder of recovery: `certificate` while nothing is needed."""
     rung_since: str | None
@@ -68,6 +75,7 @@ def status_of(
     running: bool = False,
     connected: bool = False,
     problem: str | None = None,
+    trouble: Trouble | None = None,
     tally: Tally | None = None,
 ) -> Status:
     """Return the status that a record shows, with what a running agent adds."""
@@ -93,6 +101,9 @@ def status_of(
         est=None if record.est is None else str(record.est),
         anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
         problem=problem,
+        problem_since=time_text(trouble.since) if trouble else None,
+        problem_text=trouble.text if trouble else None,
+        problem_hint=trouble.hint if trouble else None,
         rung=Rung.CERTIFICATE.value if standing is None else standing.rung.value,
         rung_since=time_text(standing.since) if standing else None,
         rung_why=standing.why if standing else None,

@@ -4,6 +4,8 @@ The state topic, `status` and the ladder of recovery use the same words.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from device_agent.errors import (
     AgentError,
@@ -39,6 +41,34 @@ def word_of(error: AgentError) -> str:
     if isinstance(error, RefusedError):
         return error.code
     return next((word for kind, word in _WORDS.items() if isinstance(error, kind)), "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What is wrong, for people: where, since when, and what to do."""
+
+    word: str
+    text: str
+    since: datetime
+    hint: str | None = None
+
+
+def trouble_of(error: AgentError | None, before: Trouble | None, *, now: datetime) -> Trouble | None:
+    """Return what an attempt has left: the same problem as before has been there since then."""
+    if error is None:
+        return None
+    return _lasting(Trouble(word=word_of(error), text=str(error), since=now, hint=error.hint), before)
+
+
+def cut_off(why: str, before: Trouble | None, *, now: datetime) -> Trouble:
+    """Return what a connection that ended by itself has left."""
+    return _lasting(Trouble(word=DISCONNECTED, text=f"the connection ended: {why}", since=now), before)
+
+
+def _lasting(now: Trouble, before: Trouble | None) -> Trouble:
+    if before is None or before.word != now.word:
+        return now
+    return replace(now, since=before.since)
 
 
 def may_pass(error: AgentError) -> bool:

@@ -83,6 +83,9 @@ async def test_a_running_agent_tells_that_it_renewed_though_it_cannot_connect(ta
             status = await agent.renew()
             assert status.serial != before
             await until(lambda: agent.status().problem == "unreachable")
+            status = agent.status()
+            assert status.problem_text == "cannot connect: MQTT is blocked"
+            assert status.problem_since is not None
 
 
 async def test_where_no_https_address_is_known_the_blocked_connection_is_the_error(
