@@ -2,13 +2,16 @@
 
 import asyncio
 import re
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import segno
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agent.wire.code_text import WrittenCode
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Issued, Problem
@@ -239,6 +242,19 @@ def test_a_sheet_of_html_needs_no_network_and_escapes_what_it_shows() -> None:
     assert "<b>" not in page
     assert "http" not in page
     assert "src=" not in page
+
+
+def test_a_card_has_a_qr_code_that_says_whose_the_code_is() -> None:
+    scanned = "fleet-code:0A1B-2C3D-4E5F-6G7H:prod:d1"
+    assert str(segno.make_qr(scanned, error="m").svg_inline(scale=2)) in sheet_html(SHEET, fleet="acme")
+    assert WrittenCode.parse(scanned).identity == D1
+
+
+def test_where_no_qr_code_can_be_drawn_a_card_has_the_code_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segno", None)
+    page = sheet_html(SHEET, fleet="acme")
+    assert "0A1B-2C3D-4E5F-6G7H" in page
+    assert "<svg" not in page
 
 
 def test_a_code_is_not_seen_where_it_is_not_meant_to_be() -> None:
