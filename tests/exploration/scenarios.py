@@ -156,11 +156,11 @@ DEEP = _named(
     _agent("deep-clone", DUE, DUE, DUPLICATE, CLONE, keys=5),
     _agent("deep-suspend", DUE, LOSS, CRASH, EXPIRE, GRACE, SUSPEND),
     _plain("deep-plain", DUE, DUE, DUPLICATE, CRASH, LOSE),
-    _agent("deep-code", DUE, LOSS, DUPLICATE, CRASH, EXPIRE, GRACE, TYPED, WRONG, keys=6),
-    _agent("deep-key", DUE, LOSS, DUPLICATE, CRASH, KEY, TYPED, TYPED, keys=5),
+    _agent("deep-code", LOSS, CRASH, EXPIRE, GRACE, TYPED, WRONG, keys=6, net=1),
+    _agent("deep-key", DUE, LOSS, CRASH, KEY, TYPED, TYPED, keys=5, net=1),
     _agent("deep-image-code", DUE, DUE, LOSS, SNAPSHOT, ROLLBACK, EXPIRE, GRACE, TYPED, keys=7, net=1),
-    _agent("deep-clone-code", DUE, DUE, CLONE, EXPIRE, GRACE, TYPED, keys=6, net=1),
-    _agent("deep-roll", DUE, LOSS, CRASH, ROLL, BUNDLE, BUNDLE, EXPIRE, GRACE, TYPED, keys=5),
-    _agent("deep-restored", DUE, LOSS, CRASH, ROLL, BUNDLE, REVOKE, TYPED, RESTORE, keys=4),
+    _agent("deep-clone-code", DUE, CLONE, EXPIRE, GRACE, TYPED, keys=6, net=1),
+    _agent("deep-roll", DUE, LOSS, ROLL, BUNDLE, BUNDLE, EXPIRE, GRACE, TYPED, keys=5, net=1),
+    _agent("deep-restored", DUE, LOSS, CRASH, ROLL, BUNDLE, REVOKE, TYPED, RESTORE, keys=4, net=1),
 )
 """Minutes to hours, and gigabytes: `make explore` visits them all, `make explore WORLDS=deep-core` one."""

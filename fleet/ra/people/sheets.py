@@ -1,6 +1,6 @@
 """Prints one-time codes for people: a list as text, or cards to cut out as HTML that needs no network.
 
-With the extra `labels`, each card has a QR code, which a scanner types into `device-agent recover` or `enroll`.
+With the extra `labels`, each card has a QR code, which a scanner types into `device-agent recover`.
 
 Whoever holds a sheet holds the codes: it is made once, for whoever made the codes, and kept nowhere.
 """
