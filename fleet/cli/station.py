@@ -5,10 +5,12 @@ import click
 from fleet.cli import (
     station_carry,
     station_keep,
+    station_lease,
     station_people,
     station_release,
     station_report,
     station_run,
+    station_sync,
 )
 
 
@@ -21,6 +23,8 @@ for each in (
     *station_keep.COMMANDS,
     station_people.command,
     station_report.command,
+    station_lease.command,
+    station_sync.command,
     station_run.command,
     station_carry.command,
     *station_release.COMMANDS,

@@ -46,7 +46,7 @@ def command(
     that passed at their first visit. ONLINE are those that the broker has seen since.
     """
     if as_csv and form is not Form.TABLE:
-        raise UsageError("CSV and JSON at once", hint="leave --csv or --json out")
+        raise UsageError("csv and json at once", hint="leave --csv or --json out")
 
     def act(client: Client) -> None:
         if findings:
@@ -99,7 +99,8 @@ def _show(lines: Sequence[Members], form: Form, columns: Sequence[Column], *, as
 def _csv(lines: Sequence[Members], columns: Sequence[Column]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([column.member for column in columns])
+    first, *others = columns
+    writer.writerow([first.title.lower(), *(column.member for column in others)])
     for line in lines:
         writer.writerow([_harmless(line.get(column.member)) for column in columns])
     return text.getvalue()

@@ -84,6 +84,19 @@ STATION: dict[str, Shape] = {
     "synced_at": "str?",
     "closed_at": "str?",
 }
+LEASE: dict[str, Shape] = {
+    **dict.fromkeys(("lease", "station", "domain", "batch", "issued_at", "not_after"), "str"),
+    **dict.fromkeys(("first", "units", "used"), "int"),
+    "closed_at": "str?",
+}
+LEASE_TAKEN: dict[str, Shape] = {
+    **dict.fromkeys(("lease", "station", "batch", "not_after"), "str"),
+    "units": "int",
+}
+SYNCED: dict[str, Shape] = {
+    **dict.fromkeys(("station", "clock_ahead"), "str"),
+    **dict.fromkeys(("forwarded", "confirmed", "entries"), "int"),
+}
 LINE_OPERATOR: dict[str, Shape] = {
     **dict.fromkeys(("station", "operator", "added_at"), "str"),
     "removed_at": "str?",
@@ -243,6 +256,13 @@ COMMANDS: dict[str, Shape] = {
     "station list": [STATION],
     "station show line1": STATION,
     "station change line1 --batch b2 --quota b2=5 --serials b2=a-1..a-9 --rate 9": STATION,
+    "station lease grant line1 --batch b2 --units 3 --csr home/stations/line1-ca.csr": {
+        **LEASE,
+        "file": "str",
+    },
+    "station lease take line1 line1.lease": LEASE_TAKEN,
+    "station sync line1": SYNCED,
+    "station lease list": [LEASE],
     "station operator add line1 ada --badge-file badge": LINE_OPERATOR,
     "station operator list line1": [LINE_OPERATOR],
     "station operator remove line1 ada": {"station": "str", "operator": "str"},
@@ -351,6 +371,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterato
     write_other_fleet(folder)
     with served(folder):
         enroll(folder, "alpha")
+        run(folder, "station lease request line1")
         yield folder
 
 

@@ -26,6 +26,7 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "claims/batches", {"domain": "prod", "batch": "b1", "uses": 4}),
     ("POST", "stations", {"name": "line1", "domain": "prod", "batches": ["b1"], "csr": Unit().csr}),
     ("POST", "stations/line1/rules", {"batches": ["b1", "b2"], "quotas": ["b2=9"], "rate": 60}),
+    ("POST", "stations/line1/lease", {"batch": "b1", "units": 3, "days": 2, "csr": Unit().csr}),
     ("POST", "stations/line1/operators", {"name": "ada", "badge": "1234"}),
     ("POST", "stations/line1/operators/ada/remove", {}),
     ("POST", "stations/line1/revoke", {"reason": "sold"}),

@@ -43,6 +43,8 @@ SECURITY_ALONE = {
     "POST stations",
     "POST stations/{name}/rules",
     "POST stations/{name}/revoke",
+    "POST stations/{name}/lease",
+    "POST stations/leases/{lease}/close",
     "POST stations/{name}/renew",
     "POST stations/{name}/renewed",
     "POST adoptions",
@@ -76,6 +78,8 @@ SECURITY_ALONE = {
 }
 NOBODY = {
     "operator": "nobody",
+    "unit": "nobody",
+    "lease": "0" * 32,
     "domain": "prod",
     "device_id": "nobody",
     "serial": "0" * 32,

@@ -133,6 +133,14 @@ _STATION = {
     **each("added_at", TIME),
     **each("synced_at closed_at", maybe(TIME)),
 }
+_LEASE = {
+    **each("lease", SERIAL),
+    **each("station batch", TEXT),
+    **each("domain", DOMAIN),
+    **each("first units used", COUNT),
+    **each("issued_at not_after", TIME),
+    **each("closed_at", maybe(TIME)),
+}
 _OPERATOR = {
     **each("operator", TEXT),
     **each("role", word(tuple(Role))),
@@ -254,6 +262,8 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "LineOperator": record(
         each("station operator", TEXT), each("added_at", TIME), each("removed_at", maybe(TIME))
     ),
+    "Lease": record(_LEASE),
+    "GrantedLease": record(_LEASE, {"signed": {**TEXT, "description": "The lease's file, for the station."}}),
     "StationYield": record(
         each("name", TEXT),
         each("visits units issued passed first_pass failed quarantined online", COUNT),

@@ -107,6 +107,7 @@ TERMS: Mapping[str, Schema] = {
     "key_hash": {**SHA256, "description": "SHA-256 of the SubjectPublicKeyInfo: no other key is admitted."},
     "key_hashes": {**list_of(SHA256), "maxItems": 64, "description": "Of the SubjectPublicKeyInfos."},
     "kind": word(tuple(ClientKind)),
+    "lease": {**SERIAL, "description": "A lease by its name."},
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     "lineage": {
         **SERIAL,
@@ -147,6 +148,7 @@ TERMS: Mapping[str, Schema] = {
     "state": word(tuple(CertificateState)),
     "successor": {**TEXT, "description": "The CA that takes over; left out: one that signs or stands by."},
     "token": {**TEXT, "description": "A PKCS#11 token by its URI (RFC 7512), without a PIN."},
+    "units": {**COUNT, "minimum": 1, "description": "How many units at most."},
     "uses": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
     "within_hours": {"type": "integer", "minimum": 0, "maximum": 24 * 366},
 }
