@@ -22,11 +22,13 @@ from fleet.station.authority import HttpEnroller
 from fleet.station.book import Book
 from fleet.station.clerk import Clerk
 from fleet.station.deliveries import Courier
+from fleet.station.drivers.choice import Drivers
 from fleet.station.gate import Gate
 from fleet.station.hotplug import UsbRule, watched
 from fleet.station.identity import StationIdentity
 from fleet.station.ids import IdRule
 from fleet.station.jig import Jig
+from fleet.station.lease_files import open_workshop
 from fleet.station.ledger import Ledger
 from fleet.station.outlets import Outlets
 from fleet.station.printer import LabelPrinter
@@ -59,6 +61,7 @@ class Line:
     batch: str = ""
     models: frozenset[str] = frozenset()
     baud: int
+    drivers: Drivers | None = None
     scanner: Use | None = None
     jig: Jig | None = None
     results: ResultFile | None = None
@@ -113,6 +116,9 @@ async def _station(
         enroller=enroller,
         ids=line.ids,
         batch=line.batch,
+        recaller=enroller,
+        workshop=await open_workshop(ledger, identity, key=place.files.key, servers=place.anchors),
+        drivers=line.drivers,
         baud=line.baud,
         gate=Gate(book=book, labels=labels, jig=line.jig, models=line.models),
         outlets=Outlets(book=book, couriers=await _couriers(stack, line), tell=shown.count),

@@ -5,11 +5,10 @@ from typing import TypedDict
 
 from fleet.cli.line import Hook, Line
 from fleet.cli.options import Place
-from fleet.cli.remote import Remote
-from fleet.cli.workplace import Workplace
+from fleet.cli.workplace import place_of
 from fleet.errors import UsageError
 from fleet.files import read_secret
-from fleet.home import open_home
+from fleet.station.drivers.choice import Choice, Drivers, HostKeys, Name, drivers_of
 from fleet.station.hotplug import UsbRule
 from fleet.station.ids import IdRule
 from fleet.station.jig import Jig
@@ -30,6 +29,9 @@ class Given(TypedDict):
     prefix: str | None
     models: tuple[str, ...]
     baud: int
+    driver: str
+    settings: tuple[str, ...]
+    host_keys: bool
     language: str | None
     headless: bool
     scanner: str | None
@@ -55,11 +57,12 @@ def line_of(home: Place, given: Given) -> Line:
     return Line(
         usb=tuple(UsbRule.parse(rule) for rule in given["usb"]),
         ids=IdRule(prefix=given["prefix"]) if ids is None else IdRule.from_list(ids),
-        place=_place(home, given["name"]),
+        place=place_of(home, given["name"]),
         ports=given["ports"],
         batch=given["batch"],
         models=frozenset(given["models"]),
         baud=given["baud"],
+        drivers=_drivers(given),
         scanner=None if scanner is None else Use(scanner),
         jig=None if jig is None else Jig.parse(jig, seconds=given["jig_seconds"]),
         results=None if results is None else ResultFile.parse(results),
@@ -68,10 +71,18 @@ def line_of(home: Place, given: Given) -> Line:
     )
 
 
-def _place(home: Place, name: str | None) -> Workplace:
-    if isinstance(home, Remote):
-        return Workplace.elsewhere(home, name)
-    return Workplace.at_home(open_home(home), name)
+def _drivers(given: Given) -> Drivers | None:
+    settings = dict(_setting(text) for text in given["settings"])
+    allowed = HostKeys.ALLOWED if given["host_keys"] else HostKeys.REFUSED
+    choice = Choice(name=Name(given["driver"]), settings=settings, host_keys=allowed)
+    return drivers_of(choice, baud=given["baud"])
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise UsageError(f"{text!a} is no setting of a driver", hint="--set NAME=VALUE")
+    return name, value
 
 
 def _hook(given: Given) -> Hook | None:

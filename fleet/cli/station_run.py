@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
 
+_DRIVERS = (
+    "smp",
+    "nrf91-at",
+    "ncs-shell",
+    "zephyr-cred",
+    "esp-atecc",
+    "esp-image",
+    "microchip-manifest",
+)
+"""Named here, so that help needs none of their packages; `fleet.station.drivers.choice.Name` has the same."""
+
 _OPTIONS = (
     click.option("--jsonl", "form", flag_value="jsonl", default="table", help="Print a JSON object a step."),
     click.option("--port", "ports", multiple=True, metavar="P", help="A serial port; may be repeated."),
@@ -40,6 +51,18 @@ _OPTIONS = (
     ),
     click.option(
         "--baud", type=click.IntRange(1200, 4_000_000), default=115200, metavar="N", help="[115200]"
+    ),
+    click.option(
+        "--driver",
+        type=click.Choice(_DRIVERS),
+        default="smp",
+        help="How the devices are spoken to: smp is our own factory link.",
+    ),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the driver."),
+    click.option(
+        "--host-keys",
+        is_flag=True,
+        help="Let the station make the keys, where devices cannot (lower assurance).",
     ),
     click.option("--language", metavar="CODE", help="Of the screen: de, en, zh; else that of the terminal."),
     click.option("--headless", is_flag=True, help="Print a line for each step, on a terminal too."),

@@ -5,14 +5,14 @@ file mode is the proof. It keeps no key, and tries nothing twice by itself.
 """
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from ssl import SSLContext
-from typing import Self
+from typing import Self, TypeVar
 
 import aiohttp
 from cryptography import x509
@@ -21,10 +21,22 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from device_agent.wire import messages
 from device_agent.wire.fields import MAX_BODY_BYTES, parse_object
 from device_agent.wire.problems import MalformedMessageError, Retry
+from fleet.core.station_recall import (
+    Release,
+    encode_numbers,
+    encode_recall,
+    encode_taken,
+    parse_last,
+    parse_recalled,
+    parse_releases,
+)
 from fleet.core.station_sync import JournalReceipt, JournalUpload, parse_receipt
-from fleet.errors import RefusedError, UnreachableError
+from fleet.errors import NotFoundError, RefusedError, UnreachableError
 from fleet.model import KeyOrigin
 from fleet.station.package import Issuance, IssueOrder
+from fleet.station.recall import Recalled
+
+_Answer = TypeVar("_Answer")
 
 _STATION_HEADER = "X-Fleet-Station"
 _JSON = {"Content-Type": "application/json"}
@@ -91,7 +103,7 @@ class HttpEnroller:
             id=str(uuid.uuid4()),
             device_id=order.device_id,
             csr=_csr_pem(order.csr),
-            proof=messages.Proof(kind=messages.ProofKind.STATION),
+            proof=messages.Proof(kind=messages.ProofKind.STATION, code=order.code),
         )
         asked = (
             ("replaces", order.replaces or ""),
@@ -114,14 +126,39 @@ class HttpEnroller:
 
     async def sync(self, upload: JournalUpload) -> JournalReceipt:
         """Post entries of the journal; raises RefusedError, UnreachableError."""
-        status, body = await self._send("/api/v1/station/journal", upload.encode(), {})
+        return _read(parse_receipt, await self._ask("journal", upload.encode()))
+
+    async def recall(self, fingerprint: bytes) -> Recalled:
+        """Post `recall`; raises NotFoundError, RefusedError, UnreachableError."""
+        body = await self._ask("recall", encode_recall(fingerprint.hex()))
         try:
-            if status == HTTPStatus.OK:
-                return parse_receipt(body)
-            problem = parse_object(body)
-            detail = problem.any_text("detail", longest=1000)
+            issued, is_in_use = parse_recalled(body)
+            reply = messages.parse_reply(issued)
         except MalformedMessageError as error:
             raise UnreachableError(f"the server's answer cannot be read: {error}") from error
+        if not isinstance(reply, messages.Issued):
+            raise UnreachableError(f"the server answered recall with {reply.kind}")
+        return Recalled(issuance=self._issuance(reply), is_in_use=is_in_use)
+
+    async def last_number(self, prefix: str) -> int:
+        """Post `numbers`; raises RefusedError, UnreachableError."""
+        return _read(parse_last, await self._ask("numbers", encode_numbers(prefix)))
+
+    async def releases(self, taken: tuple[int, ...]) -> tuple[Release, ...]:
+        """Post `releases`; raises RefusedError, UnreachableError."""
+        return _read(parse_releases, await self._ask("releases", encode_taken(taken)))
+
+    async def _ask(self, what: str, body: bytes) -> bytes:
+        """Return the answer to a station's question; a problem document is raised as what it says."""
+        status, answer = await self._send(f"/api/v1/station/{what}", body, {})
+        if status == HTTPStatus.OK:
+            return answer
+        try:
+            detail = parse_object(answer).any_text("detail", longest=1000)
+        except MalformedMessageError as error:
+            raise UnreachableError(f"the server's answer cannot be read: {error}") from error
+        if status == HTTPStatus.NOT_FOUND:
+            raise NotFoundError(detail)
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise RefusedError(detail)
         raise UnreachableError(f"the server says: {detail}")
@@ -158,6 +195,13 @@ class HttpEnroller:
             )
         except ValueError as error:
             raise UnreachableError("the server's answer holds no certificates") from error
+
+
+def _read(parse: Callable[[bytes], _Answer], body: bytes) -> _Answer:
+    try:
+        return parse(body)
+    except MalformedMessageError as error:
+        raise UnreachableError(f"the server's answer cannot be read: {error}") from error
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:

@@ -20,6 +20,7 @@ from fleet.station.causes import Cause
 NOT_NOW = 75
 _MOST_OUTPUT = 4096
 _LONGEST_REASON = 200
+_SILENCE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,54 +48,69 @@ class Jig:
     async def judge(self, unit: Mapping[str, str]) -> steps.Decision:
         """Return `Recorded` for a good unit, `Doubt` for a bad one, `Hold` where the jig cannot say."""
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, test = await asyncio.get_running_loop().subprocess_exec(
+                _Test,
                 *self.command,
                 env=os.environ | {f"FLEET_{name.upper()}": value for name, value in unit.items()},
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as error:
             return _away(f"it cannot be started: {error.strerror}")
         try:
-            return await self._verdict(process)
-        finally:
-            _end(process)
-            await process.wait()
-
-    async def _verdict(self, process: asyncio.subprocess.Process) -> steps.Decision:
-        try:
             async with asyncio.timeout(self.seconds):
-                said = await _last_words(process)
-                code = await process.wait()
+                await test.has_ended.wait()
+            return await _verdict(transport.get_returncode() or 0, test)
         except TimeoutError:
             return _away(f"it took longer than {self.seconds:g} s")
-        if code == 0:
-            return steps.Recorded()
-        if code == NOT_NOW or code < 0:
-            return _away(f"it ended with {code}: {said}" if said else f"it ended with {code}")
-        return steps.Doubt(
-            reason=f"the test jig says no (exit code {code}){': ' if said else ''}{said}",
-            cause=Cause.TEST_FAILED,
-        )
+        finally:
+            _end(transport.get_pid())
+            transport.close()
+            await test.is_silent.wait()
 
 
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    """Read to the end, and return the last line: a jig tells there why."""
-    kept = b""
-    if process.stdout is not None:
-        while octets := await process.stdout.read(_MOST_OUTPUT):
-            kept = (kept + octets)[-_MOST_OUTPUT:]
-    lines = kept.decode("utf-8", "replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return "".join(sign if sign.isprintable() else "?" for sign in last[:_LONGEST_REASON])
+class _Test(asyncio.SubprocessProtocol):
+    """One run of a jig: the last of what it writes, and its end."""
+
+    def __init__(self) -> None:
+        self.has_ended = asyncio.Event()
+        self.is_silent = asyncio.Event()
+        self._kept = b""
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._kept = (self._kept + data)[-_MOST_OUTPUT:]
+
+    def process_exited(self) -> None:
+        self.has_ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_silent.set()
+
+    def last_line(self) -> str:
+        """Return the last line that says something: a jig tells there why."""
+        lines = self._kept.decode("utf-8", "replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return "".join(sign if sign.isprintable() else "?" for sign in last[:_LONGEST_REASON])
 
 
-def _end(process: asyncio.subprocess.Process) -> None:
+async def _verdict(code: int, test: _Test) -> steps.Decision:
+    if code == 0:
+        return steps.Recorded()
+    with suppress(TimeoutError):  # what it left running may hold its output open
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            await test.is_silent.wait()
+    said = test.last_line()
+    why = f": {said}" if said else ""
+    if code == NOT_NOW or code < 0:
+        return _away(f"it ended with {code}{why}")
+    return steps.Doubt(reason=f"the test jig says no (exit code {code}){why}", cause=Cause.TEST_FAILED)
+
+
+def _end(leader: int) -> None:
     """End the jig with all that it started: it leads a session of its own."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _away(why: str) -> steps.Hold:

@@ -67,10 +67,10 @@ NAMES = frozenset({*(each.name for each in fields(LabelText)), "qr"})
 
 
 def qr_text(text: LabelText) -> str:
-    """Return what the code says: the device id in capitals where that tells it apart, else the serial."""
+    """Return what the code says: an id without capitals in capitals, else the serial: both tell it apart."""
     wanted = text.device_id.upper()
-    plain = text.device_id in (wanted, text.device_id.lower())
-    return wanted if plain and QR_SIGNS.issuperset(wanted) else text.serial.upper()
+    is_plain = text.device_id == text.device_id.lower()
+    return wanted if is_plain and QR_SIGNS.issuperset(wanted) else text.serial.upper()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,8 +28,10 @@ from fleet.station.ledger import Ledger
 from fleet.station.outlets import Outlets
 from fleet.station.pace import Pace
 from fleet.station.port import Line, require_port
+from fleet.station.recall import Recaller
 from fleet.station.session import Session
 from fleet.station.visit import Desk
+from fleet.station.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 
@@ -47,13 +49,22 @@ class Station:
         enroller: Enroller,
         ids: IdRule,
         batch: str = "",
+        recaller: Recaller | None = None,
         group: int = DEFAULT_GROUP,
         baud: int = 115200,
         gate: Gate | None = None,
         outlets: Outlets | None = None,
         drivers: Drivers | None = None,
+        workshop: Workshop | None = None,
     ) -> None:
-        self.clerk = Clerk(ledger=ledger, enroller=enroller, ids=ids, batch=batch)
+        self.clerk = Clerk(
+            ledger=ledger,
+            enroller=enroller,
+            ids=ids,
+            batch=batch,
+            recaller=recaller,
+            workshop=workshop,
+        )
         self._identity = identity
         self._ledger = ledger
         self._group = group
@@ -160,7 +171,7 @@ class Station:
     async def _sync_for_ever(self, report: Callable[[LaneEvent], None]) -> None:
         """What was done while the server was away is told when it is back."""
         while True:
-            for part in (self._forward, partial(self._sync, report), self.clerk.upload):
+            for part in (self._forward, partial(self._sync, report), self._release, self.clerk.upload):
                 try:
                     await part()
                 except FleetError as error:
@@ -170,6 +181,10 @@ class Station:
     async def _forward(self) -> None:
         async for hardware_id in self.clerk.forward():
             _log.info("the certificate of unit %s is here", hardware_id)
+
+    async def _release(self) -> None:
+        for one in await self.clerk.carry_out():
+            _log.info("%s released unit %s: %s", one.actor, one.hardware, one.fate)
 
     async def _sync(self, report: Callable[[LaneEvent], None]) -> None:
         async for serial in self.clerk.sync():

@@ -33,6 +33,8 @@ class Unit:
     generations: tuple[Generation, ...]
     batch: str = ""
     """Which it is made for; empty is the station's first."""
+    rework: bool = False
+    """A person let it out of quarantine to be made anew."""
 
     @property
     def state(self) -> UnitState:
