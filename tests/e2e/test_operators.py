@@ -45,6 +45,7 @@ SECURITY_ALONE = {
     "POST stations/{name}/revoke",
     "POST stations/{name}/lease",
     "POST stations/leases/{lease}/close",
+    "POST units/{unit}/release",
     "POST stations/{name}/renew",
     "POST stations/{name}/renewed",
     "POST adoptions",
