@@ -4,16 +4,16 @@ Data goes to stdout, talk to stderr. The same input gives the same files.
 """
 
 import argparse
+import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from device_agent.errors import AgentError
 from device_agent.wire.problems import MalformedMessageError
 from firmware_scripts.mcu.building import BuildError, Workshop, default_workshop, text_bytes
-from firmware_scripts.mcu.emulator import PROGRAM, Board, powered
+from firmware_scripts.mcu.emulator import PROGRAM, Board
 from firmware_scripts.mcu.images import flat_image
 from firmware_scripts.mcu.passport import Passport, flash_image, read_anchors
 from firmware_scripts.mcu.signing import Slot, key_of, sign_image, verify_image
@@ -116,14 +116,12 @@ def _run(arguments: argparse.Namespace) -> int:
     if shutil.which(PROGRAM) is None:
         raise ValueError(f"{PROGRAM} is not installed: apt-get install {PROGRAM}")
     Passport.read(arguments.flash.read_bytes())
-    with tempfile.TemporaryDirectory(prefix="fleet-mcu-") as folder:
-        board = Board(elf=arguments.firmware, flash=arguments.flash, folder=Path(folder))
-        board.widen()
-        with powered(board, f"serial,path={arguments.port}") as process:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                return 0
+    board = Board(elf=arguments.firmware, flash=arguments.flash, folder=arguments.flash.with_suffix(".qemu"))
+    board.widen()
+    board.lay_out()
+    # QEMU takes the place of this process: whoever ends it cuts the unit's power, and nothing is left.
+    command = board.command(f"serial,path={arguments.port}")
+    os.execvp(command[0], command)  # noqa: S606 - an argument list, as everywhere here
 
 
 def _sign(arguments: argparse.Namespace) -> int:

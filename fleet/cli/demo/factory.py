@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleet.cli.demo import microcontroller
 from fleet.cli.demo.programs import Running, command
 from fleet.cli.demo.scene import Actor, Scene, require
 from fleet.errors import FleetError
@@ -63,8 +64,10 @@ async def enroll_by_serial(scene: Scene) -> str:
             stack.enter_context(Cable(noise=NOISE if place == _NOISY else 0.0, seed=place))
             for place in range(_UNITS)
         ]
+        spare = stack.enter_context(Cable())
         ports = [cable.station_port for cable in cables]
-        station = await _start_station(scene, [*ports, *([scene.port] if scene.port else [])])
+        others = [spare.station_port, *([scene.port] if scene.port else [])]
+        station = await _start_station(scene, [*ports, *others])
         line = _Line()
         async with asyncio.TaskGroup() as group:
             following = group.create_task(line.follow(station))
@@ -74,26 +77,29 @@ async def enroll_by_serial(scene: Scene) -> str:
             ]
             if scene.port:
                 waits.append(group.create_task(_await_real_device(scene, line, scene.port)))
+            chip = group.create_task(_serve_microcontroller(scene, line, spare))
             await asyncio.gather(*waits)
+            has_chip = await chip
             await station.end()
             await following
+        if has_chip:
+            await microcontroller.visit(scene, spare.station_port)
     clean, noisy = line.octets[ports[0]], line.octets[ports[_NOISY]]
     require(noisy > clean, "nothing was repeated on the noisy line")
     await _one_certificate(scene, units[_CUT])
     scene.devices += units
     real = f", and {line.ids[scene.port]} on {scene.port}" if scene.port else ""
+    chip_id = f", and the microcontroller {line.ids[spare.station_port]}" if has_chip else ""
     return (
-        f"{_UNITS} devices{real}; one through line noise ({noisy} bytes for {clean}), one cut off half-way"
-        " and run again"
+        f"{_UNITS} devices{chip_id}{real}; one through line noise ({noisy} bytes for {clean}), one cut off"
+        " half-way and run again"
     )
 
 
 async def _start_station(scene: Scene, ports: list[str]) -> Running:
     options = [word for port in ports for word in ("--port", port)]
-    home = ("--home", scene.home.root)
-    return await scene.programs.start(
-        command("fleet"), *home, "station", "run", "--jsonl", *options, name="station"
-    )
+    words = ("station", "run", "--jsonl", "--prefix", microcontroller.ID_PREFIX, *options)
+    return await scene.programs.start(command("fleet"), "--home", scene.home.root, *words, name="station")
 
 
 async def _serve(scene: Scene, line: _Line, unit: Actor, *, cable: Cable, is_cut: bool) -> None:
@@ -108,6 +114,15 @@ async def _serve(scene: Scene, line: _Line, unit: Actor, *, cable: Cable, is_cut
     require(done.code == 0, f"{unit.device_id} did not enroll, see {done.log}")
     await line.until(cable.station_port, _DONE)
     scene.tell(f"{unit.device_id}: enrolled")
+
+
+async def _serve_microcontroller(scene: Scene, line: _Line, cable: Cable) -> bool:
+    """Return whether this machine has one to plug in; it is enrolled then."""
+    if not await microcontroller.plug_in(scene, cable.device_port):
+        return False
+    await line.until(cable.station_port, _DONE)
+    scene.tell(f"{line.ids[cable.station_port]}: a microcontroller in QEMU, enrolled")
+    return True
 
 
 async def _plug_in(scene: Scene, unit: Actor, port: str) -> Running:

@@ -51,7 +51,8 @@ class Step:
 STEPS = (
     Step(title="make a fleet", act=founding.make_home),
     Step(title="start server and broker", act=founding.start_server),
-    Step(title="factory line over serial", act=factory.enroll_by_serial),
+    # The first time, cargo builds the firmware of the microcontroller.
+    Step(title="factory line over serial", act=factory.enroll_by_serial, seconds=180.0),
     Step(title="bootstrap over the network", act=network.enroll_by_network),
     Step(title="connect with mTLS", act=work.connect_all),
     Step(title="refuse impostors", act=refusals.refuse_impostors),
