@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from device_agent.wire.code_text import WrittenCode
+from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
 from fleet.cli import bearer
 from fleet.cli.client import Client
@@ -146,6 +148,8 @@ async def _serve_scanner(labels: Labels, clerk: Clerk, shown: Shown) -> None:
             match scan.kind:
                 case Kind.BADGE:
                     await _sign_on(scan, clerk, shown)
+                case Kind.CODE:
+                    _take_code(scan, clerk, shown)
                 case Kind.LANE:
                     shown.say("lane_chosen", number=scan.lane)
                 case Kind.LABEL if scan.lane:
@@ -154,6 +158,19 @@ async def _serve_scanner(labels: Labels, clerk: Clerk, shown: Shown) -> None:
                     shown.say("scanned", label=scan.text)
                 case Kind.UNKNOWN:
                     shown.say("unknown_code", code=scan.text)
+
+
+def _take_code(scan: Scan, clerk: Clerk, shown: Shown) -> None:
+    """Take an operator's code for the unit that it names; the screen shows whose it is, and no more."""
+    try:
+        written = WrittenCode.parse(scan.text)
+    except MalformedMessageError:
+        written = None
+    if written is None or written.identity is None:
+        shown.say("unknown_code", code="CODE")
+        return
+    clerk.take_code(written.code, device_id=written.identity.device_id)
+    shown.say("scanned", label=written.identity.device_id)
 
 
 async def _sign_on(scan: Scan, clerk: Clerk, shown: Shown) -> None:

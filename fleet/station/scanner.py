@@ -1,7 +1,8 @@
 """What a bar-code scanner says, line by line, and which unit each label belongs to.
 
 A scanner is a keyboard: it types what it reads, and Enter. `LANE 7` chooses a lane for the next label;
-`BADGE ...` is an operator's; everything else is the label of a unit.
+`BADGE ...` is an operator's; `fleet-code:...` is a one-time code for a unit that comes back; everything else
+is the label of a unit.
 """
 
 import re
@@ -12,6 +13,7 @@ MAX_LABEL = 64
 _LABEL = re.compile(rf"[A-Za-z0-9 $%*+\-./:_]{{1,{MAX_LABEL}}}", re.ASCII)
 _LANE = re.compile(r"LANE[ :]?0*([1-9][0-9]{0,3})", re.ASCII | re.IGNORECASE)
 _BADGE = re.compile(r"BADGE[ :](.{1,128})", re.ASCII | re.IGNORECASE)
+_CODE = "fleet-code:"
 
 
 class Kind(StrEnum):
@@ -20,6 +22,8 @@ class Kind(StrEnum):
     LABEL = "label"
     LANE = "lane"
     BADGE = "badge"
+    CODE = "code"
+    """A secret: nobody is shown it."""
     UNKNOWN = "unknown"
 
 
@@ -39,6 +43,8 @@ def parse_scan(line: str) -> Scan:
         return Scan(kind=Kind.LANE, lane=int(match[1]))
     if match := _BADGE.fullmatch(text):
         return Scan(kind=Kind.BADGE, text=match[1].strip())
+    if text.lower().startswith(_CODE):
+        return Scan(kind=Kind.CODE, text=text)
     if _LABEL.fullmatch(text):
         return Scan(kind=Kind.LABEL, text=text)
     return Scan(kind=Kind.UNKNOWN, text=text[:MAX_LABEL])

@@ -110,6 +110,13 @@ def test_what_a_scanner_types_is_known(line: str, kind: Kind) -> None:
     assert parse_scan(line).kind is kind
 
 
+@pytest.mark.parametrize("line", ["fleet-code:K7QD-22XC:prod:d1", "FLEET-CODE:X"])
+def test_a_one_time_code_is_never_taken_for_a_label(line: str) -> None:
+    labels = Labels()
+    assert labels.take(parse_scan(line)).kind is Kind.CODE
+    assert labels.give(1) == ""
+
+
 @given(st.text())
 def test_nothing_that_is_typed_breaks_the_reader(line: str) -> None:
     scan = Labels().take(parse_scan(line))
