@@ -28,6 +28,7 @@ PACKAGES = {
     "tpm2_ptool": "libtpm2-pkcs11-tools libtpm2-pkcs11-1",
     "pkcs11-tool": "opensc",
     "busybox": "busybox",
+    "promtool": "prometheus",
     "zbarimg": "zbar-tools",
     "setpriv": "util-linux",
     "cargo": "cargo",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds, in seconds, of the classes that durations are counted in; one more is above them all."""
 
-OK = "ok"
-"""The outcome of what was done; any other is the code of the problem that was answered."""
+OK, PENDING = "ok", "pending"
+"""The outcomes of what was done, and of what waits for somebody; any other is the code of a problem."""
 
 
 @dataclass(slots=True)

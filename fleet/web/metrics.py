@@ -27,7 +27,7 @@ from fleet.web.api.who import operator_of
 from fleet.web.gate import unauthorized_response
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reading:
     """What one page is made of."""
 

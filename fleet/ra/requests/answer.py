@@ -11,11 +11,11 @@ from device_agent.wire import messages
 from device_agent.wire.fields import MAX_BODY_BYTES
 from device_agent.wire.messages import Reply, Request, UnsupportedTypeError, UnsupportedVersionError
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
-from device_agent.wire.replies import Problem
+from device_agent.wire.replies import Pending, Problem
 from device_agent.wire.requests import Attest, Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
 from fleet.errors import FleetError, RefusedError, log_level, problem_code
 from fleet.ra.context import Asker, Context
-from fleet.ra.meter import OK
+from fleet.ra.meter import OK, PENDING
 from fleet.ra.refusals import record_refusal
 from fleet.ra.requests import confirm as confirming
 from fleet.ra.requests.applicants import NOTHING_SAID, StationWord
@@ -75,9 +75,18 @@ async def answer(
 async def _guarded(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
     begun = time.perf_counter()
     reply = await _caught(context, asker, request, doing)
-    outcome = reply.code if isinstance(reply, Problem) else OK
-    context.meter.answered(request.kind, outcome, time.perf_counter() - begun)
+    context.meter.answered(request.kind, _outcome(reply), time.perf_counter() - begun)
     return reply
+
+
+def _outcome(reply: Reply) -> str:
+    match reply:
+        case Problem():
+            return reply.code
+        case Pending():
+            return PENDING
+        case _:
+            return OK
 
 
 async def _caught(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
