@@ -11,6 +11,7 @@ It never decides, and never writes a record before it holds the lock.
 import fcntl
 import logging
 import os
+import pwd
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,6 +185,7 @@ def open_store(folder: Path) -> Iterator[RecordStore]:
         StateError: the folder cannot be made or written.
     """
     make_folder(folder)
+    _require_own(folder)
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(folder / LOCK, flags, 0o600)
@@ -197,6 +199,18 @@ def open_store(folder: Path) -> Iterator[RecordStore]:
         yield RecordStore(folder)
     finally:
         os.close(descriptor)
+
+
+def _require_own(folder: Path) -> None:
+    """Raise where root works for another user: what it leaves there, that user's agent could not read."""
+    owner = folder.stat().st_uid
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        raise StateError(f"{folder} is of a user who is not known here, number {owner}") from None
+    raise StateError(f"{folder} is {name}'s", hint=f"runuser -u {name} -- device-agent ...")
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The state folder: record, the one before it, lock, and `current/`."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def test_two_damaged_records_are_an_error_and_stay_as_they_are(tmp_path: Path) -
     with pytest.raises(StateError, match="cannot be read"):
         load_record(tmp_path)
     assert (tmp_path / RECORD).read_bytes() == b"junk"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+@pytest.mark.parametrize(
+    ("owner", "told"), [(0x7FFF0001, "not known here"), (1, "runuser -u daemon -- device-agent")]
+)
+def test_root_writes_nothing_into_another_users_folder(tmp_path: Path, owner: int, told: str) -> None:
+    os.chown(tmp_path, owner, owner)
+    with pytest.raises(StateError) as caught, open_store(tmp_path):
+        pass
+    assert told in f"{caught.value} {caught.value.hint}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_record_of_a_newer_agent_is_refused_and_left_alone(tmp_path: Path) -> None:
