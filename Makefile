@@ -18,6 +18,7 @@ PROGRAMS := \
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl cc:gcc pki:strongswan-pki mvn:maven java:default-jdk-headless curl:curl \
   softhsm2-util:softhsm2 certtool:gnutls-bin certutil:libnss3-tools nginx:nginx-light faketime:faketime zbarimg:zbar-tools \
   swtpm:swtpm swtpm_setup:swtpm-tools tpm2_createek:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcs11-tool:opensc qemu-system-arm:qemu-system-arm cargo:cargo \
+  stunnel4:stunnel4 /usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so:libengine-pkcs11-openssl \
   busybox:busybox promtool:prometheus \
   /usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 \
   /usr/include/mosquitto_plugin.h:mosquitto-dev /usr/include/mosquitto.h:libmosquitto-dev \
@@ -34,8 +35,8 @@ test: programs $(VENV)/ready ## check and test everything
 	@echo "== tests"
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-faults: $(VENV)/ready ## cut a device's power thousands of times, renew a thousand times (`make test` does fewer)
-	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_token_power_cuts.py tests/faults/test_agent_killed.py tests/faults/test_recovery_power_cuts.py tests/faults/test_agent_many_renewals.py
+faults: $(VENV)/ready ## cut power and cables thousands of times, renew a thousand times (`make test` does fewer)
+	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_token_power_cuts.py tests/faults/test_agent_killed.py tests/faults/test_recovery_power_cuts.py tests/faults/test_agent_many_renewals.py tests/faults/test_line_matrix.py
 
 provider: $(VENV)/ready ## test TLS by OpenSSL's pkcs11-provider (Debian 13 has it; PKCS11_PROVIDER=/path/pkcs11.so)
 	@$(BIN)/pytest -q -rs tests/contract/test_token_provider.py

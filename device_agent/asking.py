@@ -35,7 +35,16 @@ from device_agent.errors import (
 from device_agent.est_asking import EstAsking
 from device_agent.hearing import heard
 from device_agent.life import Life
-from device_agent.ports import Attestor, ClaimLogin, HttpsLogin, Link, OperationalLogin, RecoveryLogin, Ways
+from device_agent.ports import (
+    Attestor,
+    ClaimLogin,
+    HttpsLogin,
+    Link,
+    OperationalLogin,
+    RecoveryLogin,
+    Sidecar,
+    Ways,
+)
 from device_agent.tls import client_context, is_outdated, show
 from device_agent.wire import replies
 from device_agent.wire.identity import Identity, parse_name, serial_hex
@@ -162,12 +171,14 @@ class Asking:
             return self._connected.link
         await self.disconnect()
         identity = parse_name(credential.broker.name)
+        tls, via = self._armed(credential, servers=self._life.record.servers if servers is None else servers)
         login = OperationalLogin(
             host=credential.broker.host,
             port=credential.broker.port,
             identity=identity,
             serial=credential.serial,
-            tls=self._armed(credential, servers=self._life.record.servers if servers is None else servers),
+            tls=tls,
+            via=via,
         )
         listener, stack = _Listener(self._host), AsyncExitStack()
         link = await stack.enter_async_context(self._ways.operational(login, listener))
@@ -244,8 +255,8 @@ class Asking:
             raise ChannelError(
                 "the server named no HTTPS address", hint="connect over MQTT: run without --lend"
             )
-        tls = self._armed(credential, servers=servers)
-        login = HttpsLogin(host=address.host, port=address.port, serial=credential.serial, tls=tls)
+        tls, via = self._armed(credential, servers=servers)
+        login = HttpsLogin(host=address.host, port=address.port, serial=credential.serial, tls=tls, via=via)
         async with self._ways.https(login) as asker:
             reply = await asker.ask(request)
         if isinstance(reply, replies.Problem) and reply.code is ProblemCode.NOT_CURRENT:
@@ -259,11 +270,13 @@ class Asking:
             raise NotEnrolledError("no new certificate is here yet")
         return credential
 
-    def _armed(self, credential: Credential, *, servers: tuple[Anchor, ...]) -> ssl.SSLContext:
+    def _armed(
+        self, credential: Credential, *, servers: tuple[Anchor, ...]
+    ) -> tuple[ssl.SSLContext, Sidecar | None]:
+        """Return a context that authenticates, or one and who stands in its place."""
         context = client_context(servers, moment=self._life.moment())
         signer = self._life.signer(credential.key)
-        signer.arm(context, chain_pem=credential.certificate + credential.chain)
-        return context
+        return context, signer.arm(context, chain_pem=credential.certificate + credential.chain)
 
     async def _ask_claim(self, request: Request) -> replies.Reply:
         record = self._life.record

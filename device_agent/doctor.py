@@ -117,7 +117,7 @@ def _tls(keys: KeyStore, active: Credential) -> Finding:
         signer = keys.open(active.key)
         context, chain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), active.certificate + active.chain
         if isinstance(signer, TokenSigner):
-            way = signer.arm_by(context, chain_pem=chain)
+            way = signer.arm_by(context, chain_pem=chain).way
             return _good("tls", f"TLS signs in the token, by {way} in {ssl.OPENSSL_VERSION}")
         signer.arm(context, chain_pem=chain)
     except AgentError as error:

@@ -18,7 +18,7 @@ from device_agent.core.events import Ask, Confirmed, DoneAck, Event, Reported, R
 from device_agent.core.record import Credential
 from device_agent.core.renewal import own_jitter, renew_at
 from device_agent.core.stored import StoredRecord, nowhere
-from device_agent.errors import ChannelError, NotEnrolledError, UnacceptableAnswerError
+from device_agent.errors import ChannelError, KeyStoreError, NotEnrolledError, UnacceptableAnswerError
 from device_agent.hearing import heard
 from device_agent.life import Life
 from device_agent.ports import EstClient, EstIssued, EstLogin, EstReply, Linked, Ways
@@ -165,7 +165,11 @@ class EstAsking:
     def _armed(self, record: StoredRecord, credential: Credential) -> ssl.SSLContext:
         context = self._context(record)
         chain = credential.certificate + credential.chain
-        self._life.signer(credential.key).arm(context, chain_pem=chain)
+        if self._life.signer(credential.key).arm(context, chain_pem=chain) is not None:
+            raise KeyStoreError(
+                "this Python cannot use the token's key for EST",
+                hint="run the agent with the system's Python",
+            )
         return context
 
     def _context(self, record: StoredRecord) -> ssl.SSLContext:

@@ -29,6 +29,27 @@ class Linked(Enum):
     WHERE_TLS_CAN = "where TLS can"
 
 
+class Tunnel(Protocol):
+    """TLS to one server, made by another process of this device."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it is entered; for its owner alone."""
+        ...
+
+    async def require_tls(self) -> None:
+        """Return where TLS came about; raises `ChannelError` where it did not."""
+        ...
+
+
+class Sidecar(Protocol):
+    """Makes TLS with a key that this process cannot use for it."""
+
+    def running(self, host: str, port: int) -> AbstractAsyncContextManager[Tunnel]:
+        """Run for one server; raises `KeyStoreError` where it does not start."""
+        ...
+
+
 class Signer(Protocol):
     """One key of this device."""
 
@@ -50,8 +71,10 @@ class Signer(Protocol):
         """
         ...
 
-    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
+    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> Sidecar | None:
         """Make a TLS client context authenticate with this key and its certificate chain, leaf first.
+
+        Where this process cannot, return who does it instead, as strict as the context.
 
         Raises:
             KeyStoreError: key and leaf do not fit, or the key cannot be used.
@@ -141,6 +164,8 @@ class OperationalLogin:
     identity: Identity
     serial: str
     tls: ssl.SSLContext = field(repr=False)
+    via: Sidecar | None = None
+    """Who makes TLS instead, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +176,8 @@ class HttpsLogin:
     port: int
     serial: str
     tls: ssl.SSLContext = field(repr=False)
+    via: Sidecar | None = None
+    """As of `OperationalLogin`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

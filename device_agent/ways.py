@@ -17,6 +17,7 @@ from device_agent.ports import (
     Listener,
     OperationalLogin,
     RecoveryLogin,
+    Tunnel,
 )
 
 
@@ -35,13 +36,19 @@ class NetworkWays:
     @asynccontextmanager
     async def operational(self, login: OperationalLogin, listener: Listener) -> AsyncIterator[Link]:
         """Open the operational listener; the session there outlives the connection."""
-        async with operational_link(login, listener=listener, options=self._options) as link:
+        async with (
+            _beside(login) as tunnel,
+            operational_link(login, listener=listener, options=self._options, tunnel=tunnel) as link,
+        ):
             yield link
 
     @asynccontextmanager
     async def https(self, login: HttpsLogin) -> AsyncIterator[Asker]:
         """Open the HTTPS listener with a certificate."""
-        async with https_asker(login, reply_timeout=self._options.reply_timeout) as asker:
+        async with (
+            _beside(login) as tunnel,
+            https_asker(login, reply_timeout=self._options.reply_timeout, tunnel=tunnel) as asker,
+        ):
             yield asker
 
     @asynccontextmanager
@@ -53,3 +60,13 @@ class NetworkWays:
     def est(self, login: EstLogin) -> EstClient:
         """Return who asks an EST server."""
         return EstAsker(login, reply_timeout=self._options.reply_timeout)
+
+
+@asynccontextmanager
+async def _beside(login: OperationalLogin | HttpsLogin) -> AsyncIterator[Tunnel | None]:
+    """Have TLS made by somebody else, where this process cannot."""
+    if login.via is None:
+        yield None
+        return
+    async with login.via.running(login.host, login.port) as tunnel:
+        yield tunnel

@@ -15,6 +15,7 @@ PACKAGES = {
     "pki": "strongswan-pki",
     "mvn": "maven",
     "softhsm2-util": "softhsm2",
+    "stunnel4": "stunnel4 libengine-pkcs11-openssl",
     "java": "default-jdk-headless",
     "certtool": "gnutls-bin",
     "ocsptool": "gnutls-bin",

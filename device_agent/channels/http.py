@@ -8,6 +8,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from device_agent.errors import ChannelError
@@ -56,6 +57,8 @@ class Peer:
     host: str
     port: int
     tls: ssl.SSLContext = field(repr=False)
+    socket: Path | None = None
+    """Where TLS to it is entered, if somebody else makes it."""
 
     def __str__(self) -> str:
         return f"https://{self.host}:{self.port}"
@@ -71,9 +74,7 @@ class Peer:
     async def exchange(self, call: Call) -> Answer:
         """Make one call over one connection."""
         try:
-            reader, writer = await asyncio.open_connection(
-                self.host, self.port, ssl=self.tls, limit=_MAX_ANSWER_BYTES
-            )
+            reader, writer = await self._connected()
         except (OSError, ssl.SSLError) as error:
             raise ChannelError(f"cannot reach {self}: {error}") from error
         try:
@@ -85,6 +86,11 @@ class Peer:
         finally:
             # Not awaited: a peer that never closes its side must not hold us.
             writer.transport.abort()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.socket is not None:
+            return await asyncio.open_unix_connection(self.socket, limit=_MAX_ANSWER_BYTES)
+        return await asyncio.open_connection(self.host, self.port, ssl=self.tls, limit=_MAX_ANSWER_BYTES)
 
     def _head(self, call: Call, length: int) -> bytes:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from device_agent.channels.http import ClosedError, Peer, reply_of
 from device_agent.errors import ChannelError, NotAdmittedError
-from device_agent.ports import HttpsLogin
+from device_agent.ports import HttpsLogin, Tunnel
 from device_agent.wire.messages import encode
 from device_agent.wire.replies import Reply
 from device_agent.wire.requests import Request
@@ -20,9 +20,10 @@ from device_agent.wire.requests import Request
 class HttpsAsker:
     """Asks at the HTTPS listener, by the route that is named as the request is."""
 
-    def __init__(self, login: HttpsLogin, *, reply_timeout: timedelta) -> None:
-        self._peer = Peer(host=login.host, port=login.port, tls=login.tls)
-        self._timeout = reply_timeout
+    def __init__(self, login: HttpsLogin, *, reply_timeout: timedelta, tunnel: Tunnel | None) -> None:
+        socket = None if tunnel is None else tunnel.socket
+        self._peer = Peer(host=login.host, port=login.port, tls=login.tls, socket=socket)
+        self._timeout, self._tunnel = reply_timeout, tunnel
 
     async def ask(self, request: Request) -> Reply:
         """Return the reply to this very request.
@@ -35,6 +36,8 @@ class HttpsAsker:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 answer = await self._peer.post(f"/api/v1/{request.kind}", encode(request))
         except ClosedError as error:
+            if self._tunnel is not None:
+                await self._tunnel.require_tls()
             why = f"{self._peer} closed the connection: a certificate that it does not admit, or another port"
             raise NotAdmittedError(why) from error
         except TimeoutError as error:
@@ -43,6 +46,8 @@ class HttpsAsker:
 
 
 @asynccontextmanager
-async def https_asker(login: HttpsLogin, *, reply_timeout: timedelta) -> AsyncIterator[HttpsAsker]:
+async def https_asker(
+    login: HttpsLogin, *, reply_timeout: timedelta, tunnel: Tunnel | None = None
+) -> AsyncIterator[HttpsAsker]:
     """Return the asker; nothing is connected before it is asked."""
-    yield HttpsAsker(login, reply_timeout=reply_timeout)
+    yield HttpsAsker(login, reply_timeout=reply_timeout, tunnel=tunnel)

@@ -17,7 +17,7 @@ import aiomqtt
 from device_agent.background import in_background
 from device_agent.channels.mqtt_client import Connection, Session, number_of
 from device_agent.errors import ChannelError
-from device_agent.ports import ClaimLogin, Listener, OperationalLogin
+from device_agent.ports import ClaimLogin, Listener, OperationalLogin, Tunnel
 from device_agent.wire.fields import MAX_BODY_BYTES
 from device_agent.wire.messages import encode, parse_reply
 from device_agent.wire.problems import MalformedMessageError
@@ -52,6 +52,7 @@ class _Login:
     response_topic: str
     session: Session
     keepalive: timedelta
+    tunnel: Tunnel | None = None
 
 
 class MqttLink:
@@ -162,7 +163,7 @@ async def claim_link(login: ClaimLogin, *, options: MqttOptions) -> AsyncIterato
 
 @asynccontextmanager
 async def operational_link(
-    login: OperationalLogin, *, listener: Listener, options: MqttOptions
+    login: OperationalLogin, *, listener: Listener, options: MqttOptions, tunnel: Tunnel | None = None
 ) -> AsyncIterator[MqttLink]:
     """Connect to the operational listener, into the device's lasting session; raises `ChannelError`."""
     topics = OperationalTopics(identity=login.identity, serial=login.serial)
@@ -176,6 +177,7 @@ async def operational_link(
             response_topic=topics.response,
             session=Session.LASTING,
             keepalive=options.keepalive,
+            tunnel=tunnel,
         ),
         listener=listener,
         options=options,
@@ -194,6 +196,7 @@ async def _opened(login: _Login, *, listener: Listener, options: MqttOptions) ->
         session=login.session,
         keepalive=login.keepalive,
         timeout=options.timeout,
+        tunnel=login.tunnel,
     )
     await connection.open()
     link = MqttLink(connection.client, login, listener=listener, options=options)

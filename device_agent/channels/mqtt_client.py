@@ -9,6 +9,7 @@ import socket
 import ssl
 from datetime import timedelta
 from enum import Enum, auto
+from pathlib import Path
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -17,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device_agent.errors import ChannelError, NotAdmittedError
+from device_agent.ports import Tunnel
 from device_agent.tls import DatedSocket
 
 _log = logging.getLogger(__name__)
@@ -49,21 +51,27 @@ class Connection:
         session: Session,
         keepalive: timedelta,
         timeout: timedelta,
+        tunnel: Tunnel | None = None,
     ) -> None:
+        """`tunnel` is where TLS is entered that somebody else makes; `tls` is of no use then."""
         tls.sslsocket_class = _Socket
-        self._peer = f"{host}:{port}"
+        self._peer, self._tunnel = f"{host}:{port}", tunnel
         self.client: aiomqtt.Client = _Client(
-            host,
+            host if tunnel is None else str(tunnel.socket),
             port,
+            transport="tcp" if tunnel is None else "unix",
             identifier=client_id,
             clean_session=session is Session.FRESH,
             keepalive=int(keepalive.total_seconds()),
             timeout=timeout.total_seconds(),
-            tls_context=tls,
+            tls_context=tls if tunnel is None else None,
             logger=_paho_log,
             # Without it, small packets wait for delayed acknowledgements.
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] if tunnel is None else [],
         )
+        if tunnel is not None:
+            # There is no public way to bound what is read from it.
+            self.client._client._create_unix_socket_connection = lambda: _LocalSocket.at(tunnel.socket)  # type: ignore[method-assign]
         # aiomqtt has no option for it, and paho's own would give up a slow line's handshake after 5 s.
         self.client._client.connect_timeout = timeout.total_seconds()
 
@@ -79,6 +87,8 @@ class Connection:
         except _ClosedError as error:
             # A certificate that expired, or is on the broker's CRL, ends in TLS, with no CONNACK.
             _drop(self.client)
+            if self._tunnel is not None:
+                await self._tunnel.require_tls()
             raise NotAdmittedError(
                 f"{self._peer} closed the connection: another port, or a certificate that it does not admit"
             ) from error
@@ -131,13 +141,28 @@ class _Client(aiomqtt.Client):
             self._connected.exception()  # nobody may be waiting any more, and that is no fault
 
 
-class _Socket(DatedSocket):
-    """paho leaves a socket open whose handshake failed, and asks at once for all that a packet announces."""
+class _Bounded(socket.socket):
+    """paho asks at once for all that a packet announces."""
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         if buflen > _LARGEST_PACKET:
             raise ConnectionAbortedError(f"a packet of more than {_LARGEST_PACKET} bytes was announced")
         return super().recv(buflen, flags)
+
+
+class _LocalSocket(_Bounded):
+    """Where TLS is entered that another process makes."""
+
+    @classmethod
+    def at(cls, path: Path) -> "_LocalSocket":
+        """Connect."""
+        made = cls(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.connect(str(path))
+        return made
+
+
+class _Socket(_Bounded, DatedSocket):
+    """paho leaves a socket open whose handshake failed."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:

@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from device_agent.ports import KeyStore, Signer
+from device_agent.ports import KeyStore, Sidecar, Signer
 
 
 class CountedSigner:
@@ -29,9 +29,9 @@ class CountedSigner:
         self._signed()
         return signature
 
-    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
-        """Make a TLS client context authenticate with this key; raises `KeyStoreError`."""
-        self._signer.arm(context, chain_pem=chain_pem)
+    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> Sidecar | None:
+        """Make a TLS client context authenticate, or return who does instead; raises `KeyStoreError`."""
+        return self._signer.arm(context, chain_pem=chain_pem)
 
 
 class CountedKeys:

@@ -68,15 +68,15 @@ def errors_kept_apart() -> Iterator[None]:
     A PKCS#11 module that shares libcrypto leaves its errors there, and the next read of a healthy TLS
     connection in this thread would end with them (SSL_get_error(3)).
     """
-    found = _opened()
-    if isinstance(found, str):
+    set_mark, pop_to_mark = _symbol("ERR_set_mark"), _symbol("ERR_pop_to_mark")
+    if set_mark is None or pop_to_mark is None:
         yield
         return
-    found.function("ERR_set_mark", ctypes.c_int)()
+    set_mark()
     try:
         yield
     finally:
-        found.function("ERR_pop_to_mark", ctypes.c_int)()
+        pop_to_mark()
 
 
 def library() -> Library:
@@ -89,15 +89,21 @@ def library() -> Library:
 
 def has_provider(name: str) -> bool:
     """Tell whether OpenSSL's configuration has loaded a provider; False where that cannot be asked."""
+    available = _symbol("OSSL_PROVIDER_available", _P, ctypes.c_char_p)
+    return available is not None and bool(available(None, name.encode()))
+
+
+def _symbol(name: str, *arguments: _Type) -> Callable[..., int] | None:
+    """Return a function of the OpenSSL that `_ssl` finds, which needs no gate as it is given no context."""
     path: str | None = getattr(_ssl, "__file__", None)
     if path is None:
-        return False
+        return None
     try:
-        available = ctypes.CDLL(path)["OSSL_PROVIDER_available"]
+        found = ctypes.CDLL(path)[name]
     except (OSError, AttributeError):
-        return False
-    available.restype, available.argtypes = _I, (_P, ctypes.c_char_p)
-    return bool(available(None, name.encode()))
+        return None
+    found.restype, found.argtypes = _I, arguments
+    return found
 
 
 @cache

@@ -17,7 +17,7 @@ from device_agent.keys.openssl_library import errors_kept_apart
 from device_agent.keys.pins import PinSource, RefusedPins
 from device_agent.keys.tls_key import TlsKey
 from device_agent.keys.token_errors import LOST, PIN_INCORRECT, told
-from device_agent.keys.token_tls import TokenTls, Way
+from device_agent.keys.token_tls import Armed, TokenTls
 from device_agent.wire.secret import Secret
 from device_agent.wire.token_uri import TokenUri
 
@@ -47,7 +47,7 @@ class TokenAccess:
         self._uri = uri
         self._pins = PinSource(uri.pin_source)
         self._refused = RefusedPins(refused_pins)
-        self._tls = TokenTls()
+        self._tls = TokenTls(uri.module_path)
         self._taken: Secret | None = None
 
     def within(self, act: Callable[[Session], _T]) -> _T:
@@ -64,7 +64,7 @@ class TokenAccess:
         with _errors_told():
             self._module().begin_anew()
 
-    def arm(self, context: ssl.SSLContext, key: TlsKey, *, reference: str, chain_pem: str) -> Way:
+    def arm(self, context: ssl.SSLContext, key: TlsKey, *, reference: str, chain_pem: str) -> Armed:
         """Make a TLS client context authenticate with a key of the token, and return by which way.
 
         `reference` is the key's URI (RFC 7512). Raises `KeyStoreError`.
@@ -132,7 +132,7 @@ class TokenAccess:
                 self._refused.add(pin, serial=token.serial)
             raise
         self._refused.clear()
-        self._taken = pin if self._tls.is_by_provider else None
+        self._taken = pin if self._tls.wants_pin else None
 
 
 def one(session: Session, wanted: Template, *, name: str) -> int:

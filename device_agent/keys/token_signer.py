@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.keys import token_kinds
 from device_agent.keys.cryptoki import Session, Template
+from device_agent.keys.sidecar import Sidecar
 from device_agent.keys.tls_key import PublicKey, Scheme
 from device_agent.keys.token_access import TokenAccess, one
-from device_agent.keys.token_tls import Way
+from device_agent.keys.token_tls import Armed
 
 
 class TokenSigner:
@@ -52,10 +53,10 @@ class TokenSigner:
 
         return self._access.within(act)
 
-    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> None:
-        self.arm_by(context, chain_pem=chain_pem)
+    def arm(self, context: ssl.SSLContext, *, chain_pem: str) -> Sidecar | None:
+        return self.arm_by(context, chain_pem=chain_pem).sidecar
 
-    def arm_by(self, context: ssl.SSLContext, *, chain_pem: str) -> Way:
+    def arm_by(self, context: ssl.SSLContext, *, chain_pem: str) -> Armed:
         """Do as `arm`, and return by which way TLS signs."""
         # OpenSSL tells no reason when a handshake's signature fails; here the token can say it itself.
         self.sign(b"")
