@@ -216,7 +216,7 @@ def chain_of(issued: Sequence[bytes], known: Sequence[bytes], *, key: bytes) -> 
     roots = [one for one in pool if _is_root(one) and is_issued_by(path[-1], one)]
     if not roots:
         raise MalformedMessageError("the server's cacerts lead to no root (RFC 7030 4.1.3)")
-    links = [one for one in pool if any(_stands_for(one, root) for root in roots)]
+    links = [one for one in pool if any(_stands_for(one, root) for root in pool if _is_root(root))]
     return Chain(
         leaf=leaf,
         above=tuple(_der(one) for one in path[1:]),

@@ -137,7 +137,9 @@ async def _cacerts(call: _Call) -> HttpAnswer:
     below = [certificate for one in issuers for certificate in (one.certificate, *one.chain)]
     # RFC 7030 4.1.1: clients trust EST servers by this answer from now on, and ours stand below that root.
     roots = (authority.trust_pem(call.domain) + call.context.home.server_trust.read_text()).encode()
-    found = list(dict.fromkeys(below)) + x509.load_pem_x509_certificates(roots)
+    # RFC 7030 4.1.3, NewWithOld: who holds a root from before learns by them to believe the one of now.
+    links = [one.link for one in authority.roots if one.realm == call.domain and one.link is not None]
+    found = [*below, *x509.load_pem_x509_certificates(roots), *links]
     return certs_only(list(dict.fromkeys(found)))
 
 

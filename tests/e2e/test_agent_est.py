@@ -16,6 +16,7 @@ from device_agent.errors import RefusedError
 from device_agent.keys.place import open_keys
 from device_agent.wire.identity import Identity
 from fleet.core import lifecycle
+from fleet.core.rollover import Insistence, RolloverEvent
 from fleet.model import ClientKind
 from fleet.ra.people.batches import BatchOrder, create_batch
 from fleet.ra.people.claims import CodeOrder, create_codes
@@ -24,6 +25,8 @@ from fleet.ra.requests.queue import short_code
 from tests.e2e.test_agent_fleet import DRIVERS, backend, device_of, settings
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
+from tests.rolling import prepare, step
+from tests.swtpm import running_tpm
 from tests.tokens import SoftHsm
 from tests.waiting import until
 
@@ -39,12 +42,12 @@ async def fleet(home: FleetHome, tmp_path: Path) -> AsyncIterator[LiveFleet]:
         yield running
 
 
-async def by_code(fleet: LiveFleet, device_id: str) -> EstEnrollment:
-    identity = Identity(domain="prod", device_id=device_id)
+async def by_code(fleet: LiveFleet, device_id: str, *, domain: str = "prod") -> EstEnrollment:
+    identity = Identity(domain=domain, device_id=device_id)
     order = CodeOrder(identities=(identity,), actor="operator:test", lifetime=timedelta(days=1))
     (made,) = await create_codes(fleet.context, order)
     return EstEnrollment(
-        url=f"https://localhost:{fleet.context.endpoints.https_port}/prod",
+        url=f"https://localhost:{fleet.context.endpoints.https_port}/{domain}",
         device_id=device_id,
         trust_pem=fleet.home.home.server_trust.read_text(),
         code=made.code,
@@ -133,3 +136,27 @@ async def test_a_device_of_a_batch_waits_for_an_approval_and_goes_on_with_the_sa
         await approve(fleet.context, Choice(short_code=code), actor="operator:test")
         status = await agent.enroll(wanted)
     assert (status.enrolled, status.key) == (True, pending.key)
+
+
+@pytest.mark.needs("swtpm")
+async def test_a_device_lives_by_est_with_its_key_in_a_tpm(fleet: LiveFleet, tmp_path: Path) -> None:
+    with running_tpm(tmp_path / "tpm") as tpm:
+        await lives(fleet, replace(settings(tmp_path), key_place=f"tpm:{tpm.place}"), "tpm")
+        files = {file.suffix for file in (tmp_path / "state" / "keys").iterdir()}
+    assert files == {".tpm"}
+
+
+async def test_a_device_that_slept_through_a_rollover_learns_the_new_root_from_cacerts(
+    fleet: LiveFleet, tmp_path: Path
+) -> None:
+    with Agent.opened(settings(tmp_path)) as agent:
+        await agent.enroll(await by_code(fleet, "sleeps", domain="lab"))
+        old = fleet.context.authority.root("lab").anchor
+        await prepare(fleet.context, "lab")
+        await step(fleet.context, "lab", RolloverEvent.PUBLISH)
+        await step(fleet.context, "lab", RolloverEvent.SWITCH, insistence=Insistence.GO_ON)
+        new = fleet.context.authority.root("lab").anchor
+        status = await agent.renew_once()
+    assert status.state == State.SETTLED
+    assert new != old
+    assert status.anchors == (old, new)

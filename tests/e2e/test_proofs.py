@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from device_agent.agent import Agent, ClaimFiles, MqttEnrollment
+from device_agent.agent import Agent, ClaimFiles, EstEnrollment, MqttEnrollment
 from device_agent.config import Settings
 from device_agent.errors import RefusedError
 from device_agent.wire.identity import Identity
@@ -189,6 +189,29 @@ async def test_a_makers_certificate_proves_its_device_over_est(
     assert status is HTTPStatus.OK, body
     assert leaf(body).public_key() == unit.key.public_key()
     assert (stolen, said) == (HTTPStatus.BAD_REQUEST, b"the proof is of the device acme-0043\n")
+
+
+async def test_an_agent_waits_for_its_approval_over_est_with_its_makers_certificate(
+    fleet: LiveFleet, maker: TestMaker, tmp_path: Path
+) -> None:
+    certificate, key = maker.idevid("0045").write(tmp_path, "idevid")
+    asked = EstEnrollment(
+        url=f"https://localhost:{fleet.context.endpoints.https_port}/lab",
+        device_id="acme-0045",
+        trust_pem=fleet.home.home.server_trust.read_text(),
+        idevid=ClaimFiles(certificate=certificate, key=key),
+    )
+    with Agent.opened(Settings(state=tmp_path / "state", patience=timedelta())) as agent:
+        with pytest.raises(RefusedError) as waits:
+            await agent.enroll(asked)
+        pending = agent.record.life.pending
+        assert pending is not None
+        code = short_code(pending.key_hash)
+        assert code in str(waits.value)
+        await approve(fleet.context, Choice(short_code=code), actor="operator:test")
+        status = await agent.enroll(asked)
+        assert (status.name, status.key) == ("lab:acme-0045", pending.key)
+        assert (await agent.renew_once()).serial != status.serial
 
 
 async def test_est_says_202_until_somebody_approves_and_then_the_same_request_is_answered(
