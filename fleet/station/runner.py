@@ -171,7 +171,7 @@ class Station:
     async def _sync_for_ever(self, report: Callable[[LaneEvent], None]) -> None:
         """What was done while the server was away is told when it is back."""
         while True:
-            for part in (self._forward, partial(self._sync, report), self._release, self.clerk.upload):
+            for part in (self._forward, self.clerk.upload, partial(self._sync, report), self._release):
                 try:
                     await part()
                 except FleetError as error:
