@@ -151,6 +151,10 @@ class DeviceClock:
             if before is not None:
                 _log.info("the system's clock is believed again, %s", time_text(found.now))
             return
+        if before is None and reading.system >= found.now:
+            # Nothing speaks against it, nothing for it: the first signed time tells.
+            self._told = None
+            return
         _log.warning(
             "the system's clock, %s, is not believed; by %s it is %s",
             time_text(reading.system),

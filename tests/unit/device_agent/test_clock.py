@@ -128,6 +128,22 @@ def test_a_clock_that_is_not_believed_is_told_once_and_again_when_it_is(
     assert [record.message for record in caplog.records] == [unknown, again]
 
 
+def test_nothing_is_told_of_a_clock_that_nothing_speaks_against(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No NTP has vouched for it, as in every container; a signed time that disagrees is told."""
+    caplog.set_level(logging.INFO)
+    machine.system = TOLD
+    clock = machine.boot()
+    assert clock.moment().source is TimeSource.FLOOR
+    assert caplog.records == []
+
+    clock.hear(RELEASED + 10 * DAY)
+    clock.moment()
+    (told,) = caplog.records
+    assert "is not believed" in told.message
+
+
 def test_a_look_writes_nothing(tmp_path: Path) -> None:
     looked(tmp_path, StoredRecord())
     assert list(tmp_path.iterdir()) == []
