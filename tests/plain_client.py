@@ -52,6 +52,7 @@ class PlainClient:
     attempt: int = 1
     qos: int = 1
     is_retained: bool = False
+    listens_first: bool = True
 
     def __post_init__(self) -> None:
         self.key = Key(self.device_id)
@@ -101,17 +102,17 @@ class PlainClient:
         self, client: aiomqtt.Client, topics: tuple[str, str], request: dict[str, object]
     ) -> dict[str, object]:
         message_id = str(uuid4())
-        await self.subscribe(client, topics[1])
         body = json.dumps({"v": 1, "id": message_id} | request)
+        if self.listens_first:
+            await client.subscribe(topics[1], qos=1)
         await client.publish(topics[0], body, qos=self.qos, retain=self.is_retained)
+        if not self.listens_first:
+            await client.subscribe(topics[1], qos=1)
         async for message in client.messages:
             answer = json.loads(bytes(message.payload))  # type: ignore[arg-type]  # bytes, always
             if answer.get("id") == message_id:
                 return self.read(answer)
         raise aiomqtt.MqttError("the connection ended")
-
-    async def subscribe(self, client: aiomqtt.Client, topic: str) -> None:
-        await client.subscribe(topic, qos=1)
 
     def read(self, answer: dict[str, object]) -> dict[str, object]:
         return answer
@@ -238,16 +239,18 @@ class NoAttempt(PlainClient):
 
 
 class QosZero(PlainClient):
-    qos = 0
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.qos = 0
 
 
 class Retains(PlainClient):
-    is_retained = True
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.is_retained = True
 
 
 class AsksBeforeItListens(PlainClient):
-    async def ask(
-        self, client: aiomqtt.Client, topics: tuple[str, str], request: dict[str, object]
-    ) -> dict[str, object]:
-        await client.publish(topics[0], json.dumps({"v": 1, "id": str(uuid4())} | request), qos=1)
-        return await super().ask(client, topics, request)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.listens_first = False

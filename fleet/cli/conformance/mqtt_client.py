@@ -1,9 +1,10 @@
 """What the kit knows of the device at its broker, and how it waits for what the device does next."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -59,7 +60,6 @@ class Client:
     attempt: int = 0
     violations: dict[str, str] = field(default_factory=dict)
     """What was broken anywhere, by the name of its check; the first of each."""
-    _visits: list[Visit] = field(default_factory=list)
 
     @property
     def identity(self) -> Identity:
@@ -79,27 +79,25 @@ class Client:
 
     async def visit(self, what: str) -> Visit:
         """Return the next connection; messages on the one before are looked at on the way."""
-        self.waits(what)
-        while True:
-            event = await self._event(what)
-            if isinstance(event, Visit):
-                self._visits.append(event)
-                return event
-            self._look_at(event)
+        async with self._waited(what):
+            while True:
+                event = await self._event()
+                if isinstance(event, Visit):
+                    return event
+                self._look_at(event)
 
     async def request(self, what: str) -> Asked:
         """Return the next request, on whatever connection; what belongs to none is answered on the way."""
-        self.waits(what)
-        while True:
-            event = await self._event(what)
-            if isinstance(event, Visit):
-                self._visits.append(event)
-                continue
-            self._look_at(event)
-            if self._is_request(event):
-                self.asked = Asked(said=event, request=self._parsed(event))
-                if not self._is_aside(self.asked):
-                    return self.asked
+        async with self._waited(what):
+            while True:
+                event = await self._event()
+                if isinstance(event, Visit):
+                    continue
+                self._look_at(event)
+                if self._is_request(event):
+                    self.asked = Asked(said=event, request=self._parsed(event))
+                    if not self._is_aside(self.asked):
+                        return self.asked
 
     def answer(self, reply: messages.Reply) -> None:
         """Answer the request that waits, with members beside those of the wire, as any later server may."""
@@ -140,8 +138,10 @@ class Client:
         if not isinstance(csr.public_key, ec.EllipticCurvePublicKey):
             raise Failure("its key is on no curve: the kit has only such certificates")
         self.leaf = self.workshop.device(self.device_id, csr.public_key)
-        self.renew_due = asyncio.get_running_loop().time() + RENEW_AFTER.total_seconds()
-        return self.issued(self.leaf, (self.workshop.devices.certificate,))
+        issued = self.issued(self.leaf, (self.workshop.devices.certificate,))
+        left = issued.renew_after - datetime.now(UTC)
+        self.renew_due = asyncio.get_running_loop().time() + left.total_seconds()
+        return issued
 
     def problem(self, code: ProblemCode, *, retry: Retry, seconds: int) -> Problem:
         """Return a problem for the request that waits."""
@@ -163,12 +163,18 @@ class Client:
             raise Failure("nothing was asked")
         return self.asked
 
-    async def _event(self, what: str) -> Visit | Said:
+    @asynccontextmanager
+    async def _waited(self, what: str) -> AsyncIterator[None]:
+        """Wait for the device's next step, whatever else it does meanwhile."""
+        self.waits(what)
         try:
             async with asyncio.timeout(self.patience):
-                event = await self.server.events.get()
+                yield
         except TimeoutError as error:
             raise Failure(f"{what} does not come within {self.patience:g} seconds") from error
+
+    async def _event(self) -> Visit | Said:
+        event = await self.server.events.get()
         if isinstance(event, Broke):
             raise Failure(event.reason)
         return event
