@@ -151,7 +151,7 @@ class DeviceClock:
             if before is not None:
                 _log.info("the system's clock is believed again, %s", time_text(found.now))
             return
-        if before is None and reading.system >= found.now:
+        if before is None and found.source is TimeSource.FLOOR and reading.system >= found.now:
             # Nothing speaks against it, nothing for it: the first signed time tells.
             self._told = None
             return
