@@ -17,7 +17,7 @@ JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 PROGRAMS := \
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl cc:gcc pki:strongswan-pki mvn:maven java:default-jdk-headless curl:curl \
   softhsm2-util:softhsm2 certtool:gnutls-bin certutil:libnss3-tools nginx:nginx-light faketime:faketime zbarimg:zbar-tools \
-  swtpm:swtpm swtpm_setup:swtpm-tools tpm2_createek:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcs11-tool:opensc qemu-system-arm:qemu-system-arm cargo:cargo \
+  swtpm:swtpm swtpm_setup:swtpm-tools tpm2_createek:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcs11-tool:opensc qemu-system-arm:qemu-system-arm cargo:cargo socat:socat \
   stunnel4:stunnel4 /usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so:libengine-pkcs11-openssl \
   busybox:busybox promtool:prometheus \
   /usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so:libtpm2-pkcs11-1 \

@@ -33,6 +33,7 @@ PACKAGES = {
     "zbarimg": "zbar-tools",
     "setpriv": "util-linux",
     "cargo": "cargo",
+    "socat": "socat",
     "qemu-system-arm": "qemu-system-arm",
     "dpkg-deb": "dpkg",
     "systemd-analyze": "systemd",
