@@ -14,7 +14,7 @@ from cryptography import x509
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
 from fleet.ca.requesting import signer_csr
-from fleet.ca.signers import FileSigner, KeySigner, Signer, encrypted_pem, make_key
+from fleet.ca.signers import KeySigner, Signer, encrypted_pem, load_key, make_key
 from fleet.ca.token_keys import TokenKeys, parse_token
 from fleet.core.goodkey import CertifiedKey, KeyType, certified_key
 from fleet.core.lease import SignedLease, parse_lease, parse_signed
@@ -163,8 +163,12 @@ def _signer(files: LeaseFiles, public_key: CertifiedKey) -> Signer:
 def _signer_of(files: LeaseFiles, public_key: CertifiedKey) -> Signer:
     if files.token.exists():
         return TokenKeys().signer(files.token, public_key)
-    passphrase = _passphrase(files, environment=os.environ)
-    return FileSigner(files.key, passphrase=passphrase, public_key=public_key)
+    key = load_key(files.key, passphrase=_passphrase(files, environment=os.environ))
+    if key.public_key() != public_key:
+        raise RefusedError(
+            f"the lease is for another key than {files.key}", hint="fleet station lease request"
+        )
+    return KeySigner(key)
 
 
 def _promoted(files: LeaseFiles, public_key: CertifiedKey) -> Signer:
