@@ -18,7 +18,7 @@ import pytest
 from cryptography import x509
 
 from device_agent.errors import KeyStoreError
-from device_agent.keys import openssl_library, provider_key
+from device_agent.keys import openssl_library, provider_key, sidecar
 from device_agent.keys.chains import readable
 from device_agent.keys.openssl_library import has_provider
 from device_agent.keys.pkcs11 import TokenKeyStore
@@ -106,7 +106,7 @@ token = SoftToken(
     label={token.label!r}, pin_file=Path({str(token.pin_file)!r}), folder=Path({str(token.folder)!r})
 )
 def way(signer):
-    return signer.arm_by(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), chain_pem=chain_of(signer))
+    return signer.arm_by(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), chain_pem=chain_of(signer)).way
 def connects(signer, version):
     return len(asyncio.run(handshakes(armed(signer, version), folder, count=3)))
 """
@@ -212,7 +212,8 @@ def test_a_provider_that_fails_is_given_up_for_good_and_no_key_in_a_file_is_made
     monkeypatch.setattr(provider_key, "arm", fails)
     chain = chain_of(signer)
     with caplog.at_level(logging.WARNING):
-        ways = [signer.arm_by(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), chain_pem=chain) for _ in range(2)]
+        contexts = [ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for _ in range(2)]
+        ways = [signer.arm_by(context, chain_pem=chain).way for context in contexts]
     assert (ways, asked) == ([Way.OWN] * 2, [PIN])
     assert caplog.text.count("a trial of the key failed; until the next start") == 1
     assert PIN not in caplog.text
@@ -226,6 +227,7 @@ def test_where_no_way_is_left_the_token_is_not_used_and_no_file_instead(
     signer = keys.create("k-1")
     chain, before = chain_of(signer), set(tmp_path.rglob("*"))
     monkeypatch.setattr(openssl_library, "_mapped", set)
+    monkeypatch.setattr(sidecar, "_PROGRAMS", ())
     openssl_library._opened.cache_clear()
     with pytest.raises(KeyStoreError, match="cannot use a token's key for TLS"):
         signer.arm(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), chain_pem=chain)
