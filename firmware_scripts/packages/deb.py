@@ -17,6 +17,8 @@ from firmware_scripts.packages.wheel import version
 
 _OWN = resources.files("firmware_scripts.packages") / "debian"
 _UNITS = resources.files("firmware_scripts.linux") / "files"
+_DOCS = "usr/share/doc/device-agent"
+_DROP_INS = ("tpm.conf", "usb-token.conf")
 _PRIVATE = "usr/share/device-agent"
 _SYSTEMD = "usr/lib/systemd/system"
 _SCRIPTS = ("postinst", "prerm", "postrm")
@@ -64,7 +66,8 @@ def _payload(moment: int) -> list[File]:
         _unit("first-boot.sh", path="usr/lib/device-agent/first-boot", mode=0o755),
         _unit("device-agent.service", path=f"{_SYSTEMD}/device-agent.service"),
         _unit("device-agent-enroll.service", path=f"{_SYSTEMD}/device-agent-enroll.service"),
-        File(path="usr/share/doc/device-agent/copyright", content=_copyright(licences)),
+        *(_unit(name, path=f"{_DOCS}/examples/{name}") for name in _DROP_INS),
+        File(path=f"{_DOCS}/copyright", content=_copyright(licences)),
     ]
 
 

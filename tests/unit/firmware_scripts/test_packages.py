@@ -83,6 +83,7 @@ def test_the_debian_package_keeps_its_settings_and_brings_its_units(built: Path)
     assert read(deb, "--field").splitlines()[:2] == ["Package: device-agent", f"Version: {version()}"]
     assert "./usr/lib/systemd/system/device-agent.service" in listing
     assert "./usr/share/device-agent/aiomqtt/client.py" in listing
+    assert "./usr/share/doc/device-agent/examples/tpm.conf" in listing
     assert "./usr/share/device-agent/cryptography" not in listing
     assert {line.split()[1] for line in listing.splitlines()} == {"root/root"}
     assert read(deb, "--info").count(" *  p") == len(["postinst", "prerm", "postrm"])
