@@ -94,6 +94,7 @@ class _Connected:
     serial: str
     tls: ssl.SSLContext
     stack: AsyncExitStack
+    listener: "_Listener"
 
 
 class _Listener:
@@ -102,11 +103,13 @@ class _Listener:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.is_in_use = True
+        self.has_ended = False
 
     def message(self, topic: str, payload: bytes) -> None:
         self._host.message(topic, payload)
 
     def lost(self, why: str) -> None:
+        self.has_ended = True
         if self.is_in_use:
             self._host.lost(why)
 
@@ -167,8 +170,9 @@ class Asking:
 
         `servers` are the anchors to trust the broker by, where they are not those that are held.
         """
-        if self._connected is not None and self._connected.serial == credential.serial:
-            return self._connected.link
+        held = self._connected
+        if held is not None and held.serial == credential.serial and not held.listener.has_ended:
+            return held.link
         await self.disconnect()
         identity = parse_name(credential.broker.name)
         tls, via = self._armed(credential, servers=self._life.record.servers if servers is None else servers)
@@ -183,7 +187,9 @@ class Asking:
         listener, stack = _Listener(self._host), AsyncExitStack()
         link = await stack.enter_async_context(self._ways.operational(login, listener))
         stack.callback(setattr, listener, "is_in_use", False)
-        self._connected = _Connected(link=link, serial=credential.serial, tls=login.tls, stack=stack)
+        self._connected = _Connected(
+            link=link, serial=credential.serial, tls=login.tls, stack=stack, listener=listener
+        )
         await self._host.opened(link, OperationalTopics(identity=identity, serial=credential.serial))
         return link
 
