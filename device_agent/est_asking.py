@@ -77,18 +77,19 @@ class EstAsking:
             show(context, server.certificate, server.key)
         code = proof.code if proof.kind is ProofKind.CODE else None
         client = self._client(record, context, user=record.device_id, password=code)
-        linked = await _linked(client)
+        # What cannot be judged is not asked for: a code may be good for one certificate alone.
+        known, linked = await client.cacerts(), await _linked(client)
         reply = await client.enroll(self._request(subject_der(record.device_id), b""), linked=linked)
-        return await self._issued(reply, client)
+        return self._issued(reply, known)
 
     async def _next(self) -> Issued:
         """Ask over a connection with the certificate in use, for its very names (RFC 7030 4.2.2)."""
         record, active = self._life.record, self._life.active
         subject, alternatives = names_of(load(read_bundle(active.certificate, most=1)[0]))
         client = self._client(record, self._armed(record, active))
-        linked = await _linked(client)
+        known, linked = await client.cacerts(), await _linked(client)
         reply = await client.reenroll(self._request(subject, alternatives), linked=linked)
-        return await self._issued(reply, client)
+        return self._issued(reply, known)
 
     async def _try(self, send: Send) -> Confirmed:
         """Connect with the new certificate: a server that does not admit it says so in TLS."""
@@ -123,14 +124,14 @@ class EstAsking:
 
         return made
 
-    async def _issued(self, reply: EstReply, client: EstClient) -> Issued:
+    def _issued(self, reply: EstReply, known: tuple[bytes, ...]) -> Issued:
         """Return the answer as every channel has it; raises `RefusedError` for what is none."""
         if not isinstance(reply, EstIssued):
             heard(reply)
             raise ChannelError("the server did not answer the request")
         key = self._life.signer(self._life.pending.key).public_key_der
         try:
-            chain = chain_of(reply.certificates, await client.cacerts(), key=key)
+            chain = chain_of(reply.certificates, known, key=key)
             return self._reply(chain, reply)
         except MalformedMessageError as error:
             raise UnacceptableAnswerError(f"what the EST server issued is not acceptable: {error}") from error

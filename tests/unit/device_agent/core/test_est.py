@@ -124,6 +124,15 @@ def test_base64_may_be_broken_into_lines_and_hold_nothing_else() -> None:
             decoded(body)
 
 
+def test_certificates_may_come_in_an_order_that_is_not_that_of_der() -> None:
+    first, second = sorted((der(LEAF.certificate), der(ISSUING.certificate)))
+    made = serialize_certificates([LEAF.certificate, ISSUING.certificate], Encoding.DER)
+    for one, other in ((first, second), (second, first)):
+        content = made.replace(first + second, one + other).replace(second + first, one + other)
+        assert one + other in content
+        assert set(certificates_in(base64.b64encode(content))) == {first, second}
+
+
 @given(st.binary(max_size=300))
 def test_an_answer_is_certificates_or_malformed(content: bytes) -> None:
     for body in (content, base64.b64encode(content)):
