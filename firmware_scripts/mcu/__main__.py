@@ -134,14 +134,16 @@ def _sign(arguments: argparse.Namespace) -> int:
         header=arguments.header_size,
         align=arguments.align,
     )
-    signed = sign_image(image, key_of(arguments.key), slot)
+    with key_of(arguments.key) as key:
+        signed = sign_image(image, key, slot)
     arguments.output.write_bytes(signed)
     print(f"wrote {arguments.output}: version {slot.version}, {len(signed)} bytes", file=sys.stderr)
     return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    verify_image(arguments.image, key_of(arguments.key))
+    with key_of(arguments.key) as key:
+        verify_image(arguments.image, key)
     print(f"{arguments.image} is signed by this key", file=sys.stderr)
     return 0
 

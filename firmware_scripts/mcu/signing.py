@@ -8,8 +8,9 @@ import base64
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -48,20 +49,26 @@ class Slot:
     align: int = 8
 
 
-def key_of(place: str) -> ImageKey:
-    """Return the key of a PEM file, or of a `pkcs11:` URI that names its object.
+@contextmanager
+def key_of(place: str) -> Iterator[ImageKey]:
+    """Have the key of a PEM file, or of the `pkcs11:` URI that `firmware_scripts.token` has printed.
 
     Raises:
         ValueError: it is not there, is encrypted, or is none of P-256.
+        KeyStoreError: the token does not give it.
     """
     if not place.startswith("pkcs11:"):
-        return _key_in_file(Path(place))
-    uri = parse_token_uri(place)
-    if uri.object is None:
-        raise ValueError("the URI must name the key: ;object=NAME")
+        yield _key_in_file(Path(place))
+        return
+    # RFC 7512 2.3: a URI of a key says that it is private; one of a token must not.
+    uri = parse_token_uri(place.replace(";type=private", "", 1))
+    owner, dot, name = (uri.object or "").rpartition(".")
+    if not dot:
+        raise ValueError("the URI must name one key, as python -m firmware_scripts.token prints it")
     with tempfile.TemporaryDirectory() as folder:
-        signer = TokenKeyStore(uri, refused_pins=Path(folder, "pin-refused")).open(uri.object)
-    return ImageKey(public_der=signer.public_key_der, sign=signer.sign)
+        keys = TokenKeyStore(replace(uri, object=owner), refused_pins=Path(folder, "pin-refused"))
+        signer = keys.open(name)
+        yield ImageKey(public_der=signer.public_key_der, sign=signer.sign)
 
 
 def sign_image(image: bytes, key: ImageKey, slot: Slot) -> bytes:
