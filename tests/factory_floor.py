@@ -318,6 +318,7 @@ async def run_session(session: Session, wire: Wire, decide: Decide) -> steps.End
 
 
 def _hear(session: Session, decoder: Decoder, octets: bytes, *, after: float) -> steps.Effect | None:
+    session.hear(octets)
     broken = decoder.broken
     for frame in decoder.feed(octets):
         effect = session.received(frame, after=after)

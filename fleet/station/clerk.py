@@ -192,6 +192,9 @@ class Clerk:
                 return steps.Refuse(reason="it is not on the list of ids", cause=Cause.WRONG_DEVICE)
             await self._heir.begin_numbers(None if hello.device_id else self._ids.prefix)
             device_id = await self._ids.choose(hello.hardware_id, wish=hello.device_id, ledger=self._ledger)
+            if hello.state is LinkState.KEYED and await self._ledger.owner_of(device_id):
+                reason = f"it has a key for the id {device_id}, which is another unit's"
+                return steps.Doubt(reason=reason, cause=Cause.CHANGED_NAME)
         await self._ledger.reserve(
             hello.hardware_id, device_id=device_id, model=hello.model, batch=self._batch
         )

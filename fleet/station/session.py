@@ -27,6 +27,9 @@ _NOISY_ATTEMPTS = 160
 """With one wrong bit in 1,000, INSTALL goes through one time in twenty-five over console lines."""
 _FEW_ATTEMPTS = {Step.HELLO: 6, Step.BYE: 4}
 """Nobody may be there, or not any more; unless broken frames show that somebody is."""
+_FEW_NOISY_ATTEMPTS = {Step.HELLO: 24, Step.BYE: 4}
+"""BYE is a courtesy to a unit that may have left. A HELLO that no noise explains is a bad cable: the worker
+is told soon, and it is tried again all the same."""
 _MOST_SETBACKS = 12
 _MOST_WRONG_PROOFS = 3
 _BUSY_SECONDS = 0.5
@@ -124,9 +127,9 @@ class Session:
 
     def timed_out(self) -> steps.Effect:
         """Nothing right came in time: ask again, in smaller pieces where it has pieces."""
-        most = _FEW_ATTEMPTS.get(self.step, _MOST_ATTEMPTS)
-        # BYE is a courtesy to a unit that may have left: noise is no reason to go on with it.
-        if self.caller.fail() >= (_NOISY_ATTEMPTS if self._is_noisy and self.step is not Step.BYE else most):
+        few = _FEW_NOISY_ATTEMPTS if self._is_noisy else _FEW_ATTEMPTS
+        most = few.get(self.step, _NOISY_ATTEMPTS if self._is_noisy else _MOST_ATTEMPTS)
+        if self.caller.fail() >= most:
             return self._stop(Event.GONE, *self._why_nothing_came())
         if self.step is Step.INSTALL and self._carries_chain and self._may_write_chain:
             return self._move(Event.TOO_LONG)
@@ -138,7 +141,8 @@ class Session:
         if self.caller.unreadable:
             return f"what answers cannot be read: {self.caller.unreadable}", Cause.OTHER_FIRMWARE
         if self.step is Step.HELLO:
-            cause = cause_of_silence(self._heard)
+            # Spoilt frames of ours are mostly text as well.
+            cause = Cause.BAD_CABLE if self._is_noisy else cause_of_silence(self._heard)
             return SILENCES.get(cause, ""), cause
         cause = Cause.BAD_CABLE if self._is_noisy else Cause.NOT_ANSWERING
         return "the unit does not answer any more", cause
