@@ -1,6 +1,7 @@
 """The firmware among others: on one line with Linux agents, behind a corrupting wire, with a stock client."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -117,3 +118,16 @@ async def test_a_stock_client_connects_and_speaks_with_the_firmware(
     assert (echoed.r, again.r) == ("hello", "here again")
     assert (buffer.buf_size, buffer.buf_count) == (2048, 1)
     assert (hello.hw, hello.st, hello.fp) == ("stock", LinkState.FRESH, b"")
+
+
+async def test_the_firmware_passes_the_conformance_kit(firmware: Path, tmp_path: Path) -> None:
+    board = new_board(firmware, tmp_path, hardware_id="judged", anchors=())
+    with Cable() as cable, powered(board, f"serial,path={cable.device_port}"):
+        kit = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).with_name("fleet"), "conform", "--port", cable.station_port),
+            *("--out", tmp_path / "kit", "--json"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        printed, _ = await kit.communicate()
+    assert kit.returncode == 0, printed.decode()
