@@ -7,6 +7,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,7 +36,7 @@ from fleet.station.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 
-_SYNC_SECONDS = 30.0
+_SYNC_SECONDS = 10.0
 
 
 class Station:
@@ -80,6 +81,7 @@ class Station:
             kinds=self._outlets.kinds,
         )
         self._numbers: dict[str, int] = {}
+        self._has_news = asyncio.Event()
         self._untold: dict[str, LaneEvent] = {}
 
     def take(self, identity: StationIdentity) -> None:
@@ -127,6 +129,9 @@ class Station:
             if event.stage is Stage.COMMITTED:
                 # The lane goes on: a server that is slow is no reason for the next unit to wait.
                 group.create_task(self._confirm(event, report))
+            if event.stage is Stage.QUARANTINED:
+                # An operator can release it as soon as the server knows of it.
+                self._has_news.set()
 
         return Floor(
             desk=Desk(clerk=self.clerk, gate=self._gate),
@@ -176,7 +181,10 @@ class Station:
                     await part()
                 except FleetError as error:
                     _log.warning("the server does not know everything yet: %s", error)
-            await asyncio.sleep(_SYNC_SECONDS)
+            self._has_news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SYNC_SECONDS):
+                    await self._has_news.wait()
 
     async def _forward(self) -> None:
         async for hardware_id in self.clerk.forward():
