@@ -17,7 +17,6 @@ from device_agent.config import Connection
 from device_agent.core.acceptance import MAX_CHAIN
 from device_agent.core.certificates import load, read_bundle
 from device_agent.core.clock import Moment
-from device_agent.core.csr import csr_pem
 from device_agent.core.events import (
     Ask,
     Event,
@@ -45,17 +44,15 @@ from device_agent.ports import (
     Sidecar,
     Ways,
 )
+from device_agent.requesting import request_for
 from device_agent.tls import client_context, is_outdated, show
 from device_agent.wire import replies
 from device_agent.wire.identity import Identity, parse_name, serial_hex
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.requests import (
     CHALLENGED,
-    Confirm,
-    Done,
     Enroll,
     ProofKind,
-    Renew,
     Request,
     StatusQuery,
 )
@@ -153,7 +150,7 @@ class Asking:
         """
         if self._est.carries(send):
             return await self._est.send(send)
-        request = self._request(send.ask)
+        request = request_for(send.ask, self._life.record, message_id=self._new_id())
         match send.route:
             case Route.CLAIM:
                 reply = await self._ask_claim(request)
@@ -361,37 +358,6 @@ class Asking:
         async with self._ways.recovery(login) as asker:
             return await asker.ask(request)
 
-    def _request(self, ask: Ask) -> Request:
-        record, message_id = self._life.record, self._new_id()
-        match ask:
-            case Ask.ENROLL if record.bootstrap is None or not record.bootstrap.domain:
-                return self._enroll(record, message_id)
-            case Ask.ENROLL | Ask.RENEW:  # of an adopted certificate the first one is a renewal
-                return Renew(
-                    id=message_id,
-                    csr=csr_pem(record.csr),
-                    attempt=self._life.pending.attempt if record.est is None else None,
-                    anchors=_anchor_ids(record),
-                    trust=record.trust_versions,
-                )
-            case Ask.CONFIRM:
-                return Confirm(id=message_id)
-            case Ask.DONE:
-                return Done(id=message_id, anchors=_anchor_ids(record), trust=record.trust_versions)
-            case Ask.STATUS:
-                return StatusQuery(id=message_id)
-
-    def _enroll(self, record: StoredRecord, message_id: str) -> Enroll:
-        if record.life.proof is None:
-            raise NotEnrolledError("there is no code and no claim to enroll by", hint="device-agent enroll")
-        return Enroll(
-            id=message_id,
-            device_id=record.device_id,
-            csr=csr_pem(record.csr),
-            anchors=_anchor_ids(record),
-            proof=record.life.proof,
-        )
-
 
 def _claim_context(record: StoredRecord, bootstrap: Bootstrap, moment: Moment) -> ssl.SSLContext:
     context = client_context(record.servers, moment=moment)
@@ -413,7 +379,3 @@ def _serial_of(certificate: Path) -> str:
 
 def _place(credential: Credential) -> tuple[str, int]:
     return credential.broker.host, credential.broker.port
-
-
-def _anchor_ids(record: StoredRecord) -> tuple[str, ...]:
-    return tuple(anchor.fingerprint for anchor in record.life.anchors)
