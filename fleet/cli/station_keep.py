@@ -206,6 +206,20 @@ def revoke(home: Place, form: Form, *, reason: str, name: str) -> None:
     show_record(found, form, names={"station": "closed", "revoked": "revoked"})
 
 
+@click.command("new-journal")
+@options.record
+@click.argument("name")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for the audit trail.")
+def new_journal(home: Place, form: Form, *, name: str, reason: str) -> None:
+    """Let a station begin its journal anew: its disk was lost, or replaced by an older copy.
+
+    What it handed in before is kept and counted. What it had not handed in is never let in.
+    """
+    body = {"reason": reason}
+    found = with_client(home, lambda client: client.post("stations", name, "journal", body=body))
+    show_record(found, form, names={"station": "a new journal is taken from"})
+
+
 def _found(client: Client, name: str) -> Members:
     for station in client.items("stations"):
         if station["station"] == name:
@@ -213,4 +227,4 @@ def _found(client: Client, name: str) -> Members:
     raise NotFoundError(f"there is no station {name}", hint="fleet station list")
 
 
-COMMANDS = (add, list_stations, show, change, revoke)
+COMMANDS = (add, list_stations, show, change, revoke, new_journal)

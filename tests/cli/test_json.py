@@ -266,6 +266,7 @@ COMMANDS: dict[str, Shape] = {
     "station operator add line1 ada --badge-file badge": LINE_OPERATOR,
     "station operator list line1": [LINE_OPERATOR],
     "station operator remove line1 ada": {"station": "str", "operator": "str"},
+    "station new-journal line1 --reason lost": STATION,
     "station revoke line1": {"station": "str", "revoked": ["str"]},
     "operator renew admin": dict.fromkeys(("operator", "serial", "not_after", "certificate", "key"), "str"),
     "cert renew server service": dict.fromkeys(("serial", "issuer", "not_after"), "str"),

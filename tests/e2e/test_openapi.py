@@ -29,6 +29,7 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "stations/line1/lease", {"batch": "b1", "units": 3, "days": 2, "csr": Unit().csr}),
     ("POST", "stations/line1/operators", {"name": "ada", "badge": "1234"}),
     ("POST", "stations/line1/operators/ada/remove", {}),
+    ("POST", "stations/line1/journal", {"reason": "disk lost"}),
     ("POST", "stations/line1/revoke", {"reason": "sold"}),
     ("POST", "operators", {"name": "ada", "role": "viewer"}),
     ("POST", "devices/prod/d1/suspend", {"reason": "lost"}),

@@ -43,6 +43,7 @@ SECURITY_ALONE = {
     "POST stations",
     "POST stations/{name}/rules",
     "POST stations/{name}/revoke",
+    "POST stations/{name}/journal",
     "POST stations/{name}/lease",
     "POST stations/leases/{lease}/close",
     "POST units/{unit}/release",

@@ -29,9 +29,12 @@ from fleet.store import (
     certificates,
     claims,
     keys,
+    leases,
+    line_operators,
     operators,
     proofs,
     restoring,
+    station_journal,
     stations,
     templates,
     times,
@@ -263,6 +266,26 @@ async def _close_station(tx: Transaction, entry: AuditEntry) -> None:
     await stations.close_station(tx, details_of(entry)["name"], at=entry.at)
 
 
+async def _begin_journal(tx: Transaction, entry: AuditEntry) -> None:
+    await station_journal.begin_journal(tx, details_of(entry)["name"])
+
+
+async def _close_lease(tx: Transaction, entry: AuditEntry) -> None:
+    await leases.close_lease(tx, details_of(entry)["lease"], at=entry.at)
+
+
+async def _remove_line_operator(tx: Transaction, entry: AuditEntry) -> None:
+    details = details_of(entry)
+    gone = line_operators.LineOperatorRecord(
+        station=details["name"],
+        name=details["operator"],
+        verifier="",
+        added_at=entry.at,
+        removed_at=entry.at,
+    )
+    await line_operators.end_line_operator(tx, gone)
+
+
 async def _add_operator(tx: Transaction, entry: AuditEntry) -> None:
     details = details_of(entry)
     record = operators.OperatorRecord(name=details["name"], role=Role(details["role"]), added_at=entry.at)
@@ -318,6 +341,9 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "station.added": _add_station,
         "station.changed": _change_station,
         "station.closed": _close_station,
+        "station.journal-begun": _begin_journal,
+        "station.lease-closed": _close_lease,
+        "station.operator-removed": _remove_line_operator,
         "operator.added": _add_operator,
         "operator.removed": _remove_operator,
     }
@@ -349,6 +375,8 @@ TOLD_ONLY = frozenset(
         "provisioning.lapsed",
         "provisioning.signed",
         "request.refused",
+        "station.finding",
+        "station.lease-intended",
         "trust.refused",
     }
 )

@@ -44,6 +44,8 @@ def _hint(one: Mismatch) -> str:
             return f"fleet cert show {one.about}"
         case "over-quota":
             return f"fleet station show {one.station}"
+        case "rewritten":
+            return f"was its disk lost: fleet station new-journal {one.station} --reason TEXT"
         case "clock":
             return "set the clock of the station, then fleet station sync there"
         case _:

@@ -21,6 +21,7 @@ from fleet.ra.people.batches import surroundings
 from fleet.store import audit, certificates, stations
 from fleet.store.certificates import CertificateQuery, with_key
 from fleet.store.keys import blocked_because
+from fleet.store.station_journal import begin_journal as begin_another
 from fleet.store.stations import StationRecord, StationUnit
 
 
@@ -60,6 +61,8 @@ class _Changing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Closing:
+    """What ends: a station, or one of its journals."""
+
     name: str
     actor: str
     reason: str
@@ -96,6 +99,16 @@ async def change_rules(desk: Desk, name: str, rules: RuleTexts, *, actor: str) -
     """
     changing = _Changing(name=name, rules=rules.read(), actor=actor, at=desk.clock())
     return await desk.store.write(_change, changing)
+
+
+async def begin_journal(desk: Desk, name: str, *, actor: str, reason: str) -> StationRecord:
+    """Take another journal from a station from now on: its disk was lost. What it handed in is kept.
+
+    Raises:
+        NotFoundError: there is no such station. RefusedError: it was closed.
+    """
+    closing = _Closing(name=name, actor=actor, reason=reason, at=desk.clock())
+    return await desk.store.write(_begin_journal, closing)
 
 
 async def list_stations(desk: Desk, domain: str = "") -> tuple[StationRecord, ...]:
@@ -183,6 +196,21 @@ def _told(station: StationRecord, action: str, *, actor: str, at: datetime) -> A
     )
     told = tuple((name, value) for name, value in details if value)
     return AuditEntry(at=at, action=action, actor=actor, domain=station.domain, details=told)
+
+
+async def _begin_journal(tx: Transaction, closing: _Closing) -> StationRecord:
+    station = await require_open(tx, closing.name)
+    await begin_another(tx, station.name)
+    details = (("name", station.name), ("reason", closing.reason))
+    entry = AuditEntry(
+        at=closing.at,
+        action="station.journal-begun",
+        actor=closing.actor,
+        domain=station.domain,
+        details=details,
+    )
+    await audit.append(tx, entry)
+    return replace(station, journal=station.journal + 1)
 
 
 async def _close(tx: Transaction, closing: _Closing) -> tuple[str, ...]:

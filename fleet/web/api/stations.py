@@ -58,6 +58,16 @@ def routes() -> tuple[Route, ...]:
             body=("reason",),
             answer=One("RevokedStation"),
         ),
+        Route(
+            method="POST",
+            path="stations/{name}/journal",
+            role=Role.SECURITY,
+            handler=_begin_journal,
+            about="Take another journal from a station from now on: its disk was lost.",
+            body=("reason",),
+            needs=frozenset({"reason"}),
+            answer=One("Station"),
+        ),
         *_of_operators(),
     )
 
@@ -127,6 +137,13 @@ async def _revoke(asked: Asked) -> Members:
     reason = body.text("reason", longest=_LONGEST_REASON) if "reason" in body else ""
     revoked = await stations.close_station(asked.context, _name(asked), actor=asked.actor, reason=reason)
     return {"station": _name(asked), "revoked": revoked}
+
+
+async def _begin_journal(asked: Asked) -> Members:
+    reason = asked.body().text("reason", longest=_LONGEST_REASON)
+    return _station(
+        await stations.begin_journal(asked.context, _name(asked), actor=asked.actor, reason=reason)
+    )
 
 
 async def _list_operators(asked: Asked) -> Members:

@@ -13,10 +13,12 @@ from fleet.core.station_sync import JournalUpload
 from fleet.errors import RefusedError
 from fleet.ra.context import Asker, Listener
 from fleet.ra.people.line_operators import add_line_operator, remove_line_operator
-from fleet.ra.people.stations import close_station
+from fleet.ra.people.station_report import report
+from fleet.ra.people.stations import begin_journal, close_station
 from fleet.ra.requests.journal_sync import sync_journal
 from fleet.store import audit
 from fleet.store.station_journal import list_findings
+from fleet.store.station_report import ReportQuery
 from tests.desk import NOON, Desk
 from tests.scribe import Scribe, scribe_of, sync
 
@@ -110,6 +112,17 @@ async def test_a_journal_that_begins_anew_is_found(desk: Desk) -> None:
     receipt = await sync(desk, scribe.some())
     assert "the journal was changed" in receipt.fault
     assert await findings(desk) == [("rewritten", "1:1")]
+
+
+async def test_an_operator_lets_a_station_whose_disk_was_lost_begin_anew(desk: Desk) -> None:
+    scribe = await scribe_of(desk)
+    await sync(desk, scribe.some())
+    scribe.head = Head()
+    await begin_journal(desk.context, "line3", actor="operator:test", reason="disk lost")
+    receipt = await sync(desk, scribe.some(3))
+    assert (receipt.head.number, receipt.fault) == (3, "")
+    lines = await report(desk.context, ReportQuery())
+    assert [line.units for line in lines] == [4]
 
 
 async def test_a_journal_of_another_station_is_refused(desk: Desk) -> None:

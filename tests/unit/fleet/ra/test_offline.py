@@ -126,13 +126,12 @@ async def test_who_relies_on_the_domains_root_does_not_believe_a_station(desk: D
     async with bench(station, tmp_path, signed=signed) as at:
         leaf = leaf_of((await at.made("hw-1")).leaf)
         await at.sync()
-    home = desk.context.home
-    trusted = [*home.trust.rglob("*.pem"), home.broker_operational_roots, home.broker_bootstrap_roots]
-    for path in trusted:
-        for anchor in x509.load_pem_x509_certificates(path.read_bytes()):
-            with pytest.raises(VerificationError):
-                verify(leaf, ca, anchor, at=desk)
-    assert ca.issuer.rfc4514_string() not in "".join(map(str, trusted))
+    handed_out = [path.read_bytes() for path in desk.context.home.trust.rglob("*.pem")]
+    trusted = [one for content in handed_out for one in x509.load_pem_x509_certificates(content)]
+    assert len(trusted) > 2
+    for anchor in trusted:
+        with pytest.raises(VerificationError):
+            verify(leaf, ca, anchor, at=desk)
 
 
 async def test_a_lease_is_counted_against_the_quota_when_it_is_granted(desk: Desk, tmp_path: Path) -> None:
