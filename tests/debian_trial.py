@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -253,8 +254,9 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp/device-agent-debian"), metavar="DIR")
     parser.add_argument("suites", nargs="*", default=SUITES, metavar="SUITE")
     options = parser.parse_args()
-    if os.geteuid() != 0:
-        print("error: only root can make and start a system\nhint: sudo make debian", file=sys.stderr)
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        print("error: this needs root and debootstrap", file=sys.stderr)
+        print("hint: apt-get install debootstrap, then sudo make debian", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as name, running_fleet(Path(name)) as fleet:
         built = packages(Path(name))
