@@ -35,7 +35,8 @@ def folder_of(state: Path, identity: str) -> Path:
 
 def domain_of(folder: Path) -> str | None:
     """Return the one domain that a state folder is for; None where it may be any."""
-    return folder.name if folder.parent.name == _IDENTITIES else None
+    place = folder.absolute()
+    return place.name if place.parent.name == _IDENTITIES else None
 
 
 def make_place(folder: Path) -> None:

@@ -23,6 +23,7 @@ from device_agent.errors import ChannelError, NotAdmittedError
 from device_agent.ports import EstIssued, EstLogin, EstReply, Linked
 from device_agent.wire.problems import RETRY_ADVICE, MalformedMessageError, ProblemCode
 from device_agent.wire.replies import Pending, Problem
+from device_agent.wire.secret import Secret
 
 _log = logging.getLogger(__name__)
 
@@ -111,16 +112,19 @@ class EstAsker:
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
         if self._login.password is not None:
-            words = f"{self._login.user}:{self._login.password.reveal()}"
-            headers["Authorization"] = f"Basic {base64.b64encode(words.encode()).decode()}"
+            headers["Authorization"] = f"Basic {self._credentials(self._login.password)}"
         return headers
+
+    def _credentials(self, password: Secret) -> str:
+        """Return user and password as HTTP basic has them (RFC 7617 2)."""
+        return base64.b64encode(f"{self._login.user}:{password.reveal()}".encode()).decode()
 
     def _heard(self, answer: Answer) -> EstReply:
         match answer.status:
             case 200:
                 return EstIssued(certificates=self._certificates(answer), place=self._place(answer))
             case 202:
-                code = _shown(answer.headers.get(APPROVAL_HEADER, ""))
+                code = self._told(answer.headers.get(APPROVAL_HEADER, ""))
                 return Pending(id="-", retry_after_seconds=_retry(answer), code=code or "-")
             case status:
                 return self._problem(status, answer)
@@ -131,16 +135,19 @@ class EstAsker:
         return Problem(
             id="-",
             code=code,
-            detail=f"{status} {self._told(answer)}".strip(),
+            detail=f"{status} {self._told(answer.body.decode('utf-8', 'replace'))}".strip(),
             retry=RETRY_ADVICE[code],
             retry_after_seconds=waits,
         )
 
-    def _told(self, answer: Answer) -> str:
-        """Return what a server says to people, but nothing that was said to it in secret."""
+    def _told(self, text: str) -> str:
+        """Return what a server says to people, but nothing that repeats what it was told in secret."""
         password = self._login.password
-        text = _shown(answer.body[:_LONGEST_TOLD].decode("utf-8", "replace"))
-        return "" if password is not None and password.reveal() in text else text
+        if password is not None:
+            secrets = (password.reveal(), self._credentials(password))
+            if any(secret in text for secret in secrets):
+                return ""
+        return _shown(text)
 
     def _certificates(self, answer: Answer) -> tuple[bytes, ...]:
         try:

@@ -20,9 +20,11 @@ from device_agent.core.certificates import load, read_bundle
 from device_agent.core.lifecycle import State
 from device_agent.environment import environment_of
 from device_agent.errors import AgentError, ChannelError, RefusedError, UnacceptableAnswerError, UsageError
+from device_agent.looking import examined
 from device_agent.store import load_record
 from device_agent.wire.problems import ProblemCode, Retry
 from device_agent.wire.secret import Secret
+from tests.est import basic
 from tests.est_maker import CERTS, CODE, Asked, OtherMaker, Said, certs, serving
 from tests.pki import Authority
 
@@ -79,6 +81,14 @@ async def test_a_running_agent_keeps_a_certificate_that_no_broker_wants(
             with pytest.raises(UsageError, match="no connection"):
                 await agent.publish("up", b"")
     assert (second.serial != first.serial, second.problem) == (True, None)
+
+
+async def test_the_doctor_looks_at_the_est_server_and_at_no_broker(maker: OtherMaker, tmp_path: Path) -> None:
+    with opened(tmp_path) as agent:
+        await agent.enroll(enrollment(maker))
+    findings = {found["name"]: found for found in await examined(tmp_path / "state")}
+    assert findings["est"]["ok"], findings["est"]
+    assert "broker" not in findings
 
 
 async def test_answers_in_chunks_are_read(maker: OtherMaker, tmp_path: Path) -> None:
@@ -201,6 +211,16 @@ HOSTILE: dict[str, tuple[Callable[[OtherMaker, Asked], Said], type[AgentError], 
         RefusedError,
         "code-invalid",
     ),
+    "tells the login": (
+        lambda _m, a: Said(status=403, body=f"{'x' * 150} {a.authorization}\n".encode()),
+        RefusedError,
+        "not-allowed: 403$",
+    ),
+    "approves by the code": (
+        lambda _m, _a: Said(status=202, headers={"X-Fleet-Approval-Code": CODE, "Retry-After": "junk"}),
+        RefusedError,
+        "waits for an approval, code -$",
+    ),
     "waits for ever": (
         lambda _m, _a: Said(status=503, headers={"Retry-After": "9" * 30}),
         RefusedError,
@@ -228,6 +248,7 @@ async def test_a_hostile_answer_is_refused_and_changes_no_slot(
     assert pending is None or pending.credential is None
     assert CODE not in caplog.text
     assert CODE not in str(caught.value)
+    assert basic("d1", CODE).removeprefix("Basic ")[:20] not in caplog.text + str(caught.value)
     if isinstance(caught.value, RefusedError) and caught.value.retry_after_seconds is not None:
         assert caught.value.retry_after_seconds <= 3600
 

@@ -13,7 +13,7 @@ from device_agent.agent import Agent
 from device_agent.channels.memory import MemoryNetwork
 from device_agent.config import Settings
 from device_agent.errors import BadInputError, NotEnrolledError, StateError, UnacceptableAnswerError
-from device_agent.folders import OWN, folder_of, identities_in
+from device_agent.folders import OWN, domain_of, folder_of, identities_in
 from device_agent.identities import Identities, settings_of
 from device_agent.store import LOCK, PREVIOUS, RECORD
 from tests.device import Table
@@ -184,6 +184,15 @@ def test_sockets_of_a_further_identity_stand_beside_the_devices_own() -> None:
     assert (lab.signer, lab.socket) == (Path("/run/a/signer-lab.sock"), lab.state / "agent.sock")
     assert settings_of(own, OWN) == own
     assert settings_of(replace(own, share=None), "lab").share is None
+
+
+def test_a_folder_knows_its_domain_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "identities").mkdir()
+    monkeypatch.chdir(tmp_path / "identities")
+    assert domain_of(Path("lab")) == domain_of(tmp_path / "identities" / "lab") == "lab"
+    assert domain_of(tmp_path / "state") is None
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "Lab", "-", "a" * 33])
