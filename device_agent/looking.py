@@ -89,6 +89,6 @@ def _text(value: object) -> str:
         case list() | tuple():
             return " ".join(str(item) for item in value) or "-"
         case dict():
-            return ", ".join(f"{name} {_text(each)}" for name, each in value.items()) or "none"
+            return f"\n{' ' * 13}".join(f"{name} {_text(each)}" for name, each in value.items()) or "none"
         case _:
             return str(value)
