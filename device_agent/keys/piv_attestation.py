@@ -10,13 +10,14 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from device_agent.core.certificates import public_key_der
+from device_agent.core.certificates import load, public_key_der, read_bundle
 from device_agent.errors import KeyStoreError, StateError
 from device_agent.files import read_file
 from device_agent.wire.evidence import PivEvidence
+from device_agent.wire.problems import MalformedMessageError
 
 _MOST = 48 * 1024
-_MOST_FILES = 64
+_MOST_FILES, _MOST_IN_FILE = 64, 8
 _MOST_ABOVE = 6
 _HINT = "ykman piv keys attest SLOT DIR/a.pem; ykman piv certificates export f9 DIR/f9.pem"
 
@@ -41,11 +42,12 @@ def _certificates(folder: Path) -> Iterator[x509.Certificate]:
         raise KeyStoreError(f"there are no .pem files in {folder}", hint=_HINT)
     for file in files[:_MOST_FILES]:
         try:
-            yield from x509.load_pem_x509_certificates(read_file(file, most=_MOST) or b"")
+            text = (read_file(file, most=_MOST) or b"").decode("ascii", "replace")
+            yield from map(load, read_bundle(text, most=_MOST_IN_FILE))
         except StateError as error:
             raise KeyStoreError(str(error), hint=error.hint) from error
-        except ValueError as error:
-            raise KeyStoreError(f"{file} holds no certificates in PEM", hint=_HINT) from error
+        except MalformedMessageError as error:
+            raise KeyStoreError(f"{file} holds no certificates in PEM: {error}", hint=_HINT) from error
 
 
 def _above(leaf: x509.Certificate, found: Sequence[x509.Certificate]) -> Iterator[x509.Certificate]:
