@@ -106,7 +106,7 @@ class EstAsking:
         if send.route is Route.RECOVERY:
             raise ChannelError(
                 "the server has turned the certificate away, and EST has no way back",
-                hint="device-agent reset, then enroll with a new code",
+                hint="a new code, then: device-agent recover",
             )
         return Reported(serial=self._life.active.serial, state=ReportedState.ACTIVE)
 

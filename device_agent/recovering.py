@@ -73,7 +73,7 @@ def begin(life: Life, recovery: Recovery) -> None:
     if bootstrap is not None and bootstrap.domain:
         bootstrap = None  # it was for the certificate of another CA, which is not what is asked by now
     https = recovery.https or record.recovery
-    if https is None and bootstrap is None:
+    if https is None and bootstrap is None and record.est is None:
         raise BadInputError(
             "this device knows no address to show a code at", hint="--https HOST:PORT of the fleet's server"
         )

@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.agent import Agent, ClaimFiles, EstEnrollment
 from device_agent.config import Settings
+from device_agent.core.ladder import Rung
 from device_agent.core.lifecycle import State
 from device_agent.errors import RefusedError
 from device_agent.keys.place import open_keys
+from device_agent.recovering import Recovery
 from device_agent.wire.identity import Identity
 from fleet.core import lifecycle
 from fleet.core.rollover import Insistence, RolloverEvent
@@ -74,6 +76,21 @@ async def lives(fleet: LiveFleet, chosen: Settings, device_id: str) -> None:
 
 async def test_a_device_lives_by_est_with_its_key_in_a_file(fleet: LiveFleet, tmp_path: Path) -> None:
     await lives(fleet, settings(tmp_path), "files")
+
+
+async def test_a_device_that_lost_its_key_comes_back_over_est_by_a_code(
+    fleet: LiveFleet, tmp_path: Path
+) -> None:
+    with Agent.opened(settings(tmp_path)) as agent:
+        first = await agent.enroll(await by_code(fleet, "lost"))
+        for key in (tmp_path / "state" / "keys").iterdir():
+            key.unlink()
+        code = (await by_code(fleet, "lost")).code
+        assert code is not None
+        recovered = await agent.recover_once(Recovery(code=code))
+        device = await device_of(fleet, agent)
+    assert (recovered.name, recovered.rung) == (first.name, Rung.CERTIFICATE)
+    assert lifecycle.admitted(device) == {recovered.serial}
 
 
 @pytest.mark.needs("softhsm2-util")
