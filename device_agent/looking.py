@@ -77,7 +77,15 @@ async def examined(state: Path, others: tuple[str, ...] = ()) -> list[dict[str, 
 
 
 def _lines(members: Mapping[str, object]) -> Iterator[str]:
-    return (f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in members.items())
+    for name, value in members.items():
+        label = name.replace("_", " ")
+        for line in _each(value) if isinstance(value, dict) else (_text(value),):
+            yield f"{label:<12} {line}"
+            label = ""
+
+
+def _each(members: Mapping[str, object]) -> Iterator[str]:
+    return (f"{name.replace('_', ' ')} {_text(value)}" for name, value in members.items())
 
 
 def _text(value: object) -> str:
@@ -89,6 +97,6 @@ def _text(value: object) -> str:
         case list() | tuple():
             return " ".join(str(item) for item in value) or "-"
         case dict():
-            return f"\n{' ' * 13}".join(f"{name} {_text(each)}" for name, each in value.items()) or "none"
+            return ", ".join(_each(value)) or "none"
         case _:
             return str(value)
