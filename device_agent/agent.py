@@ -384,7 +384,7 @@ class Agent:
         if active is not None:
             raise BadInputError(
                 f"this device is enrolled already, as {active.broker.name}",
-                hint="device-agent renew for a new certificate; device-agent reset to begin again",
+                hint="device-agent renew, or recover with a code; device-agent reset to begin again",
             )
 
 

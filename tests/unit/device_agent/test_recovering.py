@@ -30,6 +30,7 @@ from device_agent.wire.secret import Secret
 from fleet.core import events
 from fleet.model import CertificateState
 from tests.device import Table
+from tests.sealing import SECRET, hand_over
 
 SECOND = "SECN-DCDE-2222-2222"
 
@@ -278,6 +279,22 @@ async def test_a_blank_device_has_nothing_to_recover(tmp_path: Path) -> None:
     with Table(folder=tmp_path).agent() as agent, pytest.raises(NotEnrolledError) as caught:
         await agent.recover_once(code())
     assert caught.value.hint == "device-agent enroll"
+
+
+async def test_a_lost_secret_of_key_files_is_made_good_by_a_code_and_a_new_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over(SECRET, tmp_path, monkeypatch)
+    table = Table(folder=tmp_path)
+    sealed = replace(table.settings, key_place="sealed:")
+    with Agent.opened(sealed, ways=table.network, clock=table.clock) as agent:
+        await agent.enroll_mqtt(table.enrollment())
+    hand_over(SECRET[::-1], tmp_path, monkeypatch)
+    with table.agent() as agent:
+        assert isinstance(await fails_to_renew(agent), KeyStoreError)
+        table.server.hand_out(SECOND)
+        recovered = await agent.recover_once(code())
+    assert table.server.live == {recovered.serial}
 
 
 async def test_keys_move_elsewhere_only_where_the_old_ones_are_lost(table: Table) -> None:
