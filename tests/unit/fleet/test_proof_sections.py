@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from fleet.config import parse
+from fleet.core.piv_rules import PinPolicy, PivRules, TouchPolicy
 from fleet.core.things import NameRule
 from fleet.errors import BadInputError
 from fleet.proof_sections import MaySet, Unregistered
 
 HEAD = '[fleet]\nname = "acme"\n[domains.prod]\n'
 MAKER = '[domains.prod.manufacturers.acme]\nanchors = "a.pem"\n'
+PIV = '[domains.prod.piv.yubico]\nanchors = "y.pem"\n'
 HOOK = '[webhook]\nurl = "https://hook.example.org/x"\nsecret_file = "s"\n'
 
 
@@ -26,6 +28,19 @@ def test_a_manufacturer_is_read_with_its_rule() -> None:
 def test_whoever_is_not_registered_waits_unless_told_otherwise() -> None:
     (domain,) = parse(HEAD + MAKER).domains
     assert domain.proofs.manufacturers[0].unregistered is Unregistered.WAIT
+
+
+def test_a_maker_of_piv_tokens_is_read_with_what_is_enough() -> None:
+    (usual,) = parse(HEAD + PIV).domains[0].proofs.piv_makers
+    assert (usual.name, usual.anchors, usual.rules) == ("yubico", Path("y.pem"), PivRules())
+    more = 'minimum_firmware = "5.7.0"\npin = ["always"]\ntouch = ["never", "cached"]\nslots = ["9a", "95"]\n'
+    (told,) = parse(HEAD + PIV + more).domains[0].proofs.piv_makers
+    assert told.rules == PivRules(
+        minimum_firmware=(5, 7, 0),
+        pin=frozenset({PinPolicy.ALWAYS}),
+        touch=frozenset({TouchPolicy.NEVER, TouchPolicy.CACHED}),
+        slots=frozenset({"9a", "95"}),
+    )
 
 
 def test_a_webhook_is_read_and_may_set_nothing_unless_told_so() -> None:
@@ -51,6 +66,12 @@ def test_a_fleet_without_a_webhook_asks_nobody() -> None:
         (f'{MAKER}unregistered = "yes"\n', 6, "unregistered must be one of wait, admit"),
         (f"{MAKER}trusted = true\n", 6, "unknown key 'trusted'"),
         ("[domains.prod.tpm.infineon]\n", 4, "anchors must name a PEM file"),
+        ("[domains.prod.piv.yubico]\n", 4, "anchors must name a PEM file"),
+        (f'{PIV}minimum_firmware = "5.7"\n', 6, "minimum_firmware must be a version"),
+        (f'{PIV}minimum_firmware = "5.7.256"\n', 6, "minimum_firmware must be a version"),
+        (f'{PIV}pin = ["sometimes"]\n', 6, "pin must be of always, match-always"),
+        (f"{PIV}touch = []\n", 6, "touch must be of always, cached, never"),
+        (f'{PIV}slots = ["f9"]\n', 6, "slots must be of 82, 83"),
         ("[webhook]\n", 4, "url must be https"),
         ('[webhook]\nurl = "http://hook/"\n', 5, "url must be https"),
         ('[webhook]\nurl = "https://hook/"\n', 4, "secret_file must name a file"),
