@@ -73,7 +73,8 @@ _CASES: tuple[_Case, ...] = (
     _Case(
         is_it=lambda view: view.summary.standing is Standing.REVOKED,
         verdict="revoked: no certificate of it is admitted",
-        advice="if it is to come back: fleet claim create --domain {domain} --device {id}",
+        advice="if it is to come back: fleet claim create --domain {domain} --device {id}, "
+        "then on the device: device-agent recover",
     ),
     _Case(
         is_it=lambda view: view.device.alarm is Alarm.CLONE,
@@ -105,7 +106,7 @@ _CASES: tuple[_Case, ...] = (
         is_it=lambda view: view.summary.standing is Standing.EXPIRED,
         verdict="its certificate has expired",
         advice="it renews by itself within the grace time; after it: "
-        "fleet claim create --domain {domain} --device {id}",
+        "fleet claim create --domain {domain} --device {id}, then on the device: device-agent recover",
     ),
     _Case(
         is_it=lambda view: view.summary.standing is Standing.ENROLLING,
