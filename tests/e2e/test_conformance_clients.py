@@ -67,6 +67,7 @@ async def test_a_client_written_by_the_profile_passes(tmp_path: Path) -> None:
         (clients.Strict, "use"),
         (clients.ConfirmsElsewhere, "confirm"),
         (clients.ConfirmsOnce, "confirm-lost"),
+        (clients.TakesAnyAnswer, "confirm-lost"),
         (clients.KeepsItsKey, "renew"),
         (clients.RenewsEarly, "renew"),
         (clients.NoAttempt, "renew"),

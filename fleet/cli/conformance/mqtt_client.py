@@ -112,6 +112,11 @@ class Client:
         """Let the request go unanswered: its connection ends."""
         self._waiting.visit.cut()
 
+    def mislead(self, reply: messages.Reply) -> None:
+        """Send what answers nothing that was asked, and let the request go unanswered."""
+        self._publish(self._waiting, reply)
+        self._waiting.visit.close()
+
     def issued(self, leaf: x509.Certificate, chain: tuple[x509.Certificate, ...]) -> Issued:
         """Return the answer that carries a leaf."""
         serial = f"{leaf.serial_number:032x}"

@@ -118,8 +118,8 @@ def _require_confirm(client: Client, asked: Asked) -> None:
 
 
 async def _lost_confirm(client: Client) -> None:
-    client.cut()
-    _require_confirm(client, await client.request("confirm again, after a connection that ended"))
+    client.mislead(Confirmed(id="of-nobody", serial=client.serial))
+    _require_confirm(client, await client.request("confirm again, after an answer to somebody else"))
     if client.asked:
         client.answer_twice(Confirmed(id=client.asked.request.id, serial=client.serial))
 
@@ -257,9 +257,9 @@ COURSE: tuple[Check[Client], ...] = (
     ),
     Check(
         name="confirm-lost",
-        title="confirms again when the answer is lost",
+        title="confirms again when the answer is lost, and takes no other for it",
         rule=f"{_PAGE}: What gets lost",
-        advice="keep both certificates until confirmed has come, and try the new one first",
+        advice="keep both certificates until confirmed has come with the id that you asked with",
         act=_lost_confirm,
         after=("confirm",),
     ),

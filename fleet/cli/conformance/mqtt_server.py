@@ -43,6 +43,10 @@ class Visit:
         """End the connection without a word."""
         self.writer.transport.abort()
 
+    def close(self) -> None:
+        """End the connection after what was sent."""
+        self.writer.close()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fleet.cli import station_run
 from fleet.errors import BadInputError, RefusedError, UsageError
 from fleet.station.drivers.choice import MAKES_KEYS, SETTINGS, Choice, HostKeys, Name, drivers_of
 from tests.vendors.line import MemoryLine
@@ -113,3 +114,16 @@ def test_a_list_of_identities_that_is_none_is_refused(tmp_path: Path, rows: str)
     path.write_text(rows)
     with pytest.raises(BadInputError):
         drivers_of(Choice(name=Name.NRF91_AT, settings={"identities": str(path)}), baud=115200)
+
+
+def test_the_page_of_drivers_names_each_with_its_settings() -> None:
+    page = (Path(__file__).parents[5] / "docs/reference/drivers.md").read_text()
+    settings = page.partition("## Settings")[2].partition("\n## ")[0]
+    assert [name for name in Name if f"| `{name}` |" not in page] == []
+    assert [one for found in SETTINGS.values() for one in found if f"`{one}`" not in settings] == []
+
+
+def test_the_command_offers_these_drivers() -> None:
+    command = station_run.command
+    (option,) = (one for one in command.params if one.name == "driver")
+    assert list(option.type.choices) == [name.value for name in Name]  # type: ignore[attr-defined]  # a Choice
