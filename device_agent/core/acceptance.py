@@ -5,7 +5,7 @@ an anchor that is held, or to a new one that a held one has signed for (PROTOCOL
 certificate because of who sent it: the answer of a friend and of a thief pass the same rules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -135,19 +135,31 @@ def accept(offer: Offer, expected: Expected, *, now: datetime) -> Accepted:
     Raises:
         UnacceptableAnswerError: a rule is broken; the text names it. Nothing may change because of it.
     """
+    return by_rules(_accept, offer, expected, now=now)
+
+
+def by_rules(
+    rules: Callable[[Offer, Expected, datetime], Accepted], offer: Offer, expected: Expected, *, now: datetime
+) -> Accepted:
+    """Judge an offer of bounded size by these rules; what cannot be read breaks them. Raises as `accept`."""
     if not 1 <= len(offer.chain) <= MAX_CHAIN or len(offer.anchors) > MAX_ANCHORS:
         raise refusal(Reason.TOO_LARGE, f"more than {MAX_CHAIN} certificates or {MAX_ANCHORS} anchors")
     try:
-        return _accept(offer, expected, now)
+        return rules(offer, expected, now)
     except (MalformedMessageError, *UNREADABLE) as error:
         # The library reads an extension only when it is asked for.
         raise refusal(Reason.UNREADABLE, "a certificate cannot be read") from error
 
 
-def _accept(offer: Offer, expected: Expected, now: datetime) -> Accepted:
-    certificate, leaf = load(offer.chain[0]), read_leaf(offer.chain[0])
+def require_key(certificate: x509.Certificate, expected: Expected) -> None:
+    """Refuse a leaf for another key; raises `UnacceptableAnswerError`."""
     if public_key_der(certificate) != expected.public_key_der:
         raise refusal(Reason.WRONG_KEY, "the leaf is for another key than the one that waits")
+
+
+def _accept(offer: Offer, expected: Expected, now: datetime) -> Accepted:
+    certificate, leaf = load(offer.chain[0]), read_leaf(offer.chain[0])
+    require_key(certificate, expected)
     if offer.serial not in (None, leaf.serial):
         raise refusal(Reason.WRONG_SERIAL, "the leaf has another serial than the answer says")
     identity, fleet = _names(certificate, offer, expected)

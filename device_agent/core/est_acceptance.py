@@ -11,21 +11,20 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from device_agent.core.acceptance import (
-    MAX_CHAIN,
     Accepted,
     Expected,
     Offer,
     Reason,
+    by_rules,
     refusal,
+    require_key,
     require_no_ca,
     require_time,
 )
-from device_agent.core.certificates import UNREADABLE, load, public_key_der, read_leaf
+from device_agent.core.certificates import load, read_leaf
 from device_agent.core.paths import require_path
-from device_agent.core.trust import MAX_ANCHORS
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.wire.identity import parse_name
-from device_agent.wire.problems import MalformedMessageError
 
 _FOR_CLIENTS = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
@@ -36,18 +35,12 @@ def accept_of_another(offer: Offer, expected: Expected, *, now: datetime) -> Acc
     Raises:
         UnacceptableAnswerError: a rule is broken; the text names it. Nothing may change because of it.
     """
-    if not 1 <= len(offer.chain) <= MAX_CHAIN or len(offer.anchors) > MAX_ANCHORS:
-        raise refusal(Reason.TOO_LARGE, f"more than {MAX_CHAIN} certificates or {MAX_ANCHORS} roots")
-    try:
-        return _accept(offer, expected, now)
-    except (MalformedMessageError, *UNREADABLE) as error:
-        raise refusal(Reason.UNREADABLE, "a certificate cannot be read") from error
+    return by_rules(_accept, offer, expected, now=now)
 
 
 def _accept(offer: Offer, expected: Expected, now: datetime) -> Accepted:
     certificate, leaf = load(offer.chain[0]), read_leaf(offer.chain[0])
-    if public_key_der(certificate) != expected.public_key_der:
-        raise refusal(Reason.WRONG_KEY, "the leaf is for another key than the one that waits")
+    require_key(certificate, expected)
     identity = parse_name(offer.name)
     if _common_names(certificate) != [expected.device_id] or identity.device_id != expected.device_id:
         raise refusal(Reason.WRONG_IDENTITY, f"the leaf is not for {expected.device_id}")
@@ -76,19 +69,16 @@ def _require_client(certificate: x509.Certificate) -> None:
 
 def _anchors(offer: Offer, held: tuple[bytes, ...], now: datetime) -> tuple[bytes, ...]:
     """Return the anchors to hold: those that are held, else what `cacerts` says (RFC 7030 4.1.3)."""
-    path = [load(der) for der in offer.chain]
-    if held and _reaches(path, held, now):
+    if _reaches(offer.chain, held, now):
         return held
-    try:
-        require_path(path, [load(der) for der in offer.anchors], now=now, whose="device")
-    except UnacceptableAnswerError as error:
-        raise refusal(Reason.UNTRUSTED, "the chain reaches no root of the server's cacerts") from error
-    return offer.anchors
+    if _reaches(offer.chain, offer.anchors, now):
+        return offer.anchors
+    raise refusal(Reason.UNTRUSTED, "the chain reaches no root of the server's cacerts")
 
 
-def _reaches(path: list[x509.Certificate], anchors: tuple[bytes, ...], now: datetime) -> bool:
+def _reaches(chain: tuple[bytes, ...], anchors: tuple[bytes, ...], now: datetime) -> bool:
     try:
-        require_path(path, [load(der) for der in anchors], now=now, whose="device")
+        require_path([load(der) for der in chain], [load(der) for der in anchors], now=now, whose="device")
     except UnacceptableAnswerError:
         return False
     return True
