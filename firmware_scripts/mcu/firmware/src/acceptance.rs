@@ -5,11 +5,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cbor::Writer;
 use crate::csr::Point;
-use crate::device::{Installation, is_server};
+use crate::device::Installation;
 use crate::names::fleet_of;
 use crate::objects::{Configuration, Digest, List, certificates};
 use crate::octets::{Full, Octets};
 use crate::record::{MAX_ANCHORS, Record};
+use crate::trust::{Whose, held};
 use crate::words::Rc;
 use crate::x509::{Certificate, path_length};
 
@@ -68,7 +69,7 @@ pub fn accept(offer: &Offer<'_>, record: &Record, key: &Point) -> Result<usize, 
         // The first answer: the station that brought it was checked.
         offer.domains().try_for_each(|anchor| anchors.push(anchor.clone()))?;
     } else {
-        held(record)?.iter().try_for_each(|anchor| anchors.push(anchor.clone()))?;
+        held(record, Whose::Domains)?.iter().try_for_each(|anchor| anchors.push(anchor.clone()))?;
     }
     path_length(&offer.chain, &anchors).ok_or(Rc::Unauthorised)
 }
@@ -91,16 +92,6 @@ pub fn vouched(offer: &Offer<'_>, path: usize, record: &Record) -> Result<Octets
     writer.array(all.len()).map_err(|Full| Rc::Offset)?;
     all.iter().try_for_each(|anchor| writer.octets(anchor.whole)).map_err(|Full| Rc::Offset)?;
     Ok(object)
-}
-
-fn held(record: &Record) -> Result<List<Certificate<'_>>, Rc> {
-    let mut found = List::new();
-    for anchor in certificates(&record.anchors)?.iter() {
-        if !is_server(record, &Sha256::digest(anchor.whole).into()) {
-            found.push(anchor.clone())?;
-        }
-    }
-    Ok(found)
 }
 
 fn require_names(

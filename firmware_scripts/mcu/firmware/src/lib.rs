@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod acceptance;
 pub mod base64;
+pub mod call;
 pub mod cbor;
 pub mod csr;
 pub mod der;
@@ -22,11 +23,16 @@ pub mod link;
 pub mod names;
 pub mod objects;
 pub mod octets;
+pub mod passport;
 pub mod record;
+pub mod renewal;
+pub mod reply;
 pub mod requests;
 pub mod smp;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod transfer;
+pub mod trust;
 pub mod words;
 pub mod x509;

@@ -3,156 +3,28 @@
 //! It never acts on what a station wrote before all of it was found right, and it deletes nothing: what a
 //! station did not finish stays as it was.
 
-use core::ops::Range;
-
-use embedded_storage::nor_flash::NorFlash;
-use p256::ecdsa::DerSignature;
-use p256::elliptic_curve::rand_core::{CryptoRng, RngCore};
-use sha2::{Digest as _, Sha256};
-
-use crate::cbor::{Malformed, Reader, Writer};
-use crate::device::{Asked, Device, Installation, Told, Word};
+use crate::call::{Body, CallId, nonce, require_op, told, wanted};
+use crate::cbor::Writer;
+use crate::device::{Device, Installation, Parts};
 use crate::framing::MAX_MESSAGE;
 use crate::life::{Ask, State};
 use crate::names::is_device_id;
-use crate::objects::{Digest, List, certificates};
+use crate::objects::certificates;
 use crate::octets::{Full, Octets};
-use crate::record::{MAX_ANCHORS, MAX_CHAIN, MAX_CONFIGURATION};
+use crate::reply::{
+    Reply, members_of, refuse, write_asked, write_call, write_ident, write_state, write_unit,
+};
 use crate::requests::Request;
-use crate::smp::{FACTORY_GROUP, Header, Message, Op, Then, answer_stock, parse};
-use crate::words::{NONCE, Rc, SESSION, Session, command, link_state};
-use crate::x509::Certificate;
+use crate::smp::{FACTORY_GROUP, Header, Message, Then, answer_stock, parse};
+use crate::transfer::Transfer;
+use crate::trust::Word;
+use crate::words::{NONCE, Rc, SESSION, Session, command};
 
-const MAX_STATION_CHAIN: usize = 2048;
 /// What an answer holds beside a piece of an object.
 const OVERHEAD: usize = 64;
 const CSR: u32 = 1;
 const REQUEST: u32 = 3;
 const SPEAKER: u32 = 4;
-
-/// The members of a request that this device knows.
-#[derive(Default)]
-struct Body<'a> {
-    session: Option<[u8; SESSION]>,
-    sequence: Option<u32>,
-    nonce: Option<&'a [u8]>,
-    id: Option<&'a str>,
-    object: Option<u32>,
-    offset: Option<u32>,
-    length: Option<u32>,
-    data: Option<&'a [u8]>,
-    hashes: [Option<Digest>; 3],
-    signature: Option<&'a [u8]>,
-    chain: List<Certificate<'a>>,
-    fingerprint: Option<Digest>,
-    answer: Option<&'a [u8]>,
-    time: Option<u64>,
-}
-
-impl<'a> Body<'a> {
-    fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
-        let mut body = Self::default();
-        let mut reader = Reader::new(octets);
-        reader.map(|key, value| body.take(key, value))?;
-        reader.end()?;
-        Ok(body)
-    }
-
-    fn take(&mut self, key: &str, value: &mut Reader<'a>) -> Result<(), Malformed> {
-        match key {
-            "s" => once(&mut self.session, value.exactly()?),
-            "q" => once(&mut self.sequence, value.uint32()?),
-            "n" => once(&mut self.nonce, value.octets()?),
-            "id" => once(&mut self.id, value.text()?),
-            "o" => once(&mut self.object, value.uint32()?),
-            "off" => once(&mut self.offset, value.uint32()?),
-            "l" => once(&mut self.length, value.uint32()?),
-            "d" => once(&mut self.data, value.octets()?),
-            "h1" => once(&mut self.hashes[0], value.exactly()?),
-            "h2" => once(&mut self.hashes[1], value.exactly()?),
-            "h3" => once(&mut self.hashes[2], value.exactly()?),
-            "sg" => once(&mut self.signature, value.octets()?),
-            "fp" => once(&mut self.fingerprint, value.exactly()?),
-            "a" => once(&mut self.answer, value.octets()?),
-            "t" => once(&mut self.time, value.uint()?),
-            "sc" => value.array(|item| self.chain.push(Certificate::parse(item.octets()?)?)),
-            _ => value.skip(),
-        }
-    }
-
-    fn call(&self) -> Option<([u8; SESSION], u32)> {
-        Some((self.session?, self.sequence?))
-    }
-
-    fn hashes(&self) -> Result<[Digest; 3], Malformed> {
-        match self.hashes {
-            [Some(chain), Some(anchors), Some(configuration)] => Ok([chain, anchors, configuration]),
-            _ => Err(Malformed),
-        }
-    }
-}
-
-/// A member that comes twice has no meaning.
-fn once<T>(member: &mut Option<T>, value: T) -> Result<(), Malformed> {
-    match member.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Malformed),
-    }
-}
-
-fn wanted<T>(member: Option<T>) -> Result<T, Rc> {
-    member.ok_or(Rc::Unsupported)
-}
-
-fn nonce<const N: usize>(body: &Body<'_>) -> Result<[u8; N], Rc> {
-    body.nonce.and_then(|octets| octets.try_into().ok()).ok_or(Rc::Unsupported)
-}
-
-/// What a station wrote in this session.
-struct Transfer {
-    chain: Octets<MAX_CHAIN>,
-    anchors: Octets<MAX_ANCHORS>,
-    configuration: Octets<MAX_CONFIGURATION>,
-    station: Octets<MAX_STATION_CHAIN>,
-}
-
-impl Transfer {
-    fn write(&mut self, object: u32, offset: usize, octets: &[u8]) -> Result<usize, Rc> {
-        match object {
-            1 => write_into(&mut self.chain, offset, octets),
-            2 => write_into(&mut self.anchors, offset, octets),
-            3 => write_into(&mut self.configuration, offset, octets),
-            4 => write_into(&mut self.station, offset, octets),
-            _ => Err(Rc::Unsupported),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.chain.clear();
-        self.anchors.clear();
-        self.configuration.clear();
-        self.station.clear();
-    }
-}
-
-fn write_into<const N: usize>(object: &mut Octets<N>, at: usize, octets: &[u8]) -> Result<usize, Rc> {
-    object.write(at, octets).map_err(|Full| Rc::Offset)?;
-    Ok(object.len())
-}
-
-/// What is answered, beside what the device tells of itself.
-enum Reply {
-    Hello,
-    Ident,
-    Read { object: u32, piece: Range<usize> },
-    Write(usize),
-    Install { is_first: bool },
-    Signed(DerSignature),
-    Commit,
-    Done,
-    Status,
-    Asked(Option<Asked>),
-}
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +42,7 @@ pub struct Link {
     session: Session,
     is_open: bool,
     is_csr_ready: bool,
-    answered: Option<([u8; SESSION], u32)>,
+    answered: Option<CallId>,
     transfer: Transfer,
     request: Request,
     asked: Option<Ask>,
@@ -191,12 +63,7 @@ impl Link {
             is_open: false,
             is_csr_ready: false,
             answered: None,
-            transfer: Transfer {
-                chain: Octets::new(),
-                anchors: Octets::new(),
-                configuration: Octets::new(),
-                station: Octets::new(),
-            },
+            transfer: Transfer::new(),
             request: Octets::new(),
             asked: None,
         }
@@ -204,12 +71,7 @@ impl Link {
 
     /// Takes one message; `out` must be the same buffer each time: it holds the last answer, which a
     /// repeated request gets again.
-    pub fn handle<F: NorFlash, R: RngCore + CryptoRng>(
-        &mut self,
-        message: &[u8],
-        device: &mut Device<F, R>,
-        out: &mut Message,
-    ) -> Handled {
+    pub fn handle<P: Parts>(&mut self, message: &[u8], device: &mut Device<P>, out: &mut Message) -> Handled {
         let Ok((header, octets)) = parse(message) else {
             return Handled::Silently;
         };
@@ -236,11 +98,11 @@ impl Link {
         sent(answer)
     }
 
-    fn answer<F: NorFlash, R: RngCore + CryptoRng>(
+    fn answer<P: Parts>(
         &mut self,
         header: &Header,
         body: &Body<'_>,
-        device: &mut Device<F, R>,
+        device: &mut Device<P>,
         out: &mut Message,
     ) -> Result<(), Full> {
         let Some(call) = body.call() else {
@@ -252,11 +114,11 @@ impl Link {
         }
     }
 
-    fn perform<F: NorFlash, R: RngCore + CryptoRng>(
+    fn perform<P: Parts>(
         &mut self,
         header: &Header,
         body: &Body<'_>,
-        device: &mut Device<F, R>,
+        device: &mut Device<P>,
     ) -> Result<Reply, Rc> {
         let id = wanted(body.session)?;
         require_op(header)?;
@@ -286,7 +148,7 @@ impl Link {
         }
     }
 
-    fn open<F: NorFlash, R: RngCore + CryptoRng>(&mut self, id: [u8; SESSION], device: &mut Device<F, R>) {
+    fn open<P: Parts>(&mut self, id: [u8; SESSION], device: &mut Device<P>) {
         if self.is_open && id == self.session.id {
             return;
         }
@@ -302,22 +164,14 @@ impl Link {
         Reply::Done
     }
 
-    fn ident<F: NorFlash, R: RngCore + CryptoRng>(
-        &mut self,
-        body: &Body<'_>,
-        device: &mut Device<F, R>,
-    ) -> Result<Reply, Rc> {
+    fn ident<P: Parts>(&mut self, body: &Body<'_>, device: &mut Device<P>) -> Result<Reply, Rc> {
         let id = body.id.filter(|id| is_device_id(id));
         device.request(wanted(id)?)?;
         self.is_csr_ready = true;
         Ok(Reply::Ident)
     }
 
-    fn read<F: NorFlash, R: RngCore + CryptoRng>(
-        &self,
-        body: &Body<'_>,
-        device: &Device<F, R>,
-    ) -> Result<Reply, Rc> {
+    fn read<P: Parts>(&self, body: &Body<'_>, device: &Device<P>) -> Result<Reply, Rc> {
         let (object, from) = (wanted(body.object)?, wanted(body.offset)? as usize);
         let end = self.object(object, device)?.len();
         let length = wanted(body.length)? as usize;
@@ -328,11 +182,7 @@ impl Link {
         if length == 0 { Err(Rc::Unsupported) } else { Ok(Reply::Read { object, piece: from..to }) }
     }
 
-    fn object<'a, F: NorFlash, R: RngCore + CryptoRng>(
-        &'a self,
-        object: u32,
-        device: &'a Device<F, R>,
-    ) -> Result<&'a [u8], Rc> {
+    fn object<'a, P: Parts>(&'a self, object: u32, device: &'a Device<P>) -> Result<&'a [u8], Rc> {
         match (object, self.asked) {
             (CSR, _) => device.csr().filter(|_| self.is_csr_ready).ok_or(Rc::State),
             (REQUEST, Some(_)) => Ok(&self.request),
@@ -347,11 +197,7 @@ impl Link {
         self.transfer.write(object, offset, wanted(body.data)?).map(Reply::Write)
     }
 
-    fn install<F: NorFlash, R: RngCore + CryptoRng>(
-        &mut self,
-        body: &Body<'_>,
-        device: &mut Device<F, R>,
-    ) -> Result<Reply, Rc> {
+    fn install<P: Parts>(&mut self, body: &Body<'_>, device: &mut Device<P>) -> Result<Reply, Rc> {
         let installation = Installation {
             chain: &self.transfer.chain,
             anchors: &self.transfer.anchors,
@@ -368,11 +214,7 @@ impl Link {
         Ok(Word { chain, signature: body.signature.unwrap_or_default() })
     }
 
-    fn ask<F: NorFlash, R: RngCore + CryptoRng>(
-        &mut self,
-        body: &Body<'_>,
-        device: &mut Device<F, R>,
-    ) -> Result<Reply, Rc> {
+    fn ask<P: Parts>(&mut self, body: &Body<'_>, device: &mut Device<P>) -> Result<Reply, Rc> {
         let asked = device.ask(&nonce(body)?, wanted(body.time)?, &mut self.request)?;
         self.asked = asked.as_ref().map(|asked| asked.ask);
         self.is_csr_ready = false;
@@ -380,21 +222,17 @@ impl Link {
         Ok(Reply::Asked(asked))
     }
 
-    fn hear<F: NorFlash, R: RngCore + CryptoRng>(
-        &mut self,
-        body: &Body<'_>,
-        device: &mut Device<F, R>,
-    ) -> Result<Reply, Rc> {
+    fn hear<P: Parts>(&mut self, body: &Body<'_>, device: &mut Device<P>) -> Result<Reply, Rc> {
         let answer = wanted(body.answer)?;
         device.hear(told(answer)?, &self.word(body)?, &self.session.answer_text(answer))?;
         Ok(Reply::Status)
     }
 
-    fn write_reply<F: NorFlash, R: RngCore + CryptoRng>(
+    fn write_reply<P: Parts>(
         &self,
         reply: &Reply,
-        call: ([u8; SESSION], u32),
-        device: &Device<F, R>,
+        call: CallId,
+        device: &Device<P>,
         writer: &mut Writer<'_, Message>,
     ) -> Result<(), Full> {
         writer.map(3 + members_of(reply))?;
@@ -438,14 +276,6 @@ fn sent(written: Result<(), Full>) -> Handled {
     if written.is_ok() { Handled::Answered } else { Handled::Silently }
 }
 
-const fn require_op(header: &Header) -> Result<(), Rc> {
-    let is_read = matches!(header.command, command::HELLO | command::READ | command::STATUS);
-    match (header.op, is_read) {
-        (Op::Read, true) | (Op::Write, false) => Ok(()),
-        _ => Err(Rc::Unsupported),
-    }
-}
-
 /// A pair that is not here is refused; a refused command leaves the state as it is.
 #[must_use]
 pub const fn is_allowed(state: State, command: u8) -> bool {
@@ -459,108 +289,10 @@ pub const fn is_allowed(state: State, command: u8) -> bool {
     }
 }
 
-fn commit<F: NorFlash, R: RngCore + CryptoRng>(
-    body: &Body<'_>,
-    device: &mut Device<F, R>,
-) -> Result<Reply, Rc> {
+fn commit<P: Parts>(body: &Body<'_>, device: &mut Device<P>) -> Result<Reply, Rc> {
     if device.fingerprint() != Some(wanted(body.fingerprint)?) {
         return Err(Rc::State);
     }
     device.commit()?;
     Ok(Reply::Commit)
-}
-
-/// Reads what the server answered, as its gateway writes it: a CBOR map whose `k` says what it is.
-fn told(answer: &[u8]) -> Result<Told, Malformed> {
-    let (mut kind, mut serial, mut key_hash) = (None, None, None);
-    let (mut floor, mut superseded, mut renew_after) = (None, None, None);
-    let mut reader = Reader::new(answer);
-    reader.map(|key, value| match key {
-        "k" => once(&mut kind, value.uint()?),
-        "sn" => once(&mut serial, value.exactly()?),
-        "kh" => once(&mut key_hash, value.exactly()?),
-        "fl" => once(&mut floor, value.uint32()?),
-        "su" => once(&mut superseded, value.uint()?),
-        "ra" => once(&mut renew_after, value.uint()?),
-        _ => value.skip(),
-    })?;
-    reader.end()?;
-    match (kind, serial, key_hash) {
-        (Some(1), Some(serial), _) => Ok(Told::Confirmed(serial)),
-        (Some(2), _, Some(key_hash)) => Ok(Told::Dead { key_hash, floor: floor.unwrap_or(0) }),
-        (Some(3), Some(serial), _) => Ok(Told::Status {
-            serial,
-            is_superseded: superseded == Some(1),
-            renew_after: renew_after.unwrap_or(0),
-        }),
-        _ => Err(Malformed),
-    }
-}
-
-fn refuse(
-    header: &Header,
-    call: Option<([u8; SESSION], u32)>,
-    rc: Rc,
-    out: &mut Message,
-) -> Result<(), Full> {
-    header.answer(out, |writer| {
-        writer.map(if call.is_some() { 3 } else { 1 })?;
-        if let Some(call) = call {
-            write_call(call, writer)?;
-        }
-        writer.uint_at("rc", rc as u64)
-    })
-}
-
-fn write_call(call: ([u8; SESSION], u32), writer: &mut Writer<'_, Message>) -> Result<(), Full> {
-    writer.uint_at("q", u64::from(call.1))?;
-    writer.octets_at("s", &call.0)
-}
-
-fn write_unit<F: NorFlash, R: RngCore + CryptoRng>(
-    device: &Device<F, R>,
-    writer: &mut Writer<'_, Message>,
-) -> Result<(), Full> {
-    writer.text_at("hw", device.passport().hardware_id())?;
-    writer.text_at("id", device.record().id())?;
-    writer.text_at("md", device.passport().model())?;
-    writer.uint_at("mx", MAX_MESSAGE as u64)?;
-    write_state(device, writer)
-}
-
-fn write_state<F: NorFlash, R: RngCore + CryptoRng>(
-    device: &Device<F, R>,
-    writer: &mut Writer<'_, Message>,
-) -> Result<(), Full> {
-    writer.uint_at("st", link_state(device.record().state()))
-}
-
-fn write_ident(csr: &[u8], writer: &mut Writer<'_, Message>) -> Result<(), Full> {
-    writer.octets_at("h", &Sha256::digest(csr))?;
-    writer.uint_at("l", csr.len() as u64)
-}
-
-fn write_asked(
-    asked: &Asked,
-    request: &[u8],
-    leaf: &[u8],
-    writer: &mut Writer<'_, Message>,
-) -> Result<(), Full> {
-    writer.octets_at("h", &Sha256::digest(request))?;
-    writer.uint_at("k", asked.ask as u64)?;
-    writer.uint_at("l", request.len() as u64)?;
-    writer.octets_at("ch", &Sha256::digest(leaf))?;
-    writer.uint_at("cl", leaf.len() as u64)?;
-    writer.octets_at("sg", asked.signature.as_bytes())
-}
-
-/// How many members a reply has beside `q`, `s` and `rc`.
-const fn members_of(reply: &Reply) -> usize {
-    match reply {
-        Reply::Hello => 7,
-        Reply::Ident | Reply::Commit | Reply::Install { is_first: true } => 2,
-        Reply::Done => 0,
-        Reply::Asked(Some(_)) => 6,
-        _ => 1,
-    }
 }

@@ -9,12 +9,20 @@ use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
 use embedded_io::{Read, Write};
-use fleet_mcu::device::Device;
+use fleet_mcu::device::{Device, Parts};
 use fleet_mcu::framing::{Decoder, Framing, encode};
 use fleet_mcu::link::{Handled, Link};
 use fleet_mcu::smp::Message;
 
 use board::{Entropy, Flash, Uart};
+
+/// The parts of this board.
+struct Board;
+
+impl Parts for Board {
+    type Flash = Flash;
+    type Random = Entropy;
+}
 
 /// A device that cannot go on starts again: what it remembers is in its flash.
 #[panic_handler]
@@ -25,7 +33,7 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 #[entry]
 fn main() -> ! {
     let mut uart = Uart::link();
-    let mut device = Device::new(Flash::take(), Entropy::new());
+    let mut device = Device::<Board>::new(Flash::take(), Entropy::new());
     if device.start().is_err() {
         say(&mut uart, b"flash fault, it is tried again\r\n");
         board::reset();
@@ -34,7 +42,7 @@ fn main() -> ! {
     serve(&mut uart, &mut device)
 }
 
-fn serve(uart: &mut Uart, device: &mut Device<Flash, Entropy>) -> ! {
+fn serve(uart: &mut Uart, device: &mut Device<Board>) -> ! {
     let (mut decoder, mut link, mut out) = (Decoder::new(), Link::new(), Message::new());
     loop {
         let mut octet = [0];
