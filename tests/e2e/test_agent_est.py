@@ -33,9 +33,10 @@ from tests.tokens import SoftHsm
 from tests.waiting import until
 
 
-@pytest.fixture(scope="module", params=DRIVERS)
+@pytest.fixture(scope="module")
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FleetHome:
-    return make_live_home(tmp_path_factory.mktemp("est-agents") / "home", driver=request.param)
+    driver: str = getattr(request, "param", "embedded")
+    return make_live_home(tmp_path_factory.mktemp("est-agents") / "home", driver=driver)
 
 
 @pytest.fixture
@@ -74,6 +75,7 @@ async def lives(fleet: LiveFleet, chosen: Settings, device_id: str) -> None:
     assert second.state == State.SETTLED
 
 
+@pytest.mark.parametrize("home", DRIVERS, indirect=True)
 async def test_a_device_lives_by_est_with_its_key_in_a_file(fleet: LiveFleet, tmp_path: Path) -> None:
     await lives(fleet, settings(tmp_path), "files")
 
