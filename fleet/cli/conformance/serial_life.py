@@ -3,9 +3,10 @@
 The order is that of a station; before each right step, the device is asked for wrong ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,6 +19,8 @@ from fleet.cli.conformance.check import Absent, Check, Failure
 from fleet.cli.conformance.device import Device
 from fleet.core.csr import read_csr
 from fleet.errors import RefusedError
+
+Act: TypeAlias = Callable[[Device], Awaitable[None]]
 
 _PAGE = "serial-protocol.md"
 _NONCE = bytes(range(NONCE_BYTES))
@@ -207,142 +210,171 @@ async def _again(device: Device) -> None:
     await _commit(device)
 
 
-_ACTS: Mapping[str, tuple[str, str, str, str]] = {
-    "early": (
+_ROWS: tuple[tuple[str, Act, str, str, str, str], ...] = (
+    (
+        "early",
+        _early,
+        "hello",
         "refuses what needs a key before it has one",
         "The device",
         "refuse with rc 2 what the table of states does not have",
-        "hello",
     ),
-    "ident": (
+    (
+        "ident",
+        _ident,
+        "hello",
         "makes a key and a right request",
         "Messages, Objects",
         "PKCS#10 in DER, signed with its own key, common name empty or the id; h is its SHA-256",
-        "hello",
     ),
-    "same-key": (
+    (
+        "same-key",
+        _same_key,
+        "ident",
         "keeps key and request for the same id",
         "The device",
         "keep both in flash: a station knows a request by its hash",
-        "ident",
     ),
-    "read-end": ("refuses to read behind the end", "Messages", "answer rc 1 (offset)", "ident"),
-    "gap": ("refuses to write behind a gap", "Messages", "answer rc 1 (offset)", "ident"),
-    "rewrite": (
+    (
+        "read-end",
+        _read_behind,
+        "ident",
+        "refuses to read behind the end",
+        "Messages",
+        "answer rc 1 (offset)",
+    ),
+    (
+        "gap",
+        _gap,
+        "ident",
+        "refuses to write behind a gap",
+        "Messages",
+        "answer rc 1 (offset)",
+    ),
+    (
+        "rewrite",
+        _rewrite,
+        "ident",
         "takes a piece that begins anew inside of an object",
         "Messages",
         "cut the object at off, append d, and answer with its new length",
-        "ident",
     ),
-    "wrong-hash": (
+    (
+        "wrong-hash",
+        _hash,
+        "rewrite",
         "refuses objects with another hash",
         "The device",
         "compare h1, h2 and h3 before anything else, and answer rc 3",
-        "rewrite",
     ),
-    "wrong-signature": (
+    (
+        "wrong-signature",
+        _signature,
+        "rewrite",
         "refuses an order that the station did not sign",
         "What is signed",
         'verify sg over "FFL1 station" 00 s nonce h1 h2 h3 by the key of sc, and answer rc 6',
-        "rewrite",
     ),
-    "other-station": (
+    (
+        "other-station",
+        _stranger,
+        "rewrite",
         "obeys no station of another fleet",
         "The device",
         "follow sc to an anchor of yours, or of the servers in the configuration where you have none",
-        "rewrite",
     ),
-    "other-unit": (
+    (
+        "other-unit",
+        _other_unit,
+        "rewrite",
         "refuses what was made for another unit",
         "The device",
         "compare hw and id of the configuration with your own, and answer rc 6",
-        "rewrite",
     ),
-    "other-key": (
+    (
+        "other-key",
+        _other_key,
+        "rewrite",
         "refuses a certificate for another key",
         "The device",
         "compare its public key with your own, and answer rc 4",
-        "rewrite",
     ),
-    "other-name": (
+    (
+        "other-name",
+        _other_name,
+        "rewrite",
         "refuses a certificate for another name",
         "The device",
         "its common name must be the id, exactly",
-        "rewrite",
     ),
-    "other-root": (
+    (
+        "other-root",
+        _other_root,
+        "rewrite",
         "refuses a certificate that leads to no anchor",
         "The device",
         "build the path from the leaf to one of the anchors that came with it",
-        "rewrite",
     ),
-    "refused-whole": (
+    (
+        "refused-whole",
+        _nothing_installed,
+        "rewrite",
         "keeps its state when it refuses",
         "The device",
         "put nothing into a slot before all of it was checked",
-        "rewrite",
     ),
-    "install": (
+    (
+        "install",
+        _install,
+        "rewrite",
         "installs what is right",
         "The device",
         "answer with the SHA-256 of the leaf as fp; state PENDING",
-        "rewrite",
     ),
-    "prove": (
+    (
+        "prove",
+        _prove,
+        "install",
         "proves its key, bound to session, nonces and objects",
         "What is signed",
         'sign "FFL1 proof" 00 s station nonce device nonce h1 h2 h3 fp, ECDSA with SHA-256 in DER',
-        "install",
     ),
-    "commit-other": (
+    (
+        "commit-other",
+        _commit_other,
+        "install",
         "commits no other certificate than the installed one",
         "The device",
         "compare fp with the pending leaf's, and answer rc 2",
-        "install",
     ),
-    "resume": (
+    (
+        "resume",
+        _resumed,
+        "prove",
         "goes on in a new session where it was cut off",
         "The device",
         "PENDING survives a power cut: keep key, objects and their hashes",
-        "prove",
     ),
-    "commit": (
+    (
+        "commit",
+        _commit,
+        "prove",
         "becomes active, and says the same when it is asked again",
         "The device",
         "COMMIT is idempotent: ACTIVE and the same fp each time",
-        "prove",
     ),
-    "plugged-again": (
+    (
+        "plugged-again",
+        _again,
+        "commit",
         "is recognised when it is plugged in again",
         "The station",
         "ACTIVE, PROVE and COMMIT work with the active slot",
-        "commit",
     ),
-}
-_DO = {
-    "early": _early,
-    "ident": _ident,
-    "same-key": _same_key,
-    "read-end": _read_behind,
-    "gap": _gap,
-    "rewrite": _rewrite,
-    "wrong-hash": _hash,
-    "wrong-signature": _signature,
-    "other-station": _stranger,
-    "other-unit": _other_unit,
-    "other-key": _other_key,
-    "other-name": _other_name,
-    "other-root": _other_root,
-    "refused-whole": _nothing_installed,
-    "install": _install,
-    "prove": _prove,
-    "commit-other": _commit_other,
-    "resume": _resumed,
-    "commit": _commit,
-    "plugged-again": _again,
-}
+)
+"""Name, act, what must have passed, title, section of the page, advice."""
 
 LIFE: tuple[Check[Device], ...] = tuple(
-    Check(name=name, title=title, rule=f"{_PAGE}: {section}", advice=advice, act=_DO[name], after=(after,))
-    for name, (title, section, advice, after) in _ACTS.items()
+    Check(name=name, title=title, rule=f"{_PAGE}: {section}", advice=advice, act=act, after=(after,))
+    for name, act, after, title, section, advice in _ROWS
 )

@@ -1,0 +1,47 @@
+"""The how-to "check a client": its commands, as they stand on the page, but for the port."""
+
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/check-a-client.md"
+
+
+def commands() -> tuple[str, str, str]:
+    """The kit, and what the page does with our agent."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    kit = blocks[0].strip()
+    enroll, run = blocks[1].replace("\\\n", " ").strip().splitlines()
+    return kit, enroll, run
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_our_agent_passes_as_the_page_says(tmp_path: Path) -> None:
+    kit, enroll, run = (one.replace("8883", str(port)) for port in [free_port()] for one in commands())
+    client = (
+        f"until [ -s kit/code ]; do sleep 0.1; done; until {enroll}; do sleep 0.1; done 2>agent.log; "
+        f"exec {run} 2>>agent.log"
+    )
+    environment = {**os.environ, "NO_COLOR": "1"}
+    with subprocess.Popen(["bash", "-c", client], cwd=tmp_path, env=environment) as agent:
+        try:
+            checked = subprocess.run(
+                ["bash", "-c", kit],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=180,
+                check=False,
+            )
+        finally:
+            agent.terminate()
+    said = checked.stdout + checked.stderr + (tmp_path / "agent.log").read_text()
+    assert checked.returncode == 0, said
+    assert "16 passed, 0 failed, 0 not reached" in checked.stderr, said
