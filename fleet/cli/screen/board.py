@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleet.cli.screen.language import Mark
 from fleet.station.book import Kind
@@ -12,6 +12,8 @@ from fleet.station.events import LaneEvent, Stage
 RATE_SECONDS = 300.0
 """The rate is that of the last five minutes."""
 _BUCKET_SECONDS = 5.0
+STAYS_SECONDS = 6.0
+"""A worker who pulls a unit and then looks up still sees what became of it."""
 
 _MARKS: Mapping[Stage, Mark] = {
     Stage.WAITING: Mark.READY,
@@ -52,6 +54,9 @@ class LaneView:
     number: int
     event: LaneEvent
     began: float
+    end: LaneEvent | None = None
+    """How the visit before ended, and when."""
+    ended_at: float = 0.0
 
     @property
     def mark(self) -> Mark:
@@ -109,6 +114,17 @@ class Board:
             lane.began = now
         self._count(event, now)
         lane.event = event
+        if lane.mark in ENDS:
+            lane.end, lane.ended_at = event, now
+
+    def views(self, now: float) -> list[LaneView]:
+        """Return the lanes as they are shown: the word of a unit that was taken out at once stays a while."""
+        return [
+            replace(lane, event=lane.end)
+            if lane.end and lane.mark is Mark.READY and now - lane.ended_at < STAYS_SECONDS
+            else lane
+            for lane in self.lanes.values()
+        ]
 
     def _count(self, event: LaneEvent, now: float) -> None:
         unit = event.hardware_id or event.port

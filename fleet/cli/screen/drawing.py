@@ -48,7 +48,7 @@ class Sheet:
 
 def draw(board: Board, language: Language, sheet: Sheet, *, station: str) -> Lines:
     """Return the whole screen, at most as many lines as the sheet is high."""
-    lanes = list(board.lanes.values())
+    lanes = board.views(sheet.now)
     room = max(1, sheet.height - _FRAME_LINES)
     body = _large(lanes, language, sheet, room) or _rows(lanes, language, sheet, room)
     head = _across(language.say("title", station=station), language.say("keys"), sheet.width)
@@ -93,7 +93,9 @@ def _panel(lane: LaneView, language: Language, now: float, size: tuple[int, int]
     lines = [_across(title, visible(event.label), width, "reverse"), *_banner(lane.mark, language, width)]
     lines.append(_across(visible(event.device_id or event.hardware_id), _time(lane, now), width, "bold"))
     lines.append(fit(_step(lane, language), width))
-    advice = Text(language.cause(event.cause) or visible(event.detail), style=_advice_style(lane.mark))
+    style = _advice_style(lane.mark)
+    # What nobody has to act on is said above, in the worker's language.
+    advice = Text(language.cause(event.cause) or (visible(event.detail) if style else ""), style=style)
     lines += [fit(line, width) for line in _wrapped(advice, width)]
     return [*lines, *[fit("", width)] * height][:height]
 

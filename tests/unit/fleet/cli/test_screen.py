@@ -145,6 +145,15 @@ def test_a_unit_that_was_made_before_is_no_second_pass() -> None:
     assert (board.passed, board.lanes["/dev/ttyUSB0"].mark) == (0, Mark.DONE)
 
 
+def test_the_word_of_a_unit_that_was_pulled_at_once_stays_a_while() -> None:
+    board = board_of(Stage.SYNCED)
+    board.take(LaneEvent(port="/dev/ttyUSB0", stage=Stage.WAITING), now=2.0)
+    assert [lane.mark for lane in board.views(5.0)] == [Mark.PASS]
+    assert [lane.mark for lane in board.views(60.0)] == [Mark.READY]
+    board.take(event(1, Stage.FOUND), now=61.0)
+    assert [lane.mark for lane in board.views(61.0)] == [Mark.READY, Mark.BUSY]
+
+
 def test_the_rate_is_that_of_the_last_minutes() -> None:
     board = Board()
     for second in range(60):
