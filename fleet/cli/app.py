@@ -23,6 +23,7 @@ _NOUNS = {
     "demo": "Show a whole fleet's life on this machine, in under a minute.",
     "status": "Show the fleet's health on one screen.",
     "doctor": "Check everything; name each problem with its fix.",
+    "forecast": "Show what ends when, and what an outage of the CAs would cost.",
     "device": "Devices: list, show, register, import, approve, suspend, resume, retire, explain.",
     "cert": "Certificates: list, show, revoke, renew, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",

@@ -163,12 +163,13 @@ async def list_certificates(tx: Transaction, query: CertificateQuery) -> tuple[C
 
 
 async def expiring(tx: Transaction, query: CertificateQuery) -> tuple[CertificateRecord, ...]:
-    """Return admitted certificates that end before `query.ends_before`, the first to end first."""
+    """Return admitted certificates of a purpose, or of all, that end before `query.ends_before`, by end."""
     before = "9999" if query.ends_before is None else times.text(query.ends_before)
+    of, purpose = ("", ()) if query.purpose is None else (" AND purpose = ?", (query.purpose.value,))
     rows = await tx.fetch_all(
-        f"SELECT {_COLUMNS} FROM certificates WHERE state IN ('issued', 'active') AND not_after < ?"
+        f"SELECT {_COLUMNS} FROM certificates WHERE state IN ('issued', 'active') AND not_after < ?{of}"
         " ORDER BY not_after, serial LIMIT ?",
-        (before, query.limit),
+        (before, *purpose, query.limit),
     )
     return tuple(_record(row) for row in rows)
 

@@ -170,6 +170,16 @@ COMMANDS: dict[str, Shape] = {
         "unsigned": ["str"],
     },
     "doctor": [{"check": "str", "ok": "bool", "text": "str", "fix": "str?"}],
+    "forecast --ca-down 400d": {
+        "at": "str",
+        "lines": [{"kind": "str", "next": "str", "within": ["int"]}],
+        "attention": ["str"],
+        "outage": {
+            "until": "str",
+            "days": [{"day": "str", "dark": "int", "lost": "int"}],
+            "devices": [{**dict.fromkeys(("domain", "device_id", "not_after"), "str"), "lost": "bool"}],
+        },
+    },
     "device list": [SUMMARY],
     "device list --waiting": [WAITING],
     "device show prod:alpha": DEVICE,
@@ -334,7 +344,12 @@ COMMANDS: dict[str, Shape] = {
         "problem": "str?",
     },
 }
-ENDS_WITH = {"doctor": 7, "ca compromise prod/device-1 --rehearse": 7, "policy test --config tried.toml": 7}
+ENDS_WITH = {
+    "doctor": 7,
+    "forecast --ca-down 400d": 7,
+    "ca compromise prod/device-1 --rehearse": 7,
+    "policy test --config tried.toml": 7,
+}
 NAMES = {"str": str, "int": int, "bool": bool, "float": (int, float), "object": dict}
 
 

@@ -13,6 +13,7 @@ from fleet.web.api import (
     devices,
     domains,
     events,
+    forecast,
     health,
     keeping,
     keys,
@@ -56,6 +57,7 @@ _NOUNS = (
     events,
     broker,
     health,
+    forecast,
 )
 
 

@@ -10,6 +10,7 @@ from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
 from fleet.core.station_recall import Fate
 from fleet.model import Purpose, Role
 from fleet.ra.status import verdict_faults
+from fleet.web.api.health_shapes import OF_HEALTH
 from fleet.web.api.policy_shapes import OF_POLICY
 from fleet.web.api.terms import (
     COUNT,
@@ -37,7 +38,6 @@ def ref(shape: str) -> Schema:
     return {"$ref": f"#/components/schemas/{shape}"}
 
 
-_PLACE = record({"host": TEXT, "port": COUNT})
 _BROKER = record(each("driver", TEXT), each("sessions", COUNT), each("list_age_seconds", maybe(NUMBER)))
 _SUMMARY = {
     **each("domain", DOMAIN),
@@ -290,26 +290,6 @@ _OF_THE_AUDIT: Mapping[str, Schema] = {
     ),
 }
 _OF_HEALTH: Mapping[str, Schema] = {
-    "Status": record(
-        each("fleet", TEXT),
-        each("domains", list_of(DOMAIN)),
-        each("at", TIME),
-        each("serving", FLAG),
-        {"endpoints": maybe(record(each("mqtt mqtt_bootstrap https http", _PLACE)))},
-        {
-            "broker": record(
-                each("driver", TEXT), each("sessions", COUNT), each("list_age_seconds", maybe(NUMBER))
-            )
-        },
-        each("devices", {"type": "object", "additionalProperties": COUNT}),
-        each("waiting admitted ending_soon audit_entries", COUNT),
-        each("unsigned", list_of(TEXT)),
-        each("crls_until", maybe(TIME)),
-    ),
-    "Findings": record(
-        {"items": list_of(record(each("check text", TEXT), each("ok", FLAG), each("fix", maybe(TEXT))))},
-        {"next": {"type": "null"}},
-    ),
     "Authority": record(_AUTHORITY),
     "AuthorityDetails": record(_AUTHORITY, _OF_AUTHORITY),
     "AuthorityRequest": record(
@@ -389,6 +369,7 @@ SHAPES: Mapping[str, Schema] = {
     **_OF_PEOPLE,
     **_OF_THE_AUDIT,
     **_OF_HEALTH,
+    **OF_HEALTH,
     **OF_POLICY,
     "OpenApi": {"type": "object", "description": "OpenAPI 3.1."},
     "Problem": PROBLEM,

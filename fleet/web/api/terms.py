@@ -108,6 +108,13 @@ TERMS: Mapping[str, Schema] = {
     "key_hashes": {**list_of(SHA256), "maxItems": 64, "description": "Of the SubjectPublicKeyInfos."},
     "kind": word(tuple(ClientKind)),
     "lease": {**SERIAL, "description": "A lease by its name."},
+    "ca_down_days": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 3650,
+        "default": 0,
+        "description": "For how many days no CA signs, from now; 0: no such thing is asked.",
+    },
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     "lineage": {
         **SERIAL,

@@ -1,0 +1,79 @@
+"""`fleet forecast`: what ends when, and what an outage of the CAs would cost."""
+
+import re
+
+import click
+
+from fleet.cli import options
+from fleet.cli.client import with_client
+from fleet.cli.options import Place
+from fleet.cli.output import Form, Json, Members, cell, items_of, say, show_list, write_json, write_text
+from fleet.cli.table import Column
+from fleet.core.forecast import HORIZONS
+from fleet.errors import ExitCode, UsageError
+
+_DAYS = re.compile(r"([1-9][0-9]{0,3})d", re.ASCII)
+_WITHIN = tuple(f"{horizon.days}d" for horizon in HORIZONS)
+_LINES = (
+    Column(title="WHAT", member="kind"),
+    Column(title="NEXT END", member="next"),
+    *(Column(title=f"IN {days.upper()}", member=days) for days in _WITHIN),
+)
+_DARK = tuple(Column(title=name.upper(), member=name) for name in ("day", "dark", "lost"))
+_DEVICES = (
+    Column(title="DEVICE", member="device_id", whole=True),
+    Column(title="DOMAIN", member="domain"),
+    Column(title="CERTIFICATE ENDS", member="not_after"),
+    Column(title="LOST", member="lost"),
+)
+
+
+@click.command()
+@click.option("--ca-down", metavar="14d", help="What if no CA signs from now on, for so many days?")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="Name at most so many devices [20].")
+@options.record
+@click.pass_context
+def command(context: click.Context, home: Place, form: Form, *, ca_down: str | None, limit: int) -> None:
+    """Show what ends within 1, 7, 30 and 90 days; exit code 7: something needs attention.
+
+    With --ca-down, which devices an outage of the CAs would cut off: DARK come back by themselves once a CA
+    signs again, LOST need somebody's code.
+    """
+    days = None if ca_down is None else _days(ca_down)
+    found = with_client(home, lambda client: client.get("forecast", limit=limit, ca_down_days=days))
+    if form is Form.TABLE:
+        _show(found)
+    else:
+        write_json(found)
+    context.exit(ExitCode.NEEDS_ATTENTION if found["attention"] else ExitCode.DONE)
+
+
+def _days(text: str) -> int:
+    found = _DAYS.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text} is no number of days", hint="write it like 14d")
+    return int(found[1])
+
+
+def _show(found: Members) -> None:
+    rows = [_line(line) for line in items_of(found["lines"])]
+    show_list(rows, Form.TABLE, columns=_LINES, empty="nothing ends within 90 days")
+    outage = found["outage"]
+    if isinstance(outage, dict):
+        write_text(f"\nif no CA signs until {cell(outage['until'])}:")
+        days = items_of(outage["days"])
+        show_list(days, Form.TABLE, columns=_DARK, empty="no device goes dark")
+        if devices := items_of(outage["devices"]):
+            write_text("\nthe first of them:")
+            show_list(devices, Form.TABLE, columns=_DEVICES)
+    attention = found["attention"]
+    assert isinstance(attention, list)  # noqa: S101 - our own server's answer
+    for text in attention:
+        say(f"attention: {text}")
+
+
+def _line(line: Members) -> Members:
+    within = line["within"]
+    assert isinstance(within, list)  # noqa: S101 - our own server's answer
+    counted: dict[str, Json] = dict(zip(_WITHIN, within, strict=True))
+    return {"kind": line["kind"], "next": line["next"], **counted}

@@ -1,0 +1,60 @@
+"""Operators' route of the forecast."""
+
+from datetime import timedelta
+
+from device_agent.wire.fields import time_text
+from fleet.model import Role
+from fleet.ra.forecast import Cut, Question, forecast
+from fleet.web.api.asked import Asked
+from fleet.web.api.routes import Members, One, Route
+
+_MOST_DAYS = 3650
+
+
+def routes() -> tuple[Route, ...]:
+    """Return the rows of the table."""
+    return (
+        Route(
+            method="GET",
+            path="forecast",
+            role=Role.VIEWER,
+            handler=_forecast,
+            about="What ends when; and with `ca_down_days`, which devices such an outage would cut off.",
+            query=("ca_down_days", "limit"),
+            answer=One("Forecast"),
+        ),
+    )
+
+
+async def _forecast(asked: Asked) -> Members:
+    query = asked.query()
+    days = query.number("ca_down_days", default=0, lowest=0, highest=_MOST_DAYS)
+    found = await forecast(
+        asked.context, Question(ca_down=timedelta(days=days) if days else None, most=query.limit())
+    )
+    return {
+        "at": time_text(found.at),
+        "lines": [
+            {"kind": one.kind, "next": one.next_day.isoformat(), "within": list(one.within)}
+            for one in found.lines
+        ],
+        "attention": list(found.attention),
+        "outage": None if found.cut is None else _outage(found.cut),
+    }
+
+
+def _outage(cut: Cut) -> Members:
+    return {
+        "until": time_text(cut.outage.ends),
+        "days": [{"day": one.day.isoformat(), "dark": one.dark, "lost": one.lost} for one in cut.days],
+        "devices": [
+            {
+                "domain": one.domain,
+                "device_id": one.device_id,
+                "not_after": time_text(one.signed.not_after),
+                "lost": one.signed.not_after < cut.outage.lost_before,
+            }
+            for one in cut.first
+            if one.signed is not None
+        ],
+    }
