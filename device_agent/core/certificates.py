@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.wire.identity import serial_hex
@@ -31,6 +31,7 @@ UNREADABLE = (
     OverflowError,
     NotImplementedError,
     UnsupportedAlgorithm,
+    InternalError,  # of releases before 42, over PKCS#7 that is damaged
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,

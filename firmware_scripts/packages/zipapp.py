@@ -14,7 +14,7 @@ _MAIN = """\
 import sys
 
 try:
-    import cryptography  # noqa: F401
+    import cryptography  # noqa: F401 - only whether it is there
 except ImportError:
     sys.exit("error: the Python library cryptography is missing\\nhint: apt-get install python3-cryptography")
 

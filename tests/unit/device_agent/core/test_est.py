@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agent.core.certificates import lifetime
 from device_agent.core.csr import subject_der
 from device_agent.core.est import (
     DEFAULT_RETRY_SECONDS,
@@ -168,14 +169,15 @@ def test_the_way_up_is_found_in_whatever_order_the_cas_come() -> None:
 
 def test_a_root_that_another_root_vouches_for_comes_with_its_link() -> None:
     old, new = Authority.root("Old"), Authority.root("New")
+    begins, ends = lifetime(new.certificate)
     link = (
         x509.CertificateBuilder()
         .subject_name(new.certificate.subject)
         .issuer_name(old.certificate.subject)
         .public_key(new.key.public_key())
         .serial_number(7)
-        .not_valid_before(new.certificate.not_valid_before_utc)
-        .not_valid_after(new.certificate.not_valid_after_utc)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(old.key, hashes.SHA256())
     )
