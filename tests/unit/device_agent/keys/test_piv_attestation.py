@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -38,7 +37,7 @@ def test_certificates_that_name_each_other_come_to_an_end(tmp_path: Path) -> Non
     leaf = two.signs("YubiKey PIV Attestation 9a", KEY)
     (tmp_path / "a.pem").write_bytes(b"".join(map(pem_of, (leaf, two.certificate, again.certificate))))
     chain = read_attestation(tmp_path, KEY_DER).chain
-    assert len(x509.load_pem_x509_certificates((chain or "").encode())) <= 6
+    assert (chain or "").count("BEGIN CERTIFICATE") <= 6
 
 
 @pytest.mark.parametrize(
