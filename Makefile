@@ -24,6 +24,8 @@ PROGRAMS := \
   /usr/include/mosquitto_plugin.h:mosquitto-dev /usr/include/mosquitto.h:libmosquitto-dev \
   /usr/include/openssl/ssl.h:libssl-dev
 
+RUST_TARGET := thumbv7em-none-eabi
+
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -76,6 +78,8 @@ debian: $(VENV)/ready ## as root: try the packages on Debian 12, 13 and testing,
 	@$(BIN)/python -m tests.debian_trial $(SUITES)
 
 programs:
+	@if command -v rustup >/dev/null 2>&1; then rustup target add $(RUST_TARGET) >/dev/null 2>&1 \
+	  || echo "== Rust's library for $(RUST_TARGET) cannot be had here: the firmware of microcontrollers is not tested"; fi
 	@missing=""; \
 	for pair in $(PROGRAMS); do \
 	  need=$${pair%%:*}; [ -e "$$need" ] || command -v "$$need" >/dev/null 2>&1 || missing="$$missing $${pair##*:}"; \

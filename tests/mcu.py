@@ -20,7 +20,7 @@ from device_agent.wire.factory_calls import Call, CallId, encode_call, parse_ans
 from device_agent.wire.framing import Decoder, Framing, encode_burst
 from device_agent.wire.objects import ObjectId, ReadableId
 from device_agent.wire.smp import DEFAULT_GROUP, OS_GROUP, Header, Op
-from firmware_scripts.mcu.building import BuildError, default_workshop, require_target
+from firmware_scripts.mcu.building import UnavailableError, Workshop, default_workshop
 from firmware_scripts.mcu.emulator import Board, powered
 from firmware_scripts.mcu.passport import Passport, flash_image
 from fleet.station.cable import Noise
@@ -33,11 +33,17 @@ _BAUD = 115200
 @pytest.fixture(scope="session")
 def firmware() -> Path:
     """The firmware as ELF, built once; what was built before is used again."""
+    return ready_workshop().build()
+
+
+def ready_workshop() -> Workshop:
+    """Return where the firmware is built; where it cannot be, say so and skip, on CI too."""
+    workshop = default_workshop()
     try:
-        require_target()
-    except BuildError as error:
+        workshop.require()
+    except UnavailableError as error:
         pytest.skip(f"the firmware is not tested: {error}")
-    return default_workshop().build()
+    return workshop
 
 
 def new_board(

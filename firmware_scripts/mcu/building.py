@@ -14,8 +14,16 @@ SOURCE = Path(__file__).with_name("firmware")
 _COPIED = ("Cargo.toml", "build.rs", "memory.x", "src", "examples")
 
 
+_NOT_HAD = "failed to download"
+"""What cargo says where it reaches no registry; it says other things of pins that are wrong."""
+
+
 class BuildError(Exception):
-    """The firmware cannot be built; the text says what is missing, or what cargo said."""
+    """The firmware cannot be built; the text says what cargo said."""
+
+
+class UnavailableError(BuildError):
+    """This machine has no Rust for the part, or no way to the crates; the text says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +39,19 @@ class Workshop:
 
     def build(self) -> Path:
         """Return the firmware as ELF; raises `BuildError`."""
-        require_target()
+        self.require()
         self.run("build", "--release", "--features", "board", "--target", TARGET)
         return self.folder / "target" / TARGET / "release" / "fleet-mcu"
+
+    def require(self) -> None:
+        """Check that the firmware can be built here; raises `UnavailableError` with what to do."""
+        require_target()
+        try:
+            self.run("fetch", "--target", TARGET)
+        except BuildError as error:
+            if _NOT_HAD in str(error):
+                raise UnavailableError("the crates of the firmware cannot be downloaded") from error
+            raise
 
     def run(self, *words: str) -> str:
         """Run cargo on a fresh copy of the sources; return what it printed; raises `BuildError`."""
@@ -51,17 +69,22 @@ class Workshop:
         return done.stdout
 
     def _copy(self) -> None:
-        """Bring the copy up to date; a file that is the same keeps its time, or all is built anew."""
+        """Bring the copy up to date; a file that is the same keeps its time, or all is built anew.
+
+        Others may build here at the same time: no file is ever half written.
+        """
         self.crate.mkdir(parents=True, exist_ok=True)
         wanted = {path.relative_to(SOURCE) for name in _COPIED for path in _files(SOURCE / name)}
         for path in {one.relative_to(self.crate) for name in _COPIED for one in _files(self.crate / name)}:
             if path not in wanted:
-                (self.crate / path).unlink()
+                (self.crate / path).unlink(missing_ok=True)
         for path in wanted:
             source, copy = SOURCE / path, self.crate / path
             if not copy.is_file() or _digest(source) != _digest(copy):
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, copy)
+                whole = copy.with_name(f".{copy.name}.{os.getpid()}")
+                shutil.copyfile(source, whole)
+                whole.replace(copy)
 
     def _environment(self) -> dict[str, str]:
         home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
@@ -77,7 +100,7 @@ def default_workshop() -> Workshop:
 
 
 def require_target() -> None:
-    """Check that Rust can build for the part; raises `BuildError` with what to do."""
+    """Check that Rust can build for the part; raises `UnavailableError` with what to do."""
     done = subprocess.run(
         [_program("rustc"), "--print", "target-libdir", "--target", TARGET],
         capture_output=True,
@@ -85,7 +108,7 @@ def require_target() -> None:
         check=False,
     )
     if done.returncode != 0 or not list(Path(done.stdout.strip()).glob("libcore-*.rlib")):
-        raise BuildError(f"Rust has no library for {TARGET}: rustup target add {TARGET}")
+        raise UnavailableError(f"Rust has no library for {TARGET}: rustup target add {TARGET}")
 
 
 def text_bytes(elf: Path) -> int:
@@ -112,12 +135,13 @@ _ALLOCATED = 2
 def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise BuildError(f"{name} is not installed: see rustup.rs, or apt-get install cargo")
+        raise UnavailableError(f"{name} is not installed: see rustup.rs, or apt-get install cargo")
     return found
 
 
 def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    found = [path] if path.is_file() else path.rglob("*")
+    return [one for one in found if one.is_file() and not one.name.startswith(".")]
 
 
 def _digest(path: Path) -> bytes:

@@ -25,8 +25,9 @@ from device_agent.core.lifecycle import State
 from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.wire.replies import BrokerAddress, ReportedState
 from device_agent.wire.requests import Proof, ProofKind
-from firmware_scripts.mcu.building import TARGET, BuildError, Workshop, default_workshop, require_target
+from firmware_scripts.mcu.building import TARGET, Workshop
 from tests.homes import utc_now
+from tests.mcu import ready_workshop
 
 pytestmark = pytest.mark.needs("cargo")
 
@@ -37,11 +38,7 @@ UNHEARD = frozenset({Route.ACTIVE, Route.PENDING})
 
 @pytest.fixture(scope="module")
 def workshop() -> Workshop:
-    try:
-        require_target()
-    except BuildError as error:
-        pytest.skip(f"the firmware is not tested: {error}")
-    return default_workshop()
+    return ready_workshop()
 
 
 def test_the_firmware_passes_its_own_tests(workshop: Workshop) -> None:
