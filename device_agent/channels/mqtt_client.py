@@ -27,6 +27,8 @@ _paho_log = logging.getLogger(f"{__name__}.paho")
 
 _LARGEST_PACKET = (1024 + 64) * 1024
 """More than any broker of the fleet hands on; MQTT 3.1.1 (2.2.3) would let a packet have 256 MiB."""
+_CONNECTS_LOCALLY = "_create_unix_socket_connection"
+"""The method by which paho (2.1) makes a local connection."""
 _NOT_AUTHORIZED = (134, 135)
 """CONNACK 4 and 5 (MQTT 3.1.1 3.2.2.3), as paho numbers them after MQTT 5."""
 
@@ -71,7 +73,7 @@ class Connection:
         )
         if tunnel is not None:
             # There is no public way to bound what is read from it.
-            self.client._client._create_unix_socket_connection = lambda: _LocalSocket.at(tunnel.socket)  # type: ignore[method-assign]
+            setattr(self.client._client, _CONNECTS_LOCALLY, lambda: _LocalSocket.at(tunnel.socket))
         # aiomqtt has no option for it, and paho's own would give up a slow line's handshake after 5 s.
         self.client._client.connect_timeout = timeout.total_seconds()
 
