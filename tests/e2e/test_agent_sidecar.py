@@ -284,3 +284,29 @@ async def test_each_thing_that_a_sidecar_lacks_is_told_and_no_key_in_a_file_is_m
         signer.arm(context_for(PKI), chain_pem=chain)
     assert "apt-get install stunnel4" in str(told.value.hint)
     assert set(tmp_path.rglob("*")) == before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """A tunnel behind which anybody may be."""
+
+    socket: Path
+
+    async def require_tls(self) -> None:
+        return
+
+
+async def test_a_packet_of_any_announced_size_costs_a_connection_and_no_memory(tmp_path: Path) -> None:
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(bytes.fromhex("20020000 30ffffff7f"))  # CONNACK; PUBLISH of 256 MiB (MQTT 3.1.1 2.2.3)
+        await reader.read()
+        writer.close()
+
+    entrance, tls = Entrance(socket=tmp_path / "s"), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    identity = Identity(domain="prod", device_id="d1")
+    login = OperationalLogin(host="h", port=1, identity=identity, serial="4" * 32, tls=tls)
+    async with await asyncio.start_unix_server(lie, entrance.socket):
+        with pytest.raises(ChannelError):
+            async with operational_link(login, listener=Nobody(), options=MqttOptions(), tunnel=entrance):
+                pytest.fail("it connected")
