@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 from device_agent.wire.identity import Identity
 from fleet.core.authority import AuthorityState
-from fleet.core.station_rules import RuleTexts, StationRules
 from fleet.model import (
     Assurance,
     AuditEntry,
@@ -23,19 +22,16 @@ from fleet.model import (
 )
 from fleet.ports import Transaction
 from fleet.ra.gap import WITHOUT_TRAIL, end_gap, open_gap
+from fleet.ra.keeping import replay_stations
 from fleet.store import (
     attributes,
     authorities,
     certificates,
     claims,
     keys,
-    leases,
-    line_operators,
     operators,
     proofs,
     restoring,
-    station_journal,
-    stations,
     templates,
     times,
 )
@@ -229,63 +225,6 @@ async def _close_batch(tx: Transaction, entry: AuditEntry) -> None:
         await claims.close_batch(tx, batch, at=entry.at)
 
 
-async def _add_station(tx: Transaction, entry: AuditEntry) -> None:
-    details = details_of(entry)
-    for name in _listed(details, "batches"):
-        if await claims.load_batch(tx, entry.domain, name) is None:
-            await claims.insert_batch(tx, claims.Batch(domain=entry.domain, name=name, created_at=entry.at))
-    record = stations.StationRecord(
-        name=details["name"], domain=entry.domain, rules=_rules(details), added_at=entry.at
-    )
-    await stations.insert_station(tx, record)
-
-
-async def _change_station(tx: Transaction, entry: AuditEntry) -> None:
-    details = details_of(entry)
-    known = await stations.load_station(tx, details["name"])
-    if known is not None:
-        await stations.save_rules(tx, replace(known, rules=_rules(details)))
-
-
-def _listed(details: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(one for one in details.get(name, "").split(", ") if one)
-
-
-def _rules(details: Mapping[str, str]) -> StationRules:
-    """Return a station's rules as its entry tells them; a trail of earlier versions tells its batches."""
-    return RuleTexts(
-        batches=_listed(details, "batches"),
-        quotas=_listed(details, "quotas"),
-        serials=_listed(details, "serials"),
-        shifts=tuple(one for one in details.get("shifts", "").split("; ") if one),
-        rate_per_minute=int(details["rate"]) if "rate" in details else None,
-    ).read()
-
-
-async def _close_station(tx: Transaction, entry: AuditEntry) -> None:
-    await stations.close_station(tx, details_of(entry)["name"], at=entry.at)
-
-
-async def _begin_journal(tx: Transaction, entry: AuditEntry) -> None:
-    await station_journal.begin_journal(tx, details_of(entry)["name"])
-
-
-async def _close_lease(tx: Transaction, entry: AuditEntry) -> None:
-    await leases.close_lease(tx, details_of(entry)["lease"], at=entry.at)
-
-
-async def _remove_line_operator(tx: Transaction, entry: AuditEntry) -> None:
-    details = details_of(entry)
-    gone = line_operators.LineOperatorRecord(
-        station=details["name"],
-        name=details["operator"],
-        verifier="",
-        added_at=entry.at,
-        removed_at=entry.at,
-    )
-    await line_operators.end_line_operator(tx, gone)
-
-
 async def _add_operator(tx: Transaction, entry: AuditEntry) -> None:
     details = details_of(entry)
     record = operators.OperatorRecord(name=details["name"], role=Role(details["role"]), added_at=entry.at)
@@ -338,12 +277,12 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "batch.added": _open_batch,
         "batch.opened": _open_batch,
         "batch.closed": _close_batch,
-        "station.added": _add_station,
-        "station.changed": _change_station,
-        "station.closed": _close_station,
-        "station.journal-begun": _begin_journal,
-        "station.lease-closed": _close_lease,
-        "station.operator-removed": _remove_line_operator,
+        "station.added": replay_stations.add_station,
+        "station.changed": replay_stations.change_station,
+        "station.closed": replay_stations.close_station,
+        "station.journal-begun": replay_stations.begin_journal,
+        "station.lease-closed": replay_stations.close_lease,
+        "station.operator-removed": replay_stations.remove_line_operator,
         "operator.added": _add_operator,
         "operator.removed": _remove_operator,
     }

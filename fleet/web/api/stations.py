@@ -39,6 +39,13 @@ def routes() -> tuple[Route, ...]:
             needs=frozenset({"name", "domain", "csr", "batches"}),
             answer=One("NewStation"),
         ),
+        *_of_one(),
+        *_of_operators(),
+    )
+
+
+def _of_one() -> tuple[Route, ...]:
+    return (
         Route(
             method="POST",
             path="stations/{name}/rules",
@@ -68,7 +75,6 @@ def routes() -> tuple[Route, ...]:
             needs=frozenset({"reason"}),
             answer=One("Station"),
         ),
-        *_of_operators(),
     )
 
 

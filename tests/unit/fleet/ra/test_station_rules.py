@@ -3,7 +3,7 @@
 It speaks the raw protocol here, with its certificate, as software that minds no rule would.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -13,12 +13,14 @@ from device_agent.wire.requests import Confirm, Proof, ProofKind
 from fleet.core.station_rules import RuleTexts
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.ra.context import Asker, Listener
+from fleet.ra.keeping.replay_stations import change_station
 from fleet.ra.people.claims import revoke_batch
 from fleet.ra.people.stations import add_station, change_rules, close_station
 from fleet.ra.requests.answer import answer, answer_unit_confirm
 from fleet.ra.requests.applicants import StationWord
 from fleet.ra.shown import shown_certificate
-from fleet.store.stations import load_station, used_of
+from fleet.store import audit
+from fleet.store.stations import load_station, save_rules, used_of
 from tests.desk import Desk, Unit, body_of, station_order
 
 BY_STATION = Proof(kind=ProofKind.STATION)
@@ -172,6 +174,21 @@ async def test_rules_are_kept_as_they_were_given(desk: Desk) -> None:
     record = await desk.context.store.read(load_station, "line3")
     assert record is not None
     assert record.rules == rules.read()
+
+
+async def test_a_restore_brings_changed_rules_back_from_the_trail(desk: Desk) -> None:
+    before, after = RuleTexts(batches=("spring",)), RuleTexts(batches=("spring", "winter"), rate_per_minute=5)
+    await line(desk, before)
+    await change_rules(desk.context, "line3", after, actor="operator:test")
+    query = audit.AuditQuery(action="station.changed")
+    (stored,) = await desk.context.store.read(audit.search, query)
+    record = await desk.context.store.read(load_station, "line3")
+    assert record is not None
+    await desk.context.store.write(save_rules, replace(record, rules=before.read()))
+    await desk.context.store.write(change_station, stored.entry)
+    restored = await desk.context.store.read(load_station, "line3")
+    assert restored is not None
+    assert restored.rules == after.read()
 
 
 @pytest.mark.parametrize(
