@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from fleet.cli import options
 from fleet.cli.conformance.check import Outcome, Result, is_conformant
-from fleet.cli.output import Form, say, write_json, write_text
+from fleet.cli.output import Form, say, visible, write_json, write_text
 from fleet.errors import BadInputError, ExitCode, UnreachableError, UsageError
 from fleet.files import PUBLIC_MODE, make_folder, write_file
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MARKS = {Outcome.PASS: "pass", Outcome.FAIL: "FAIL", Outcome.NOT_REACHED: "-"}
 _HIGHEST_PORT = 65535
+_WIDTH = 80
 
 
 @click.command()
@@ -69,6 +71,18 @@ def command(
         raise click.exceptions.Exit(ExitCode.NEEDS_ATTENTION)
 
 
+def _wrapped(head: str, text: str) -> str:
+    """Return a text in lines that fit on a terminal; nothing that a person would copy is broken."""
+    return textwrap.fill(
+        visible(text),
+        width=_WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 class _Shown:
     """Results as they come, in words; as JSON all at the end."""
 
@@ -79,11 +93,10 @@ class _Shown:
         """Show one result."""
         if self._form is not Form.TABLE:
             return
-        write_text(f"{_MARKS[result.outcome]:<5} {result.name:<16} {result.title}")
+        write_text(_wrapped(f"{_MARKS[result.outcome]:<5} {result.name:<16} ", result.title))
         if result.outcome is Outcome.FAIL:
-            write_text(f"      found    {result.detail}")
-            write_text(f"      rule     {result.rule}")
-            write_text(f"      do       {result.advice}")
+            for word, text in (("found", result.detail), ("rule", result.rule), ("do", result.advice)):
+                write_text(_wrapped(f"      {word:<8} ", text))
 
     def end(self, results: Sequence[Result]) -> None:
         """Show the sum."""
