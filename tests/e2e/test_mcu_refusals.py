@@ -1,5 +1,6 @@
 """What the firmware does not install, whoever signed for it: each offer is wrong in one way."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from device_agent.wire import factory_replies as replies
 from device_agent.wire import factory_requests as requests
-from device_agent.wire.carried import ConfirmedAnswer, encode_answer
+from device_agent.wire import messages
+from device_agent.wire.carried import CarriedAnswer, ConfirmedAnswer, DeadAnswer, encode_answer
 from device_agent.wire.factory import LinkState, Rc, answer_text, station_text
 from device_agent.wire.messages import BrokerAddress
-from device_agent.wire.objects import ObjectId, encode_certificates
+from device_agent.wire.objects import ObjectId, ReadableId, encode_certificates
+from device_agent.wire.proofs import recovery_text
 from fleet.station.identity import StationIdentity
 from fleet.station.package import Issuance, IssueOrder, Package, pack
 from tests.factory_floor import NOW, Floor, der
@@ -33,6 +37,8 @@ ROOT = Authority.root("acme prod root")
 ISSUING = ROOT.issuing("acme prod devices")
 ELSEWHERE = Floor()
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+SERVER_NONCE = bytes(range(32))
+HALVES = (0x1000, 0x5000)
 CODE_SIGNING = ExtendedKeyUsageOID.CODE_SIGNING
 
 
@@ -281,3 +287,118 @@ def test_a_stations_own_ca_names_devices_below_its_name_only(
     offer = Offer(issuer=station, chain=(station,), dns_name="d1.line-3.prod.acme")
     with wired(new_board(firmware, tmp_path)) as wire:
         assert install(wire, offer) == rc
+
+
+def ask(caller: Caller, *, time: int) -> tuple[replies.AskReply, bytes, x509.Certificate]:
+    """Let the unit ask; return what it says, the exact request, and the certificate that speaks."""
+    asked = caller.ask(requests.Ask(nonce=SERVER_NONCE, time=time))
+    assert isinstance(asked, replies.AskReply)
+    octets = []
+    for object_id, length in ((ReadableId.REQUEST, asked.length), (ReadableId.CERTIFICATE, 4096)):
+        piece = caller.ask(requests.Read(object_id=object_id, offset=0, length=length))
+        assert isinstance(piece, replies.ReadReply)
+        octets.append(piece.octets)
+    request, certificate = octets
+    assert hashlib.sha256(request).digest() == asked.digest
+    assert (len(certificate), hashlib.sha256(certificate).digest()) == (
+        asked.certificate_length,
+        asked.fingerprint,
+    )
+    return asked, request, x509.load_der_x509_certificate(certificate)
+
+
+def tell(caller: Caller, hello: replies.HelloReply, answer: CarriedAnswer) -> int:
+    octets = encode_answer(answer)
+    text = answer_text(caller.session, device_nonce=hello.nonce, answer=octets)
+    signature = FLOOR.identity.sign(text)
+    return caller.rc(requests.Hear(answer=octets, signature=signature, station_chain=FLOOR.identity.chain))
+
+
+def test_what_a_unit_asks_is_the_wires_own_request_signed_by_its_certificates_key(
+    firmware: Path, tmp_path: Path
+) -> None:
+    with wired(new_board(firmware, tmp_path)) as wire:
+        switch(wire, Offer())
+        caller = Caller(wire, session=b"gateway!")
+        hello = caller.hello()
+        for time, kind in ((0, messages.StatusQuery), (2**33, messages.Renew)):
+            asked, request, certificate = ask(caller, time=time)
+            assert isinstance(messages.parse_request(request), kind)
+            assert f"{certificate.serial_number:032x}" == f"{Offer().serial:032x}"
+            text = recovery_text(fleet="acme", domain="prod", nonce=SERVER_NONCE.hex(), request=request)
+            key = certificate.public_key()
+            assert isinstance(key, ec.EllipticCurvePublicKey)
+            key.verify(asked.signature, text, ec.ECDSA(hashes.SHA256()))
+        renew = messages.parse_request(request)
+        assert isinstance(renew, messages.Renew)
+        assert (renew.attempt, renew.anchors) == (2, (hashlib.sha256(der(ROOT.certificate)).hexdigest(),))
+        csr = x509.load_pem_x509_csr(renew.csr.encode())
+        assert csr.is_signature_valid
+        assert hello.state is LinkState.ACTIVE
+        assert caller.hello().state is LinkState.KEYED
+
+
+def test_a_key_is_given_up_only_when_the_server_says_so_of_this_very_key(
+    firmware: Path, tmp_path: Path
+) -> None:
+    with wired(new_board(firmware, tmp_path)) as wire:
+        switch(wire, Offer())
+        caller = Caller(wire, session=b"gateway!")
+        hello = caller.hello()
+        _, first, _ = ask(caller, time=2**33)
+        assert tell(caller, hello, DeadAnswer(key_hash=bytes(32), attempt_floor=9)) == 0
+        assert caller.hello().state is LinkState.KEYED
+        renew = messages.parse_request(first)
+        assert isinstance(renew, messages.Renew)
+        key = x509.load_pem_x509_csr(renew.csr.encode()).public_key()
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        dead = DeadAnswer(key_hash=hashlib.sha256(spki).digest(), attempt_floor=9)
+        assert tell(caller, hello, dead) == 0
+        assert caller.hello().state is LinkState.ACTIVE
+        _, second, _ = ask(caller, time=2**33)
+        again = messages.parse_request(second)
+        assert isinstance(again, messages.Renew)
+        assert (again.attempt, again.csr != renew.csr) == (10, True)
+
+
+def test_a_renewal_is_not_ended_by_a_commit(firmware: Path, tmp_path: Path) -> None:
+    with wired(new_board(firmware, tmp_path)) as wire:
+        switch(wire, Offer())
+        caller = Caller(wire, session=b"gateway!")
+        hello = caller.hello()
+        _, request, _ = ask(caller, time=2**33)
+        renew = messages.parse_request(request)
+        assert isinstance(renew, messages.Renew)
+        csr = x509.load_pem_x509_csr(renew.csr.encode()).public_bytes(Encoding.DER)
+        offer = Offer(serial=0x41 << 120 | 8)
+        package = offer.package(csr)
+        caller.write({**package.objects, ObjectId.STATION_CHAIN: encode_certificates(offer.station.chain)})
+        text = station_text(caller.session, device_nonce=hello.nonce, hashes=package.hashes)
+        order = requests.Install(hashes=package.hashes, signature=offer.station.sign(text))
+        assert caller.rc(order) == 0
+        assert caller.rc(requests.Commit(fingerprint=package.fingerprint)) == Rc.STATE
+        assert caller.rc(requests.Ident(device_id="d1")) == Rc.STATE
+        assert tell(caller, hello, ConfirmedAnswer(serial=offer.serial.to_bytes(16))) == 0
+        active = caller.hello()
+        assert (active.state, active.fingerprint) == (LinkState.ACTIVE, package.fingerprint)
+
+
+def test_the_flash_holds_no_key_that_was_given_up(firmware: Path, tmp_path: Path) -> None:
+    board = new_board(firmware, tmp_path)
+    with wired(board) as wire:
+        install(wire, Offer())
+        secrets = keys_in(board.flash.read_bytes())
+        assert len(secrets) == 1
+        caller = caller_of(wire)
+        caller.hello()
+        caller.csr("d2")
+        after = keys_in(board.flash.read_bytes())
+        assert len(after) == 1
+        assert not after & secrets
+
+
+def keys_in(flash: bytes) -> set[bytes]:
+    """Return the keys in both halves of the record: what stands first in a slot."""
+    slots = (flash.find(marker, at) for marker in (b"bac\x86", b"bpe\x83", b"bpe\x88") for at in HALVES)
+    found = {slot for slot in slots if slot >= 0}
+    return {flash[slot + 6 : slot + 38] for slot in found}

@@ -148,13 +148,14 @@ impl<P: Parts> Device<P> {
         }
     }
 
+    /// Makes a key for the waiting slot, in one write with the count of it.
     pub(crate) fn begin(&mut self, way: Way) -> Result<(), Rc> {
         let signer = SigningKey::random(&mut self.random);
         let csr = csr::request(&signer, self.record.id()).map_err(|Full| Rc::State)?;
         let key = Key(signer.to_bytes().into());
         self.record.attempt += 1;
-        self.record.pending = Some(Pending { key, csr, way, credential: None });
-        self.keep()
+        let dropped = self.record.pending.replace(Pending { key, csr, way, credential: None });
+        if dropped.is_some() { self.forget_key() } else { self.keep() }
     }
 
     pub(crate) fn activate(&mut self) -> Result<(), Rc> {
