@@ -245,3 +245,27 @@ def test_a_reply_with_pem_that_is_wrong_or_too_much_is_refused(member: str, text
     change: Callable[..., Issued] = issued
     with pytest.raises(UnacceptableAnswerError, match=Reason.UNREADABLE):
         offer_of(change(**{member: text}))
+
+
+def test_a_leaf_that_a_station_made_off_line_is_of_the_same_device_and_fleet() -> None:
+    accepted = accept(offer(leaf(alternative="d1.line3.prod.acme")), HELD, now=NOW)
+    assert (accepted.identity, accepted.fleet) == (IDENTITY, "acme")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "d2.line3.prod.acme",
+        "d1.line3.lab.acme",
+        "d1.prod",
+        "d1.a.line3.prod.acme",
+        "line3.prod.acme",
+        "prod.acme",
+    ],
+)
+def test_a_leaf_under_a_name_of_somebody_else_is_refused(name: str) -> None:
+    assert Reason.WRONG_IDENTITY in reason_of(offer(leaf(alternative=name)))
+
+
+def test_a_leaf_made_off_line_for_another_fleet_is_refused() -> None:
+    assert Reason.WRONG_IDENTITY in reason_of(offer(leaf(alternative="d1.line3.prod.other")))
