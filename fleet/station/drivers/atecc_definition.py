@@ -24,6 +24,8 @@ def definition_of(der: bytes) -> str:
     point = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)[-64:]
     signature = tlv(BIT_STRING, b"\0" + certificate.signature)
     begun = f"{certificate.not_valid_before_utc:%y%m%d%H%M%SZ}".encode()
+    if begun not in der:
+        raise ConsoleError("the firmware takes no certificate that begins after 2049", cause=Cause.NONE)
     whole = DerReader(der).inside(SEQUENCE).whole(SEQUENCE)
     places = (
         (der.index(point), len(point)),
