@@ -16,6 +16,8 @@ LONGEST = 1199
 """What the firmware's buffer takes, of a definition and of a certificate in PEM."""
 
 _NOTHING = (0, 0)
+_UTC_TIME = 0x17
+_HEADER_OCTETS = 2
 
 
 def definition_of(der: bytes) -> str:
@@ -23,14 +25,15 @@ def definition_of(der: bytes) -> str:
     certificate = x509.load_der_x509_certificate(der)
     point = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)[-64:]
     signature = tlv(BIT_STRING, b"\0" + certificate.signature)
-    begun = f"{certificate.not_valid_before_utc:%y%m%d%H%M%SZ}".encode()
+    # RFC 5280 4.1.2.5: UTCTime through 2049, GeneralizedTime from then on.
+    begun = tlv(_UTC_TIME, f"{certificate.not_valid_before_utc:%y%m%d%H%M%SZ}".encode())
     if begun not in der:
         raise ConsoleError("the firmware takes no certificate that begins after 2049", cause=Cause.NONE)
     whole = DerReader(der).inside(SEQUENCE).whole(SEQUENCE)
     places = (
         (der.index(point), len(point)),
         (len(der) - len(signature), len(signature)),
-        (der.index(begun), len(begun)),
+        (der.index(begun) + _HEADER_OCTETS, len(begun) - _HEADER_OCTETS),
         *(_NOTHING,) * 5,  # expiry, signer id, serial, both key ids: as in the template
         (der.index(whole), len(whole)),
     )
