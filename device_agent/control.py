@@ -121,6 +121,8 @@ def listening(path: Path) -> Iterator[socket.socket]:
                 path.unlink()
             listener.bind(short)
             path.chmod(0o600)
+            # Who sees the socket can connect from here on, and waits until somebody serves.
+            listener.listen()
     except OSError as error:
         listener.close()
         raise StateError(f"cannot make {path}: {error}") from error

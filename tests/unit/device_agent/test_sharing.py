@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent.agent import Agent
+from device_agent.control import listening
 from device_agent.sharing import parse_filter
 from device_agent.traffic import matches
 from device_agent.wire.problems import MalformedMessageError
@@ -212,3 +214,9 @@ def test_a_filter_is_taken_exactly_if_mqtt_has_it(text: str) -> None:
     else:
         assert is_fit
         matches("a/b", text)
+
+
+def test_a_socket_that_is_there_takes_connections_before_anybody_serves(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with listening(path), socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(path))
