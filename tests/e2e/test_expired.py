@@ -46,7 +46,6 @@ class Later:
             "LD_PRELOAD": shown.stdout.strip(),
             # The monotonic clock moves along: left alone, some calls of poll(2) fail with EINVAL (0.9.10).
             "FAKETIME": clock,
-            "COVERAGE_PROCESS_START": "",
         }
         return cls(home=home, folder=folder, environment={**os.environ, **fake})
 
