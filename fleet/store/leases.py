@@ -138,6 +138,14 @@ async def close_lease(tx: Transaction, lease: str, *, at: datetime) -> None:
     )
 
 
+async def close_leases_of(tx: Transaction, station: str, *, at: datetime) -> None:
+    """Close all leases of a station, which is closed itself."""
+    await tx.execute(
+        "UPDATE station_leases SET closed_at = ? WHERE station = ? AND closed_at IS NULL",
+        (times.text(at), station),
+    )
+
+
 async def use_number(tx: Transaction, use: LeaseUse) -> str:
     """Note the use of a number; return the serial that it is used for, which may be another one's."""
     await tx.execute(

@@ -34,7 +34,9 @@ async def change_station(tx: Transaction, entry: AuditEntry) -> None:
 
 async def close_station(tx: Transaction, entry: AuditEntry) -> None:
     """Close a station again."""
-    await stations.close_station(tx, dict(entry.details)["name"], at=entry.at)
+    name = dict(entry.details)["name"]
+    await stations.close_station(tx, name, at=entry.at)
+    await leases.close_leases_of(tx, name, at=entry.at)
 
 
 async def begin_journal(tx: Transaction, entry: AuditEntry) -> None:

@@ -18,7 +18,7 @@ from fleet.ra.desk import Desk
 from fleet.ra.devices import require_batch, require_domain
 from fleet.ra.issue_own import CertifiedOwn, OwnRequest, certify_own
 from fleet.ra.people.batches import surroundings
-from fleet.store import audit, certificates, stations
+from fleet.store import audit, certificates, leases, stations
 from fleet.store.certificates import CertificateQuery, with_key
 from fleet.store.keys import blocked_because
 from fleet.store.station_journal import begin_journal as begin_another
@@ -218,6 +218,7 @@ async def _close(tx: Transaction, closing: _Closing) -> tuple[str, ...]:
     if station is None:
         raise NotFoundError(f"there is no station {closing.name}", hint="fleet station list")
     await stations.close_station(tx, station.name, at=closing.at)
+    await leases.close_leases_of(tx, station.name, at=closing.at)
     details = tuple(
         (name, value) for name, value in (("name", station.name), ("reason", closing.reason)) if value
     )

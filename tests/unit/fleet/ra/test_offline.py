@@ -1,5 +1,6 @@
 """Off line, a station signs what its lease allows; brokers admit it once the journal was checked."""
 
+import asyncio
 import base64
 import json
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from device_agent.wire.identity import Identity
@@ -117,6 +119,35 @@ def renamed(leaf: x509.Certificate, ca: x509.Certificate, signer: KeySigner, nam
             value = x509.SubjectAlternativeName([x509.DNSName(name)])
         builder = builder.add_extension(value, critical=extension.critical)
     return builder.sign(signer._key, hashes.SHA256())  # type: ignore[arg-type]  # a P-256 key
+
+
+@pytest.mark.needs("openssl")
+async def test_openssl_believes_the_station_for_its_own_names_and_no_others(
+    desk: Desk, tmp_path: Path
+) -> None:
+    station = await station_at(desk)
+    signed = await station.lease()
+    lease = parse_lease(signed.octets)
+    ca, root = leaf_of(lease.authority), leaf_of(lease.anchors[-1])
+    async with bench(station, tmp_path, signed=signed) as at:
+        leaf = leaf_of((await at.made("hw-1")).leaf)
+    other = renamed(leaf, ca, station.authority_key, "spring-0001.line4.prod.acme")
+    for name, certificate in {"leaf": leaf, "other": other, "ca": ca, "root": root}.items():
+        (tmp_path / name).write_bytes(certificate.public_bytes(Encoding.PEM))
+    at_noon = str(int(desk.clock().timestamp()))
+    command = ("openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-attime", at_noon)
+
+    async def verdict(name: str, trust: Path) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(*command, "-CAfile", str(trust), "-untrusted", str(tmp_path / "ca"), str(tmp_path / name)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        return (await process.communicate())[0].decode()
+
+    assert "leaf: OK" in await verdict("leaf", tmp_path / "root")
+    assert "permitted subtree violation" in await verdict("other", tmp_path / "root")
+    assert "unable to get local issuer certificate" in await verdict("leaf", desk.context.home.trust_root("prod"))
 
 
 async def test_who_relies_on_the_domains_root_does_not_believe_a_station(desk: Desk, tmp_path: Path) -> None:
@@ -315,6 +346,7 @@ async def test_a_station_that_was_revoked_hands_nothing_in(desk: Desk, tmp_path:
         with pytest.raises(RefusedError):
             await at.sync()
     assert package.serial not in desk.broker.listed
+    assert all(view.lease.closed_at for view in await list_leases(desk.context, "line3"))
 
 
 async def test_a_ledger_that_was_restored_from_a_copy_is_told(desk: Desk, tmp_path: Path) -> None:
