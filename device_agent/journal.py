@@ -72,9 +72,9 @@ def _entry(record: logging.LogRecord, message: str) -> Iterator[bytes]:
     yield _field("CODE_FILE", record.pathname)
     yield _field("CODE_LINE", str(record.lineno))
     yield _field("CODE_FUNC", record.funcName)
-    values = getattr(record, _FIELDS, {})
-    for name, value in values.items():
-        yield _field(name.upper(), value)
+    for name, value in getattr(record, _FIELDS, {}).items():
+        if value:
+            yield _field(name.upper(), value)
 
 
 def _field(name: str, value: str) -> bytes:
