@@ -35,7 +35,8 @@ _COMPLAINT = re.compile(r"(?:\[!\]|[0-9.]+ [0-9:]+ LOG[0-4]\[[^]]*\]:) (.*)")
 """A line of a warning or worse (syslog(3)), as it is before stunnel has read its configuration, and after."""
 _HARMLESS = "ENGINE_ctrl_cmd", "Unhandled error library"
 """The engine is asked for a certificate first, and has none."""
-_ACCEPTED = "accepted connection"
+_BEGINS = "accepted connection", "s_connect: connected"
+"""What was complained of before, of another connection or another address, no longer counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ class Tunnel:
             self._has_tls |= _TLS in text
             if _READY in text:
                 self._is_ready.set()
-            if _ACCEPTED in text:
+            if any(word in text for word in _BEGINS):
                 self._said.clear()
             if any(end in text for end in _ENDED):
                 self._has_ended.set()
