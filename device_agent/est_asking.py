@@ -25,7 +25,7 @@ from device_agent.ports import EstClient, EstIssued, EstLogin, EstReply, Linked,
 from device_agent.tls import client_context, show
 from device_agent.wire.identity import Identity, parse_domain
 from device_agent.wire.problems import MalformedMessageError
-from device_agent.wire.replies import Issued, ReportedState
+from device_agent.wire.replies import BrokerAddress, Issued, ReportedState
 from device_agent.wire.requests import ProofKind
 from device_agent.wire.secret import Secret
 
@@ -148,15 +148,20 @@ class EstAsking:
             trust=bundle(chain.roots),
             link=bundle(chain.links) or None,
             renew_after=renew_at(leaf.not_before, leaf.not_after, renew_after=wish, jitter=jitter),
-            broker=nowhere(self._name()) if place is None else place.broker,
+            broker=self._broker() if place is None else place.broker,
             recovery=None if place is None else place.recovery,
         )
 
-    def _name(self) -> str:
-        """Name this device where no fleet does: its domain is the label of the server, if that can be one."""
+    def _broker(self) -> BrokerAddress:
+        """Return where to use a certificate whose server does not say it: where the one before it is used.
+
+        Where no fleet names this device, its domain is the label of the server, if that can be one.
+        """
         record = self._life.record
+        if record.life.active is not None:
+            return record.life.active.broker
         domain = self._life.domain or record.domain or _domain(_server(record))
-        return Identity(domain=domain, device_id=self._life.device_id).name
+        return nowhere(Identity(domain=domain, device_id=self._life.device_id).name)
 
     def _client(
         self, record: StoredRecord, tls: ssl.SSLContext, *, user: str = "", password: Secret | None = None

@@ -80,16 +80,18 @@ class Identities:
 
     async def _keep(self, name: str) -> None:
         """Run one until cancelled, or until it is enrolled no more."""
-        failures = 0
+        failures, seconds = 0, asyncio.get_running_loop().time
         while name in self._found():
+            began = seconds()
             try:
                 with self._open_agent(settings_of(self._settings, name)) as agent:
-                    self._running[name], failures = agent, 0
+                    self._running[name] = agent
                     await agent.run()
             except AgentError as error:
                 if self._begun == {name}:
                     raise  # alone in its process: whoever started that decides
-                failures += 1
+                has_lived = seconds() - began > renewal.LONGEST_WAIT.total_seconds()
+                failures = 1 if has_lived else failures + 1
                 _log.error("%s: %s", name or "this device's own identity", error)
             finally:
                 self._running.pop(name, None)

@@ -157,6 +157,17 @@ async def test_a_device_of_a_batch_waits_for_an_approval_and_goes_on_with_the_sa
     assert (status.enrolled, status.key) == (True, pending.key)
 
 
+async def test_a_proxy_that_drops_what_the_fleet_says_beside_a_certificate_loses_nobody_the_broker(
+    fleet: LiveFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Agent.opened(settings(tmp_path)) as agent:
+        first = await agent.enroll(await by_code(fleet, "proxied"))
+        monkeypatch.setattr("device_agent.channels.est.ISSUED_HEADER", "x-nothing")
+        second = await agent.renew_once()
+    assert first.serial != second.serial
+    assert (second.broker, second.state) == (first.broker, State.SETTLED)
+
+
 @pytest.mark.needs("swtpm")
 async def test_a_device_lives_by_est_with_its_key_in_a_tpm(fleet: LiveFleet, tmp_path: Path) -> None:
     with running_tpm(tmp_path / "tpm") as tpm:
