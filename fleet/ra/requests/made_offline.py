@@ -8,9 +8,11 @@ import base64
 import binascii
 import logging
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.identity import Identity, parse_device_id, serial_hex
 from device_agent.wire.problems import MalformedMessageError
@@ -54,10 +56,25 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What an entry tells of, as far as it was found right."""
+
+    lease: LeaseRecord
+    entry: Entry
+    use: LeaseUse
+    certificate: x509.Certificate
+
+    @property
+    def device_id(self) -> str:
+        return self.entry.detail("device")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Case(EnrollCase):
     """A certificate that was made off line, and the number that it uses."""
 
     use: LeaseUse
+    station: StationRecord
 
 
 async def admit_made(context: Context, station: StationRecord) -> int:
@@ -119,12 +136,10 @@ async def _admit(context: Context, station: StationRecord, entry: Entry) -> bool
         raise RefusedError(f"lease {lease.lease} was closed")
     use = _use(lease, entry)
     certificate = _certificate(context, lease, entry, use)
-    case = _case(context, station, lease, entry, certificate)
-    judged = await consulted(context, _judge, replace(case, use=use))
+    made = _Made(lease=lease, entry=entry, use=use, certificate=certificate)
+    judged = await consulted(context, _judge, _case(context, station, made))
     await follow(context, judged)
-    if isinstance(judged.verdict, events.Issued):
-        return True
-    raise RefusedError(_why(judged))
+    return isinstance(judged.verdict, events.Issued)
 
 
 def _use(lease: LeaseRecord, entry: Entry) -> LeaseUse:
@@ -185,14 +200,15 @@ def _template(
     return OFFLINE_PROFILE.template(applicant, certificate.public_key(), now=began, issuer=facts)
 
 
-def _case(
-    context: Context, station: StationRecord, lease: LeaseRecord, entry: Entry, certificate: x509.Certificate
-) -> _Case:
-    now, public_key = context.clock(), certified_key(certificate.public_key())
-    hashed, device_id, serial = key_hash(public_key), entry.detail("device"), entry.detail("serial")
+def _case(context: Context, station: StationRecord, made: _Made) -> _Case:
+    now, public_key = context.clock(), certified_key(made.certificate.public_key())
     word = StationWord(
-        replaces=entry.detail("replaces"), batch=lease.batch, key=_origin(entry), lease=lease.lease
+        replaces=made.entry.detail("replaces"),
+        batch=made.lease.batch,
+        key=_origin(made.entry),
+        lease=made.lease.lease,
     )
+    hashed = key_hash(public_key)
     csr = Csr(
         public_key=public_key,
         key_type=check_key(public_key),
@@ -204,7 +220,7 @@ def _case(
     return _Case(
         applicant=Applicant(
             fleet=context.fleet,
-            device_id=device_id,
+            device_id=made.device_id,
             key_hash=hashed,
             proof=StationProof(name=station.name, word=word),
             address="",
@@ -219,8 +235,9 @@ def _case(
             reason=RevocationReason.CESSATION_OF_OPERATION,
         ),
         asks_webhook=context.webhook is not None,
-        leaf=_leaf(lease, entry, certificate, hashed),
-        use=LeaseUse(lease=lease.lease, number=0, serial=serial),
+        leaf=_leaf(made, hashed),
+        use=made.use,
+        station=station,
     )
 
 
@@ -231,27 +248,26 @@ def _origin(entry: Entry) -> KeyOrigin:
         raise RefusedError("where its key was made is not told") from error
 
 
-def _leaf(lease: LeaseRecord, entry: Entry, certificate: x509.Certificate, hashed: str) -> Provisioned:
-    serial, fingerprint = entry.detail("serial"), fingerprint_of(certificate)
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+def _leaf(made: _Made, hashed: str) -> Provisioned:
+    lease, certificate, serial = made.lease, made.certificate, made.use.serial
     signed = SignedCertificate(
         serial=serial,
         issuer=lease.issuer,
-        fingerprint=fingerprint,
-        not_before=begins,
-        not_after=ends,
-        der=base64.b64decode(entry.detail("certificate")),
+        fingerprint=fingerprint_of(certificate),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        der=certificate.public_bytes(Encoding.DER),
     )
     return Provisioned(
         serial=serial,
-        identity=Identity(domain=lease.domain, device_id=entry.detail("device")),
+        identity=Identity(domain=lease.domain, device_id=made.device_id),
         key_hash=hashed,
         claim_serial="",
         issuer=lease.issuer,
         anchor=lease.anchor,
         profile="",
         state=ProvisionedState.PENDING,
-        created_at=entry.at,
+        created_at=made.entry.at,
         expires_at=lease.not_after,
         signed=signed,
     )
@@ -271,7 +287,10 @@ async def _judge(tx: Transaction, case: _Case) -> Judged:
     if isinstance(outcome, Waits):
         raise RefusedError("somebody must approve this device first")
     if not isinstance(outcome.judged.verdict, events.Issued):
-        raise RefusedError(_why(outcome.judged))
+        # Kept, as every refusal of the core: an alarm may have come with it.
+        made = case.applicant
+        why = _why(outcome.judged)
+        await tell(tx, case.station, _finding(case.station, case.use.serial, made.device_id, why, at=made.at))
     return outcome.judged
 
 
@@ -281,14 +300,19 @@ def _why(judged: Judged) -> str:
 
 
 async def _refuse(context: Context, station: StationRecord, entry: Entry, why: str) -> None:
-    finding = Finding(
+    serial, device_id = entry.detail("serial"), entry.detail("device")
+    finding = _finding(station, serial, device_id, why, at=context.clock())
+    await context.store.write(_tell, (station, finding))
+
+
+def _finding(station: StationRecord, serial: str, device_id: str, why: str, *, at: datetime) -> Finding:
+    return Finding(
         station=station.name,
         kind="offline",
-        about=entry.detail("serial"),
-        detail=f"{entry.detail('device')}, made off line, is not admitted: {why}",
-        found_at=context.clock(),
+        about=serial,
+        detail=f"{device_id}, made off line, is not admitted: {why}",
+        found_at=at,
     )
-    await context.store.write(_tell, (station, finding))
 
 
 async def _tell(tx: Transaction, told: tuple[StationRecord, Finding]) -> None:

@@ -15,10 +15,12 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from device_agent.wire.identity import Identity
 from fleet.ca.signers import KeySigner, make_key
+from fleet.core.journal import Kind, parse_entry
 from fleet.core.lease import SignedLease, parse_lease
 from fleet.core.serial import leased_number
 from fleet.errors import NeedsAttentionError, RefusedError
 from fleet.model import CertificateState
+from fleet.ra.people.station_report import suspects
 from fleet.ra.people.stations import close_station
 from fleet.ra.requests.leases import close_lease, list_leases
 from fleet.station import steps
@@ -147,7 +149,9 @@ async def test_openssl_believes_the_station_for_its_own_names_and_no_others(
 
     assert "leaf: OK" in await verdict("leaf", tmp_path / "root")
     assert "permitted subtree violation" in await verdict("other", tmp_path / "root")
-    assert "unable to get local issuer certificate" in await verdict("leaf", desk.context.home.trust_root("prod"))
+    assert "unable to get local issuer certificate" in await verdict(
+        "leaf", desk.context.home.trust_root("prod")
+    )
 
 
 async def test_who_relies_on_the_domains_root_does_not_believe_a_station(desk: Desk, tmp_path: Path) -> None:
@@ -296,6 +300,19 @@ async def test_a_number_that_was_used_twice_is_found(desk: Desk, tmp_path: Path)
         await at.made("hw-2")
         await at.sync()
     assert [one for one in await findings(desk) if "number 1 of its lease was used" in one]
+
+
+async def test_a_certificate_that_is_told_of_twice_is_admitted_once_and_found(
+    desk: Desk, tmp_path: Path
+) -> None:
+    station = await station_at(desk)
+    async with bench(station, tmp_path, signed=await station.lease()) as at:
+        package = await at.made("hw-1")
+        told = parse_entry((await at.ledger.journal_after(0, most=9))[-1].octets)
+        await at.ledger.note(Kind.MADE, told.details)
+        await at.sync()
+    assert package.serial in desk.broker.listed
+    assert {one.kind for one in await suspects(desk.context)} == {"offline", "duplicate"}
 
 
 async def test_an_id_that_is_another_devices_is_not_taken_over(desk: Desk, tmp_path: Path) -> None:
