@@ -55,7 +55,10 @@ class NcsShell:
         for one in known:
             if _point_of(one.csr) == point:
                 return Request(csr=one.csr, key=KeyOrigin.DEVICE)
-        return Request(csr=await self._csr(device_id), key=KeyOrigin.DEVICE)
+        csr = await self._csr(device_id)
+        if _point_of(csr) != point:
+            raise DoubtfulUnitError("its request is for another key than the one it shows")
+        return Request(csr=csr, key=KeyOrigin.DEVICE)
 
     async def install(self, package: Package, *, progress: Callable[[int, int], None]) -> None:
         """Write the anchors, then the chain."""

@@ -156,3 +156,33 @@ async def test_a_spoilt_piece_is_found_before_anything_is_committed(tmp_path: Pa
     unit.feed = spoilt  # type: ignore[method-assign]  # the line turns a bit over
     end = await bench(tmp_path, unit).visit(wire)
     assert (end.step, end.cause) == (Step.FAILED, Cause.BAD_CABLE)
+
+
+async def test_a_device_that_answers_with_anothers_request_gets_no_certificate(tmp_path: Path) -> None:
+    line = bench(tmp_path, NcsShell(signs=ec.generate_private_key(ec.SECP256R1())))
+    end = await line.visit()
+    assert (end.step, end.detail) == (
+        Step.QUARANTINED,
+        "its request is for another key than the one it shows",
+    )
+    assert line.enroller.made == {}
+
+
+async def test_a_request_that_was_spoilt_gets_no_certificate(tmp_path: Path) -> None:
+    unit = NcsShell()
+    wire = MemoryLine(unit)
+    wire.spoil = lambda octets: octets.replace(b"CSR: MI", b"CSR: MJ")
+    end = await bench(tmp_path, unit).visit(wire)
+    assert end.step is Step.FAILED
+    assert (await bench(tmp_path, unit).visit()).step is Step.COMMITTED
+
+
+@pytest.mark.parametrize(
+    "said", [b"uart:~$ ", b"ID: 0x\r\n", b"ID: 0x" + b"ab" * 60 + b"\r\n", b"\xff" * 300]
+)
+async def test_half_a_protocol_makes_nothing(tmp_path: Path, said: bytes) -> None:
+    unit = Shell()
+    wire = MemoryLine(unit)
+    wire.spoil = lambda _octets: said
+    assert (await bench(tmp_path, unit).visit(wire)).step in {Step.SILENT, Step.FAILED}
+    assert unit.stored == {}
