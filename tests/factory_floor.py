@@ -22,7 +22,7 @@ from device_agent.wire.factory import LinkState
 from device_agent.wire.framing import Decoder, Frame, Framing, encode_burst
 from device_agent.wire.messages import BrokerAddress
 from fleet.ca.signers import KeySigner
-from fleet.core.journal import Head, SignedEntry, after
+from fleet.core.journal import Head, SignedEntry, after, parse_entry
 from fleet.core.station_rules import BatchRule, StationRules
 from fleet.core.station_sync import JournalReceipt, JournalUpload, LineOperator
 from fleet.errors import RefusedError, UnreachableError
@@ -174,7 +174,9 @@ class MemoryEnroller:
     async def sync(self, upload: JournalUpload) -> JournalReceipt:
         if self.is_away:
             raise UnreachableError("the server is away")
-        self.journal.extend(upload.entries)
+        for one in upload.entries:
+            if parse_entry(one.octets).number == len(self.journal) + 1:
+                self.journal.append(one)
         head = Head()
         for one in self.journal:
             head = after(head, one.octets)

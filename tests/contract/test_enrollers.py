@@ -4,18 +4,23 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from fleet.core.journal import Head, Kind
+from fleet.core.station_sync import JournalUpload
 from fleet.errors import RefusedError
 from fleet.service import Listeners, running
 from fleet.station.authority import AdminSocket, HttpEnroller, HttpsServer
 from fleet.station.enroller import Enroller
+from fleet.station.identity import StationIdentity
+from fleet.station.ledger import Ledger
 from fleet.station.package import IssueOrder
 from tests.factory_floor import Floor, MemoryUnit
-from tests.homes import FleetHome
+from tests.homes import FleetHome, utc_now
 from tests.live import configure, make_live_home
 from tests.mqtt import client_context
 
@@ -130,3 +135,21 @@ async def test_a_confirmation_may_be_repeated(enroller: Enroller) -> None:
     issued = await enroller.issue(order())
     await enroller.confirm(issued.serial)
     await enroller.confirm(issued.serial)
+
+
+async def test_a_journal_is_taken_in_its_order_and_once(
+    enroller: Enroller, request: pytest.FixtureRequest, homes: dict[str, FleetHome], tmp_path: Path
+) -> None:
+    opening = request.node.callspec.params["enroller"]
+    files = homes["https" if opening == "https" else "socket"].home.station(STATION)
+    identity = StationIdentity.load(files.certificate, files.key)
+    async with Ledger.opened(tmp_path / "ledger.db", clock=utc_now, identity=identity) as ledger:
+        for name in ("ada", "bob"):
+            await ledger.note(Kind.SIGNED_ON, {"operator": name})
+        entries, head = await ledger.journal_after(0, most=9), await ledger.journal_head()
+    empty = await enroller.sync(JournalUpload(now=utc_now()))
+    assert (empty.head, empty.fault) == (Head(), "")
+    for sent in (entries[:2], entries, entries[2:]):
+        receipt = await enroller.sync(JournalUpload(now=utc_now(), entries=sent))
+    assert (receipt.head, receipt.fault) == (head, "")
+    assert receipt.rules.batches
