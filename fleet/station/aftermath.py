@@ -4,7 +4,7 @@ A unit that passed is told once, however often it comes back; every other end is
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from device_agent.wire.fields import time_text
@@ -12,8 +12,9 @@ from fleet.core.journal import Outcome
 from fleet.station.book import Book, Job, Kind
 from fleet.station.causes import Cause
 from fleet.station.clerk import Clerk
-from fleet.station.events import LaneEvent
+from fleet.station.events import LaneEvent, Stage
 from fleet.station.labels import LabelText
+from fleet.station.ledger import Ledger
 from fleet.station.results import LONGEST, Result, Verdict, id_of, verdict_of
 from fleet.station.units import Attempt
 
@@ -33,6 +34,7 @@ class Aftermath:
     clock: Callable[[], datetime]
     book: Book | None = None
     kinds: frozenset[Kind] = frozenset()
+    _owed: list[Job] = field(default_factory=list)
 
     async def note(self, event: LaneEvent) -> None:
         """Write down how a visit ended; raises StoreError."""
@@ -49,7 +51,28 @@ class Aftermath:
             )
             await self.clerk.finish(attempt)
         if self.book is not None:
-            await self.book.add(list(self._jobs(verdict, event)))
+            self._owed.extend(self._jobs(verdict, event))
+            await self.pay()
+
+    async def pay(self) -> None:
+        """Put into the book what a full disk kept out of it; raises StoreError."""
+        if self.book is not None and self._owed:
+            jobs = tuple(self._owed)
+            await self.book.add(jobs)
+            del self._owed[: len(jobs)]
+
+    async def catch_up(self, ledger: Ledger) -> None:
+        """Owe the results of all that the ledger has: the station may have died before it noted them.
+
+        What the book knows is not told twice; labels are printed for units that are there alone.
+        """
+        for hardware_id, device_id, serial in await ledger.finished() if self.kinds else ():
+            event = LaneEvent(
+                port="", stage=Stage.COMMITTED, hardware_id=hardware_id, device_id=device_id, serial=serial
+            )
+            found = self._jobs(Verdict.PASS, event)
+            self._owed.extend(job for job in found if job.kind is not Kind.LABEL)
+        await self.pay()
 
     def _jobs(self, verdict: Verdict, event: LaneEvent) -> Iterator[Job]:
         at = time_text(self.clock())

@@ -37,7 +37,7 @@ STAGES: Mapping[Step, Stage] = {
     Step.RECORD_PROOF: Stage.PROVEN,
     Step.COMMIT: Stage.PROVEN,
     Step.RECORD_COMMIT: Stage.PROVEN,
-    Step.BYE: Stage.COMMITTED,
+    Step.BYE: Stage.PROVEN,
     Step.COMMITTED: Stage.COMMITTED,
     Step.QUARANTINED: Stage.QUARANTINED,
     Step.HELD: Stage.HELD,

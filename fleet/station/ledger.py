@@ -346,6 +346,20 @@ class Ledger:
 
         return await self._writer.run(work)
 
+    async def finished(self) -> tuple[tuple[str, str, str], ...]:
+        """Return (hardware id, device id, serial) of all that were committed, the oldest first."""
+
+        def work(db: sqlite3.Connection) -> tuple[tuple[str, str, str], ...]:
+            rows = db.execute(
+                "SELECT u.hardware_id, u.device_id, g.serial FROM generations g JOIN units u"
+                " ON u.hardware_id = g.hardware_id WHERE g.state IN (?, ?, ?)"
+                " ORDER BY g.changed_at, u.hardware_id",
+                (UnitState.COMMITTED, UnitState.LABELLED, UnitState.SYNCED),
+            )
+            return tuple((str(row[0]), str(row[1]), str(row[2])) for row in rows.fetchall())
+
+        return await self._writer.run(work)
+
     async def units(self) -> tuple[Unit, ...]:
         """Return all units, by hardware id."""
 

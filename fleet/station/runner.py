@@ -175,8 +175,16 @@ class Station:
 
     async def _sync_for_ever(self, report: Callable[[LaneEvent], None]) -> None:
         """What was done while the server was away is told when it is back."""
+        parts = (
+            self._aftermath.pay,
+            self._forward,
+            self.clerk.upload,
+            partial(self._sync, report),
+            self._release,
+        )
+        await self._catch_up()
         while True:
-            for part in (self._forward, self.clerk.upload, partial(self._sync, report), self._release):
+            for part in parts:
                 try:
                     await part()
                 except FleetError as error:
@@ -185,6 +193,12 @@ class Station:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SYNC_SECONDS):
                     await self._has_news.wait()
+
+    async def _catch_up(self) -> None:
+        try:
+            await self._aftermath.catch_up(self._ledger)
+        except FleetError as error:
+            _log.warning("not all results are in the line's book yet: %s", error)
 
     async def _forward(self) -> None:
         async for hardware_id in self.clerk.forward():

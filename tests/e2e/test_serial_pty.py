@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import sqlite3
 import tty
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -14,12 +15,17 @@ import pytest
 from device_agent.channels.serial import SerialOptions, serve_station
 from device_agent.core.station_link import Committed
 from device_agent.errors import ChannelError
-from fleet.errors import BadInputError
+from fleet.errors import BadInputError, StorageFullError
+from fleet.station.book import Book, Job
+from fleet.station.book import Kind as BookKind
 from fleet.station.cable import Cable
+from fleet.station.causes import Cause
 from fleet.station.events import LaneEvent, Stage
 from fleet.station.ids import IdRule
 from fleet.station.ledger import Ledger
 from fleet.station.life import UnitState
+from fleet.station.outlets import Outlets
+from fleet.station.result_file import ResultFile
 from fleet.station.runner import Station
 from tests.factory_floor import Floor, MemoryUnit, fixed_clock, utc_now
 
@@ -125,6 +131,111 @@ async def test_several_ports_are_served_at_once(tmp_path: Path) -> None:
                 await running.watch.stage(Stage.SYNCED, hardware_id=unit.hardware_id)
             made = {unit.device_id for unit in await running.ledger.units()}
     assert made == {"line3-0001", "line3-0002", "line3-0003"}
+
+
+async def test_an_adapter_that_is_plugged_in_is_a_lane_until_it_is_pulled_out(tmp_path: Path) -> None:
+    plugged: asyncio.Queue[frozenset[str]] = asyncio.Queue()
+
+    async def changes() -> AsyncIterator[frozenset[str]]:
+        while True:
+            yield await plugged.get()
+
+    floor, watch = Floor(), Watch()
+    with Cable() as first, Cable() as second:
+        async with Ledger.opened(tmp_path / "l.db", clock=fixed_clock, identity=floor.identity) as ledger:
+            runner = Station(
+                identity=floor.identity, ledger=ledger, enroller=floor.enroller, ids=IdRule(prefix="line3-")
+            )
+            task = asyncio.ensure_future(runner.run([], report=watch, plugged=changes()))
+            for lane, cable in enumerate((first, second), start=1):
+                plugged.put_nowait(frozenset({cable.station_port}))
+                await plug_in(MemoryUnit(hardware_id=f"hw-{lane}"), cable.device_port)
+                made = await watch.stage(Stage.SYNCED, hardware_id=f"hw-{lane}")
+                assert (made.port, made.lane) == (cable.station_port, lane)
+            gone = await watch.stage(Stage.UNPLUGGED)
+            assert (gone.port, gone.lane) == (first.station_port, 1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_full_disk_of_the_line_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    floor, watch = Floor(), Watch()
+    with Cable() as cable:
+        async with (
+            Ledger.opened(tmp_path / "l.db", clock=fixed_clock, identity=floor.identity) as ledger,
+            Book.opened(tmp_path / "b.db", clock=utc_now) as book,
+        ):
+            await limit(book, pages=1)
+            await fill(book)
+            runner = Station(
+                identity=floor.identity,
+                ledger=ledger,
+                enroller=floor.enroller,
+                ids=IdRule(prefix="line3-"),
+                outlets=Outlets(book=book, couriers=(ResultFile.parse(tmp_path / "results.jsonl"),)),
+            )
+            task = asyncio.ensure_future(runner.run([cable.station_port], report=watch))
+            unit = MemoryUnit(hardware_id="hw-1")
+            work = asyncio.ensure_future(plug_in(unit, cable.device_port))
+            full = await watch.until(lambda event: event.cause is Cause.DISK_FULL)
+            assert full.hardware_id == "hw-1"
+            await limit(book, pages=1000)
+            await work
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                while not (tmp_path / "results.jsonl").exists():
+                    await book.waiting(BookKind.FILE)  # a turn for the others
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert unit.commits == 1
+    results = (tmp_path / "results.jsonl").read_text()
+    assert results.count('"result":"pass"') == 1
+
+
+async def test_a_result_that_a_crash_kept_out_of_the_book_is_told_at_the_next_start(tmp_path: Path) -> None:
+    floor = Floor()
+    with Cable() as cable:
+        async with station(tmp_path, cable.station_port) as running:
+            await plug_in(MemoryUnit(hardware_id="hw-1"), cable.device_port)
+            await running.watch.stage(Stage.SYNCED)
+    path = tmp_path / "results.csv"
+    async with (
+        Ledger.opened(tmp_path / "ledger.db", clock=fixed_clock, identity=floor.identity) as ledger,
+        Book.opened(tmp_path / "b.db", clock=utc_now) as book,
+    ):
+        outlets = Outlets(book=book, couriers=(ResultFile.parse(path),))
+        for _ in range(2):
+            runner = Station(
+                identity=floor.identity,
+                ledger=ledger,
+                enroller=floor.enroller,
+                ids=IdRule(prefix="line3-"),
+                outlets=outlets,
+            )
+            task = asyncio.ensure_future(runner.run([], report=Watch()))
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                while not path.exists() or await book.waiting(BookKind.FILE):
+                    await book.waiting(BookKind.FILE)  # a turn for the others
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert path.read_text().count("hw-1") == 1
+
+
+async def limit(book: Book, *, pages: int) -> None:
+    """Give the book so many pages of disk, or as few as it has."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    await book._writer.run(work)
+
+
+async def fill(book: Book) -> None:
+    """Take what room is left in its last pages."""
+    for size in (2000, 200, 1):
+        with suppress(StorageFullError):
+            for number in range(1000):
+                job = Job(kind=BookKind.LABEL, id=f"{size}-{number}", unit="", body="x" * size)
+                await book.add([job])
 
 
 async def test_one_unit_after_another_on_the_same_port(tmp_path: Path) -> None:
