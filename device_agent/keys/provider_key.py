@@ -37,6 +37,7 @@ def arm(context: ssl.SSLContext, reference: str, *, pin: Secret, chain_pem: str)
     """
     trial = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trial.check_hostname, trial.verify_mode = False, ssl.CERT_NONE
+    trial.minimum_version, trial.maximum_version = context.minimum_version, context.maximum_version
     _load(trial, reference, pin=pin, chain_pem=chain_pem)
     require_handshake(trial, chain_pem=chain_pem)
     _load(context, reference, pin=pin, chain_pem=chain_pem)

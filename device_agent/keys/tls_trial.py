@@ -1,6 +1,6 @@
 """A TLS handshake of this process with itself: shows that a context can authenticate, before it is used.
 
-Nothing leaves the process. TLS 1.2 and 1.3 are both tried, as they sign in different ways.
+Nothing leaves the process. Each version of TLS that is spoken is tried, as they sign in different ways.
 """
 
 import ssl
@@ -30,7 +30,7 @@ def require_handshake(client: ssl.SSLContext, *, chain_pem: str) -> None:
     end = "-----END CERTIFICATE-----\n"
     leaf = chain_pem.partition(end)[0] + end
     server = _server(leaf)
-    for version in _VERSIONS:
+    for version in (each for each in _VERSIONS if _speaks(client, each)):
         server.minimum_version = server.maximum_version = version
         try:
             _shake(client, server)
@@ -38,6 +38,14 @@ def require_handshake(client: ssl.SSLContext, *, chain_pem: str) -> None:
             raise KeyStoreError(
                 f"a trial of the key in {version.name} failed", hint="device-agent doctor"
             ) from error
+
+
+def _speaks(context: ssl.SSLContext, version: ssl.TLSVersion) -> bool:
+    """Tell whether a context speaks a version: the machine's configuration may bound what OpenSSL does."""
+    most = context.maximum_version
+    return context.minimum_version <= version and (
+        most is ssl.TLSVersion.MAXIMUM_SUPPORTED or version <= most
+    )
 
 
 def _server(leaf_pem: str) -> ssl.SSLContext:

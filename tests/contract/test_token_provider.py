@@ -67,10 +67,8 @@ def provider() -> Path:
     return found
 
 
-def run(
-    program: str, token: SoftToken, folder: Path, *, provider: Path, module: str = MODULE
-) -> subprocess.CompletedProcess[str]:
-    """Run a program whose OpenSSL is configured with the provider, and which has the token's keys."""
+def configured(folder: Path, provider: Path, *, module: str = MODULE, most: str = "TLSv1.3") -> Path:
+    """Write a configuration of OpenSSL (config(5)) as the guide has it; `most` is the highest version of TLS."""
     config = folder / "openssl.cnf"
     config.write_text(
         dedent(f"""\
@@ -78,8 +76,13 @@ def run(
         [all]
         providers = providers
         alg_section = properties
+        ssl_conf = tls
         [properties]
         default_properties = ?provider=default
+        [tls]
+        system_default = versions
+        [versions]
+        MaxProtocol = {most}
         [providers]
         default = usual
         pkcs11 = tokens
@@ -93,6 +96,14 @@ def run(
         activate = 1
         """)
     )
+    return config
+
+
+def run(
+    program: str, token: SoftToken, folder: Path, *, provider: Path, module: str = MODULE
+) -> subprocess.CompletedProcess[str]:
+    """Run a program whose OpenSSL is configured with the provider, and which has the token's keys."""
+    config = configured(folder, provider, module=module)
     before = f"""\
 import asyncio, logging, ssl, sys
 from pathlib import Path
