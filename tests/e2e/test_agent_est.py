@@ -10,10 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.agent import Agent, ClaimFiles, EstEnrollment
+from device_agent.channels.est import EstAsker
 from device_agent.config import Settings
 from device_agent.core.ladder import Rung
 from device_agent.core.lifecycle import State
-from device_agent.errors import RefusedError
+from device_agent.errors import ChannelError, RefusedError
 from device_agent.keys.place import open_keys
 from device_agent.recovering import Recovery
 from device_agent.wire.identity import Identity
@@ -155,6 +156,39 @@ async def test_a_device_of_a_batch_waits_for_an_approval_and_goes_on_with_the_sa
         await approve(fleet.context, Choice(short_code=code), actor="operator:test")
         status = await agent.enroll(wanted)
     assert (status.enrolled, status.key) == (True, pending.key)
+
+
+def lose_answers(monkeypatch: pytest.MonkeyPatch, operation: str, times: int) -> None:
+    """Let the server do what is asked, and let nobody hear of it."""
+    real, left = getattr(EstAsker, operation), iter(range(times))
+
+    async def asked(*arguments: object, **named: object) -> object:
+        reply = await real(*arguments, **named)
+        if next(left, None) is not None:
+            raise ChannelError("no answer in time")
+        return reply
+
+    monkeypatch.setattr(EstAsker, operation, asked)
+
+
+async def test_answers_that_are_lost_cost_no_second_certificate(
+    fleet: LiveFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_answers(monkeypatch, "enroll", 2)
+    lose_answers(monkeypatch, "reenroll", 2)
+    wanted = await by_code(fleet, "unheard")
+    with Agent.opened(replace(settings(tmp_path), patience=timedelta())) as agent:
+        for _ in range(2):
+            with pytest.raises(ChannelError, match="no answer"):
+                await agent.enroll(wanted)
+        await agent.enroll(wanted)
+        for _ in range(2):
+            with pytest.raises(ChannelError, match="no answer"):
+                await agent.renew_once()
+        last = await agent.renew_once()
+        device = await device_of(fleet, agent)
+    assert len(device.certificates) == 2
+    assert lifecycle.admitted(device) == {last.serial}
 
 
 async def test_a_proxy_that_drops_what_the_fleet_says_beside_a_certificate_loses_nobody_the_broker(
