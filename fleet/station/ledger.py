@@ -20,14 +20,20 @@ from fleet.errors import RefusedError
 from fleet.model import KeyOrigin
 from fleet.station.identity import StationIdentity
 from fleet.station.journal import Journal
-from fleet.station.ledger_rows import keep_package, load_unit, move, prepare
+from fleet.station.ledger_rows import (
+    finished_rows,
+    keep_package,
+    load_unit,
+    move,
+    prepare,
+    queued_rows,
+    unsynced_rows,
+)
 from fleet.station.life import UnitEvent, UnitState
 from fleet.station.package import Package
 from fleet.station.units import Attempt, Unit, csr_hash_of
 from fleet.station.workshop import Made
 from fleet.station.writer import GroupWriter
-
-_MOST = 1000
 
 Sign: TypeAlias = Callable[[int, datetime | None], Made]
 """Makes a certificate under a number of the lease; the time is the latest that the journal knows."""
@@ -320,45 +326,15 @@ class Ledger:
 
     async def queued(self) -> tuple[tuple[str, str], ...]:
         """Return (hardware id, device id) of units whose newest key waits for its certificate."""
-
-        def work(db: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
-            rows = db.execute(
-                "SELECT u.hardware_id, u.device_id FROM units u JOIN generations g"
-                " ON g.hardware_id = u.hardware_id WHERE g.state = ? AND u.doubt IS NULL"
-                " AND g.number = (SELECT max(number) FROM generations WHERE hardware_id = u.hardware_id)"
-                " ORDER BY g.changed_at, u.hardware_id LIMIT ?",
-                (UnitState.RESERVED, _MOST),
-            )
-            return tuple((str(row[0]), str(row[1])) for row in rows.fetchall())
-
-        return await self._writer.run(work)
+        return await self._writer.run(queued_rows)
 
     async def unsynced(self) -> tuple[tuple[str, int, str], ...]:
         """Return (hardware id, generation, serial) of all that were committed and not told to the server."""
-
-        def work(db: sqlite3.Connection) -> tuple[tuple[str, int, str], ...]:
-            rows = db.execute(
-                "SELECT hardware_id, number, serial FROM generations WHERE state IN (?, ?)"
-                " ORDER BY changed_at, hardware_id LIMIT ?",
-                (UnitState.COMMITTED, UnitState.LABELLED, _MOST),
-            )
-            return tuple((str(row[0]), int(row[1]), str(row[2])) for row in rows.fetchall())
-
-        return await self._writer.run(work)
+        return await self._writer.run(unsynced_rows)
 
     async def finished(self) -> tuple[tuple[str, str, str], ...]:
         """Return (hardware id, device id, serial) of all that were committed, the oldest first."""
-
-        def work(db: sqlite3.Connection) -> tuple[tuple[str, str, str], ...]:
-            rows = db.execute(
-                "SELECT u.hardware_id, u.device_id, g.serial FROM generations g JOIN units u"
-                " ON u.hardware_id = g.hardware_id WHERE g.state IN (?, ?, ?)"
-                " ORDER BY g.changed_at, u.hardware_id",
-                (UnitState.COMMITTED, UnitState.LABELLED, UnitState.SYNCED),
-            )
-            return tuple((str(row[0]), str(row[1]), str(row[2])) for row in rows.fetchall())
-
-        return await self._writer.run(work)
+        return await self._writer.run(finished_rows)
 
     async def units(self) -> tuple[Unit, ...]:
         """Return all units, by hardware id."""

@@ -9,6 +9,7 @@ from fleet.station.life import LIFE, UnitEvent, UnitState
 from fleet.station.package import Package
 from fleet.station.units import Generation, Unit
 
+_MOST = 1000
 _VERSION_1 = """
 CREATE TABLE units (
     hardware_id TEXT PRIMARY KEY,
@@ -157,3 +158,36 @@ def _generation(row: Sequence[object]) -> Generation:
             )
         case _:
             raise StoreError("the station's ledger holds a row that is not whole")
+
+
+def queued_rows(db: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+    """Return (hardware id, device id) of units whose newest key waits for its certificate."""
+    rows = db.execute(
+        "SELECT u.hardware_id, u.device_id FROM units u JOIN generations g"
+        " ON g.hardware_id = u.hardware_id WHERE g.state = ? AND u.doubt IS NULL"
+        " AND g.number = (SELECT max(number) FROM generations WHERE hardware_id = u.hardware_id)"
+        " ORDER BY g.changed_at, u.hardware_id LIMIT ?",
+        (UnitState.RESERVED, _MOST),
+    )
+    return tuple((str(row[0]), str(row[1])) for row in rows.fetchall())
+
+
+def unsynced_rows(db: sqlite3.Connection) -> tuple[tuple[str, int, str], ...]:
+    """Return (hardware id, generation, serial) of all that were committed and not told to the server."""
+    rows = db.execute(
+        "SELECT hardware_id, number, serial FROM generations WHERE state IN (?, ?)"
+        " ORDER BY changed_at, hardware_id LIMIT ?",
+        (UnitState.COMMITTED, UnitState.LABELLED, _MOST),
+    )
+    return tuple((str(row[0]), int(row[1]), str(row[2])) for row in rows.fetchall())
+
+
+def finished_rows(db: sqlite3.Connection) -> tuple[tuple[str, str, str], ...]:
+    """Return (hardware id, device id, serial) of all that were committed, the oldest first."""
+    rows = db.execute(
+        "SELECT u.hardware_id, u.device_id, g.serial FROM generations g JOIN units u"
+        " ON u.hardware_id = g.hardware_id WHERE g.state IN (?, ?, ?)"
+        " ORDER BY g.changed_at, u.hardware_id",
+        (UnitState.COMMITTED, UnitState.LABELLED, UnitState.SYNCED),
+    )
+    return tuple((str(row[0]), str(row[1]), str(row[2])) for row in rows.fetchall())
