@@ -49,6 +49,7 @@ async def _built(scene: Scene) -> Path | None:
     if missing:
         scene.tell(f"no microcontroller on the line: {' and '.join(missing)} not installed")
         return None
+    scene.tell("building the firmware of a microcontroller; the first time takes half a minute")
     firmware = scene.folder / "firmware.elf"
     done = await scene.programs.run(*_SCRIPT, "build", "--output", firmware, name="mcu-build", code=None)
     if done.code != 0:
