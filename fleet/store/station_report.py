@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from fleet.ports import Row, Transaction, Value
-from fleet.store import columns
+from fleet.store import columns, times
 
 
 class By(StrEnum):
@@ -75,6 +76,15 @@ class Yield:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MismatchQuery:
+    """Whose records are compared; empty is everybody's."""
+
+    station: str
+    settled: datetime
+    """What was made after this may still be on its way in a journal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
     """Something that the records do not agree about."""
 
@@ -90,11 +100,12 @@ async def yields(tx: Transaction, query: ReportQuery) -> tuple[Yield, ...]:
     return tuple(_yield(row) for row in await tx.fetch_all(sql, (query.station, query.batch)))
 
 
-async def mismatches(tx: Transaction, station: str) -> tuple[Mismatch, ...]:
+async def mismatches(tx: Transaction, query: MismatchQuery) -> tuple[Mismatch, ...]:
     """Return what does not agree between journals, or with the records, of a station or of all."""
     found: list[Mismatch] = []
-    for kind, sql in _CHECKS.items():
-        rows = await tx.fetch_all(f"{sql} LIMIT {_MOST}", (station,) * sql.count("?"))
+    for kind, text in _CHECKS.items():
+        sql = text.replace(":settled", f"'{times.text(query.settled)}'")
+        rows = await tx.fetch_all(f"{sql} LIMIT {_MOST}", (query.station,) * sql.count("?"))
         found += [
             Mismatch(station=columns.text(of), kind=kind, about=_text(about), detail=_text(detail))
             for of, about, detail in rows
@@ -136,7 +147,7 @@ _CHECKS: Mapping[str, str] = {
     "missing": (
         "SELECT u.station, u.serial, u.device_id || ' was made, and the journal does not tell of it'"
         " FROM station_units u JOIN stations s ON s.name = u.station"
-        " WHERE s.synced_at > u.reported_at AND u.serial <> '' AND ? IN ('', u.station) AND NOT EXISTS ("
+        " WHERE s.synced_at > u.reported_at AND u.reported_at < :settled AND u.serial <> '' AND ? IN ('', u.station) AND NOT EXISTS ("
         "SELECT 1 FROM station_journal j WHERE j.serial = u.serial AND j.station = u.station)"
         " ORDER BY u.station, u.serial"
     ),

@@ -1,10 +1,14 @@
 """What stations made, and what is wrong with it: their journals against each other and our records."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fleet.ra.desk import Desk
 from fleet.store import station_journal, station_report
-from fleet.store.station_report import Mismatch, ReportQuery, Yield
+from fleet.store.station_report import Mismatch, MismatchQuery, ReportQuery, Yield
+
+_ON_ITS_WAY = timedelta(minutes=5)
+"""A line hands its journal in twice a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +29,12 @@ async def report(desk: Desk, query: ReportQuery) -> tuple[Yield, ...]:
 
 async def suspects(desk: Desk, station: str = "") -> tuple[Suspect, ...]:
     """Return what was found wrong with a station, or with all, and what does not agree."""
+    query = MismatchQuery(station=station, settled=desk.clock() - _ON_ITS_WAY)
     recorded = await desk.store.read(station_journal.list_findings, station)
     found = [
         Mismatch(station=one.station, kind=one.kind, about=one.about, detail=one.detail) for one in recorded
     ]
-    found += await desk.store.read(station_report.mismatches, station)
+    found += await desk.store.read(station_report.mismatches, query)
     return tuple(
         Suspect(station=one.station, kind=one.kind, about=one.about, detail=one.detail, hint=_hint(one))
         for one in found
