@@ -147,7 +147,8 @@ _CHECKS: Mapping[str, str] = {
     "missing": (
         "SELECT u.station, u.serial, u.device_id || ' was made, and the journal does not tell of it'"
         " FROM station_units u JOIN stations s ON s.name = u.station"
-        " WHERE s.synced_at > u.reported_at AND u.reported_at < :settled AND u.serial <> '' AND ? IN ('', u.station) AND NOT EXISTS ("
+        " WHERE s.synced_at > u.reported_at AND u.reported_at < :settled AND u.serial <> ''"
+        " AND ? IN ('', u.station) AND NOT EXISTS ("
         "SELECT 1 FROM station_journal j WHERE j.serial = u.serial AND j.station = u.station)"
         " ORDER BY u.station, u.serial"
     ),
