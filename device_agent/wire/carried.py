@@ -34,10 +34,10 @@ class DeadAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusAnswer:
-    """How a certificate stands; `renew_after` in seconds since 1970."""
+    """How a certificate stands: is it superseded, or has it expired; `renew_after` in seconds since 1970."""
 
     serial: bytes
-    is_superseded: bool
+    is_over: bool
     renew_after: int
 
 
@@ -51,8 +51,8 @@ def encode_answer(answer: CarriedAnswer) -> bytes:
             return cbor.encode({"k": _CONFIRMED, "sn": serial})
         case DeadAnswer(key_hash=key_hash, attempt_floor=floor):
             return cbor.encode({"k": _DEAD, "kh": key_hash, "fl": floor})
-        case StatusAnswer(serial=serial, is_superseded=superseded, renew_after=renew_after):
-            return cbor.encode({"k": _STATUS, "sn": serial, "su": int(superseded), "ra": renew_after})
+        case StatusAnswer(serial=serial, is_over=over, renew_after=renew_after):
+            return cbor.encode({"k": _STATUS, "sn": serial, "su": int(over), "ra": renew_after})
 
 
 def parse_answer(octets: bytes) -> CarriedAnswer:
@@ -70,7 +70,7 @@ def parse_answer(octets: bytes) -> CarriedAnswer:
         case _:
             return StatusAnswer(
                 serial=_serial(body),
-                is_superseded=body.flag("su"),
+                is_over=body.flag("su"),
                 renew_after=body.integer("ra", highest=_LAST_SECOND),
             )
 

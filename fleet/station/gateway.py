@@ -27,6 +27,8 @@ from fleet.station.package import Issuance, IssueOrder, Package, pack
 
 _MOST_QUESTIONS = 6
 """Renew, confirm, and what a `dead` or a lost slot adds; a unit that asks for more is broken."""
+_OVER = (ReportedState.SUPERSEDED, ReportedState.EXPIRED)
+"""A unit renews from either, whatever its own view of the time."""
 
 
 class Outcome(StrEnum):
@@ -123,15 +125,15 @@ class _Errand:
                 raise UnreachableError(f"the server answered with {reply.kind}")
 
     async def _tell_status(self, status: messages.Status) -> Visit | None:
-        is_superseded = status.state is ReportedState.SUPERSEDED
+        is_over = status.state in _OVER
         await self._tell(
             carried.StatusAnswer(
                 serial=bytes.fromhex(status.serial),
-                is_superseded=is_superseded,
+                is_over=is_over,
                 renew_after=int(status.renew_after.timestamp()),
             )
         )
-        if is_superseded:
+        if is_over:
             return None
         if status.state in (ReportedState.REVOKED, ReportedState.SUSPENDED):
             raise RefusedError(

@@ -86,8 +86,9 @@ EVENTS: dict[str, Callable[[], Event]] = {
     "Answer": lambda: Answer(credential=credential("03", "k2"), anchors=(), attempt_floor=0),
     "Confirmed": lambda: Confirmed(serial="02"),
     "Dead": lambda: Dead(key_hash="k2", attempt_floor=0),
-    "Superseded": lambda: Reported(serial="01", state=ReportedState.SUPERSEDED),
+    "Over": lambda: Reported(serial="01", state=ReportedState.SUPERSEDED),
 }
+EXPIRED = Reported(serial="01", state=ReportedState.EXPIRED)
 ASKED = {Ask.RENEW: "Send(Renew)", Ask.CONFIRM: "Send(Confirm)", Ask.STATUS: "Send(Status)"}
 
 
@@ -137,3 +138,9 @@ def test_the_firmware_lives_by_the_table_of_the_agent(workshop: Workshop) -> Non
     rows = set(workshop.run("run", "--quiet", "--example", "table").splitlines())
     expected = {agents_row(state, event) for state in RECORDS for event in EVENTS}
     assert rows == expected
+
+
+@pytest.mark.parametrize("state", RECORDS)
+def test_an_expired_certificate_is_over_to_the_agent_as_a_superseded_one_is(state: str) -> None:
+    record = RECORDS[state]
+    assert lifecycle.step(record, EXPIRED) == lifecycle.step(record, EVENTS["Over"]())

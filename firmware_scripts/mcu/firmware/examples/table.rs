@@ -3,10 +3,10 @@
 use fleet_mcu::life::{Event, State, step};
 
 fn main() {
-    use Event::{Answer, Asked, AskedWhenDue, Confirmed, Dead, KeyMade, Superseded};
+    use Event::{Answer, Asked, AskedWhenDue, Confirmed, Dead, KeyMade, Over};
     use State::{Blank, Confirming, Enrolling, Installed, Renewing, Settled};
     for state in [Blank, Enrolling, Renewing, Installed, Confirming, Settled] {
-        for event in [Asked, AskedWhenDue, KeyMade, Answer, Confirmed, Dead, Superseded] {
+        for event in [Asked, AskedWhenDue, KeyMade, Answer, Confirmed, Dead, Over] {
             let (next, action) = step(state, event);
             println!("{state:?} {event:?} {next:?} {action:?}");
         }

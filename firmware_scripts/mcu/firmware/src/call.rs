@@ -111,14 +111,14 @@ pub fn nonce<const N: usize>(body: &Body<'_>) -> Result<[u8; N], Rc> {
 /// Reads what the server answered, as its gateway writes it: a CBOR map whose `k` says what it is.
 pub fn told(answer: &[u8]) -> Result<Told, Malformed> {
     let (mut kind, mut serial, mut key_hash) = (None, None, None);
-    let (mut floor, mut superseded, mut renew_after) = (None, None, None);
+    let (mut floor, mut over, mut renew_after) = (None, None, None);
     let mut reader = Reader::new(answer);
     reader.map(|key, value| match key {
         "k" => once(&mut kind, value.uint()?),
         "sn" => once(&mut serial, value.exactly()?),
         "kh" => once(&mut key_hash, value.exactly()?),
         "fl" => once(&mut floor, value.uint32()?),
-        "su" => once(&mut superseded, value.uint()?),
+        "su" => once(&mut over, value.uint()?),
         "ra" => once(&mut renew_after, value.uint()?),
         _ => value.skip(),
     })?;
@@ -126,11 +126,9 @@ pub fn told(answer: &[u8]) -> Result<Told, Malformed> {
     match (kind, serial, key_hash) {
         (Some(1), Some(serial), _) => Ok(Told::Confirmed(serial)),
         (Some(2), _, Some(key_hash)) => Ok(Told::Dead { key_hash, floor: floor.unwrap_or(0) }),
-        (Some(3), Some(serial), _) => Ok(Told::Status {
-            serial,
-            is_superseded: superseded == Some(1),
-            renew_after: renew_after.unwrap_or(0),
-        }),
+        (Some(3), Some(serial), _) => {
+            Ok(Told::Status { serial, is_over: over == Some(1), renew_after: renew_after.unwrap_or(0) })
+        }
         _ => Err(Malformed),
     }
 }

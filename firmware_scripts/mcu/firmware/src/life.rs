@@ -36,8 +36,8 @@ pub enum Event {
     Confirmed,
     /// The server gave up the waiting key.
     Dead,
-    /// The server says that the certificate in use was superseded.
-    Superseded,
+    /// The server says that the certificate in use was superseded, or has expired.
+    Over,
 }
 
 /// What is asked of the server.
@@ -74,7 +74,7 @@ pub const fn step(state: State, event: Event) -> (State, Action) {
             (state, Send(Ask::Confirm))
         }
         (State::Settled, Event::Asked) => (state, Send(Ask::Status)),
-        (State::Settled, Event::AskedWhenDue | Event::Superseded) => (state, MakeKey),
+        (State::Settled, Event::AskedWhenDue | Event::Over) => (state, MakeKey),
         (State::Settled, Event::KeyMade) => (State::Renewing, Send(Ask::Renew)),
         (State::Enrolling, Event::Answer) => (State::Installed, Send(Ask::Confirm)),
         (State::Renewing, Event::Answer) => (State::Confirming, Send(Ask::Confirm)),
@@ -94,8 +94,7 @@ mod tests {
     #[test]
     fn only_an_answer_for_a_slot_ends_it() {
         for state in [State::Renewing, State::Installed, State::Confirming] {
-            for event in [Event::Asked, Event::AskedWhenDue, Event::KeyMade, Event::Answer, Event::Superseded]
-            {
+            for event in [Event::Asked, Event::AskedWhenDue, Event::KeyMade, Event::Answer, Event::Over] {
                 let (next, action) = step(state, event);
                 assert_ne!(next, State::Settled, "{state:?} {event:?}");
                 assert!(!matches!(action, Action::ForgetKey | Action::MakeKey), "{state:?} {event:?}");

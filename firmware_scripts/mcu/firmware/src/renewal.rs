@@ -38,8 +38,8 @@ pub enum Told {
     Status {
         /// Which one.
         serial: [u8; 16],
-        /// Whether another one has taken its place.
-        is_superseded: bool,
+        /// Whether another one has taken its place, or it has expired.
+        is_over: bool,
         /// When the server wishes to be asked for the next one; 0 for no wish.
         renew_after: u64,
     },
@@ -85,8 +85,8 @@ impl<P: Parts> Device<P> {
         match told {
             Told::Confirmed(serial) if self.is_waiting(&serial) => self.activate(),
             Told::Dead { key_hash, floor } if self.is_for_waiting_key(&key_hash) => self.give_up(floor),
-            Told::Status { serial, is_superseded, renew_after } if self.is_active(&serial) => {
-                self.take_status(is_superseded, renew_after)
+            Told::Status { serial, is_over, renew_after } if self.is_active(&serial) => {
+                self.take_status(is_over, renew_after)
             }
             _ => Ok(()),
         }
@@ -109,8 +109,8 @@ impl<P: Parts> Device<P> {
         }
     }
 
-    fn take_status(&mut self, is_superseded: bool, renew_after: u64) -> Result<(), Rc> {
-        if is_superseded && step(self.record.state(), Event::Superseded).1 == Action::MakeKey {
+    fn take_status(&mut self, is_over: bool, renew_after: u64) -> Result<(), Rc> {
+        if is_over && step(self.record.state(), Event::Over).1 == Action::MakeKey {
             return self.begin(Way::Renewal);
         }
         if renew_after != 0 && renew_after != self.record.renew_after {

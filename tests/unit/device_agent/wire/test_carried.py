@@ -21,9 +21,7 @@ ANSWERS = st.one_of(
     st.builds(
         DeadAnswer, key_hash=st.binary(min_size=32, max_size=32), attempt_floor=st.integers(0, 2**31 - 1)
     ),
-    st.builds(
-        StatusAnswer, serial=SERIALS, is_superseded=st.booleans(), renew_after=st.integers(0, 253402300799)
-    ),
+    st.builds(StatusAnswer, serial=SERIALS, is_over=st.booleans(), renew_after=st.integers(0, 253402300799)),
 )
 
 

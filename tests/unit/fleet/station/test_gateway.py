@@ -191,13 +191,14 @@ async def test_a_dead_key_is_told_and_the_unit_asked_again() -> None:
     assert unit.heard[0] == DeadAnswer(key_hash=b"\xab" * 32, attempt_floor=3)
 
 
-async def test_a_superseded_certificate_is_told_and_the_unit_asked_again() -> None:
+@pytest.mark.parametrize("state", [ReportedState.SUPERSEDED, ReportedState.EXPIRED])
+async def test_a_certificate_that_is_over_is_told_and_the_unit_asked_again(state: ReportedState) -> None:
     unit = ScriptedUnit(STATUS, RENEW, CONFIRM)
-    done, _ = await visit(unit, status(ReportedState.SUPERSEDED), issued(), CONFIRMED)
+    done, _ = await visit(unit, status(state), issued(), CONFIRMED)
     assert done.outcome is Outcome.RENEWED
     first = unit.heard[0]
     assert isinstance(first, StatusAnswer)
-    assert first.is_superseded
+    assert first.is_over
 
 
 @pytest.mark.parametrize("state", [ReportedState.REVOKED, ReportedState.SUSPENDED])
