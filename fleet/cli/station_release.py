@@ -27,7 +27,8 @@ def release(home: Place, form: Form, *, rework: bool, reason: str, unit: str) ->
     As it is needs the role security, for it was doubted; to rework needs the role operator.
     """
     act = "rework" if rework else "release"
-    found = with_client(home, lambda client: client.post("units", unit, act, body={"reason": reason}))
+    body = {"reason": reason} if reason else {}
+    found = with_client(home, lambda client: client.post("units", unit, act, body=body))
     show_record(found, form, names=_NAMES)
 
 

@@ -47,9 +47,7 @@ class Language:
             UsageError: there is none of that code.
         """
         if code not in codes():
-            raise UsageError(
-                f"there are no texts in {code}", hint=f"--language {' or --language '.join(codes())}"
-            )
+            raise UsageError(f"there are no texts in {code}", hint=f"--language {' or '.join(codes())}")
         return cls.parse(code, files(__package__).joinpath("languages", f"{code}.toml").read_text("utf-8"))
 
     @classmethod
