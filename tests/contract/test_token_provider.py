@@ -68,7 +68,7 @@ def provider() -> Path:
 
 
 def configured(folder: Path, provider: Path, *, module: str = MODULE, most: str = "TLSv1.3") -> Path:
-    """Write a configuration of OpenSSL (config(5)) as the guide has it; `most` is the highest version of TLS."""
+    """Write a configuration of OpenSSL (config(5)) as the guide has it; `most` is the highest TLS version."""
     config = folder / "openssl.cnf"
     config.write_text(
         dedent(f"""\
