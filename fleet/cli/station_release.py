@@ -8,7 +8,7 @@ import click
 from fleet.cli import options
 from fleet.cli.client import with_client
 from fleet.cli.options import Place
-from fleet.cli.output import Form, say, show_record
+from fleet.cli.output import Form, Members, say, show_record
 from fleet.cli.workplace import Workplace, place_of
 from fleet.errors import NotFoundError
 from fleet.station.book import Book, Kind
@@ -33,13 +33,17 @@ def release(home: Place, form: Form, *, rework: bool, reason: str, unit: str) ->
 
 
 @click.command()
-@options.place
+@options.record
 @click.option("--station", "name", metavar="NAME", help="Which station this is; else local.")
 @click.argument("unit")
-def reprint(home: Place, *, name: str | None, unit: str) -> None:
+def reprint(home: Place, form: Form, *, name: str | None, unit: str) -> None:
     """Print the label of a unit once more, by its hardware id or what was scanned for it, while it runs."""
-    if not asyncio.run(_again(place_of(home, name), unit)):
+    place = place_of(home, name)
+    labels = asyncio.run(_again(place, unit))
+    if not labels:
         raise NotFoundError(f"no label was printed for unit {unit} here", hint="fleet station run --label")
+    found: Members = {"unit": unit, "station": place.station, "labels": labels}
+    show_record(found, form, names={name: name for name in found})
     say(f"the label of {unit} is printed next")
 
 

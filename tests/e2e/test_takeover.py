@@ -14,7 +14,7 @@ from device_agent.wire.identity import Identity
 from fleet.core.journal import Outcome
 from fleet.core.station_recall import Fate
 from fleet.errors import NotFoundError
-from fleet.model import CertificateState
+from fleet.model import CertificateState, Role
 from fleet.ra.people.releases import ReleaseOrder, release_unit
 from fleet.ra.people.stations import add_station, close_station
 from fleet.service import Listeners, Service, running
@@ -30,6 +30,7 @@ from fleet.station.session import Session
 from fleet.station.steps import Step
 from fleet.station.units import Attempt
 from fleet.store.devices import load_device
+from fleet.web.api import units
 from tests.desk import Unit, station_order
 from tests.factory_floor import MemoryUnit, Wire, counted_randomness, run_session
 from tests.homes import FleetHome, utc_now
@@ -232,3 +233,8 @@ async def test_an_operators_release_reaches_the_station(
 
 def order(unit: str) -> ReleaseOrder:
     return ReleaseOrder(unit=unit, fate=Fate.REWORK, actor="operator:ada", reason="a loose screw")
+
+
+def test_who_releases_a_unit_as_it_is_has_the_higher_role() -> None:
+    roles = {route.path: route.role for route in units.routes()}
+    assert roles == {"units/{unit}/release": Role.SECURITY, "units/{unit}/rework": Role.OPERATOR}

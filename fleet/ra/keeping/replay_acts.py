@@ -317,6 +317,7 @@ TOLD_ONLY = frozenset(
         "station.finding",
         "station.lease-intended",
         "trust.refused",
+        "unit.released",
     }
 )
 """Acts whose whole effect stands in what became of their device, and those that had none."""

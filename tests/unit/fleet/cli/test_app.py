@@ -21,7 +21,7 @@ PROMISED = {
     "cert": "list show revoke renew export verify",
     "adoption": "open add crl list left close",
     "claim": "create list revoke sheet",
-    "station": "add list run",
+    "station": "add list show change revoke operator run carry sync lease report new-journal release reprint",
     "audit": "tail search verify export",
     "broker": "show apply sessions kick",
 }
