@@ -57,7 +57,6 @@ def line_of(home: Place, given: Given) -> Line:
     return Line(
         usb=tuple(UsbRule.parse(rule) for rule in given["usb"]),
         ids=IdRule(prefix=given["prefix"]) if ids is None else IdRule.from_list(ids),
-        place=place_of(home, given["name"]),
         ports=given["ports"],
         batch=given["batch"],
         models=frozenset(given["models"]),
@@ -68,6 +67,7 @@ def line_of(home: Place, given: Given) -> Line:
         results=None if results is None else ResultFile.parse(results),
         hook=_hook(given),
         printer=_printer(given["printer"], given["label"]),
+        place=place_of(home, given["name"]),
     )
 
 
