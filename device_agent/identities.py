@@ -93,6 +93,12 @@ class Identities:
                 has_lived = seconds() - began > renewal.LONGEST_WAIT.total_seconds()
                 failures = 1 if has_lived else failures + 1
                 _log.error("%s: %s", name or "this device's own identity", error)
+            except Exception:
+                if self._begun == {name}:
+                    raise
+                # A defect that one domain's server can touch must not take the others down.
+                failures += 1
+                _log.exception("%s: a defect of the agent", name or "this device's own identity")
             finally:
                 self._running.pop(name, None)
             pause = renewal.back_off(failures, jitter=self._jitter())

@@ -75,7 +75,7 @@ class Peer:
         """Make one call over one connection."""
         try:
             reader, writer = await self._connected()
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:  # a ValueError: a server told of a host that can be none
             raise ChannelError(f"cannot reach {self}: {error}") from error
         try:
             body = call.body(writer.get_extra_info("ssl_object"))

@@ -54,12 +54,15 @@ def require_client_path(
 def _by_library(
     chain: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate], now: datetime
 ) -> None:
-    store, depth = verification.Store(list(anchors)), len(chain)
-    policy = verification.PolicyBuilder().store(store).time(now).max_chain_depth(depth)
     try:
+        store, depth = verification.Store(list(anchors)), len(chain)
+        policy = verification.PolicyBuilder().store(store).time(now).max_chain_depth(depth)
         policy.build_client_verifier().verify(chain[0], list(chain[1:]))
     except verification.VerificationError as error:
         raise PathError(str(error)) from error
+    except UNREADABLE as error:
+        # It reads an extension only when it comes to it.
+        raise PathError(f"a certificate cannot be read: {error}") from error
 
 
 def by_own_rules(

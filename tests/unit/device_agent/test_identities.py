@@ -109,6 +109,23 @@ async def test_a_folder_that_cannot_be_read_stops_no_other_identity(device: Devi
         assert "lab" not in identities.running
 
 
+async def test_a_defect_that_one_server_touches_stops_no_other_identity(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await device.enroll(OWN, "lab")
+    run, broken = Agent.run, folder_of(device.state, "lab")
+
+    async def touched(agent: Agent) -> None:
+        if agent.settings.state == broken:
+            raise UnicodeError("a host that can be none")
+        await run(agent)
+
+    monkeypatch.setattr(Agent, "run", touched)
+    async with device.running() as identities:
+        await connected(identities, OWN)
+        await identities.running[OWN].renew()
+
+
 async def test_an_identity_whose_folder_is_mended_comes_back(device: Device) -> None:
     await device.enroll(OWN, "lab")
     record = folder_of(device.state, "lab") / RECORD

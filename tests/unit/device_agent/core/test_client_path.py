@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +108,18 @@ def passes_library(chain: list[x509.Certificate], anchors: list[x509.Certificate
     except PathError:
         return False
     return True
+
+
+def garbled(shape: Shape, issuer: Shape) -> x509.Certificate:
+    """Return a certificate whose name is no UTF-8; the library finds that out when it comes to the name."""
+    before, name, after = made(shape, issuer).public_bytes(Encoding.DER).rpartition(shape.name.encode())
+    return x509.load_der_x509_certificate(before + b"\xff" * len(name) + after)
+
+
+def test_a_name_that_cannot_be_read_makes_no_path_and_no_other_error() -> None:
+    chain, anchors = [garbled(CA, ROOT)], [made(ROOT, ROOT)]
+    assert not passes_library(chain, anchors)
+    assert not passes(chain, anchors)
 
 
 GOOD = {
