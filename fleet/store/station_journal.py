@@ -65,6 +65,26 @@ async def digest_at(tx: Transaction, key: JournalKey, number: int) -> str | None
     return None if row is None else columns.text(row[0])
 
 
+async def time_at(tx: Transaction, key: JournalKey, number: int) -> datetime | None:
+    """Return when an entry that was taken was written, by the station's clock; None where there is none."""
+    row = await tx.fetch_one(
+        "SELECT at FROM station_journal WHERE station = ? AND journal = ? AND number = ?",
+        (key.station, key.journal, number),
+    )
+    return None if row is None else times.moment(row[0])
+
+
+async def latest_before(tx: Transaction, place: tuple[JournalKey, int]) -> datetime | None:
+    """Return the latest time that the entries before a number hold; None before the first one."""
+    key, number = place
+    row = await tx.fetch_one(
+        "SELECT at FROM station_journal WHERE station = ? AND journal = ? AND number < ?"
+        " ORDER BY at DESC LIMIT 1",
+        (key.station, key.journal, number),
+    )
+    return None if row is None else times.moment(row[0])
+
+
 async def insert_entries(tx: Transaction, key: JournalKey, entries: Sequence[Taken]) -> None:
     """Keep entries; the caller has found them right, in their order."""
     marks = ", ".join("?" * 17)

@@ -118,6 +118,7 @@ async def _take(tx: Transaction, sync: _Sync) -> Synced:
     station = await require_station(tx, sync.proof)
     key = JournalKey(station=station.name, journal=station.journal)
     head, taken, fault = await station_journal.head_of(tx, key), list[Taken](), ""
+    latest = await station_journal.time_at(tx, key, head.number)
     for read in sync.read:
         found = await _fault(tx, key, head, read)
         if found is not None:
@@ -127,7 +128,7 @@ async def _take(tx: Transaction, sync: _Sync) -> Synced:
             taken.append(Taken(entry=read.entry, signed=read.signed, received_at=sync.at))
             head = after(head, read.signed.octets)
     await station_journal.insert_entries(tx, key, taken)
-    await _look_at_clock(tx, station, sync, taken)
+    await _look_at_clock(tx, station, sync, taken, latest=latest)
     operators = await list_line_operators(tx, station.name)
     receipt = JournalReceipt(
         head=head,
@@ -193,9 +194,9 @@ async def tell(tx: Transaction, station: StationRecord, finding: Finding) -> Non
 
 
 async def _look_at_clock(
-    tx: Transaction, station: StationRecord, sync: _Sync, taken: Sequence[Taken]
+    tx: Transaction, station: StationRecord, sync: _Sync, taken: Sequence[Taken], *, latest: datetime | None
 ) -> None:
-    """Tell of a clock that is wrong now, or was while the entries were written."""
+    """Tell of a clock that is wrong now, or was while entries were written; `latest` is of the one before."""
     ahead = sync.upload.now - sync.at
     await station_journal.note_sync(tx, station.name, at=sync.at, ahead=int(ahead.total_seconds()))
     finding = Finding(station=station.name, kind="clock", about="", detail="", found_at=sync.at)
@@ -203,7 +204,6 @@ async def _look_at_clock(
         side = "ahead of" if ahead > timedelta() else "behind"
         detail = f"its clock is {_span(abs(ahead))} {side} the server's"
         await tell(tx, station, replace(finding, about=f"{sync.at:%Y-%m-%d}", detail=detail))
-    latest = None
     for one in taken:
         entry = one.entry
         if entry.at > sync.at + CLOCK_MARGIN or (latest and entry.at < latest - CLOCK_MARGIN):

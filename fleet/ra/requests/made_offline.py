@@ -134,7 +134,8 @@ async def _admit(context: Context, station: StationRecord, entry: Entry) -> bool
         raise RefusedError("its lease is none of this station's")
     if lease.closed_at is not None:
         raise RefusedError(f"lease {lease.lease} was closed")
-    use = _use(lease, entry)
+    at = JournalKey(station=station.name, journal=station.journal), entry.number
+    use = _use(lease, entry, known=await context.store.read(station_journal.latest_before, at))
     certificate = _certificate(context, lease, entry, use)
     made = _Made(lease=lease, entry=entry, use=use, certificate=certificate)
     judged = await consulted(context, _judge, _case(context, station, made))
@@ -142,8 +143,11 @@ async def _admit(context: Context, station: StationRecord, entry: Entry) -> bool
     return isinstance(judged.verdict, events.Issued)
 
 
-def _use(lease: LeaseRecord, entry: Entry) -> LeaseUse:
-    """Return the number that an entry uses; raises `RefusedError` where the lease has it not."""
+def _use(lease: LeaseRecord, entry: Entry, *, known: datetime | None) -> LeaseUse:
+    """Return the number that an entry uses; raises `RefusedError` where the lease has it not.
+
+    `known` is the latest time that the journal holds before it: a clock set back makes no lease longer.
+    """
     text, serial = entry.detail("number"), entry.detail("serial")
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else 0
     if not lease.has(number):
@@ -151,7 +155,8 @@ def _use(lease: LeaseRecord, entry: Entry) -> LeaseUse:
             f"lease {lease.lease} is overdrawn: it has numbers {lease.first} to"
             f" {lease.first + lease.count - 1}, not {number}"
         )
-    if not lease.issued_at - CLOCK_MARGIN <= entry.at < lease.not_after:
+    latest = entry.at if known is None else max(entry.at, known)
+    if entry.at < lease.issued_at - CLOCK_MARGIN or latest >= lease.not_after:
         raise RefusedError(f"lease {lease.lease} was over, or had not begun, when it was made")
     return LeaseUse(lease=lease.lease, number=number, serial=serial)
 

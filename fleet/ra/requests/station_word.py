@@ -7,7 +7,7 @@ from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from fleet.attest.witness import WitnessVerifier
 from fleet.core import events
-from fleet.model import Device, Purpose
+from fleet.model import CertificateState, Device, Purpose
 from fleet.ports import Transaction
 from fleet.ra.requests.applicants import (
     Admitted,
@@ -24,7 +24,10 @@ from fleet.ra.requests.applicants import (
 from fleet.ra.requests.station_rules import require_own_batch, require_within_rules
 from fleet.store.codes import Grant, GrantKind
 from fleet.store.devices import DeviceRecord, insert_device, load_device
-from fleet.store.stations import StationRecord, enrolled_by, load_station, station_of
+from fleet.store.stations import StationRecord, enrolled_by, is_unit_of, load_station, station_of
+
+_UNUSED = frozenset({CertificateState.VOID, CertificateState.ISSUED, CertificateState.DEAD})
+"""States of a certificate that nobody has confirmed."""
 
 
 async def admit_by_station(tx: Transaction, applicant: Applicant, proof: StationProof) -> Admitted:
@@ -45,11 +48,11 @@ async def admit_by_station(tx: Transaction, applicant: Applicant, proof: Station
         station=station.name,
         lease=proof.word.lease,
     )
+    if proof.word.lease:
+        await _require_leased(tx, station, identity, batch=proof.word.batch)
     if code_id:
         return admitted
-    if proof.word.lease:
-        await require_own_batch(tx, station, identity)
-    else:
+    if not proof.word.lease:
         await require_within_rules(tx, station, identity, at=applicant.at)
     grant = Grant(code_id=grant_id(identity, applicant.key_hash), kind=GrantKind.STATION, source=station.name)
     if not replaces:
@@ -80,6 +83,13 @@ async def require_station(tx: Transaction, proof: StationProof) -> StationRecord
     return station
 
 
+async def _require_leased(tx: Transaction, station: StationRecord, identity: Identity, *, batch: str) -> None:
+    """Refuse a unit of another batch than its lease: it was counted against that one's quota alone."""
+    own = await require_own_batch(tx, station, identity)
+    if own != batch and not await is_unit_of(tx, station.name, identity):
+        raise refused(ProblemCode.NOT_ALLOWED, f"{identity.name} is in batch {own}, its lease is for {batch}")
+
+
 async def _require_own_generation(
     tx: Transaction, station: StationRecord, device: Device, *, replaces: str
 ) -> None:
@@ -88,14 +98,18 @@ async def _require_own_generation(
     A replacement takes the identity over. So what somebody else enrolled, what was revoked, and what an alarm
     stands for is an operator's to decide.
     """
-    name = device.identity.name
+    name, rows = device.identity.name, device.certificates
     if device.revoked:
         raise refused(ProblemCode.REVOKED, f"{name} was revoked")
     if device.alarm or device.code_conflict:
         raise refused(ProblemCode.FROZEN, f"an alarm of {name} stands: an operator must look")
-    if replaces not in {row.serial for row in device.certificates}:
+    if replaces not in {row.serial for row in rows}:
         raise refused(ProblemCode.NOT_ALLOWED, f"{replaces} is no certificate of {name}")
-    newest = max((row.serial for row in device.certificates if row.code_id is not None), default="")
+    newest = max((row.serial for row in rows if row.code_id is not None), default="")
+    if any(row.code_id is None and row.serial > newest and row.state not in _UNUSED for row in rows):
+        raise refused(
+            ProblemCode.NOT_ALLOWED, f"{name} has renewed since: an operator's code alone replaces it now"
+        )
     for serial in (replaces, newest):
         if not await _is_heir(tx, station, await enrolled_by(tx, serial)):
             raise refused(ProblemCode.NOT_ALLOWED, f"station {station.name} has not enrolled {serial}")

@@ -65,6 +65,7 @@ CREATE TABLE station_journal (
     PRIMARY KEY (station, journal, number),
     FOREIGN KEY (station) REFERENCES stations (name)
 );
+CREATE INDEX station_journal_by_time ON station_journal (station, journal, at);
 CREATE INDEX station_journal_by_kind ON station_journal (kind, station);
 CREATE INDEX station_journal_by_hardware ON station_journal (hardware) WHERE hardware <> '';
 CREATE INDEX station_journal_by_serial ON station_journal (serial) WHERE serial <> '';

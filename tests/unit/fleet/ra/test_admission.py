@@ -260,6 +260,22 @@ async def test_a_station_replaces_no_unit_that_another_station_made(desk: Desk) 
     assert first.serial in desk.broker.listed
 
 
+async def test_a_station_replaces_no_device_that_has_renewed_since(desk: Desk) -> None:
+    unit = Unit(device_id="unit-1")
+    first = await answer(desk.context, LOCAL, unit.enroll(STATION))
+    assert isinstance(first, Issued), first
+    await answer_unit_confirm(desk.context, LOCAL, body_of(Confirm(id="1")), serial=first.serial)
+    renew = Renew(id="2", csr=Unit(device_id="unit-1").csr, attempt=1, anchors=())
+    renewed = await answer(desk.context, desk.speaking(first, device_id="unit-1"), renew)
+    assert isinstance(renewed, Issued), renewed
+    await answer(desk.context, desk.speaking(renewed, device_id="unit-1"), Confirm(id="3"))
+
+    reply = await replacing(desk, LOCAL, "unit-1", first.serial)
+
+    assert code_of(reply) is ProblemCode.NOT_ALLOWED
+    assert renewed.serial in desk.broker.listed
+
+
 async def test_a_station_replaces_no_device_that_has_a_life_of_its_own_by_now(desk: Desk) -> None:
     first = await answer(desk.context, LOCAL, Unit(device_id="unit-1").enroll(STATION))
     assert isinstance(first, Issued), first

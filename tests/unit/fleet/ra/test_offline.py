@@ -16,8 +16,9 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 from device_agent.wire.identity import Identity
 from fleet.ca.signers import KeySigner, make_key
 from fleet.core.journal import Kind, parse_entry
-from fleet.core.lease import SignedLease, parse_lease
+from fleet.core.lease import Lease, SignedLease, parse_lease
 from fleet.core.serial import leased_number
+from fleet.core.station_rules import RuleTexts
 from fleet.errors import NeedsAttentionError, RefusedError
 from fleet.model import CertificateState
 from fleet.ra.people.station_report import suspects
@@ -220,6 +221,36 @@ async def test_a_clock_that_is_set_back_does_not_make_a_lease_longer(desk: Desk,
         await at.made("hw-1")
         desk.clock.forward(timedelta(days=-1))
         assert isinstance(await at.decided("hw-2"), steps.Hold)
+
+
+async def test_what_is_dated_back_into_a_lease_that_was_over_is_not_admitted(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = await station_at(desk)
+    async with bench(station, tmp_path, signed=await station.lease(days=7)) as at:
+        desk.clock.forward(timedelta(days=20))
+        await at.ledger.note(Kind.ATTEMPT, {"hardware": "hw-9"})
+        await at.sync()
+        desk.clock.forward(-timedelta(days=14))
+        # Its own software refuses it (above): what asks here minds no rule.
+        monkeypatch.setattr(Lease, "refusal", lambda *_, **__: None)
+        package = await at.made("hw-1")
+        desk.clock.forward(timedelta(days=14))
+        await at.sync()
+    assert package.serial not in desk.broker.listed
+    assert any("was over" in one for one in await findings(desk))
+
+
+async def test_a_lease_is_of_one_batch_and_fills_no_other(desk: Desk, tmp_path: Path) -> None:
+    rules = RuleTexts(batches=("spring", "winter"), quotas=("spring=10", "winter=1"))
+    station = await station_at(desk, rules=rules)
+    await desk.register("spring-0001", batch="winter")
+    async with bench(station, tmp_path, signed=await station.lease(batch="spring")) as at:
+        package = await at.made("hw-1")
+        await at.sync()
+    assert package.serial not in desk.broker.listed
+    (found,) = await findings(desk)
+    assert "is in batch winter, its lease is for spring" in found
 
 
 async def test_a_wiped_unit_gets_a_new_certificate_off_line_and_the_first_one_ends(
