@@ -1,16 +1,22 @@
 """`fleet audit ...`: who did what, when and why, and the proof that nobody has changed it since."""
 
 import sys
+from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from fleet.cli import options
+from fleet.cli.audit_evidence import Evidence, head, prove, show_evidence, verifier
 from fleet.cli.client import Client, with_client
 from fleet.cli.following import events, require_served, show_events
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, items_of, say, show_list, write_json, write_text
 from fleet.errors import ExitCode, UsageError
+
+_Function = TypeVar("_Function", bound=Callable[..., None])
 
 _COLUMNS = (
     Column(title="NUMBER", member="number"),
@@ -94,17 +100,37 @@ def search(
     with_client(home, act)
 
 
-def _where(finding: Members) -> str:
-    first, last = finding["first"], finding["last"]
-    return f"entry {first}" if first == last else f"entries {first} to {last}"
+def _file(name: str, what: str) -> Callable[[_Function], _Function]:
+    return click.option(name, type=click.Path(path_type=Path), metavar="FILE", help=what)
 
 
 @command.command()
 @options.record
+@_file("--proof", "Check this proof, off line, instead.")
+@_file("--trail", "Check what fleet audit export printed, off line, instead.")
+@_file("--head", "For these: a signed head that you kept.")
+@_file("--key", "For these: the fleet's public audit key.")
 @click.pass_context
-def verify(context: click.Context, home: Place, form: Form) -> None:
+def verify(
+    context: click.Context,
+    home: Place,
+    form: Form,
+    *,
+    proof: Path | None,
+    trail: Path | None,
+    head: Path | None,
+    key: Path | None,
+) -> None:
     """Check every entry against the signed heads. Exit code 0: whole; 7: something was changed."""
+    if proof or trail or head or key:
+        show_evidence(form, Evidence(proof=proof, trail=trail, head=head, key=key))
+        return
     found = with_client(home, lambda client: client.get("audit", "verify"))
+    _show_verdict(found, form)
+    context.exit(ExitCode.NEEDS_ATTENTION if items_of(found["findings"]) else ExitCode.DONE)
+
+
+def _show_verdict(found: Members, form: Form) -> None:
     findings = items_of(found["findings"])
     if form is not Form.TABLE:
         write_json(found)
@@ -115,7 +141,11 @@ def verify(context: click.Context, home: Place, form: Form) -> None:
         say("hint: compare with a copy kept elsewhere, and find out who could write to the store")
     else:
         write_text(f"whole: {found['size']} entries, newest signed head {found['root']}")
-    context.exit(ExitCode.NEEDS_ATTENTION if findings else ExitCode.DONE)
+
+
+def _where(finding: Members) -> str:
+    first, last = finding["first"], finding["last"]
+    return f"entry {first}" if first == last else f"entries {first} to {last}"
 
 
 @command.command()
@@ -133,3 +163,7 @@ def export(home: Place, *, after: int | None) -> None:
         sys.stdout.buffer.flush()
 
     with_client(home, act)
+
+
+for further in (head, prove, verifier):
+    command.add_command(further)

@@ -78,14 +78,30 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     Raises:
         ValueError: the tree has no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"a tree of {len(leaves)} leaves has no leaf {index}")
-    if len(leaves) == 1:
-        return ()
-    split = _split(len(leaves))
-    if index < split:
-        return (*inclusion_proof(leaves[:split], index), root_of(leaves[split:]))
-    return (*inclusion_proof(leaves[split:], index - split), root_of(leaves[:split]))
+    return tuple(root_of(leaves[part.start : part.stop]) for part in inclusion_parts(index, len(leaves)))
+
+
+def inclusion_parts(index: int, size: int) -> tuple[range, ...]:
+    """Return which leaves the roots of that path stand for, in its order: all but the one at `index`.
+
+    Whoever has more leaves than memory computes each root while the leaves go by, with a `Frontier`.
+
+    Raises:
+        ValueError: the tree has no such leaf.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
+    first, last = 0, size
+    path: list[range] = []
+    while last - first > 1:
+        middle = first + _split(last - first)
+        if index < middle:
+            path.append(range(middle, last))
+            last = middle
+        else:
+            path.append(range(first, middle))
+            first = middle
+    return tuple(reversed(path))
 
 
 def is_included(leaf: bytes, index: int, *, size: int, proof: Sequence[bytes], root: bytes) -> bool:
@@ -111,9 +127,31 @@ def consistency_proof(leaves: Sequence[bytes], earlier_size: int) -> tuple[bytes
     Raises:
         ValueError: the tree was never of that size, or it was empty.
     """
-    if not 0 < earlier_size <= len(leaves):
-        raise ValueError(f"a tree of {len(leaves)} leaves has no earlier size {earlier_size}")
-    return _subproof(leaves, earlier_size, known=True)
+    parts = consistency_parts(earlier_size, len(leaves))
+    return tuple(root_of(leaves[part.start : part.stop]) for part in parts)
+
+
+def consistency_parts(earlier_size: int, size: int) -> tuple[range, ...]:
+    """Return which leaves the roots of that proof stand for, in its order: SUBPROOF of RFC 9162 2.1.4.1.
+
+    Raises:
+        ValueError: the tree was never of that size, or it was empty.
+    """
+    if not 0 < earlier_size <= size:
+        raise ValueError(f"a tree of {size} leaves has no earlier size {earlier_size}")
+    first, last = 0, size
+    path: list[range] = []
+    while last != earlier_size:
+        middle = first + _split(last - first)
+        if earlier_size <= middle:
+            path.append(range(middle, last))
+            last = middle
+        else:
+            path.append(range(first, middle))
+            first = middle
+    # From the first leaf on it is the whole earlier tree: the verifier has its root (b of SUBPROOF).
+    own = (range(first, last),) if first else ()
+    return (*own, *reversed(path))
 
 
 def is_consistent(
@@ -142,16 +180,6 @@ def is_consistent(
             later = node_hash(later, step)
         position, last = position >> 1, last >> 1
     return last == 0 and earlier == earlier_root and later == later_root
-
-
-def _subproof(leaves: Sequence[bytes], earlier_size: int, *, known: bool) -> tuple[bytes, ...]:
-    """Return SUBPROOF(m, D_n, b) of RFC 9162 2.1.4.1; `known` is its b."""
-    if earlier_size == len(leaves):
-        return () if known else (root_of(leaves),)
-    split = _split(len(leaves))
-    if earlier_size <= split:
-        return (*_subproof(leaves[:split], earlier_size, known=known), root_of(leaves[split:]))
-    return (*_subproof(leaves[split:], earlier_size - split, known=False), root_of(leaves[:split]))
 
 
 def _climb(position: int, last: int) -> tuple[int, int]:

@@ -147,6 +147,21 @@ async def save_head(tx: Transaction, signed: SignedHead) -> None:
     )
 
 
+async def leaf_hashes(tx: Transaction, first: int) -> tuple[bytes, ...]:
+    """Return the leaf hashes of entry `first` and of those that follow it.
+
+    Raises:
+        StoreError: an entry is missing among them.
+    """
+    rows = await tx.fetch_all(
+        "SELECT number, leaf_hash FROM audit_entries WHERE number >= ? ORDER BY number LIMIT ?",
+        (first, MAX_PAGE),
+    )
+    if any(columns.number(row[0]) != number for number, row in enumerate(rows, start=first)):
+        raise StoreError("entries of the audit trail are missing", hint="fleet audit verify")
+    return tuple(_hash(leaf) for _, leaf in rows)
+
+
 async def page(tx: Transaction, after: int) -> tuple[StoredEntry, ...]:
     """Return the entries that follow number `after`, as they stand; start with -1."""
     rows = await tx.fetch_all(

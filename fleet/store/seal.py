@@ -98,15 +98,16 @@ async def _is_signed_over(tx: Transaction, size: int) -> bool:
 
 def head_text(signed: SignedHead) -> str:
     """Return a signed head as JSON text."""
-    return json.dumps(_members(signed), indent=2) + "\n"
+    return json.dumps(head_members(signed), indent=2) + "\n"
 
 
 def head_line(signed: SignedHead) -> str:
     """Return a signed head as JSON on one line, without its end."""
-    return json.dumps(_members(signed))
+    return json.dumps(head_members(signed))
 
 
-def _members(signed: SignedHead) -> dict[str, str | int]:
+def head_members(signed: SignedHead) -> dict[str, str | int]:
+    """Return a signed head as the members of JSON."""
     head = signed.head
     return {
         "log": head.log,

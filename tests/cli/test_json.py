@@ -305,6 +305,7 @@ COMMANDS: dict[str, Shape] = {
         "signed_at": "str",
         "findings": [{"first": "int", "last": "int", "text": "str"}],
     },
+    "audit verify --trail trail.jsonl --head head.json --key home/audit/public.pem": {"proven": "str"},
     "profile list --domain prod": [PROFILE],
     "profile show device --domain prod": PROFILE,
     "profile check home/fleet.toml": {"file": "str", "fleet": "str", "domains": "int", "profiles": "int"},
@@ -388,6 +389,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterato
     with served(folder):
         enroll(folder, "alpha")
         run(folder, "station lease request line1")
+        (folder / "head.json").write_text(run(folder, "audit head").stdout)
+        (folder / "trail.jsonl").write_text(run(folder, "audit export").stdout)
         yield folder
 
 

@@ -1,7 +1,7 @@
 """What people do with the audit trail: read it, search it, take it along, and have it checked."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,8 +62,13 @@ async def export(store: Store, fleet: str, *, after: int = -1) -> AsyncIterator[
 
 def line(stored: StoredEntry) -> str:
     """Return an entry as one line of JSON, with all that its leaf hash is made of."""
+    return json.dumps(recorded(stored))
+
+
+def recorded(stored: StoredEntry) -> Mapping[str, str | int | Sequence[Sequence[str]]]:
+    """Return the members of that line; what is empty is left out."""
     entry = stored.entry
-    members = {
+    members: Mapping[str, str | int | Sequence[Sequence[str]]] = {
         "number": stored.number,
         "at": time_text(entry.at),
         "action": entry.action,
@@ -74,7 +79,7 @@ def line(stored: StoredEntry) -> str:
         "details": [list(detail) for detail in entry.details],
         "leaf_hash": stored.leaf_hash.hex(),
     }
-    return json.dumps({name: value for name, value in members.items() if value not in ("", [])})
+    return {name: value for name, value in members.items() if value not in ("", [])}
 
 
 async def verify(store: Store, notary: Notary) -> Verdict:

@@ -1,7 +1,5 @@
 """Operators' routes of the audit trail."""
 
-from aiohttp import web
-
 from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_serial
 from fleet.core import trace
@@ -10,9 +8,7 @@ from fleet.ra.health import notary_of
 from fleet.ra.people import audits
 from fleet.store.audit import AuditQuery, StoredEntry
 from fleet.web.api.asked import MAX_PAGE, Asked
-from fleet.web.api.routes import Document, Members, One, Page, Route, listed
-
-_LINES_AT_ONCE = 200
+from fleet.web.api.routes import Members, One, Page, Route, listed
 
 
 def routes() -> tuple[Route, ...]:
@@ -43,15 +39,6 @@ def routes() -> tuple[Route, ...]:
             handler=_verify,
             about="Check every entry against the signed heads.",
             answer=One("AuditVerdict"),
-        ),
-        Route(
-            method="GET",
-            path="audit/export",
-            role=Role.SECURITY,
-            handler=_export,
-            about="The trail as JSON lines, each entry with its hash; the last line is the signed head.",
-            query=("after",),
-            answer=Document("application/jsonl"),
         ),
     )
 
@@ -92,22 +79,6 @@ async def _verify(asked: Asked) -> Members:
             for finding in verdict.findings
         ],
     }
-
-
-async def _export(asked: Asked) -> web.StreamResponse:
-    after = asked.query().number("after", default=-1, lowest=-1, highest=2**62)
-    response = web.StreamResponse(headers={"Cache-Control": "no-store"})
-    response.content_type = "application/jsonl"
-    await response.prepare(asked.request)
-    lines: list[str] = []
-    async for line in audits.export(asked.context.store, asked.context.fleet, after=after):
-        lines.append(f"{line}\n")
-        if len(lines) == _LINES_AT_ONCE:
-            await response.write("".join(lines).encode())
-            lines.clear()
-    await response.write("".join(lines).encode())
-    await response.write_eof()
-    return response
 
 
 def entry_members(stored: StoredEntry) -> Members:

@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Document, Json, Members, One, Page, Route
-from fleet.web.api.shapes import SHAPES, ref
-from fleet.web.api.terms import REVOCATION_REASON, TERMS, TEXT, Schema, list_of, maybe, record
+from fleet.web.api.shapes import SHAPES
+from fleet.web.api.terms import REVOCATION_REASON, TERMS, TEXT, Schema, list_of, maybe, record, ref
 from fleet.web.api.wire_routes import WIRE_SCHEMAS, wire_paths
 from fleet.web.gate import PROBLEM_TYPE
 

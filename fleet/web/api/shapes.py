@@ -10,6 +10,7 @@ from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
 from fleet.core.station_recall import Fate
 from fleet.model import Purpose, Role
 from fleet.ra.status import verdict_faults
+from fleet.web.api.audit_shapes import OF_THE_AUDIT
 from fleet.web.api.health_shapes import OF_HEALTH
 from fleet.web.api.policy_shapes import OF_POLICY
 from fleet.web.api.terms import (
@@ -29,14 +30,9 @@ from fleet.web.api.terms import (
     list_of,
     maybe,
     record,
+    ref,
     word,
 )
-
-
-def ref(shape: str) -> Schema:
-    """Return a reference to a shape of this module."""
-    return {"$ref": f"#/components/schemas/{shape}"}
-
 
 _BROKER = record(each("driver", TEXT), each("sessions", COUNT), each("list_age_seconds", maybe(NUMBER)))
 _SUMMARY = {
@@ -271,24 +267,6 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "StationFinding": record(each("station kind about detail hint", TEXT)),
     "RemovedLineOperator": record(each("station operator", TEXT)),
 }
-_OF_THE_AUDIT: Mapping[str, Schema] = {
-    "Note": record(each("backup", TEXT), each("number", COUNT)),
-    "Unfrozen": record(each("since", TIME)),
-    "Entry": record(
-        each("number", COUNT),
-        each("at", TIME),
-        each("action actor domain device_id serial", TEXT),
-        each("details", {"type": "object", "additionalProperties": TEXT}),
-    ),
-    "Entries": record({"items": list_of(ref("Entry")), "next": {"type": "null"}}),
-    "AuditVerdict": record(
-        each("whole", FLAG),
-        each("size heads", COUNT),
-        each("root", maybe(SHA256)),
-        each("signed_at", maybe(TIME)),
-        each("findings", list_of(record(each("first last", COUNT), each("text", TEXT)))),
-    ),
-}
 _OF_HEALTH: Mapping[str, Schema] = {
     "Authority": record(_AUTHORITY),
     "AuthorityDetails": record(_AUTHORITY, _OF_AUTHORITY),
@@ -367,7 +345,7 @@ SHAPES: Mapping[str, Schema] = {
     **_OF_CERTIFICATES,
     **_OF_CLAIMS,
     **_OF_PEOPLE,
-    **_OF_THE_AUDIT,
+    **OF_THE_AUDIT,
     **_OF_HEALTH,
     **OF_HEALTH,
     **OF_POLICY,

@@ -43,6 +43,11 @@ def maybe(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+def ref(shape: str) -> Schema:
+    """Return a reference to a shape by its name."""
+    return {"$ref": f"#/components/schemas/{shape}"}
+
+
 def list_of(schema: Schema) -> Schema:
     """Return a list of such."""
     return {"type": "array", "items": schema}
@@ -99,7 +104,14 @@ TERMS: Mapping[str, Schema] = {
     "device_id": DEVICE_ID,
     "devices": list_of(DEVICE_ID),
     "domain": DOMAIN,
+    "earlier_root": {**SHA256, "description": "The root under the head that somebody kept."},
+    "earlier_size": {
+        **COUNT,
+        "minimum": 1,
+        "description": "How many entries the head that somebody kept is over.",
+    },
     "ends_before": TIME,
+    "entry": {**COUNT, "description": "An audit entry's number, from 0."},
     "failed": {**TEXT, "description": "At which step; left out where all went well."},
     "format": word(tuple(ImportFormat)),
     "hardware": {**TEXT, "maxLength": 200, "description": "A hardware id, for people to compare."},

@@ -10,7 +10,6 @@ from device_agent.wire.trust import MAX_VERSION
 from fleet.core.station_sync import MOST_ENTRIES
 from fleet.model import KeyOrigin
 from fleet.web.api.routes import Json, Members
-from fleet.web.api.shapes import ref
 from fleet.web.api.terms import (
     COUNT,
     DEVICE_ID,
@@ -22,6 +21,7 @@ from fleet.web.api.terms import (
     Schema,
     list_of,
     maybe,
+    ref,
     word,
 )
 from fleet.web.gate import PROBLEM_TYPE

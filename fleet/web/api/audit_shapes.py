@@ -1,0 +1,54 @@
+"""What answers about the audit trail hold, and what proves it: their schemas, by name."""
+
+from collections.abc import Mapping
+
+from fleet.web.api.terms import COUNT, FLAG, SHA256, TEXT, TIME, Schema, each, list_of, maybe, record, ref
+
+_HEAD: Schema = {
+    **record(
+        each("log", TEXT),
+        each("size", COUNT),
+        each("root", SHA256),
+        each("at", TIME),
+        {"signature": {**TEXT, "description": "Of the audit key, base64."}},
+    ),
+    "description": "A signed head of the trail: its entries, their root (RFC 9162 2.1.1), and when.",
+}
+_RECORDED: Schema = {
+    "type": "object",
+    "properties": {
+        "number": COUNT,
+        "at": TIME,
+        **each("action actor domain device_id serial", TEXT),
+        "details": list_of(list_of(TEXT)),
+        "leaf_hash": SHA256,
+    },
+    "required": ["number", "at", "leaf_hash"],
+    "description": "An entry as it is hashed; what is empty is left out.",
+}
+OF_THE_AUDIT: Mapping[str, Schema] = {
+    "Note": record(each("backup", TEXT), each("number", COUNT)),
+    "Unfrozen": record(each("since", TIME)),
+    "Entry": record(
+        each("number", COUNT),
+        each("at", TIME),
+        each("action actor domain device_id serial", TEXT),
+        each("details", {"type": "object", "additionalProperties": TEXT}),
+    ),
+    "Entries": record({"items": list_of(ref("Entry")), "next": {"type": "null"}}),
+    "AuditVerdict": record(
+        each("whole", FLAG),
+        each("size heads", COUNT),
+        each("root", maybe(SHA256)),
+        each("signed_at", maybe(TIME)),
+        each("findings", list_of(record(each("first last", COUNT), each("text", TEXT)))),
+    ),
+    "AuditHead": _HEAD,
+    "AuditProof": record(
+        {"head": _HEAD},
+        each("earlier_size", COUNT),
+        each("consistency", list_of(SHA256)),
+        {"entry": maybe(_RECORDED)},
+        {"inclusion": maybe(list_of(SHA256))},
+    ),
+}
