@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Never
 
@@ -12,33 +13,51 @@ from device_agent.errors import ExitCode
 DEFAULT_STATE = "/var/lib/device-agent"
 
 _EXIT_CODES = """exit codes:
-  0 done, 1 failed, 2 usage, 3 refused, 4 no certificate yet, 5 cannot reach, 6 bad input,
-  7 needs attention"""
+  0 done, 1 failed, 2 usage, 3 refused, 4 no certificate yet, 5 cannot reach,
+  6 bad input, 7 needs attention"""
 _ENROLL_EXAMPLES = """examples:
-  device-agent enroll --mqtt fleet.example:8884 --device line3-0042 --code-file code.txt \\
-      --claim public-claim.crt,public-claim.key --trust server.pem
-  device-agent enroll --est https://fleet.example:8443/prod --device line3-0042 --code-file code.txt \\
+  device-agent enroll --mqtt fleet.example:8884 --device line3-0042 \\
+      --code-file code.txt --claim public-claim.crt,public-claim.key \\
       --trust server.pem
+  device-agent enroll --est https://fleet.example:8443/prod \\
+      --device line3-0042 --code-file code.txt --trust server.pem
   device-agent enroll --serial /dev/ttyUSB0"""
 
 _RECOVER_EXAMPLES = """examples:
-  device-agent recover                          asks for the code, or takes it from a pipe or a scanner
-  device-agent recover --serial /dev/ttyUSB0    a station has the code"""
+  device-agent recover                        asks for the code, or takes it
+                                              from a pipe or a scanner
+  device-agent recover --serial /dev/ttyUSB0  a station has the code"""
+_COLUMNS = 79
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors look as all of ours do."""
 
     def error(self, message: str) -> Never:
-        print(f"error: {message}\nhint: {self.prog} --help", file=sys.stderr)
+        print(f"error: {message}\nhint: {_usage_hint(message, self.prog)}", file=sys.stderr)
         raise SystemExit(ExitCode.USAGE)
+
+
+def _filled(text: str) -> str:
+    """Return a description in lines: beside examples, which are left as they are, nothing wraps it."""
+    return textwrap.fill(text, _COLUMNS)
+
+
+def _usage_hint(message: str, prog: str) -> str:
+    """Return where to look; options of every command are put after it by habit."""
+    unknown = message.removeprefix("unrecognized arguments: ")
+    if unknown.startswith(("--state", "--identity", "--verbose")):
+        return "--state, --identity and --verbose stand before the command"
+    return f"{prog} --help"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Parser(
         prog="device-agent",
-        description="Keeps this device's identity: makes the key, enrolls, renews the certificate in time.",
+        description=_filled(
+            "Keeps this device's identity: makes the key, enrolls, renews the certificate in time."
+        ),
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,8 +101,10 @@ def _add_enroll(commands: "argparse._SubParsersAction[_Parser]") -> None:
     enroll = commands.add_parser(
         "enroll",
         help="get the first certificate",
-        description="Make a key on this device and get its first certificate. Run again after any failure, "
-        "it goes on with the same key.",
+        description=_filled(
+            "Make a key on this device and get its first certificate. Run again after any failure, "
+            "it goes on with the same key."
+        ),
         epilog=_ENROLL_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -141,9 +162,11 @@ def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:
     recover = commands.add_parser(
         "recover",
         help="come back by an operator's code, or a station: same device id, new key",
-        description="Get a new certificate for the identity that this device has had, where its own way back "
-        "is closed: expired for long, its key lost, or revoked and readmitted. What it holds goes on until "
-        "the new certificate is confirmed, or where the code is refused.",
+        description=_filled(
+            "Get a new certificate for the identity that this device has had, where its own way back "
+            "is closed: expired for long, its key lost, or revoked and readmitted. What it holds goes on "
+            "until the new certificate is confirmed, or where the code is refused."
+        ),
         epilog=_RECOVER_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

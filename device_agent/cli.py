@@ -285,7 +285,9 @@ def _exec(options: Namespace) -> int:
         os.execvpe(program[0], program, {**os.environ, **environment_of(options.state, active)})  # noqa: S606 - what the caller named, without a shell
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise BadInputError(f"{program[0]} cannot be run: {reason}") from error
+        raise BadInputError(
+            f"{program[0]} cannot be run: {reason}", hint="device-agent exec -- PROGRAM [ARGUMENT ...]"
+        ) from error
 
 
 def _reset(options: Namespace) -> int:

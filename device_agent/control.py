@@ -125,7 +125,9 @@ def listening(path: Path) -> Iterator[socket.socket]:
             listener.listen()
     except OSError as error:
         listener.close()
-        raise StateError(f"cannot make {path}: {error}") from error
+        reason = (error.strerror or str(error)).lower()
+        hint = "its folder must be there and writable, and nothing else have its name"
+        raise StateError(f"cannot make the socket {path}: {reason}", hint=hint) from error
     try:
         yield listener
     finally:

@@ -1,6 +1,7 @@
 """Looks at a device and names what is wrong, where, and what to do. It changes nothing."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from device_agent.wire.fields import time_text
 from device_agent.wire.replies import BrokerAddress
 
 _KEY_HINT = "put the key or its token back; where it is lost, an operator's code and device-agent recover"
+_WRITE_HINT = "its file system must be writable, and this user its owner"
+_SPACE_HINT = "free some space on the disk"
 _PATIENCE = timedelta(seconds=5)
 
 
@@ -81,9 +84,14 @@ def _bad(name: str, text: str, hint: str | None) -> Finding:
 
 
 def _folder(settings: Settings) -> Finding:
-    if is_private(settings.state):
-        return _good("state", f"{settings.state} is its owner's alone")
-    return _bad("state", f"others may enter {settings.state}", f"chmod 700 {settings.state}")
+    if not is_private(settings.state):
+        return _bad("state", f"others may enter {settings.state}", f"chmod 700 {settings.state}")
+    if not os.access(settings.state, os.W_OK):
+        return _bad("state", f"{settings.state} cannot be written, so nothing is renewed", _WRITE_HINT)
+    disk = os.statvfs(settings.state)
+    if disk.f_blocks and not disk.f_bavail:
+        return _bad("state", f"the disk of {settings.state} is full, so nothing is renewed", _SPACE_HINT)
+    return _good("state", f"{settings.state} is its owner's alone")
 
 
 def _record(*, damaged: bool) -> Finding:
@@ -100,11 +108,15 @@ def _key(keys: KeyStore, active: Credential) -> Finding:
     try:
         held = keys.open(active.key).public_key_der
     except AgentError as error:
-        sends_here = error.hint in (None, "device-agent doctor")
-        return _bad("key", str(error), _KEY_HINT if sends_here else error.hint)
+        return _bad("key", str(error), _key_hint(error))
     if held != public_key_der(load(read_bundle(active.certificate, most=1)[0])):
         return _bad("key", f"the key {active.key} is not the certificate's", _KEY_HINT)
     return _good("key", f"the key {active.key} fits the certificate")
+
+
+def _key_hint(error: AgentError) -> str:
+    """Return what to do about a key; who reads it has asked the doctor already."""
+    return _KEY_HINT if error.hint in (None, "device-agent doctor") else error.hint
 
 
 def _tls(keys: KeyStore, active: Credential) -> Finding:
@@ -121,7 +133,7 @@ def _tls(keys: KeyStore, active: Credential) -> Finding:
             return _good("tls", f"TLS signs in the token, by {way} in {ssl.OPENSSL_VERSION}")
         signer.arm(context, chain_pem=chain)
     except AgentError as error:
-        return _bad("tls", str(error), error.hint)
+        return _bad("tls", str(error), _key_hint(error))
     return _good("tls", f"TLS signs in the TPM, by the agent's own provider in {ssl.OPENSSL_VERSION}")
 
 

@@ -26,7 +26,7 @@ def make_folder(folder: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise _error(f"cannot make the folder {folder}", error) from error
+        raise state_error(f"cannot make the folder {folder}", error) from error
     sync_folder(folder.parent)
 
 
@@ -45,7 +45,7 @@ def write_file(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _error(f"cannot write {path}", error) from error
+        raise state_error(f"cannot write {path}", error) from error
 
 
 def temporary_of(path: Path) -> Path:
@@ -62,7 +62,7 @@ def link_folder(link: Path, target: str) -> None:
         temporary.replace(link)
         sync_folder(link.parent)
     except OSError as error:
-        raise _error(f"cannot replace {link}", error) from error
+        raise state_error(f"cannot replace {link}", error) from error
 
 
 def remove_file(path: Path) -> None:
@@ -72,7 +72,7 @@ def remove_file(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _error(f"cannot remove {path}", error) from error
+        raise state_error(f"cannot remove {path}", error) from error
     sync_folder(path.parent)
 
 
@@ -87,7 +87,7 @@ def read_file(path: Path, *, most: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _error(f"cannot read {path}", error) from error
+        raise state_error(f"cannot read {path}", error) from error
     with os.fdopen(descriptor, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -120,13 +120,15 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         os.close(descriptor)
 
 
-def _error(what: str, error: OSError) -> StateError:
+def state_error(what: str, error: OSError) -> StateError:
+    """Return what a file or folder of the device refused, and what to do about it."""
     return StateError(f"{what}: {os.strerror(error.errno or 0).lower()}", hint=_HINTS.get(error.errno or 0))
 
 
 _HINTS: dict[int, str] = {
     28: "free some space on the disk, then try again",
     30: "the state folder must be on a file system that can be written",
+    20: "--state names a folder",
     13: "run it as the owner of the state folder",
     40: "a symbolic link stands where a file belongs; remove it",
 }

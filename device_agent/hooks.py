@@ -63,7 +63,8 @@ class Hooks:
         patience: timedelta = PATIENCE,
         wrote: Callable[[int], None] = lambda _length: None,
     ) -> None:
-        self._marker, self._folder, self._patience, self._wrote = state / DONE, folder, patience, wrote
+        self._marker, self._patience, self._wrote = state / DONE, patience, wrote
+        self._folder = folder.absolute()  # hooks are run in another one
         self._change: Change | None = None
         self._bell = asyncio.Event()
 

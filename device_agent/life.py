@@ -325,7 +325,7 @@ class Life:
                 if name not in in_use:
                     self._keys.destroy(name)
         except (StateError, KeyStoreError) as error:
-            _log.warning("%s; it is tried again at the next start", error)
+            _log.warning("%s; what is left behind is put right by a later start", error)
 
     def _publish(self, credential: Credential) -> None:
         reference = self._keys.reference(credential.key)

@@ -80,7 +80,7 @@ def _lines(members: Mapping[str, object]) -> Iterator[str]:
     for name, value in members.items():
         label = name.replace("_", " ")
         for line in _each(value) if isinstance(value, dict) else (_text(value),):
-            yield f"{label:<12} {line}"
+            yield f"{label:<13} {line}"
             label = ""
 
 

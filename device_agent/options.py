@@ -170,7 +170,7 @@ def _domain(text: str) -> str:
 
 def _address(text: str, option: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    if not host or "/" in host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         default = {"--mqtt": 8884, "--https": 8443}[option]
         raise UsageError(f"{option} takes HOST:PORT", hint=f"{option} fleet.example:{default}")
     return host.removeprefix("[").removesuffix("]"), int(port)

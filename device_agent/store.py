@@ -25,6 +25,7 @@ from device_agent.files import (
     make_folder,
     read_file,
     remove_file,
+    state_error,
     sync_folder,
     temporary_of,
     write_file,
@@ -190,10 +191,7 @@ def open_store(folder: Path) -> Iterator[RecordStore]:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(folder / LOCK, flags, 0o600)
     except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
-        raise StateError(
-            f"cannot open {folder / LOCK}: {reason}", hint="run it as the owner of the state folder"
-        ) from error
+        raise state_error(f"cannot open {folder / LOCK}", error) from error
     try:
         _lock(descriptor, folder)
         yield RecordStore(folder)

@@ -138,7 +138,7 @@ def _opened(port: str, baud: int) -> "Iterator[_Line]":
 
 def _reason(error: OSError) -> str:
     if error.errno in (None, errno.EAGAIN, errno.EBUSY):
-        return "another program has it"
+        return "another program has it, or it is no serial port"
     return os.strerror(error.errno)
 
 

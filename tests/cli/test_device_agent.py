@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,6 +112,18 @@ EST = ("enroll", "--est", "https://localhost:8443/prod", "--device", "d1", "--tr
             2,
             "--mqtt takes HOST:PORT",
             "--mqtt fleet.example:8884",
+        ),
+        (
+            ("enroll", "--mqtt", "mqtt://h:8884", "--device", "d", *CLAIM, "--trust", "t"),
+            2,
+            "--mqtt takes HOST:PORT",
+            "--mqtt fleet.example:8884",
+        ),
+        (
+            ("status", "--state", "d1"),
+            2,
+            "unrecognized arguments: --state d1",
+            "--state, --identity and --verbose stand before the command",
         ),
         (
             (*ENROLL, "--key", "pkcs11:token=x"),
@@ -228,6 +241,36 @@ def test_doctor_tells_a_damaged_record(table: Table, capsys: pytest.CaptureFixtu
     (table.state / "record").write_bytes(b"junk")
     assert run(table.state, "doctor") == ExitCode.NEEDS_ATTENTION
     assert "BAD record: the record is damaged, the one before it is used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("free", "writable", "text"),
+    [(0, True, "is full, so nothing is renewed"), (9, False, "cannot be written, so nothing is renewed")],
+)
+def test_doctor_tells_of_a_state_folder_that_cannot_take_a_renewal(
+    table: Table,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    text: str,
+    *,
+    writable: bool,
+) -> None:
+    disk = os.statvfs_result((4096, 4096, 10, free, free, 10, free, free, 0, 255))
+    monkeypatch.setattr("device_agent.doctor.os.statvfs", lambda _folder: disk)
+    monkeypatch.setattr("device_agent.doctor.os.access", lambda _folder, _mode: writable)
+    assert run(table.state, "doctor") == ExitCode.NEEDS_ATTENTION
+    shown = capsys.readouterr().out
+    assert shown.startswith("BAD state: ")
+    assert text in shown.splitlines()[0]
+
+
+def test_doctor_never_sends_its_reader_to_the_doctor(
+    table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next((table.state / "keys").iterdir()).unlink()
+    assert run(table.state, "doctor") == ExitCode.NEEDS_ATTENTION
+    assert "hint: device-agent doctor" not in capsys.readouterr().out
 
 
 def test_reset_with_yes_forgets_the_identity(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
@@ -374,6 +417,6 @@ def test_doctor_says_on_which_rung_a_device_stands_since_when_and_what_it_needs(
         "then here: device-agent recover\n"
     ) in text
     assert run(table.state, "status") == ExitCode.DONE
-    assert "rung         code\nrung since   2026-05-01T12:00:00Z\nrung why     not-current\n" in (
+    assert "rung          code\nrung since    2026-05-01T12:00:00Z\nrung why      not-current\n" in (
         capsys.readouterr().out
     )

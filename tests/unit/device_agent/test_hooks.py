@@ -53,6 +53,17 @@ async def test_each_change_is_told_once_in_the_order_of_names(folder: Path, told
     ]
 
 
+async def test_a_folder_that_is_named_from_here_is_found_from_elsewhere(
+    folder: Path, told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook(folder, "10-note", f"pwd >> {told}")
+    monkeypatch.chdir(folder.parent)
+    hooks = hooks_of(Path(folder.name))
+    hooks.tell(change("g1"))
+    assert await hooks.catch_up()
+    assert told.read_text() == "/\n"
+
+
 async def test_an_agent_that_starts_again_tells_no_change_twice(folder: Path, told: Path) -> None:
     hook(folder, "10-note", f"echo told >> {told}")
     for _ in range(2):

@@ -66,9 +66,12 @@ def test_without_an_identity_nothing_is_run(table: Table) -> None:
 async def test_a_program_that_is_not_there_is_told(table: Table) -> None:
     await table.enroll()
     found = run(table, "no-such-program")
-    assert (found.returncode, found.stderr) == (
+    assert (found.returncode, found.stderr.splitlines()) == (
         6,
-        "error: no-such-program cannot be run: no such file or directory\n",
+        [
+            "error: no-such-program cannot be run: no such file or directory",
+            "hint: device-agent exec -- PROGRAM [ARGUMENT ...]",
+        ],
     )
 
 

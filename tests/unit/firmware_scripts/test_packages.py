@@ -65,7 +65,7 @@ def test_an_archive_holds_the_agent_with_the_builds_moment_and_nothing_of_the_se
 def test_the_zipapp_runs_without_anything_of_this_tree(built: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-I", built / NAMES["zipapp"], "--state", tmp_path / "none", "status"]
     ran = subprocess.run(command, cwd=tmp_path, env=OFFSET, capture_output=True, text=True, check=True)
-    assert "enrolled     no" in ran.stdout
+    assert "enrolled      no" in ran.stdout
 
 
 def test_the_zipapp_says_what_is_missing_where_cryptography_is(built: Path, tmp_path: Path) -> None:
