@@ -62,5 +62,22 @@ class Journal:
 
 
 def _printable(text: str) -> str:
-    """Return a detail as an entry can hold it: parts of a reason may come from a unit."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_LONGEST_DETAIL]
+    """Return a detail as an entry can hold it: parts of a reason may come from a unit.
+
+    It is as long as it is written: an entry that is too long is one that the server never takes.
+    """
+    found, room = list[str](), _LONGEST_DETAIL
+    for letter in text:
+        sign = letter if letter.isprintable() else "?"
+        room -= _written(sign)
+        if room < 0:
+            break
+        found.append(sign)
+    return "".join(found)
+
+
+def _written(sign: str) -> int:
+    """Return how many characters JSON in ASCII needs for a printable sign (RFC 8259 7)."""
+    if sign.isascii():
+        return 2 if sign in {'"', "\\"} else 1
+    return 6 if sign <= "\uffff" else 12

@@ -14,6 +14,8 @@ _LABEL = re.compile(rf"[A-Za-z0-9 $%*+\-./:_]{{1,{MAX_LABEL}}}", re.ASCII)
 _LANE = re.compile(r"LANE[ :]?0*([1-9][0-9]{0,3})", re.ASCII | re.IGNORECASE)
 _BADGE = re.compile(r"BADGE[ :](.{1,128})", re.ASCII | re.IGNORECASE)
 _CODE = "fleet-code:"
+_SYMBOLOGY = re.compile(r"^\][A-Za-z][0-9A-Za-z]", re.ASCII)
+"""Which kind of bar code it was, as many scanners say first (ISO/IEC 15424): no part of what is in it."""
 
 
 class Kind(StrEnum):
@@ -38,13 +40,13 @@ class Scan:
 
 def parse_scan(line: str) -> Scan:
     """Return what a line means; what cannot be a label is UNKNOWN, and harms nothing."""
-    text = line.strip()
+    text = _SYMBOLOGY.sub("", line.strip())
     if match := _LANE.fullmatch(text):
         return Scan(kind=Kind.LANE, lane=int(match[1]))
     if match := _BADGE.fullmatch(text):
         return Scan(kind=Kind.BADGE, text=match[1].strip())
-    if text.lower().startswith(_CODE):
-        return Scan(kind=Kind.CODE, text=text)
+    if (begin := text.lower().find(_CODE)) >= 0:
+        return Scan(kind=Kind.CODE, text=text[begin:])
     if _LABEL.fullmatch(text):
         return Scan(kind=Kind.LABEL, text=text)
     return Scan(kind=Kind.UNKNOWN, text=text[:MAX_LABEL])

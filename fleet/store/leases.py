@@ -125,6 +125,11 @@ async def is_in_force(tx: Transaction, issuer: str) -> bool:
     return row is not None
 
 
+async def has_issuer(tx: Transaction, issuer: str) -> bool:
+    """Tell whether a station's CA has, or had, this key identifier, which is unique among them."""
+    return await tx.fetch_one("SELECT 1 FROM station_leases WHERE issuer = ?", (issuer,)) is not None
+
+
 async def keep_crl(tx: Transaction, lease: str, crl: bytes) -> None:
     """Keep the list that a station signed with its CA; the first one stays."""
     await tx.execute("UPDATE station_leases SET crl = ? WHERE lease = ? AND crl IS NULL", (crl, lease))

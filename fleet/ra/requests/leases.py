@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.identity import Identity
+from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import HttpsAddress
 from fleet.ca.issuer import Issuer, issuer_id_of
 from fleet.ca.signers import KeySigner, checked_signature, make_key
@@ -29,8 +30,9 @@ from fleet.ra.adopted.adopted_files import write_adopted
 from fleet.ra.context import Context
 from fleet.ra.people.stations import require_open
 from fleet.store import audit, leases, stations
-from fleet.store.certificates import CertificateQuery, list_certificates
+from fleet.store.certificates import CertificateQuery, list_certificates, with_key
 from fleet.store.devices import load_record
+from fleet.store.keys import blocked_because
 from fleet.store.leases import LeaseRecord, StationRootRecord
 from fleet.store.stations import StationRecord
 
@@ -153,6 +155,7 @@ async def _reserve(tx: Transaction, asked: _Asked) -> _Reserved:
     order = asked.order
     station = await require_open(tx, order.station)
     await _require_room(tx, station, order)
+    await _require_new_key(tx, asked.csr)
     if await load_record(tx, Identity(domain=station.domain, device_id=station.name)) is not None:
         # Its own name would be inside of what the station's CA may name (RFC 5280 4.2.1.10).
         raise RefusedError(
@@ -177,6 +180,18 @@ async def _require_room(tx: Transaction, station: StationRecord, order: LeaseOrd
         raise RefusedError(
             f"the quota of batch {order.batch} has room for {max(rule.quota - used, 0)} units",
             hint=f"ask for fewer, or raise it: fleet station change {station.name} --quota ...",
+        )
+
+
+async def _require_new_key(tx: Transaction, csr: Csr) -> None:
+    """Refuse a key that somebody has: two CAs of one key cannot be told apart (RFC 5280 4.2.1.2)."""
+    issuer = x509.SubjectKeyIdentifier.from_public_key(csr.public_key).digest.hex()
+    is_known = await leases.has_issuer(tx, issuer) or await with_key(tx, csr.key_hash)
+    if is_known or await blocked_because(tx, csr.key_hash) is not None:
+        raise RefusedError(
+            "the key of the request is somebody's, or blocked",
+            hint="make a new one at the station: fleet station lease request",
+            code=ProblemCode.KEY_IN_USE,
         )
 
 

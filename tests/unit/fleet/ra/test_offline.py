@@ -186,6 +186,21 @@ async def test_a_lease_is_counted_against_the_quota_when_it_is_granted(desk: Des
     assert (view.used, view.lease.closed_at is not None) == (1, True)
 
 
+async def test_a_key_is_of_one_lease_and_a_second_one_costs_no_quota(desk: Desk) -> None:
+    station = await station_at(desk)
+    await station.lease(count=3)
+    with pytest.raises(RefusedError, match="is somebody's"):
+        await station.lease(count=3)
+    assert await desk.context.store.read(used_of, "line3") == {"spring": 3}
+
+
+async def test_the_key_of_the_station_itself_is_none_of_a_ca(desk: Desk) -> None:
+    station = await station_at(desk)
+    assert isinstance(station.identity.signer, KeySigner)
+    with pytest.raises(RefusedError, match="is somebody's"):
+        await replace(station, authority_key=station.identity.signer).lease()
+
+
 async def test_a_lease_that_is_used_up_lets_units_wait(desk: Desk, tmp_path: Path) -> None:
     station = await station_at(desk)
     async with bench(station, tmp_path, signed=await station.lease(count=1)) as at:

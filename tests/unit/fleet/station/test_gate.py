@@ -110,11 +110,27 @@ def test_what_a_scanner_types_is_known(line: str, kind: Kind) -> None:
     assert parse_scan(line).kind is kind
 
 
-@pytest.mark.parametrize("line", ["fleet-code:K7QD-22XC:prod:d1", "FLEET-CODE:X"])
-def test_a_one_time_code_is_never_taken_for_a_label(line: str) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fleet-code:K7QD-22XC:prod:d1",
+        "FLEET-CODE:X",
+        "]Q1fleet-code:X",
+        "\ufefffleet-code:X",
+        "+fleet-code:X",
+    ],
+)
+def test_a_one_time_code_is_never_taken_for_a_label_nor_shown(line: str) -> None:
     labels = Labels()
-    assert labels.take(parse_scan(line)).kind is Kind.CODE
+    scan = labels.take(parse_scan(line))
+    assert scan.kind is Kind.CODE
+    assert scan.text.lower().startswith("fleet-code:")
     assert labels.give(1) == ""
+
+
+def test_what_a_scanner_says_of_the_bar_code_itself_is_no_part_of_it() -> None:
+    assert parse_scan("]C0BADGE 1234") == parse_scan("BADGE 1234")
+    assert parse_scan("]E0LBL-1").text == "LBL-1"
 
 
 @given(st.text())

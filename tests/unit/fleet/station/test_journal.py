@@ -121,3 +121,18 @@ async def test_quarantine_and_release_are_told_with_who_released(ledger: Ledger)
         (Kind.QUARANTINED, {"hardware": "hw-1", "reason": "it smells"}),
         (Kind.REWORK, {"hardware": "hw-1", "by": "operator:ada"}),
     ]
+
+
+@pytest.mark.parametrize("letter", ["a", '"', "\\", "\x00", "\u00e9", "\U0001f600"], ids=ascii)
+async def test_no_reason_makes_an_entry_that_the_server_cannot_take(ledger: Ledger, letter: str) -> None:
+    await ledger.quarantine("h" * 64, letter * 4096)
+    attempt = Attempt(
+        hardware_id="h" * 64,
+        device_id="d" * 64,
+        outcome=Outcome.FAILED,
+        reason=letter * 4096,
+        cause="not-answering",
+        operator="o" * 64,
+    )
+    await ledger.note_attempt(attempt)
+    assert [kind for kind, _ in await told(ledger)] == [Kind.OPENED, Kind.QUARANTINED, Kind.ATTEMPT]
