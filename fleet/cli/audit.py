@@ -151,14 +151,16 @@ def _where(finding: Members) -> str:
 @command.command()
 @options.place
 @click.option("--after", type=click.IntRange(0), metavar="NUMBER", help="Only what follows this entry.")
-def export(home: Place, *, after: int | None) -> None:
+@click.option("--syslog", "route", flag_value="syslog", default="export", help="Print syslog (RFC 5424).")
+def export(home: Place, *, after: int | None, route: str) -> None:
     """Print the trail as JSON lines, each entry with its hash; the last line is the signed head over all.
 
-    Keep it on another machine: what it prints brings a restored backup up to date.
+    Keep it on another machine: what it prints brings a restored backup up to date. Syslog messages are for
+    programs that search the logs of many machines, and prove nothing by themselves.
     """
 
     def act(client: Client) -> None:
-        for line in client.lines("audit", "export", after=after):
+        for line in client.lines("audit", route, after=after):
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
 

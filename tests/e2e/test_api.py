@@ -118,7 +118,7 @@ async def test_a_role_that_is_too_low_is_refused(
 
 def test_nothing_is_changed_by_get_and_who_acts_is_no_viewer() -> None:
     reads = {"certificates/verify"}
-    whole_entries = {"audit/export", "audit/proof"}
+    whole_entries = {"audit/export", "audit/proof", "audit/syslog"}
     of_oneself = {"operators/{name}/renew", "operators/{name}/renewed"}
     for route in ROUTES:
         if route.method == "GET" or route.path in reads:

@@ -3,12 +3,14 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from device_agent.wire.fields import time_text
 from fleet.core.audit import SignedHead
 from fleet.errors import BadInputError
 from fleet.ports import Store
+from fleet.ra.people.syslog import entry_message, head_message
 from fleet.store import audit, verification
 from fleet.store.audit import AuditQuery, StoredEntry
 from fleet.store.seal import head_line, read_head
@@ -22,6 +24,13 @@ class Notary:
     fleet: str
     is_signed: Callable[[bytes, bytes], bool]
     head_file: Path
+
+
+class ExportForm(StrEnum):
+    """What an exported trail is written as."""
+
+    JSON_LINES = "jsonl"
+    SYSLOG = "syslog"
 
 
 async def tail(store: Store, count: int) -> tuple[StoredEntry, ...]:
@@ -44,20 +53,23 @@ async def newest(store: Store) -> int:
     return max((stored.number for stored in await tail(store, 1)), default=-1)
 
 
-async def export(store: Store, fleet: str, *, after: int = -1) -> AsyncIterator[str]:
-    """Yield every entry above number `after` as one line of JSON, in order, then the signed head over all.
+async def export(
+    store: Store, fleet: str, *, after: int = -1, form: ExportForm = ExportForm.JSON_LINES
+) -> AsyncIterator[str]:
+    """Yield every entry above number `after` as one line, in order, then the signed head over all.
 
     It ends where the newest head did when it began, so that nothing in it is unsigned.
     """
+    is_syslog = form is ExportForm.SYSLOG
     newest = await store.read(audit.newest_head, fleet)
     size = 0 if newest is None else newest.head.size
     while entries := await store.read(audit.page, after):
         for stored in entries:
             if stored.number < size:
-                yield line(stored)
+                yield entry_message(stored, fleet=fleet) if is_syslog else line(stored)
         after = entries[-1].number
     if newest is not None:
-        yield head_line(newest)
+        yield head_message(newest) if is_syslog else head_line(newest)
 
 
 def line(stored: StoredEntry) -> str:

@@ -6,6 +6,7 @@ from device_agent.wire.identity import parse_sha256
 from fleet.errors import BadInputError
 from fleet.model import Role
 from fleet.ra.people import audits, proofs
+from fleet.ra.people.audits import ExportForm
 from fleet.ra.people.proofs import Beginning, Proof
 from fleet.store.seal import head_members
 from fleet.web.api.asked import Asked
@@ -43,6 +44,15 @@ def routes() -> tuple[Route, ...]:
             query=("after",),
             answer=Document("application/jsonl"),
         ),
+        Route(
+            method="GET",
+            path="audit/syslog",
+            role=Role.SECURITY,
+            handler=_export_syslog,
+            about="The trail as syslog messages (RFC 5424), one a line; the last line is the signed head.",
+            query=("after",),
+            answer=Document("text/plain"),
+        ),
     )
 
 
@@ -79,12 +89,20 @@ def proof_members(proof: Proof) -> Members:
 
 
 async def _export(asked: Asked) -> web.StreamResponse:
+    return await _streamed(asked, "application/jsonl", form=ExportForm.JSON_LINES)
+
+
+async def _export_syslog(asked: Asked) -> web.StreamResponse:
+    return await _streamed(asked, "text/plain", form=ExportForm.SYSLOG)
+
+
+async def _streamed(asked: Asked, media_type: str, *, form: ExportForm) -> web.StreamResponse:
     after = asked.query().number("after", default=-1, lowest=-1, highest=2**62)
     response = web.StreamResponse(headers={"Cache-Control": "no-store"})
-    response.content_type = "application/jsonl"
+    response.content_type = media_type
     await response.prepare(asked.request)
     lines: list[str] = []
-    async for line in audits.export(asked.context.store, asked.context.fleet, after=after):
+    async for line in audits.export(asked.context.store, asked.context.fleet, after=after, form=form):
         lines.append(f"{line}\n")
         if len(lines) == _LINES_AT_ONCE:
             await response.write("".join(lines).encode())
