@@ -1,4 +1,4 @@
-"""The commands of the guides to backups and to checking certificates, run as a reader would run them."""
+"""The commands of guides to backups, certificates and evidence, run as a reader would run them."""
 
 from pathlib import Path
 
@@ -12,7 +12,9 @@ GUIDES = Path(__file__).parents[2] / "docs/how-to"
 
 
 @pytest.mark.needs("openssl")
-@pytest.mark.parametrize("guide", ["back-up-and-restore", "check-a-certificate"])
+@pytest.mark.parametrize(
+    "guide", ["back-up-and-restore", "check-a-certificate", "hand-evidence-to-an-auditor"]
+)
 def test_the_guide_does_what_it_says(reader: Reader, guide: str) -> None:
     for command in ("export FLEET_HOME=$PWD/acme", "fleet init --name acme --domain prod"):
         reader.run(Step(command))
