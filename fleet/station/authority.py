@@ -176,7 +176,7 @@ class HttpEnroller:
             async with self._http.post(
                 self._base + path, data=body, params=query, headers=self._headers
             ) as response:
-                return response.status, await _bounded(response.content)
+                return response.status, await bounded(response.content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(
                 "the registration authority does not answer", hint="is `fleet serve` running"
@@ -204,7 +204,8 @@ def _read(parse: Callable[[bytes], _Answer], body: bytes) -> _Answer:
         raise UnreachableError(f"the server's answer cannot be read: {error}") from error
 
 
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
+async def bounded(content: aiohttp.StreamReader) -> bytes:
+    """Return a body to its end; of one that is too long, so much that it shows."""
     body = b""
     async for chunk in content.iter_chunked(MAX_BODY_BYTES):
         body += chunk

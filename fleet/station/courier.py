@@ -16,10 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire import messages
-from device_agent.wire.fields import MAX_BODY_BYTES, parse_object
+from device_agent.wire.fields import parse_object
 from device_agent.wire.problems import MalformedMessageError, Retry
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station.authority import AdminSocket, HttpsServer
+from fleet.station.authority import AdminSocket, HttpsServer, bounded
 
 _JSON = {"Content-Type": "application/json"}
 
@@ -110,6 +110,6 @@ class HttpCourier:
     async def _exchange(self, method: str, path: str, body: bytes | None = None) -> bytes:
         try:
             async with self._http.request(method, self._base + path, data=body, headers=_JSON) as response:
-                return (await response.content.read(MAX_BODY_BYTES + 1))[: MAX_BODY_BYTES + 1]
+                return await bounded(response.content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError("the server does not answer", hint="is `fleet serve` running") from error
