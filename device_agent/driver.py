@@ -61,6 +61,9 @@ _LONGEST_RETRY = timedelta(seconds=15)
 _RENEWALS_A_DAY = 24
 """Flash wears: a server whose certificates are always due gets no more; an operator may ask for more."""
 
+_TURNS_AWAY = frozenset({ProblemCode.REVOKED, ProblemCode.SUSPENDED})
+"""A listener that opens TLS to any certificate of ours, as EST's, says so instead of closing."""
+
 
 class Driver:
     """The loop of one device. `jitter` gives a random number in [0, 1)."""
@@ -223,6 +226,8 @@ class Driver:
             self._refused |= {send.route}
             raise
         except RefusedError as error:
+            if send.route is Route.ACTIVE and error.code in _TURNS_AWAY:
+                self._refused |= {send.route}
             if pending is not None and (refused := _refusal_of(send, pending, error)) is not None:
                 self._life.take(refused)
             raise

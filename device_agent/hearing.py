@@ -11,6 +11,7 @@ _HINTS: dict[ProblemCode, str] = {
     ProblemCode.NOT_ALLOWED: "ask the operator: fleet device explain ID",
     ProblemCode.REVOKED: "the operator can readmit it with a new code: fleet claim create --device ID",
     ProblemCode.SUSPENDED: "the operator has suspended it: fleet device resume ID",
+    ProblemCode.NOT_CURRENT: "this is a copy, or an older state of a device: fleet device explain ID",
     ProblemCode.FROZEN: "the operator must look at an alarm first: fleet device explain ID",
 }
 

@@ -20,11 +20,13 @@ from device_agent.recovering import Recovery
 from device_agent.wire.identity import Identity
 from fleet.core import lifecycle
 from fleet.core.rollover import Insistence, RolloverEvent
-from fleet.model import ClientKind
+from fleet.model import ClientKind, RevocationReason
 from fleet.ra.people.batches import BatchOrder, create_batch
 from fleet.ra.people.claims import CodeOrder, create_codes
 from fleet.ra.requests.approvals import Choice, approve
 from fleet.ra.requests.queue import short_code
+from fleet.ra.selection import ByDevice
+from fleet.ra.status.revoke import revoke
 from tests.e2e.test_agent_fleet import DRIVERS, backend, device_of, settings
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
@@ -94,6 +96,20 @@ async def test_a_device_that_lost_its_key_comes_back_over_est_by_a_code(
         device = await device_of(fleet, agent)
     assert (recovered.name, recovered.rung) == (first.name, Rung.CERTIFICATE)
     assert lifecycle.admitted(device) == {recovered.serial}
+
+
+async def test_a_device_that_was_revoked_learns_over_est_that_it_needs_a_code(
+    fleet: LiveFleet, tmp_path: Path
+) -> None:
+    with Agent.opened(settings(tmp_path)) as agent:
+        await agent.enroll(await by_code(fleet, "taken-back"))
+        who = ByDevice(identities=(Identity(domain="prod", device_id="taken-back"),))
+        await revoke(fleet.context, who, reason=RevocationReason.KEY_COMPROMISE, actor="operator:test")
+        with pytest.raises(RefusedError, match="revoked"):
+            await agent.renew_once()
+        status = agent.status()
+    assert (status.rung, status.rung_why) == (Rung.CODE, "revoked")
+    assert "device-agent recover" in (status.needs or "")
 
 
 @pytest.mark.needs("softhsm2-util")
