@@ -1,4 +1,4 @@
-"""Checks evidence of a fleet's audit trail off line: Python and its package `cryptography` are all it needs.
+"""Checks evidence of a fleet's audit trail off line: all it needs is Python 3.11 with `cryptography`.
 
 python verify_audit.py (--proof proof.json | --trail trail.jsonl) --head head.json --key public.pem
 
@@ -44,16 +44,13 @@ def check_proof(content: bytes, *, head: bytes, key: bytes) -> str:
     steps = _hashes(_get(proof, "consistency", list))
     if _grown(kept.root, kept.size, newest.size, steps) != (kept.root, newest.root):
         raise NotProvenError(f"the trail does not begin with the {kept.size} entries under your head")
-    shown = (
-        f"{newest.size} entries of {newest.log}, signed at {newest.at}, begin with the {kept.size} you knew"
-    )
     if proof.get("entry") is None and proof.get("inclusion", ()) is None:
-        return shown
+        return _shown(kept, newest)
     entry, steps = _get(proof, "entry", dict), _hashes(_get(proof, "inclusion", list))
     number = _get(entry, "number", int)
     if not 0 <= number < newest.size or _above(_leaf(entry), number, newest.size, steps) != newest.root:
         raise NotProvenError(f"entry {number} is not as it was recorded, or was not recorded there")
-    return f"entry {number} is as it was recorded; {shown}"
+    return f"entry {number} is as it was recorded; {_shown(kept, newest)}"
 
 
 def check_trail(content: bytes, *, head: bytes, key: bytes) -> str:
@@ -65,9 +62,12 @@ def check_trail(content: bytes, *, head: bytes, key: bytes) -> str:
         raise NotProvenError(f"the trail is not the {newest.size} entries that were signed at {newest.at}")
     if kept.size > newest.size or _root(leaves[: kept.size]) != kept.root:
         raise NotProvenError(f"the trail does not begin with the {kept.size} entries under your head")
-    return (
-        f"{newest.size} entries of {newest.log}, signed at {newest.at}, begin with the {kept.size} you knew"
-    )
+    return _shown(kept, newest)
+
+
+def _shown(kept: _Head, newest: _Head) -> str:
+    said = f"{newest.size} entries of {newest.log}, signed at {newest.at}"
+    return f"{said}, begin with the {kept.size} you knew"
 
 
 def _object(content: bytes) -> Mapping[str, object]:

@@ -116,9 +116,27 @@ async def test_a_role_that_is_too_low_is_refused(
     assert (status, kind, found["exit"]) == (HTTPStatus.FORBIDDEN, PROBLEM_TYPE, 3)
 
 
+async def test_a_viewer_is_proven_that_the_trail_goes_on_and_shown_no_whole_entry(
+    ask: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def eve(_request: web.Request, _context: Context) -> Operator:
+        return Operator(name="eve", role=Role.VIEWER)
+
+    _, _, kept = await ask("GET", "audit/head")
+    monkeypatch.setattr(routes, "operator_of", eve)
+    head = f"earlier_size={kept['size']}&earlier_root={kept['root']}"
+
+    _, _, proof = await ask("GET", f"audit/proof?{head}")
+    assert (proof["head"], proof["entry"], proof["inclusion"]) == (kept, None, None)
+    status, _, found = await ask("GET", f"audit/proof?{head}&entry=0")
+    assert (status, found["exit"]) == (HTTPStatus.FORBIDDEN, 3)
+    status, _, found = await ask("GET", f"audit/proof?earlier_size={kept['size']}")
+    assert (status, found["exit"]) == (HTTPStatus.BAD_REQUEST, 6)
+
+
 def test_nothing_is_changed_by_get_and_who_acts_is_no_viewer() -> None:
     reads = {"certificates/verify"}
-    whole_entries = {"audit/export", "audit/proof", "audit/syslog"}
+    whole_entries = {"audit/export", "audit/syslog"}
     of_oneself = {"operators/{name}/renew", "operators/{name}/renewed"}
     for route in ROUTES:
         if route.method == "GET" or route.path in reads:

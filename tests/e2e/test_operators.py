@@ -27,6 +27,7 @@ from tests.mqtt import client_context
 
 SECURITY_ALONE = {
     "GET audit/export",
+    "GET audit/syslog",
     "POST backups",
     "POST drills",
     "POST unfreeze",
@@ -165,7 +166,7 @@ async def test_each_route_is_open_to_whom_the_table_of_this_test_says(people: Pe
                 allowed = role is not Role.VIEWER or name in VIEWERS_POST
             path = route.path.format_map(NOBODY)
             body = None if route.method == "GET" else {}
-            if "jsonl" in str(route.answer):
+            if route.path in {"audit/export", "audit/syslog"}:
                 path += "?unknown=1"  # refused after the role was looked at: the trail itself is not wanted
             status, found = await told(session, route.method, path, body)
             refused = status == HTTPStatus.FORBIDDEN and "has the role" in str(found["detail"])
