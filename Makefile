@@ -41,7 +41,7 @@ faults: $(VENV)/ready ## cut power and cables thousands of times, renew a thousa
 	@FAULT_SEEDS=20 FAULT_RENEWALS=1000 $(BIN)/pytest -q tests/faults/test_agent_power_cuts.py tests/faults/test_agent_token_power_cuts.py tests/faults/test_agent_killed.py tests/faults/test_recovery_power_cuts.py tests/faults/test_agent_many_renewals.py tests/faults/test_line_matrix.py
 
 provider: $(VENV)/ready ## test TLS by OpenSSL's pkcs11-provider (Debian 13 has it; PKCS11_PROVIDER=/path/pkcs11.so)
-	@$(BIN)/pytest -q -rs tests/contract/test_token_provider.py tests/e2e/test_agent_provider.py
+	@$(BIN)/pytest -q tests/contract/test_token_provider.py tests/e2e/test_agent_provider.py
 
 explore: $(VENV)/ready ## visit far more states of the protocol than `make test` does (hours, gigabytes; WORLDS="deep-code ...")
 	@$(BIN)/python -m tests.exploration $(or $(WORLDS),--deep)

@@ -1,7 +1,7 @@
 """TLS with a token's key by OpenSSL's own pkcs11-provider; the trial before it is used; what if it fails.
 
-Debian 13 has the provider (`pkcs11-provider`), Debian 12 does not: tests that need it say so and are skipped,
-on CI too; `make provider` runs them. PKCS11_PROVIDER names another one than the system's.
+Debian 13 has the provider (`pkcs11-provider`), Debian 12 does not: what needs it is left out where it is not.
+`make provider` runs them. PKCS11_PROVIDER names another one than the system's.
 """
 
 import base64
@@ -27,6 +27,7 @@ from device_agent.keys.token_tls import Way
 from device_agent.wire.secret import Secret
 from tests.contract.test_token_keys import chain_of, opened
 from tests.pki import Pki
+from tests.provider import provider_path
 from tests.tokens import MODULE, PIN, SoftHsm, SoftToken
 
 needs_tokens = pytest.mark.needs("softhsm2-util")
@@ -59,11 +60,8 @@ def keys(token: SoftToken, tmp_path: Path) -> TokenKeyStore:
 @pytest.fixture(scope="module")
 def provider() -> Path:
     """Return the provider of this machine."""
-    named = os.environ.get("PKCS11_PROVIDER")
-    told = subprocess.run(["openssl", "version", "-m"], capture_output=True, text=True, check=True).stdout
-    found = Path(named or told.partition('"')[2].partition('"')[0], "" if named else "pkcs11.so")
-    if not found.exists():
-        pytest.skip("OpenSSL has no pkcs11-provider here: apt-get install pkcs11-provider (Debian 13)")
+    found = provider_path()
+    assert found is not None, "apt-get install pkcs11-provider (Debian 13), or name one by PKCS11_PROVIDER"
     return found
 
 
@@ -132,6 +130,7 @@ def connects(signer, version):
     )
 
 
+@pytest.mark.provider
 @needs_tokens
 def test_keys_of_each_kind_are_used_by_the_provider_through_a_whole_life(
     alone: SoftToken, tmp_path: Path, provider: Path
@@ -156,6 +155,7 @@ def test_keys_of_each_kind_are_used_by_the_provider_through_a_whole_life(
     assert (ended.stdout.splitlines(), ended.returncode) == (expected, 0), ended.stderr
 
 
+@pytest.mark.provider
 @needs_tokens
 def test_a_provider_that_does_not_reach_the_token_is_told_and_the_next_way_taken(
     alone: SoftToken, tmp_path: Path, provider: Path
@@ -172,6 +172,7 @@ def test_a_provider_that_does_not_reach_the_token_is_told_and_the_next_way_taken
     assert ended.stderr == ""
 
 
+@pytest.mark.provider
 @needs_tokens
 def test_a_provider_is_not_asked_while_the_token_itself_does_not_sign(
     alone: SoftToken, tmp_path: Path, provider: Path
@@ -194,6 +195,7 @@ def test_a_provider_is_not_asked_while_the_token_itself_does_not_sign(
     assert f"there is no token {alone.label}" in pulled
 
 
+@pytest.mark.provider
 @needs_tokens
 def test_the_provider_is_given_no_pin_that_the_token_has_not_taken(
     alone: SoftToken, tmp_path: Path, provider: Path

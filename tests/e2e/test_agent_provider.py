@@ -1,6 +1,6 @@
 """A real agent process whose OpenSSL has the pkcs11-provider: it lives on Mosquitto, in each version of TLS.
 
-As in `tests.contract.test_token_provider`, it is skipped where there is no provider, on CI too.
+As in `tests.contract.test_token_provider`, it is left out where there is no provider.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tests.tokens import SoftHsm
 
 __all__ = ["provider"]
 
-pytestmark = pytest.mark.needs("softhsm2-util", "mosquitto", "gcc")
+pytestmark = [pytest.mark.needs("softhsm2-util", "mosquitto", "gcc"), pytest.mark.provider]
 AGENT = "import sys; from device_agent.cli import main; sys.exit(main())"
 
 
