@@ -16,6 +16,7 @@ from device_agent.core.record import Anchor, Credential
 from device_agent.core.stored import StoredRecord
 from device_agent.errors import AgentError
 from device_agent.files import is_private
+from device_agent.hooks import waiting_hooks
 from device_agent.keys.software import FileKeyStore
 from device_agent.ports import KeyStore
 from device_agent.status import needs_of
@@ -68,6 +69,8 @@ async def examine(
     yield _dates(active, moment)
     yield _ladder(loaded.record)
     yield _current(settings, active)
+    if (waiting := waiting_hooks(settings.state, settings.hook_folder)) is not None:
+        yield _hooks(waiting)
     yield _agent(told)
     if active.has_broker:
         yield await _server("broker", active.broker, servers=loaded.record.servers, moment=moment)
@@ -168,6 +171,16 @@ def _current(settings: Settings, active: Credential) -> Finding:
         return _good("current", f"{link} holds the certificate in use")
     hint = "the next start of the agent puts it right"
     return _bad("current", f"{link} does not hold the certificate in use", hint)
+
+
+def _hooks(waiting: tuple[str, ...]) -> Finding:
+    """Say which other programs may still use what was replaced."""
+    if not waiting:
+        return _good("hooks", "each has succeeded since the identity changed last")
+    text = f"not succeeded since the identity changed last: {' '.join(waiting)}"
+    return _bad(
+        "hooks", text, "the agent's log says why; a running agent tries again, at the latest in an hour"
+    )
 
 
 def _agent(told: Mapping[str, object] | None) -> Finding:

@@ -80,7 +80,7 @@ class Hooks:
     async def tell_end(self, environment: Mapping[str, str]) -> None:
         """Run every hook once, for an identity that is gone; what fails is logged."""
         self._change = None
-        for path in self._hooks():
+        for path in _found(self._folder):
             await self._succeeds(path, {**environment, "DEVICE_AGENT_EVENT": "reset"})
 
     async def run(self) -> None:
@@ -109,7 +109,7 @@ class Hooks:
         done = self._begun(change)
         names = set(done.names)
         environment = {**change.environment, "DEVICE_AGENT_EVENT": done.event}
-        waiting = [path for path in self._hooks() if path.name not in names]
+        waiting = [path for path in _found(self._folder) if path.name not in names]
         for path in waiting:
             if await self._succeeds(path, environment):
                 names.add(path.name)
@@ -118,7 +118,7 @@ class Hooks:
 
     def _begun(self, change: Change) -> _Done:
         """Return how far a change has come; what it is, is settled when it is first seen."""
-        before = self._read()
+        before = _read(self._marker)
         if before.generation == change.generation:
             return before
         event = "renewed" if before.serial != change.serial else "trust"
@@ -127,14 +127,6 @@ class Hooks:
         )
         self._write(begun)
         return begun
-
-    def _hooks(self) -> list[Path]:
-        """Return what is to be run, in the order of names, as run-parts(8) has it."""
-        try:
-            found = sorted(self._folder.iterdir())
-        except OSError:
-            return []
-        return [path for path in found if not path.name.startswith(".") and _is_fit(path)]
 
     async def _succeeds(self, path: Path, environment: Mapping[str, str]) -> bool:
         try:
@@ -161,19 +153,39 @@ class Hooks:
             _log.warning("the hook %s failed with %d", path, code)
         return code == 0
 
-    def _read(self) -> _Done:
-        content = read_file(self._marker, most=_LONGEST_DONE) or b""
-        lines = content.decode(errors="replace").split("\n")
-        if len(lines) < 3:
-            return _Done()
-        generation, serial, event, *names = lines
-        return _Done(generation=generation, serial=serial, event=event, names=frozenset(filter(None, names)))
-
     def _write(self, done: _Done) -> None:
         lines = (done.generation, done.serial, done.event, *sorted(done.names))
         content = "\n".join(lines).encode()
         write_file(self._marker, content)
         self._wrote(len(content))
+
+
+def waiting_hooks(state: Path, folder: Path) -> tuple[str, ...] | None:
+    """Return which hooks have not succeeded since the identity changed last; None where there are none.
+
+    It is for a look from outside: another process may be at them.
+    """
+    names = [path.name for path in _found(folder)]
+    done = _read(state / DONE).names
+    return tuple(name for name in names if name not in done) if names else None
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return what is to be run, in the order of names, as run-parts(8) has it."""
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in found if not path.name.startswith(".") and _is_fit(path)]
+
+
+def _read(marker: Path) -> _Done:
+    content = read_file(marker, most=_LONGEST_DONE) or b""
+    lines = content.decode(errors="replace").split("\n")
+    if len(lines) < 3:
+        return _Done()
+    generation, serial, event, *names = lines
+    return _Done(generation=generation, serial=serial, event=event, names=frozenset(filter(None, names)))
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

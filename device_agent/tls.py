@@ -7,6 +7,7 @@ after the handshake and before anything is said.
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from device_agent.core.certificates import lifetime, load
 from device_agent.core.clock import Moment, TimeSource
@@ -51,9 +52,15 @@ def show(context: ssl.SSLContext, certificate: str, key: str) -> None:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise BadInputError(
-            f"the certificate {certificate} and its key cannot be used",
+            f"the certificate {certificate} and its key cannot be used: {_reason(certificate, key)}",
             hint="give both files: --claim CERT,KEY; the shell leaves a ~ after the comma as it is",
         ) from error
+
+
+def _reason(certificate: str, key: str) -> str:
+    """Say why a pair of files cannot be used; what they hold is told to nobody."""
+    missing = [path for path in (certificate, key) if not Path(path).is_file()]
+    return f"there is no file {' and no '.join(missing)}" if missing else "no PEM files that fit each other"
 
 
 def _context(moment: Moment | None) -> ssl.SSLContext:

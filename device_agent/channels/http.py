@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from device_agent.channels.unreached import unreached
 from device_agent.errors import ChannelError
 from device_agent.wire.fields import MAX_BODY_BYTES
 from device_agent.wire.messages import parse_reply
@@ -76,7 +77,7 @@ class Peer:
         try:
             reader, writer = await self._connected()
         except (OSError, ValueError) as error:  # a ValueError: a server told of a host that can be none
-            raise ChannelError(f"cannot reach {self}: {error}") from error
+            raise unreached(f"cannot reach {self}", error) from error
         try:
             body = call.body(writer.get_extra_info("ssl_object"))
             writer.write(self._head(call, len(body)) + body)

@@ -17,6 +17,7 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from device_agent.channels.unreached import unreached
 from device_agent.errors import ChannelError, NotAdmittedError
 from device_agent.ports import Tunnel
 from device_agent.tls import DatedSocket
@@ -101,7 +102,7 @@ class Connection:
             raise ChannelError(f"{self._peer} refused the connection: {error}") from error
         except (aiomqtt.MqttError, ValueError) as error:
             _drop(self.client)
-            raise ChannelError(f"cannot connect to {self._peer}: {error}", hint=_hint(str(error))) from error
+            raise unreached(f"cannot connect to {self._peer}", error) from error
 
     async def close(self) -> None:
         """Disconnect; whoever reads the messages gets what is left, and then the end."""
@@ -192,9 +193,3 @@ def _drop(client: aiomqtt.Client) -> None:
         client._client.loop_misc()
         asyncio.get_running_loop().remove_reader(left.fileno())
         left.close()
-
-
-def _hint(reason: str) -> str | None:
-    if "CERTIFICATE_VERIFY_FAILED" in reason:
-        return "the server's certificate does not fit the roots given with --trust, or the clock is wrong"
-    return None

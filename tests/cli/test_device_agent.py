@@ -265,6 +265,22 @@ def test_doctor_tells_of_a_state_folder_that_cannot_take_a_renewal(
     assert text in shown.splitlines()[0]
 
 
+def test_doctor_tells_of_a_hook_that_has_not_succeeded(
+    table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = table.state / "post-renew.d"
+    folder.mkdir(mode=0o755)
+    assert run(table.state, "doctor") == ExitCode.NEEDS_ATTENTION
+    assert "hooks: " not in capsys.readouterr().out
+    (folder / "10-fails").write_text("#!/bin/sh\nexit 3\n")
+    (folder / "10-fails").chmod(0o755)
+    run(table.state, "doctor")
+    assert "BAD hooks: not succeeded since the identity changed last: 10-fails\n" in capsys.readouterr().out
+    (table.state / "hooks.done").write_text("g1\n41\nenrolled\n10-fails")
+    run(table.state, "doctor")
+    assert "ok  hooks: each has succeeded since the identity changed last\n" in capsys.readouterr().out
+
+
 def test_doctor_never_sends_its_reader_to_the_doctor(
     table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
