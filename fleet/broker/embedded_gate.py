@@ -118,7 +118,7 @@ class Gate:
         except OSError as error:
             raise UnreachableError(
                 f"port {port} on {bind} cannot be used: {(error.strerror or 'error').lower()}",
-                hint="stop what listens there, or name another port in fleet.toml",
+                hint="stop what listens there, or set mqtt_port, mqtt_bootstrap_port in fleet.toml (0: any)",
             ) from error
         self._servers.append(server)
         found: int = server.sockets[0].getsockname()[1]

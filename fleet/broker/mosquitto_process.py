@@ -192,7 +192,7 @@ def _bound(bind: str, port: int) -> socket.socket:
         probe.close()
         raise UnreachableError(
             f"port {port} on {bind} cannot be used: {(error.strerror or 'error').lower()}",
-            hint="stop what listens there, or name another port in fleet.toml",
+            hint="stop what listens there, or set mqtt_port, mqtt_bootstrap_port in fleet.toml (0: any)",
         ) from error
     return probe
 
