@@ -4,7 +4,6 @@ Reading is not trusting: nothing here verifies a signature or a date, `acceptanc
 """
 
 import base64
-import binascii
 import hashlib
 import re
 import textwrap
@@ -130,7 +129,7 @@ def lifetime(certificate: x509.Certificate) -> tuple[datetime, datetime]:
 def _der(body: str) -> bytes:
     try:
         der = base64.b64decode("".join(body.split()), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or no ASCII at all
         raise MalformedMessageError("a PEM block is not base64") from error
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise MalformedMessageError(f"a certificate must not exceed {MAX_CERTIFICATE_BYTES} octets")

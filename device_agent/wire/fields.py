@@ -4,7 +4,6 @@ Errors name the member and the rule, never the value.
 """
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -151,7 +150,7 @@ class Fields:
         if isinstance(value, str) and 1 <= len(value) <= longest * 4 // 3 + 4:
             try:
                 return base64.b64decode(value, validate=True)
-            except binascii.Error:
+            except ValueError:  # binascii.Error, or no ASCII at all
                 pass
         raise MalformedMessageError(f"{name} must be base64 of 1 to {longest} bytes")
 

@@ -159,12 +159,19 @@ class Consumer:
                 topic = message.topic
             except UnicodeDecodeError:
                 topic = ""
-            answer = await self._answerer(topic, bytes(message.payload))
+            answer = await self._answer(topic, bytes(message.payload))
             if connection != self._connection:
                 continue  # the broker delivers it again, and it is answered the same
             if answer is not None:
                 self._client.publish(answer.topic, answer.body, qos=1)
             self._client.ack(message.mid, message.qos)
+
+    async def _answer(self, topic: str, body: bytes) -> Answer | None:
+        try:
+            return await self._answerer(topic, body)
+        except Exception:  # noqa: BLE001 - the outermost edge of one message; others must not suffer from it
+            _log.exception("a message on %r could not be answered", topic[:256])
+            return None
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(

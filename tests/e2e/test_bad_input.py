@@ -18,10 +18,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.identity import Identity
-from device_agent.wire.replies import Issued, Problem
+from device_agent.wire.replies import Issued, Problem, Reply
 from device_agent.wire.secret import Secret
 from device_agent.wire.topics import EnrollTopics
+from fleet.channels.mqtt import _WORKERS
+from fleet.ra.context import Asker, Context
 from fleet.ra.people.claims import CodeOrder, create_codes
+from fleet.ra.requests.answer import answer_body
 from fleet.ra.requests.templates import add
 from fleet.station import steps
 from fleet.station.authority import AdminSocket, HttpEnroller
@@ -41,6 +44,11 @@ from tests.homes import FleetHome, utc_now
 from tests.live import LiveFleet, ask, live, make_live_home
 from tests.mqtt import MqttClient, client_context
 
+NO_ASCII = (
+    b'{"v": 1, "id": "1", "type": "enroll", "device_id": "d1", "csr": "-----BEGIN ", "proof": {'
+    b'"kind": "tpm", "nonce": "0", "tpm": {"ek_public": "\xc3\xa9"}}}'
+)
+"""Where base64 should stand is what is not even ASCII."""
 Answer = x509.Certificate | None
 """The certificate that was issued, or None for a refusal that says so."""
 Channel = Callable[[Sample, str], Awaitable[Answer]]
@@ -302,6 +310,7 @@ async def admitted(fleet: LiveFleet, name: str) -> int:
         b'{"v": 1, "id": "1", "type": "enroll"}',
         b'{"v": 99, "id": "1", "type": "enroll"}',
         b'{"v": 1, "id": "1", "type": "become-root"}',
+        NO_ASCII,
         b"\xff" * 70_000,
     ],
     ids=lambda body: str(body[:32]),
@@ -323,6 +332,22 @@ async def test_a_body_that_is_none_is_refused_on_every_topic_and_the_connection_
     assert refused == [400, 400]
     assert isinstance(problem, Problem)
     assert isinstance(again, Problem)
+
+
+async def test_a_defect_over_one_message_leaves_the_others_answered(
+    fleet: LiveFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(context: Context, asker: Asker, body: bytes) -> Reply:
+        if body == b"{}":
+            raise ValueError("a defect")
+        return await answer_body(context, asker, body)
+
+    monkeypatch.setattr("fleet.channels.translate.answer_body", breaks)
+    own_topics = EnrollTopics(client="ab" * 32)
+    async with fleet.bootstrap("prod", own_topics.client) as own:
+        for _ in range(_WORKERS):  # each that serves takes one
+            await own.publish(own_topics.request, b"{}")
+        assert isinstance(await ask(own, own_topics, b"[]"), Problem)
 
 
 @pytest.mark.parametrize("noise", ["!", "\x00", "=", "-----BEGIN CERTIFICATE REQUEST-----", "\u00e4"])
