@@ -12,6 +12,7 @@ from device_agent.config import Settings
 from device_agent.core.station_link import StationLink
 from device_agent.core.station_unit import Installation, UnitReport
 from device_agent.unit import SerialUnit
+from device_agent.wire.factory import Command, LinkState
 from device_agent.wire.framing import Decoder, Frame, Framing, encode_burst
 from device_agent.wire.smp import parse
 from tests.pki import utc_now
@@ -84,6 +85,19 @@ class AnySession(LinkDevice):
         packet = parse(message)
         if packet.header.command != 0 and "s" in packet.body:
             self.link._session = packet.body.octets("s", lowest=8, highest=8)
+        return super().handle(message)
+
+
+class EndsWhenEnrolled(LinkDevice):
+    """A program that is through once it is enrolled, and is started again a little later."""
+
+    misses = 3
+
+    def handle(self, message: bytes) -> bytes | None:
+        is_greeted = parse(message).header.command == Command.HELLO
+        if is_greeted and self.misses and self.unit.report().state is LinkState.ACTIVE:
+            self.misses -= 1
+            return None
         return super().handle(message)
 
 

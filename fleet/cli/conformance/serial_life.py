@@ -12,7 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from device_agent.wire.factory import NONCE_BYTES, LinkState, Rc
-from device_agent.wire.factory_replies import CommitReply, IdentReply, InstallReply, ProveReply, StatusReply
+from device_agent.wire.factory_replies import (
+    CommitReply,
+    HelloReply,
+    IdentReply,
+    InstallReply,
+    ProveReply,
+    StatusReply,
+)
 from device_agent.wire.factory_requests import Commit, Ident, Prove, Read, Status, Write
 from device_agent.wire.objects import MAX_CSR_BYTES, ObjectId, ReadableId
 from fleet.cli.conformance.check import Absent, Check, Failure
@@ -25,6 +32,8 @@ Act: TypeAlias = Callable[[Device], Awaitable[None]]
 _PAGE = "serial-protocol.md"
 _NONCE = bytes(range(NONCE_BYTES))
 _OTHER_NONCE = bytes(range(NONCE_BYTES, 2 * NONCE_BYTES))
+_GREETINGS = 10
+"""To a device that should come back: two seconds each where nobody answers."""
 
 
 async def _early(device: Device) -> None:
@@ -201,9 +210,19 @@ async def _commit(device: Device) -> None:
     await device.link.ask(device.talk, Status())
 
 
+async def _back(device: Device) -> HelloReply:
+    """Greet a device that may have ended with its enrollment, and has to be started or plugged in by hand."""
+    for _ in range(_GREETINGS - 1):
+        try:
+            return await device.begin()
+        except Failure:
+            continue
+    return await device.begin()
+
+
 async def _again(device: Device) -> None:
     """The unit is plugged in again: it holds what it was given, and proves it."""
-    hello = await device.begin()
+    hello = await _back(device)
     if hello.state is not LinkState.ACTIVE or hello.fingerprint != device.package.fingerprint:
         raise Failure("HELLO does not tell ACTIVE and the fingerprint of its leaf")
     await _prove(device)

@@ -44,6 +44,14 @@ async def test_a_device_that_was_made_before_passes_but_for_what_a_fresh_one_sho
     assert results["early"].outcome is Outcome.NOT_REACHED
 
 
+async def test_a_device_that_ends_when_it_is_enrolled_is_waited_for(tmp_path: Path) -> None:
+    with real_unit(tmp_path / "state") as unit:
+        device = devices.EndsWhenEnrolled(unit)
+        results = await checked(device)
+    assert failed(results) == []
+    assert device.misses == 0
+
+
 @pytest.mark.parametrize(
     ("make", "check"),
     [
