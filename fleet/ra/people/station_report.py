@@ -1,5 +1,6 @@
 """What stations made, and what is wrong with it: their journals against each other and our records."""
 
+import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,11 +43,12 @@ async def suspects(desk: Desk, station: str = "") -> tuple[Suspect, ...]:
 
 
 def _hint(one: Mismatch) -> str:
+    about = shlex.quote(one.about)  # a station's word, and somebody may paste the hint into a shell
     match one.kind:
         case "clone" | "clone-online":
-            return f"fleet device explain {one.about}"
+            return f"fleet device explain {about}"
         case "duplicate" | "missing" | "offline":
-            return f"fleet cert show {one.about}"
+            return f"fleet cert show {about}"
         case "over-quota":
             return f"fleet station show {one.station}"
         case "rewritten":

@@ -149,3 +149,12 @@ async def test_what_is_wrong_says_where_to_look(desk: Desk) -> None:
     await sync(desk, [entries[0], entries[2]])
     (found,) = await suspects(desk.context)
     assert (found.kind, found.hint) == ("gap", "fleet audit search --actor station:line3")
+
+
+async def test_a_hint_is_safe_to_paste_whatever_a_station_says(desk: Desk) -> None:
+    scribe = await scribe_of(desk)
+    entries = [scribe.write(Kind.OPENED), *(issued(scribe, hw, "d1; reboot", "x; y") for hw in ("a", "b"))]
+    await sync(desk, entries)
+    hints = {one.kind: one.hint for one in await suspects(desk.context)}
+    assert hints["clone"] == "fleet device explain 'd1; reboot'"
+    assert hints["duplicate"] == "fleet cert show 'x; y'"
