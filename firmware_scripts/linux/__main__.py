@@ -11,6 +11,7 @@ from firmware_scripts.linux.overlay import Batch, Init, archive, entries
 
 _EXIT_BAD_INPUT = 6
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,253}:[0-9]{1,5}", re.ASCII)
+_CERTIFICATE, _PRIVATE_KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
 _ID_PREFIX = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_:-]{0,31})?", re.ASCII)
 
 
@@ -44,6 +45,10 @@ def batch_of(arguments: argparse.Namespace) -> Batch:
     certificate, comma, key = arguments.claim.partition(",")
     if not comma:
         raise ValueError("--claim must be CERT,KEY: two files")
+    _must_hold_certificates(arguments.trust, option="--trust")
+    _must_hold_certificates(Path(certificate), option="--claim")
+    if _PRIVATE_KEY not in Path(key).read_bytes():
+        raise ValueError(f"--claim CERT,KEY: {key} holds no private key in PEM")
     return Batch(
         bootstrap=arguments.bootstrap,
         trust=arguments.trust,
@@ -53,6 +58,13 @@ def batch_of(arguments: argparse.Namespace) -> Batch:
         init=arguments.init,
         agent=arguments.agent,
     )
+
+
+def _must_hold_certificates(path: Path, *, option: str) -> None:
+    """What all images of a batch have for all to read is a certificate: not the key, nor another file."""
+    content = path.read_bytes()
+    if _CERTIFICATE not in content or _PRIVATE_KEY in content:
+        raise ValueError(f"{option}: {path} must hold certificates in PEM, and no key")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

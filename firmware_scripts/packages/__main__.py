@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = set(arguments.kinds) - set(_KINDS)
     try:
         if unknown:
-            raise ValueError(f"there is no package of the kind {', '.join(sorted(unknown))}")
+            raise ValueError(f"no package is of the kind {', '.join(sorted(unknown))}: {', '.join(_KINDS)}")
         moment = moment_of_build(ROOT)
         arguments.output.mkdir(parents=True, exist_ok=True)
         for kind in arguments.kinds or _KINDS:

@@ -11,13 +11,14 @@ from firmware_scripts.linux.__main__ import main
 
 FILES = Path(__file__).parents[3] / "firmware_scripts/linux/files"
 SCRIPT = FILES / "first-boot.sh"
+KINDS = {"trust.pem": "CERTIFICATE", "claim.crt": "CERTIFICATE", "claim.key": "PRIVATE KEY"}
 SHELLS = [["dash"], ["bash", "--posix"], pytest.param(["busybox", "ash"], marks=pytest.mark.needs("busybox"))]
 
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    for name in ("trust.pem", "claim.crt", "claim.key"):
-        (tmp_path / name).write_text(f"{name}\n")
+    for name, label in KINDS.items():
+        (tmp_path / name).write_text(f"-----BEGIN {label}-----\n")
     claim = f"{tmp_path}/claim.crt,{tmp_path}/claim.key"
     trust = f"{tmp_path}/trust.pem"
     return ["--bootstrap", "fleet.example:8884", "--trust", trust, "--claim", claim, "--id-prefix", "line3-"]
@@ -55,6 +56,17 @@ def test_a_bad_value_is_refused_and_nothing_is_written(
 ) -> None:
     arguments[arguments.index(option) + 1] = value
     assert main([*arguments, "--output", f"{tmp_path}/o.tar"]) == 6
+    assert not (tmp_path / "o.tar").exists()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_of_another_kind_is_refused_by_its_name(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    wrong = "CERTIFICATE" if KINDS[name] == "PRIVATE KEY" else "PRIVATE KEY"
+    (tmp_path / name).write_text(f"-----BEGIN {wrong}-----\n")
+    assert main([*arguments, "--output", f"{tmp_path}/o.tar"]) == 6
+    assert name in capsys.readouterr().err
     assert not (tmp_path / "o.tar").exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 from firmware_scripts.linux.__main__ import main as make_overlay
 from firmware_scripts.linux.yocto import main
 
+_SOURCES = {"trust.pem": "CERTIFICATE", "claim.crt": "CERTIFICATE", "claim.key": "PRIVATE KEY"}
 _PLACES = {
     "bindir": "/usr/bin",
     "sysconfdir": "/etc",
@@ -19,8 +20,8 @@ _PLACES = {
 @pytest.fixture
 def sources(tmp_path: Path) -> list[str]:
     """The options of a layer: an agent and an overlay."""
-    for name in ("trust.pem", "claim.crt", "claim.key"):
-        (tmp_path / name).write_text(f"{name}\n")
+    for name, label in _SOURCES.items():
+        (tmp_path / name).write_text(f"-----BEGIN {label}-----\n")
     (tmp_path / "agent.pyz").write_bytes(b"#!/usr/bin/env python3\nPK")
     given = ["--bootstrap", "fleet.example:8884", "--trust", f"{tmp_path}/trust.pem"]
     claim = ["--claim", f"{tmp_path}/claim.crt,{tmp_path}/claim.key"]
