@@ -78,7 +78,9 @@ def ask(path: Path, act: str, members: Mapping[str, object] = MappingProxyType({
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             return None
         except OSError as error:
-            raise ChannelError(f"cannot ask the running agent at {path}: {error}") from error
+            reason = (error.strerror or str(error)).lower()
+            hint = "run it as the owner of the state folder" if isinstance(error, PermissionError) else None
+            raise ChannelError(f"cannot ask the running agent at {path}: {reason}", hint=hint) from error
         try:
             caller.sendall(json.dumps({"do": act, **members}).encode() + b"\n")
             with caller.makefile("rb") as answer:

@@ -8,7 +8,7 @@ import contextlib
 from pathlib import Path
 
 from device_agent.errors import BadInputError
-from device_agent.files import make_folder
+from device_agent.files import make_folder, state_error
 from device_agent.store import PREVIOUS, RECORD
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
@@ -47,9 +47,13 @@ def make_place(folder: Path) -> None:
 
 
 def identities_in(state: Path) -> tuple[str, ...]:
-    """Return the further domains that a device has, or is getting, an identity in."""
+    """Return the further domains that a device has, or is getting, an identity in; raises `StateError`."""
     found: list[str] = []
-    for folder in sorted((state / _IDENTITIES).glob("*/")):
+    try:
+        folders = sorted((state / _IDENTITIES).glob("*/"))
+    except OSError as error:
+        raise state_error(f"cannot look into {state}", error) from error
+    for folder in folders:
         if (folder / RECORD).exists() or (folder / PREVIOUS).exists():
             with contextlib.suppress(MalformedMessageError):
                 found.append(parse_domain(folder.name))
