@@ -4,6 +4,8 @@ A token is believed to keep a key inside only after that was read back from it. 
 """
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -13,6 +15,7 @@ from pkcs11 import KeyType as TokenKeyType
 from pkcs11.types import Key, SignMixin
 from pkcs11.util.ec import encode_named_curve_parameters
 
+from device_agent.wire.secret import Secret
 from device_agent.wire.token_uri import TokenUri
 from fleet.ca.signers import hash_of
 from fleet.ca.token_module import OpenToken, module_at
@@ -34,6 +37,16 @@ _KEPT_INSIDE = {
 }
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """DigestInfo of SHA-256 up to the digest (RFC 8017 9.2, note 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LentKey:
+    """What another program needs to sign with a key of a token."""
+
+    uri: TokenUri
+    pin: Secret
+    refused: Callable[[], None] = field(repr=False)
+    """To be called where the token refused the PIN there, so that nobody gives it that one again."""
 
 
 class TokenSigner:
@@ -72,6 +85,13 @@ class TokenSigner:
                 f"the token {self._uri.token} holds another key {self._uri.object} than the certificate's",
                 hint="is it the right token",
             )
+
+    def lend(self) -> LentKey:
+        """Return what another program needs, once the token has let us in. Raises `FleetError`."""
+        self.unlock()
+        serial = module_at(self._uri.module_path).within(self._uri, self._pins, lambda token: token.serial)
+        pin = self._pins.read(self._uri.token, serial=serial)
+        return LentKey(uri=self._uri, pin=pin, refused=lambda: self._pins.refuse(pin, serial=serial))
 
     def _signed(self, content: bytes, mechanism: Mechanism) -> bytes:
         def act(token: OpenToken) -> bytes:

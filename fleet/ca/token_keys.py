@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.token_uri import TokenUri, read_token_uri
@@ -16,6 +17,9 @@ from fleet.ca.token_pins import TokenPins
 from fleet.core.goodkey import CertifiedKey, KeyType
 from fleet.errors import BadInputError, FleetError
 from fleet.files import PUBLIC_MODE, make_folder, telling, write_file
+
+if TYPE_CHECKING:
+    from fleet.ca.token import TokenSigner
 
 _EXAMPLE = "pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/fleet/pin"
 _LONGEST_URI = 4096
@@ -45,7 +49,7 @@ class TokenKeys:
         self._pins: dict[TokenUri, TokenPins] = {}
         self._made: list[TokenUri] = []
 
-    def signer(self, file: Path, public_key: CertifiedKey) -> Signer:
+    def signer(self, file: Path, public_key: CertifiedKey) -> "TokenSigner":
         """Return the signer of the key that a file names; the token is asked at its first use."""
         uri = _read(file)
         with _extra():

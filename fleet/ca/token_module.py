@@ -83,6 +83,11 @@ class OpenToken:
     session: Session
     keys: dict[str, SignMixin] = field(default_factory=dict)
 
+    @property
+    def serial(self) -> str:
+        """The token's serial number."""
+        return _serial(self.session.token)
+
 
 class _AbsentError(Exception):
     """The token is not there, at least not by what the module knew at its start."""

@@ -31,8 +31,13 @@ class Remote:
             UsageError: the address is none.
             BadInputError: certificate, key or trust cannot be used.
         """
-        host, port = _place(self.server)
+        host, port = self.address
         return http.client.HTTPSConnection(host, port, timeout=timeout, context=self.tls())
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the server; raises `UsageError`."""
+        return _place(self.server)
 
     def explain(self, error: Exception) -> FleetError:
         """Return what went wrong on the way, and what to do."""

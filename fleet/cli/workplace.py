@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -16,7 +15,9 @@ from fleet.config import load
 from fleet.errors import BadInputError, NotFoundError, UnreachableError, UsageError
 from fleet.files import telling
 from fleet.home import Home, KeyPairFiles, open_home
-from fleet.station.authority import AdminSocket, HttpsServer
+from fleet.station.authority import AdminSocket, HttpsServer, Server
+from fleet.station.identity import StationIdentity, token_file, token_signer
+from fleet.station.tunnel import TokenServer
 
 _LOCAL = "local"
 """The station that `fleet init` makes, of the first domain."""
@@ -28,7 +29,7 @@ class Workplace:
 
     station: str
     files: KeyPairFiles
-    server: AdminSocket | HttpsServer
+    server: Server
     anchors: tuple[bytes, ...]
     home: Home | None = None
 
@@ -60,12 +61,12 @@ class Workplace:
             raise UsageError(
                 "a station must know its fleet", hint="--trust names the fleet's trust/server.pem"
             )
-        address = urlsplit(remote.server)
+        anchors = _anchors(remote.trust)
         return cls(
             station=station or remote.certificate.stem,
             files=KeyPairFiles(certificate=remote.certificate, key=remote.key),
-            server=HttpsServer(host=address.hostname or "", port=address.port or 443, tls=remote.tls()),
-            anchors=_anchors(remote.trust),
+            server=_elsewhere(remote, anchors),
+            anchors=anchors,
         )
 
     @property
@@ -99,6 +100,20 @@ def place_of(home: Path | Remote, station: str | None) -> Workplace:
     if isinstance(home, Remote):
         return Workplace.elsewhere(home, station)
     return Workplace.at_home(open_home(home), station)
+
+
+def _elsewhere(remote: Remote, trust: tuple[bytes, ...]) -> HttpsServer | TokenServer:
+    host, port = remote.address
+    token = token_file(remote.key)
+    if token is None:
+        return HttpsServer(host=host, port=port, tls=remote.tls())
+    return TokenServer(
+        host=host,
+        port=port,
+        trust=trust,
+        chain=StationIdentity.load(remote.certificate, remote.key).chain,
+        key=token_signer(remote.certificate, token),
+    )
 
 
 def _station_of(home: Home) -> str:

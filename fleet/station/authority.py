@@ -6,13 +6,13 @@ file mode is the proof. It keeps no key, and tries nothing twice by itself.
 
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from ssl import SSLContext
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import aiohttp
 from cryptography import x509
@@ -35,6 +35,7 @@ from fleet.errors import NotFoundError, RefusedError, UnreachableError
 from fleet.model import KeyOrigin
 from fleet.station.package import Issuance, IssueOrder
 from fleet.station.recall import Recalled
+from fleet.station.tunnel import TokenServer, Tunnel
 
 _Answer = TypeVar("_Answer")
 
@@ -59,6 +60,34 @@ class HttpsServer:
     tls: SSLContext
 
 
+Server: TypeAlias = AdminSocket | HttpsServer | TokenServer
+
+
+@asynccontextmanager
+async def connected(
+    server: Server, *, patience: timedelta
+) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    """Give what asks a server, and what its addresses begin with; nothing is asked before it is needed.
+
+    Raises:
+        FleetError: the station's key is in a token, and cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        connector: aiohttp.BaseConnector
+        tunnels: tuple[Tunnel, ...] = ()
+        match server:
+            case AdminSocket(path=path):
+                connector, base = aiohttp.UnixConnector(str(path)), "http://localhost"
+            case HttpsServer(host=host, port=port, tls=tls):
+                connector, base = aiohttp.TCPConnector(ssl=tls), f"https://{host}:{port}"
+            case TokenServer(host=host, port=port):
+                tunnels = (await stack.enter_async_context(Tunnel.opened(server)),)
+                connector, base = aiohttp.UnixConnector(str(tunnels[0].socket)), f"http://{host}:{port}"
+        limit = aiohttp.ClientTimeout(total=patience.total_seconds())
+        session = aiohttp.ClientSession(connector=connector, timeout=limit, middlewares=tunnels)
+        yield await stack.enter_async_context(session), base
+
+
 class HttpEnroller:
     """An `Enroller`. `servers` are the anchors (DER) by which devices trust servers and stations."""
 
@@ -79,22 +108,14 @@ class HttpEnroller:
     @asynccontextmanager
     async def opened(
         cls,
-        server: AdminSocket | HttpsServer,
+        server: Server,
         *,
         servers: tuple[bytes, ...],
         patience: timedelta = timedelta(seconds=20),
     ) -> AsyncIterator[Self]:
-        """Open the way to the server; nothing is connected before it is needed."""
-        connector: aiohttp.BaseConnector
-        match server:
-            case AdminSocket(path=path, station=station):
-                connector = aiohttp.UnixConnector(str(path))
-                base, headers = "http://localhost", _JSON | {_STATION_HEADER: station}
-            case HttpsServer(host=host, port=port, tls=tls):
-                connector = aiohttp.TCPConnector(ssl=tls)
-                base, headers = f"https://{host}:{port}", dict(_JSON)
-        limit = aiohttp.ClientTimeout(total=patience.total_seconds())
-        async with aiohttp.ClientSession(connector=connector, timeout=limit) as http:
+        """Open the way to the server; raises as `connected`."""
+        headers = _JSON | ({_STATION_HEADER: server.station} if isinstance(server, AdminSocket) else {})
+        async with connected(server, patience=patience) as (http, base):
             yield cls(http, base=base, headers=headers, servers=servers)
 
     async def issue(self, order: IssueOrder) -> Issuance:

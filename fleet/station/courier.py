@@ -19,7 +19,7 @@ from device_agent.wire import messages
 from device_agent.wire.fields import parse_object
 from device_agent.wire.problems import MalformedMessageError, Retry
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station.authority import AdminSocket, HttpsServer, bounded
+from fleet.station.authority import Server, bounded, connected
 
 _JSON = {"Content-Type": "application/json"}
 
@@ -71,17 +71,10 @@ class HttpCourier:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, server: AdminSocket | HttpsServer, *, patience: timedelta = timedelta(seconds=20)
+        cls, server: Server, *, patience: timedelta = timedelta(seconds=20)
     ) -> AsyncIterator[Self]:
-        """Open the way to the server; nothing is connected before it is needed."""
-        connector: aiohttp.BaseConnector
-        match server:
-            case AdminSocket(path=path):
-                connector, base = aiohttp.UnixConnector(str(path)), "http://localhost"
-            case HttpsServer(host=host, port=port, tls=tls):
-                connector, base = aiohttp.TCPConnector(ssl=tls), f"https://{host}:{port}"
-        limit = aiohttp.ClientTimeout(total=patience.total_seconds())
-        async with aiohttp.ClientSession(connector=connector, timeout=limit) as http:
+        """Open the way to the server; raises as `connected`."""
+        async with connected(server, patience=patience) as (http, base):
             yield cls(http, base=base)
 
     async def nonce(self) -> bytes:

@@ -4,8 +4,9 @@ The key stays in memory, or in a token, and signs; nothing here prints it or wri
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +18,10 @@ from device_agent.wire.identity import serial_hex
 from fleet.ca.signers import KeySigner, Signer
 from fleet.ca.token_keys import TokenKeys
 from fleet.errors import BadInputError
+from fleet.home import REFUSED_PINS
+
+if TYPE_CHECKING:
+    from fleet.ca.token import TokenSigner
 
 TOKEN_FILE = ".pkcs11"  # noqa: S105 - a suffix
 """Of the file beside the certificate that says in which token the key is (RFC 7512), where it is in one."""
@@ -40,14 +45,8 @@ class StationIdentity:
             FleetError: the token cannot be used.
         """
         chain = _read_chain(certificate)
-        token = key.with_suffix(TOKEN_FILE)
-        if token.exists() and not key.exists():
-            public_key = chain[0].public_key()
-            if not isinstance(public_key, ec.EllipticCurvePublicKey):
-                raise BadInputError(f"the certificate {certificate} is for no EC key", hint=_HINT)
-            signer: Signer = TokenKeys().signer(token, public_key)
-        else:
-            signer = _read_key(key)
+        token = token_file(key)
+        signer: Signer = _read_key(key) if token is None else token_signer(certificate, token)
         if chain[0].public_key() != signer.public_key or len(chain) > MAX_STATION_CHAIN:
             raise BadInputError(f"the certificate {certificate} is not for the key {key}", hint=_HINT)
         return cls(
@@ -64,6 +63,29 @@ class StationIdentity:
     def sign(self, message: bytes) -> bytes:
         """Return an ECDSA signature with SHA-256, in DER. Raises `FleetError` where a token does not."""
         return self.signer.sign(message)
+
+
+def token_file(key: Path) -> Path | None:
+    """Return the file that says in which token a key is; None where it is in a file."""
+    token = key.with_suffix(TOKEN_FILE)
+    return token if token.exists() and (token == key or not key.exists()) else None
+
+
+def token_signer(certificate: Path, token: Path) -> "TokenSigner":
+    """Return the key of a certificate, which is in the token that a file names; raises as `load`."""
+    public_key = _read_chain(certificate)[0].public_key()
+    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+        raise BadInputError(f"the certificate {certificate} is for no EC key", hint=_HINT)
+    return tokens_beside(token).signer(token, public_key)
+
+
+@cache
+def tokens_beside(file: Path) -> TokenKeys:
+    """Return the tokens of a station's keys, one for each place: a PIN that is handed over is read once.
+
+    What they refused is kept beside the file that names the key, over restarts.
+    """
+    return TokenKeys(file.parent / REFUSED_PINS)
 
 
 def _read_chain(path: Path) -> list[x509.Certificate]:
