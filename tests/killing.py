@@ -1,7 +1,7 @@
-"""Real agent processes that are killed at one of the calls by which they write: SIGKILL, from within the call.
+"""Real agent processes that are killed at one of the calls by which they write: SIGKILL, from within it.
 
-One process has imported everything and forks for each life, so that a life costs no start. What counts the calls
-is a library that is loaded before all others (ld.so(8), LD_PRELOAD).
+One process has imported everything and forks for each life, so that a life costs no start. What counts the
+calls is a library that is loaded before all others (ld.so(8), LD_PRELOAD).
 """
 
 import asyncio

@@ -55,7 +55,9 @@ def values(text: str) -> dict[tuple[str, ...], float]:
 async def test_a_life_is_counted(fleet: LiveFleet) -> None:
     device = await fleet.enrolled("d1")
     stranger, _ = await fleet.proof_for("d2")
-    assert isinstance(await stranger.enroll(Proof(kind=ProofKind.CODE, code=Secret("AAAA-BBBB-CCCC-DDDD"))), Problem)
+    assert isinstance(
+        await stranger.enroll(Proof(kind=ProofKind.CODE, code=Secret("AAAA-BBBB-CCCC-DDDD"))), Problem
+    )
     await revoke(
         fleet.context,
         ByDevice(identities=(device.identity,)),

@@ -1,4 +1,4 @@
-"""What a PIV token has said of its keys is found in a folder of certificates, or it is said what is missing."""
+"""What a PIV token has said of its keys is found in a folder of certificates, or what is missing is said."""
 
 from pathlib import Path
 
