@@ -48,6 +48,12 @@ def in_force(files: KeyPairFiles) -> KeyPairFiles:
     )
 
 
+def place_of(path: Path) -> Path:
+    """Return the folder beside which a file stands, of whatever generation it is."""
+    generations = path.parent.parent
+    return generations.parent if generations.name == f".{path.stem}" else path.parent
+
+
 def switch(contents: Mapping[Path, Content], *, named: Path) -> None:
     """Replace files that belong together, in one step; the folder is called after `named`, one of them.
 

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from device_agent.wire.identity import serial_hex
 from fleet.cli.client import Client
+from fleet.core.goodkey import CertifiedKey
 from fleet.core.profile import DEFAULT_PROFILES
 from fleet.core.serial import jitter_of
 from fleet.errors import BadInputError, FleetError
@@ -27,12 +28,22 @@ from fleet.pair_files import Content, pair_content, switch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key that is to be certified: its request (PEM), and what its file is to hold."""
+
+    csr: str
+    public_key: CertifiedKey
+    kept: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed:
     """A certificate that has just come into use."""
 
     serial: str
     certificate_pem: str
     key_pem: str = field(repr=False)
+    """Or in which token it is (RFC 7512), where it is in one."""
     not_after: str
 
 
@@ -65,7 +76,24 @@ def reminder(certificate: Path, *, now: datetime) -> str | None:
     return f"your certificate ends {found.not_valid_after_utc:%Y-%m-%d}; renew it: fleet operator renew"
 
 
-def renew(client: Client, *address: str, files: KeyPairFiles, beside_of: BesideOf | None = None) -> Renewed:
+def made_here(name: str) -> NewKey:
+    """Make a key that is to be kept in a file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = x509.CertificateSigningRequestBuilder().subject_name(_name(name)).sign(key, hashes.SHA256())
+    return NewKey(
+        csr=csr.public_bytes(Encoding.PEM).decode(),
+        public_key=key.public_key(),
+        kept=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+    )
+
+
+def renew(
+    client: Client,
+    *address: str,
+    files: KeyPairFiles,
+    key: NewKey | None = None,
+    beside_of: BesideOf | None = None,
+) -> Renewed:
     """Get the next certificate for a new key, and put both in place of those in use.
 
     What `beside_of` returns is replaced in the same step.
@@ -73,16 +101,15 @@ def renew(client: Client, *address: str, files: KeyPairFiles, beside_of: BesideO
     Raises:
         FleetError: the server refused, or the files cannot be written; those in use stay.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    csr = x509.CertificateSigningRequestBuilder().subject_name(_name(address[-1])).sign(key, hashes.SHA256())
-    made = client.post(*address, "renew", body={"csr": csr.public_bytes(Encoding.PEM).decode()})
+    key = key or made_here(address[-1])
+    made = client.post(*address, "renew", body={"csr": key.csr})
     renewed = Renewed(
         serial=str(made["serial"]),
         certificate_pem=str(made["certificate"]),
-        key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        key_pem=key.kept,
         not_after=str(made["not_after"]),
     )
-    if x509.load_pem_x509_certificate(renewed.certificate_pem.encode()).public_key() != key.public_key():
+    if x509.load_pem_x509_certificate(renewed.certificate_pem.encode()).public_key() != key.public_key:
         raise FleetError("the server answered with a certificate for another key", hint="nothing was changed")
     beside = {} if beside_of is None else beside_of(renewed)
     switch(_content(files, renewed) | beside, named=files.certificate)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from fleet.cli import bearer
 from fleet.cli.client import Client
 from fleet.cli.lanes import Shown
 from fleet.cli.scanning import typed_lines
+from fleet.cli.station_key import next_in_token
 from fleet.cli.workplace import Workplace
 from fleet.errors import FleetError
 from fleet.home import Home
@@ -27,7 +28,7 @@ from fleet.station.deliveries import Courier
 from fleet.station.drivers.choice import Drivers
 from fleet.station.gate import Gate
 from fleet.station.hotplug import UsbRule, watched
-from fleet.station.identity import StationIdentity
+from fleet.station.identity import StationIdentity, token_file
 from fleet.station.ids import IdRule
 from fleet.station.jig import Jig
 from fleet.station.lease_files import open_workshop
@@ -199,8 +200,9 @@ async def _stay_renewed(station: Station, place: Workplace, home: Home) -> None:
 
 
 def _renewed(place: Workplace, home: Home) -> StationIdentity:
-    client = Client(home.admin_socket)
-    made = bearer.renew(client, "stations", place.station, files=place.files)
+    client, token = Client(home.admin_socket), token_file(place.files.key)
+    with nullcontext() if token is None else next_in_token(place.station, token) as key:
+        made = bearer.renew(client, "stations", place.station, files=place.files, key=key)
     pair = in_force(place.files)
     identity = StationIdentity.load(pair.certificate, pair.key)
     client.post("stations", place.station, "renewed", body={"serial": made.serial})

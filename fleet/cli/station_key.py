@@ -3,15 +3,21 @@
 Where the body of `with` fails, a key that was made here is done away with: nothing certifies it.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from fleet.cli.handed import content_of
-from fleet.errors import BadInputError, RefusedError
+from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.files import make_folder, write_file
 from fleet.home import KeyPairFiles
+
+if TYPE_CHECKING:
+    from fleet.cli.bearer import NewKey
 
 _MOST_BYTES = 16 * 1024
 
@@ -45,12 +51,13 @@ def key_in_file(name: str, files: KeyPairFiles) -> Iterator[StationKey]:
 def key_in_token(name: str, files: KeyPairFiles, uri: str) -> Iterator[StationKey]:
     """Make a key in a token, and write down where it is. Raises `FleetError`."""
     from fleet.ca.requesting import signer_csr  # noqa: PLC0415 - the cryptography, needed here only
-    from fleet.ca.token_keys import TokenKeys, parse_token  # noqa: PLC0415 - as above
+    from fleet.ca.token_keys import parse_token  # noqa: PLC0415 - as above
     from fleet.core.goodkey import KeyType  # noqa: PLC0415 - as above
-    from fleet.station.identity import TOKEN_FILE  # noqa: PLC0415 - as above
+    from fleet.station.identity import TOKEN_FILE, tokens_beside  # noqa: PLC0415 - as above
 
     _require_free(files)
-    tokens, place = TokenKeys(), files.key.with_suffix(TOKEN_FILE)
+    place = files.key.with_suffix(TOKEN_FILE)
+    tokens = tokens_beside(place)
     with tokens.or_none():
         signer = tokens.make(place, parse_token(uri), label=f"station-{name}", key_type=KeyType.P256)
         try:
@@ -67,6 +74,25 @@ def request_of_file(file: Path) -> Iterator[StationKey]:
     if len(content) > _MOST_BYTES or not content.isascii():
         raise BadInputError(f"{file} is no CSR in PEM", hint="openssl req -new makes one")
     yield StationKey(csr=content.decode("ascii"), place="where the request was made")
+
+
+@contextmanager
+def next_in_token(name: str, place: Path) -> "Iterator[NewKey]":
+    """Make a station's next key in the token of the one in use, which a file names. Raises `FleetError`."""
+    from fleet.ca.requesting import signer_csr  # noqa: PLC0415 - the cryptography, needed here only
+    from fleet.cli.bearer import NewKey  # noqa: PLC0415 - as above
+    from fleet.core.goodkey import KeyType  # noqa: PLC0415 - as above
+    from fleet.station.identity import tokens_beside  # noqa: PLC0415 - as above
+
+    tokens = tokens_beside(place)
+    uri = tokens.place_of(place)
+    if uri is None:
+        raise NotFoundError(f"{place} is not there", hint="restore it from the backup")
+    with TemporaryDirectory(dir=place.parent) as folder, tokens.or_none():
+        said = Path(folder, place.name)
+        label = f"station-{name}-{secrets.token_hex(4)}"
+        signer = tokens.make(said, uri, label=label, key_type=KeyType.P256)
+        yield NewKey(csr=signer_csr(signer, name), public_key=signer.public_key, kept=said.read_text())
 
 
 def _require_free(files: KeyPairFiles) -> None:

@@ -16,7 +16,7 @@ from fleet.errors import BadInputError, NotFoundError, UnreachableError, UsageEr
 from fleet.files import telling
 from fleet.home import Home, KeyPairFiles, open_home
 from fleet.station.authority import AdminSocket, HttpsServer, Server
-from fleet.station.identity import StationIdentity, token_file, token_signer
+from fleet.station.identity import StationIdentity, pair_of, token_file, token_signer
 from fleet.station.tunnel import TokenServer
 
 _LOCAL = "local"
@@ -44,7 +44,7 @@ class Workplace:
         name = station or _station_of(home)
         return cls(
             station=name,
-            files=home.station(name),
+            files=pair_of(home.station(name)),
             server=AdminSocket(path=home.admin_socket, station=name),
             anchors=_anchors(home.server_trust),
             home=home,
@@ -64,7 +64,7 @@ class Workplace:
         anchors = _anchors(remote.trust)
         return cls(
             station=station or remote.certificate.stem,
-            files=KeyPairFiles(certificate=remote.certificate, key=remote.key),
+            files=pair_of(KeyPairFiles(certificate=remote.certificate, key=remote.key)),
             server=_elsewhere(remote, anchors),
             anchors=anchors,
         )

@@ -3,7 +3,7 @@
 The key stays in memory, or in a token, and signs; nothing here prints it or writes it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,7 +18,8 @@ from device_agent.wire.identity import serial_hex
 from fleet.ca.signers import KeySigner, Signer
 from fleet.ca.token_keys import TokenKeys
 from fleet.errors import BadInputError
-from fleet.home import REFUSED_PINS
+from fleet.home import REFUSED_PINS, KeyPairFiles
+from fleet.pair_files import place_of
 
 if TYPE_CHECKING:
     from fleet.ca.token import TokenSigner
@@ -65,10 +66,23 @@ class StationIdentity:
         return self.signer.sign(message)
 
 
+def pair_of(files: KeyPairFiles) -> KeyPairFiles:
+    """Return a station's files; in the place of a key that is in a token stands the file that names it."""
+    return replace(files, key=token_file(files.key) or files.key)
+
+
 def token_file(key: Path) -> Path | None:
-    """Return the file that says in which token a key is; None where it is in a file."""
+    """Return the file that says in which token a key is; None where it is in a file.
+
+    Raises:
+        BadInputError: there are both; which one is meant is not guessed.
+    """
     token = key.with_suffix(TOKEN_FILE)
-    return token if token.exists() and (token == key or not key.exists()) else None
+    if not token.exists():
+        return None
+    if token != key and key.exists():
+        raise BadInputError(f"there are both {key} and {token.name}", hint="remove the one that is not used")
+    return token
 
 
 def token_signer(certificate: Path, token: Path) -> "TokenSigner":
@@ -79,13 +93,18 @@ def token_signer(certificate: Path, token: Path) -> "TokenSigner":
     return tokens_beside(token).signer(token, public_key)
 
 
-@cache
 def tokens_beside(file: Path) -> TokenKeys:
-    """Return the tokens of a station's keys, one for each place: a PIN that is handed over is read once.
+    """Return the tokens of a station's keys, by the file that names one.
 
-    What they refused is kept beside the file that names the key, over restarts.
+    What they refused is kept beside that, over restarts.
     """
-    return TokenKeys(file.parent / REFUSED_PINS)
+    return _tokens_in(place_of(file))
+
+
+@cache
+def _tokens_in(folder: Path) -> TokenKeys:
+    """Return one for each folder: a PIN that was handed over can be read once."""
+    return TokenKeys(folder / REFUSED_PINS)
 
 
 def _read_chain(path: Path) -> list[x509.Certificate]:

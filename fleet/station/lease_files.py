@@ -15,12 +15,12 @@ from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
 from fleet.ca.requesting import signer_csr
 from fleet.ca.signers import KeySigner, Signer, encrypted_pem, load_key, make_key
-from fleet.ca.token_keys import TokenKeys, parse_token
+from fleet.ca.token_keys import parse_token
 from fleet.core.goodkey import CertifiedKey, KeyType, certified_key
 from fleet.core.lease import SignedLease, parse_lease, parse_signed
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError
 from fleet.files import make_folder, read_secret, telling, write_file
-from fleet.station.identity import TOKEN_FILE, StationIdentity
+from fleet.station.identity import TOKEN_FILE, StationIdentity, tokens_beside
 from fleet.station.ledger import Ledger
 from fleet.station.workshop import Workshop, verified
 
@@ -77,7 +77,9 @@ def make_authority_key(files: LeaseFiles, name: str, *, token: str | None, rando
     following = files.following
     if token is not None:
         label = f"station-{name}-ca-{randomness[:4].hex()}"
-        signer = TokenKeys().make(following.token, parse_token(token), label=label, key_type=KeyType.P256)
+        signer = tokens_beside(following.token).make(
+            following.token, parse_token(token), label=label, key_type=KeyType.P256
+        )
         following.key.unlink(missing_ok=True)
         return signer_csr(signer, name)
     make_folder(files.key.parent)
@@ -162,7 +164,7 @@ def _signer(files: LeaseFiles, public_key: CertifiedKey) -> Signer:
 
 def _signer_of(files: LeaseFiles, public_key: CertifiedKey) -> Signer:
     if files.token.exists():
-        return TokenKeys().signer(files.token, public_key)
+        return tokens_beside(files.token).signer(files.token, public_key)
     key = load_key(files.key, passphrase=_passphrase(files, environment=os.environ))
     if key.public_key() != public_key:
         raise RefusedError(

@@ -17,18 +17,24 @@ import pytest
 
 from device_agent.agent import Agent
 from device_agent.config import Settings
+from fleet.ca.signers import checked_signature
+from fleet.cli import line as line_command
 from fleet.cli.remote import Remote
 from fleet.cli.station_key import key_in_token
 from fleet.cli.workplace import Workplace
-from fleet.errors import FleetError, UnreachableError
+from fleet.errors import BadInputError, FleetError, UnreachableError
 from fleet.home import KeyPairFiles
+from fleet.model import CertificateState
+from fleet.pair_files import in_force, place_of
 from fleet.ra.people.stations import add_station
 from fleet.station.authority import HttpEnroller
 from fleet.station.cable import Cable
+from fleet.station.identity import StationIdentity
 from fleet.station.tunnel import TokenServer, Tunnel
 from tests.desk import station_order
 from tests.e2e.test_factory_line import order
 from tests.e2e.test_line_run import PATIENCE, Pc, until
+from tests.e2e.test_own_bearers import state_of
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 from tests.offline import RULES
@@ -150,6 +156,32 @@ async def test_a_line_elsewhere_makes_a_unit_with_its_key_in_a_token(
             _, said = await line.communicate()
     assert (made["device_id"], line.returncode) == ("spring-0001", 0), said
     assert not far.files.key.exists()
+
+
+async def test_a_station_renews_with_another_key_in_its_token_and_never_in_a_file(
+    fleet: LiveFleet, hsm: SoftHsm
+) -> None:
+    home, name, token = fleet.home.home, f"near-{uuid.uuid4().hex[:8]}", hsm.token()
+    files = home.station(name)
+    with key_in_token(name, files, token.uri) as key:
+        new = await add_station(fleet.context, station_order(name, rules=RULES, csr=key.csr))
+    files.certificate.write_text(new.own.certificate_pem)
+    place = Workplace.at_home(home, name)
+    identities = [StationIdentity.load(files.certificate, files.key)]
+    for _ in range(2):
+        identities.append(await asyncio.to_thread(line_command._renewed, place, home))
+        pair = in_force(place.files)
+        assert StationIdentity.load(pair.certificate, pair.key).serial == identities[-1].serial
+        assert place_of(pair.key) == place_of(files.key) == home.stations
+        identities[-1].signer.unlock()
+        assert checked_signature(b"text", identities[-1].signer, public_key=identities[-1].signer.public_key)
+    assert len({identity.serial for identity in identities}) == len(identities)
+    states = [await state_of(fleet, identity.serial) for identity in identities]
+    assert states == [CertificateState.SUPERSEDED, CertificateState.SUPERSEDED, CertificateState.ACTIVE]
+    assert not list(home.stations.rglob(f"{name}.key"))
+    files.key.write_bytes(b"")
+    with pytest.raises(BadInputError, match="there are both"):
+        StationIdentity.load(files.certificate, files.key)
 
 
 async def test_nobody_else_can_enter_and_one_that_was_killed_is_followed_by_another(
