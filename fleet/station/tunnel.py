@@ -33,6 +33,7 @@ _TIE = "setpriv"
 _START_SECONDS, _LOG_SECONDS, _STOP_SECONDS = 10.0, 2.0, 2.0
 _LONGEST_LINE = 1 << 20
 """Of its log: the names in a stranger's certificate stand there, and OpenSSL takes 100 kB of certificates."""
+_MOST_COMPLAINTS = 20
 _READY, _BEGINS = "Accepting new connections", ("accepted connection", "s_connect: connected")
 _PIN_REFUSED = re.compile(r"PIN (?:incorrect|invalid|len range)", re.IGNORECASE)
 _COMPLAINT = re.compile(r"(?:\[!\]|[0-9.]+ [0-9:]+ LOG[0-4]\[[^]]*\]:) (.*)")
@@ -104,10 +105,8 @@ class Tunnel:
             return self._child
 
     async def _started(self) -> "_Child":
-        program, tie = (
-            _program("stunnel4", "stunnel", package=_HINT),
-            _program(_TIE, package="apt-get install util-linux"),
-        )
+        program = _program("stunnel4", "stunnel", package=_HINT)
+        tie = _program(_TIE, package="apt-get install util-linux")
         lent = await asyncio.to_thread(self._server.key.lend)
         self.socket.unlink(missing_ok=True)  # of one that was killed
         with ExitStack() as stack:
@@ -193,9 +192,11 @@ class _Child:
                 self._complaints.clear()
                 self._has_complained.clear()
             complaint = _COMPLAINT.match(text)
-            if complaint is not None and not any(word in text for word in _HARMLESS):
+            if complaint is None or any(word in text for word in _HARMLESS):
+                continue
+            if len(self._complaints) < _MOST_COMPLAINTS:
                 self._complaints.append(complaint[1])
-                self._has_complained.set()
+            self._has_complained.set()
         self._is_ready.set()
         self._has_complained.set()
 
