@@ -61,7 +61,7 @@ class Clerk:
         self._enroller = enroller
         self._ids = ids
         self._batch = batch
-        self._heir = Heir(ledger=ledger, recaller=recaller)
+        self._heir = Heir(ledger=ledger, recaller=recaller, signs_alone=workshop is not None)
         self._reporter = Reporter(ledger=ledger, enroller=enroller, clock=clock)
         self._maker = Maker(
             ledger=ledger, enroller=enroller, reporter=self._reporter, clock=clock, workshop=workshop
@@ -215,6 +215,9 @@ class Clerk:
         asked = unit.with_request(question.csr) if unit else None
         if unit is None or asked is None:
             return steps.Hold(reason="the ledger lost the unit")
+        if unit.rework and asked.package is not None:
+            reason = "it still has the key that it was put aside with: set it back to its factory state first"
+            return steps.Refuse(reason=reason, cause=Cause.QUARANTINED)
         if asked.state is UnitState.REVOKED:
             reason = "its key was replaced by a later one: is it a copy or an old image"
             return steps.Doubt(reason=reason, cause=Cause.OLD_COPY)

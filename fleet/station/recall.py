@@ -37,9 +37,11 @@ class Recaller(Protocol):
 class Heir:
     """One for a station; without a server to ask it changes nothing."""
 
-    def __init__(self, *, ledger: Ledger, recaller: Recaller | None) -> None:
+    def __init__(self, *, ledger: Ledger, recaller: Recaller | None, signs_alone: bool = False) -> None:
+        """`signs_alone`: the station may sign off line, where nobody else refuses a number that is taken."""
         self._ledger = ledger
         self._recaller = recaller
+        self._signs_alone = signs_alone
         self._taken: tuple[int, ...] = ()
 
     async def adopt(self, hardware_id: str, *, model: str, fingerprint: bytes, batch: str) -> None:
@@ -65,13 +67,20 @@ class Heir:
         """Let a ledger that never gave out a number of a prefix go on after those that the server knows.
 
         A server that is away is asked again later; it refuses a number that is taken.
+
+        Raises:
+            UnreachableError: it is away, and was never asked by a station that may sign off line.
         """
         if self._recaller is None or prefix is None or await self._ledger.last_number(prefix) is not None:
             return
         try:
             await self._ledger.skip_numbers(prefix, to=await self._recaller.last_number(prefix))
-        except UnreachableError:
-            return
+        except UnreachableError as error:
+            if self._signs_alone:
+                raise UnreachableError(
+                    f"the server is away, and never told this station which numbers of {prefix} are taken",
+                    hint="let the station reach the server once before it signs off line",
+                ) from error
 
     async def carry_out(self) -> tuple[Release, ...]:
         """Do what was decided about units in quarantine; return it. Raises FleetError."""

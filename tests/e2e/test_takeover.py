@@ -231,6 +231,25 @@ async def test_an_operators_release_reaches_the_station(
     assert (await states(service, unit.active.device_id)).count(CertificateState.ACTIVE) <= 1
 
 
+async def test_rework_never_passes_the_key_that_was_put_aside(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    """An operator may send a unit to rework; only security may let one go on as it is."""
+    station = await new_station(service, tmp_path, "press2")
+    async with bench(home, station, tmp_path / "six.db") as line:
+        unit = line.unit("hw-60")
+        assert (await line.serve(unit, until=steps.RecordProof)).step is Step.HELD
+        await line.clerk.quarantine("hw-60", "the test jig says no")
+        await line.ledger.release("hw-60", by="operator:ada", fate=Fate.REWORK)
+
+        end = await line.serve(unit)
+        assert (end.step, unit.commits) == (Step.FAILED, 0)
+        assert "the key that it was put aside with" in end.detail
+
+        unit.wipe()
+        assert (await line.serve(unit)).step is Step.COMMITTED
+
+
 def order(unit: str) -> ReleaseOrder:
     return ReleaseOrder(unit=unit, fate=Fate.REWORK, actor="operator:ada", reason="a loose screw")
 
