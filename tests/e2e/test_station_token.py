@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -207,16 +208,20 @@ async def test_nobody_else_can_enter_and_one_that_was_killed_is_followed_by_anot
 
 
 async def test_stunnel_ends_with_a_station_that_is_killed(far: Far) -> None:
-    station = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", WORKING, str(far.trust.parent), far.server), stdout=subprocess.PIPE
-    )
-    assert station.stdout is not None
-    async with asyncio.timeout(PATIENCE):
-        pid = int(await station.stdout.readline())
-        with end_of(pid) as ended:
-            station.send_signal(signal.SIGKILL)
-            await station.wait()
-            await ended.wait()
+    with TemporaryDirectory() as left_behind:
+        station = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WORKING, str(far.trust.parent), far.server),
+            stdout=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": left_behind},
+        )
+        assert station.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            pid = int(await station.stdout.readline())
+            with end_of(pid) as ended:
+                station.send_signal(signal.SIGKILL)
+                await station.wait()
+                await ended.wait()
+        assert not [path for path in Path(left_behind).rglob("*") if path.is_file()]
 
 
 @contextmanager
