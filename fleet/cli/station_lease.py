@@ -15,7 +15,7 @@ from fleet.cli import options
 from fleet.cli.client import Client, with_client
 from fleet.cli.handed import content_of
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, Members, say, show_list, show_record
+from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
 from fleet.files import PUBLIC_MODE, write_file
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def command() -> None:
 
 
 @command.command()
-@options.place
+@options.record
 @click.argument("station")
 @click.option("--token", metavar="URI", help="Make the key in this PKCS#11 token, by its URI without a PIN.")
 @click.option(
@@ -56,7 +56,7 @@ def command() -> None:
     metavar="FILE",
     help="Where to write the request [STATION-ca.csr beside the station's key].",
 )
-def request(home: Place, *, station: str, token: str | None, out: Path | None) -> None:
+def request(home: Place, form: Form, *, station: str, token: str | None, out: Path | None) -> None:
     """At the station: make the key of its CA, and a request for a lease.
 
     The key goes into an encrypted file, or into a token. A lease that is in use stays so until the next one
@@ -69,6 +69,8 @@ def request(home: Place, *, station: str, token: str | None, out: Path | None) -
     csr = make_authority_key(files, station, token=token, randomness=os.urandom(64))
     target = out or files.key.with_suffix(".csr")
     write_file(target.absolute(), csr.encode(), mode=PUBLIC_MODE)
+    if form is not Form.TABLE:
+        write_json({"station": station, "file": str(target)})
     say(f"next: fleet station lease grant {station} --batch NAME --units N --csr {target}")
 
 
