@@ -6,6 +6,7 @@ certificate because of who sent it: the answer of a friend and of a thief pass t
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +19,7 @@ from device_agent.core.certificates import (
     UNREADABLE,
     Leaf,
     anchor_id,
+    lifetime,
     load,
     public_key_der,
     read_bundle,
@@ -118,15 +120,20 @@ def offer_of(issued: Issued) -> Offer:
 
 
 def begin_of(offer: Offer) -> datetime:
-    """Return when the leaf of an offer begins.
+    """Return when the last of an offer's certificates begins: a CA may be younger than a leaf is backdated.
 
     Raises:
-        UnacceptableAnswerError: there is none that can be read.
+        UnacceptableAnswerError: there is no leaf that can be read.
     """
     try:
-        return read_leaf(offer.chain[0]).not_before
+        begins = read_leaf(offer.chain[0]).not_before
     except (MalformedMessageError, IndexError, *UNREADABLE) as error:
         raise refusal(Reason.UNREADABLE, "the leaf cannot be read") from error
+    for der in offer.chain[1:MAX_CHAIN]:
+        # What cannot be read is named when the chain is judged.
+        with suppress(MalformedMessageError):
+            begins = max(begins, lifetime(load(der))[0])
+    return begins
 
 
 def accept(offer: Offer, expected: Expected, *, now: datetime) -> Accepted:

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from device_agent.agent import Agent
 from device_agent.channels.mqtt import MqttOptions
+from device_agent.core.stored import decode, encode
 from device_agent.wire.replies import BrokerAddress, HttpsAddress
 from tests.bad_network import Impostor, Proxy, Talk, showing
 from tests.broker_bench import running_broker, serving
@@ -49,11 +50,12 @@ class Field:
         return Agent.opened(replace(self.table.settings, mqtt=OPTIONS, first_wait=timedelta(milliseconds=50)))
 
     def kept(self) -> dict[str, bytes]:
-        """Return every file whose loss would cost the identity."""
+        """Return every file whose loss would cost the identity; on which rung it stands is none of it."""
         state = self.table.state
         names = ("record", "current/cert.pem", "current/trust.pem", "current/servers.pem")
         keys = [f"keys/{key.name}" for key in (state / "keys").iterdir()]
-        return {name: (state / name).read_bytes() for name in (*names, *keys)}
+        found = {name: (state / name).read_bytes() for name in (*names, *keys)}
+        return {**found, "record": encode(replace(decode(found["record"]), standing=None))}
 
 
 async def captive_portal(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

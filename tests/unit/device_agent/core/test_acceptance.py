@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from device_agent.core.acceptance import MAX_ANCHORS, Expected, Offer, Reason, accept, offer_of
+from device_agent.core.acceptance import MAX_ANCHORS, Expected, Offer, Reason, accept, begin_of, offer_of
 from device_agent.core.csr import csr_der, csr_pem
 from device_agent.errors import UnacceptableAnswerError
 from device_agent.wire.identity import Identity
@@ -269,3 +269,12 @@ def test_a_leaf_under_a_name_of_somebody_else_is_refused(name: str) -> None:
 
 def test_a_leaf_made_off_line_for_another_fleet_is_refused() -> None:
     assert Reason.WRONG_IDENTITY in reason_of(offer(leaf(alternative="d1.line3.prod.other")))
+
+
+def test_an_offer_begins_with_the_youngest_of_its_certificates() -> None:
+    """A CA that was made a minute ago signs leaves that are backdated by more."""
+    old = leaf(not_before=ISSUER.certificate.not_valid_before_utc - timedelta(days=3))
+    assert begin_of(offer(old)) == ISSUER.certificate.not_valid_before_utc
+    young = leaf(not_before=ISSUER.certificate.not_valid_before_utc + timedelta(days=9))
+    assert begin_of(offer(young)) == x509.load_der_x509_certificate(young).not_valid_before_utc
+    assert begin_of(offer(young, chain=(young, b"junk"))) == begin_of(offer(young, chain=(young,)))
