@@ -5,6 +5,7 @@ import random
 import re
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def test_our_agent_passes_as_the_page_says(tmp_path: Path) -> None:
         f"until [ -s kit/code ]; do sleep 0.1; done; until {enroll}; do sleep 0.1; done 2>agent.log; "
         f"exec {run} 2>>agent.log"
     )
-    environment = {**os.environ, "NO_COLOR": "1"}
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs, "NO_COLOR": "1"}
     with subprocess.Popen(["bash", "-c", client], cwd=tmp_path, env=environment) as agent:
         try:
             checked = subprocess.run(
