@@ -30,10 +30,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from device_agent.agent import Agent, ClaimFiles, MqttEnrollment  # noqa: E402 - the path comes first
-from device_agent.config import Settings  # noqa: E402
-from device_agent.wire.secret import Secret  # noqa: E402
-from tests.broker_bench import Bench, running_broker, serving  # noqa: E402
-from tests.provisioner import CODE, Provisioner  # noqa: E402
+from device_agent.config import Settings  # noqa: E402 - as above
+from device_agent.wire.secret import Secret  # noqa: E402 - as above
+from tests.broker_bench import Bench, running_broker, serving  # noqa: E402 - as above
+from tests.provisioner import CODE, Provisioner  # noqa: E402 - as above
 
 MOST_RESIDENT_MB = 45.0
 MOST_INSTALLED_MB = 30.0

@@ -25,17 +25,17 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from device_agent.agent import Agent, ClaimFiles, MqttEnrollment  # noqa: E402 - the path comes first
-from device_agent.channels.mqtt_client import Connection, Session  # noqa: E402
-from device_agent.config import Settings  # noqa: E402
-from device_agent.core.record import Credential  # noqa: E402
-from device_agent.core.stored import StoredRecord  # noqa: E402
-from device_agent.keys.place import open_keys  # noqa: E402
-from device_agent.keys.sealing import CREDENTIAL  # noqa: E402
-from device_agent.ports import Signer  # noqa: E402
-from device_agent.tls import client_context  # noqa: E402
-from device_agent.wire.secret import Secret  # noqa: E402
-from tests.broker_bench import Bench, running_broker, serving  # noqa: E402
-from tests.provisioner import CODE, Provisioner  # noqa: E402
+from device_agent.channels.mqtt_client import Connection, Session  # noqa: E402 - as above
+from device_agent.config import Settings  # noqa: E402 - as above
+from device_agent.core.record import Credential  # noqa: E402 - as above
+from device_agent.core.stored import StoredRecord  # noqa: E402 - as above
+from device_agent.keys.place import open_keys  # noqa: E402 - as above
+from device_agent.keys.sealing import CREDENTIAL  # noqa: E402 - as above
+from device_agent.ports import Signer  # noqa: E402 - as above
+from device_agent.tls import client_context  # noqa: E402 - as above
+from device_agent.wire.secret import Secret  # noqa: E402 - as above
+from tests.broker_bench import Bench, running_broker, serving  # noqa: E402 - as above
+from tests.provisioner import CODE, Provisioner  # noqa: E402 - as above
 
 CONNECTIONS = 60
 SIGNATURES = 200

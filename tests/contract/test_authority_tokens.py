@@ -18,15 +18,15 @@ pkcs11 = pytest.importorskip("pkcs11")
 
 from pkcs11 import exceptions  # noqa: E402 - an extra, which may be missing
 
-from fleet.ca import token_module  # noqa: E402
-from fleet.ca.signers import Signer, is_signed, make_authority_key  # noqa: E402
-from fleet.ca.token import TokenSigner, make_token_key  # noqa: E402
-from fleet.ca.token_keys import TokenKeys, parse_token  # noqa: E402
-from fleet.ca.token_module import OpenToken, TokenModule, module_at  # noqa: E402
-from fleet.ca.token_pins import TokenPins  # noqa: E402
-from fleet.core.goodkey import KeyType  # noqa: E402
-from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError, UnreachableError  # noqa: E402
-from tests.tokens import SoftHsm, SoftToken  # noqa: E402
+from fleet.ca import token_module  # noqa: E402 - as above
+from fleet.ca.signers import Signer, is_signed, make_authority_key  # noqa: E402 - as above
+from fleet.ca.token import TokenSigner, make_token_key  # noqa: E402 - as above
+from fleet.ca.token_keys import TokenKeys, parse_token  # noqa: E402 - as above
+from fleet.ca.token_module import OpenToken, TokenModule, module_at  # noqa: E402 - as above
+from fleet.ca.token_pins import TokenPins  # noqa: E402 - as above
+from fleet.core.goodkey import KeyType  # noqa: E402 - as above
+from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError, UnreachableError  # noqa: E402 - as above
+from tests.tokens import SoftHsm, SoftToken  # noqa: E402 - as above
 
 pytestmark = pytest.mark.needs("softhsm2-util")
 

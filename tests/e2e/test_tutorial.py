@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 TUTORIAL = Path(__file__).parents[2] / "docs/tutorial/first-fleet.md"
+_PATIENCE_SECONDS = 300
+"""Of a reader with one command: a device that is refused asks for ever."""
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -67,6 +69,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=_PATIENCE_SECONDS,
             check=False,
         )
         assert result.returncode == 0, f"$ {step.command}\n{result.stdout}"
