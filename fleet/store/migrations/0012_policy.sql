@@ -1,0 +1,1 @@
+-- What certificates may do, as operators wrote it.

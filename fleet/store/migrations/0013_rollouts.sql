@@ -1,0 +1,1 @@
+-- Changes that are carried out over a fleet in waves.

@@ -1,0 +1,1 @@
+-- Who connected where, and what was refused.

@@ -1,0 +1,1 @@
+-- What operators know about devices: groups, tags, owners.
