@@ -30,14 +30,14 @@ from device_agent.wire.framing import Framing
 from fleet.home import Home
 from fleet.ra.authority.initialise import Plan, initialise
 from fleet.service import Listeners, running
-from fleet.station.authority import AdminSocket, HttpEnroller
-from fleet.station.clerk import Clerk
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.pace import Pace
-from fleet.station.session import Session
-from fleet.station.steps import Step
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.link.pace import Pace
+from fleet.station.link.session import Session
+from fleet.station.link.steps import Step
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.authority import AdminSocket, HttpEnroller
 from tests.factory_floor import MemoryUnit, Wire, run_session
 
 BAUD = 115200

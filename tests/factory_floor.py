@@ -26,12 +26,12 @@ from fleet.core.journal import Head, SignedEntry, after, parse_entry
 from fleet.core.station_rules import BatchRule, StationRules
 from fleet.core.station_sync import JournalReceipt, JournalUpload, LineOperator
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station import steps
-from fleet.station.cable import Noise
-from fleet.station.identity import StationIdentity
-from fleet.station.pace import Pace
-from fleet.station.package import Issuance, IssueOrder
-from fleet.station.session import Session
+from fleet.station.keeping.package import Issuance, IssueOrder
+from fleet.station.link import steps
+from fleet.station.link.cable import Noise
+from fleet.station.link.pace import Pace
+from fleet.station.link.session import Session
+from fleet.station.own.identity import StationIdentity
 from tests.pki import Authority, utc_now
 
 NOW = utc_now()

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from device_agent.wire.framing import Framing
-from fleet.station import steps
-from fleet.station.clerk import Clerk
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.life import UnitState
-from fleet.station.steps import Step
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.life import UnitState
+from fleet.station.link import steps
+from fleet.station.link.steps import Step
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
 from tests.factory_floor import (
     Floor,
     MemoryEnroller,

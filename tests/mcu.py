@@ -23,7 +23,7 @@ from device_agent.wire.smp import DEFAULT_GROUP, OS_GROUP, Header, Op
 from firmware_scripts.mcu.building import UnavailableError, Workshop, default_workshop
 from firmware_scripts.mcu.emulator import Board, powered
 from firmware_scripts.mcu.passport import Passport, flash_image
-from fleet.station.cable import Noise
+from fleet.station.link.cable import Noise
 from tests.factory_line import FLOOR
 
 _ANSWER_SECONDS = 20.0

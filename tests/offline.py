@@ -21,13 +21,13 @@ from fleet.ra.people.stations import add_station
 from fleet.ra.requests.journal_sync import sync_journal
 from fleet.ra.requests.leases import LeaseOrder, grant_lease
 from fleet.ra.requests.made_offline import admit_made
-from fleet.station import steps
-from fleet.station.clerk import Clerk
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.package import Issuance, IssueOrder, Package
-from fleet.station.workshop import Workshop
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.package import Issuance, IssueOrder, Package
+from fleet.station.keeping.workshop import Workshop
+from fleet.station.link import steps
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
 from tests.desk import Desk, station_order
 from tests.factory_floor import MemoryUnit
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from firmware_scripts.station.files import Station, texts
 from fleet.errors import FleetError
-from fleet.station.hotplug import UsbRule
+from fleet.station.line.hotplug import UsbRule
 
 _EXIT_BAD_INPUT = 6
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
-from fleet.station.hotplug import UsbRule
+from fleet.station.line.hotplug import UsbRule
 
 _WORD = re.compile(r"[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 _RULES = """\
@@ -87,7 +87,9 @@ def texts(station: Station) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each file."""
     yield "70-fleet-station.rules", "".join((_RULES, *map(_rule, station.usb), _LATENCY))
     yield "fleet-station.service", _UNIT.format(name=station.name, command=" ".join(_command(station)))
-    for entry in sorted(files("fleet.station").joinpath("templates").iterdir(), key=lambda each: each.name):
+    for entry in sorted(
+        files("fleet.station.telling").joinpath("templates").iterdir(), key=lambda each: each.name
+    ):
         yield f"labels/{entry.name}", entry.read_text("utf-8")
 
 

@@ -110,7 +110,7 @@ class _Shown:
 async def _serial(port: str, *, baud: int, device_id: str, out: Path, shown: _Shown) -> tuple[Result, ...]:
     from fleet.cli.conformance.serial_course import check_serial  # noqa: PLC0415 - the station's parts
     from fleet.cli.conformance.workshop import Workshop  # noqa: PLC0415 - as above
-    from fleet.station.port import opened  # noqa: PLC0415 - as above
+    from fleet.station.link.port import opened  # noqa: PLC0415 - as above
 
     workshop = Workshop.opened()
     make_folder(out)

@@ -13,9 +13,9 @@ from typing import TypeAlias
 from fleet.cli.output import Form, Json, console, say, visible, write_line, write_text
 from fleet.cli.screen.board import Board
 from fleet.cli.screen.language import Language
-from fleet.station.book import Kind
-from fleet.station.causes import Cause
-from fleet.station.events import LaneEvent, Stage
+from fleet.station.link.causes import Cause
+from fleet.station.telling.book import Kind
+from fleet.station.telling.events import LaneEvent, Stage
 
 Report: TypeAlias = Callable[[LaneEvent], None]
 

@@ -21,24 +21,24 @@ from fleet.errors import FleetError
 from fleet.home import Home
 from fleet.model import Purpose
 from fleet.pair_files import in_force
-from fleet.station.authority import HttpEnroller
-from fleet.station.book import Book
-from fleet.station.clerk import Clerk
-from fleet.station.deliveries import Courier
 from fleet.station.drivers.choice import Drivers
-from fleet.station.gate import Gate
-from fleet.station.hotplug import UsbRule, watched
-from fleet.station.identity import StationIdentity, token_file
-from fleet.station.ids import IdRule
-from fleet.station.jig import Jig
-from fleet.station.lease_files import open_workshop
-from fleet.station.ledger import Ledger
-from fleet.station.outlets import Outlets
-from fleet.station.printer import LabelPrinter
-from fleet.station.result_file import ResultFile
-from fleet.station.result_hook import ResultHook
+from fleet.station.keeping.lease_files import open_workshop
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.line.gate import Gate
+from fleet.station.line.hotplug import UsbRule, watched
+from fleet.station.line.jig import Jig
+from fleet.station.line.scanner import Kind, Labels, Scan, Use, parse_scan
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity, token_file
 from fleet.station.runner import Station
-from fleet.station.scanner import Kind, Labels, Scan, Use, parse_scan
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.telling.book import Book
+from fleet.station.telling.deliveries import Courier
+from fleet.station.telling.outlets import Outlets
+from fleet.station.telling.printer import LabelPrinter
+from fleet.station.telling.result_file import ResultFile
+from fleet.station.telling.result_hook import ResultHook
 
 _RENEWAL_SECONDS = 3600.0
 

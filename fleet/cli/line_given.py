@@ -9,13 +9,13 @@ from fleet.cli.workplace import place_of
 from fleet.errors import UsageError
 from fleet.files import read_secret
 from fleet.station.drivers.choice import Choice, Drivers, HostKeys, Name, drivers_of
-from fleet.station.hotplug import UsbRule
-from fleet.station.ids import IdRule
-from fleet.station.jig import Jig
-from fleet.station.printer import LabelPrinter
-from fleet.station.result_file import ResultFile
-from fleet.station.result_hook import require_url
-from fleet.station.scanner import Use
+from fleet.station.line.hotplug import UsbRule
+from fleet.station.line.jig import Jig
+from fleet.station.line.scanner import Use
+from fleet.station.making.ids import IdRule
+from fleet.station.telling.printer import LabelPrinter
+from fleet.station.telling.result_file import ResultFile
+from fleet.station.telling.result_hook import require_url
 
 
 class Given(TypedDict):

@@ -54,9 +54,9 @@ def command(home: Place, form: Form, *, ports: tuple[str, ...], name: str | None
 
 async def _visit_all(place: Workplace, ports: tuple[str, ...], *, baud: int) -> list[Members]:
     from fleet.pair_files import in_force  # noqa: PLC0415 - the station's parts, needed here only
-    from fleet.station.courier import HttpCourier  # noqa: PLC0415 - as above
     from fleet.station.gateway import Gateway  # noqa: PLC0415 - as above
-    from fleet.station.identity import StationIdentity  # noqa: PLC0415 - as above
+    from fleet.station.own.identity import StationIdentity  # noqa: PLC0415 - as above
+    from fleet.station.server.courier import HttpCourier  # noqa: PLC0415 - as above
 
     pair = in_force(place.files)
     identity = StationIdentity.load(pair.certificate, pair.key)
@@ -69,9 +69,9 @@ async def _visit_all(place: Workplace, ports: tuple[str, ...], *, baud: int) -> 
 
 async def _visit(gateway: "Gateway", port: str, *, baud: int) -> Members:
     """Visit one port; what goes wrong on it stays on it."""
-    from fleet.station import port as serial_port  # noqa: PLC0415 - as above
-    from fleet.station.conversation import Conversation  # noqa: PLC0415 - as above
-    from fleet.station.pace import Pace  # noqa: PLC0415 - as above
+    from fleet.station.link import port as serial_port  # noqa: PLC0415 - as above
+    from fleet.station.link.conversation import Conversation  # noqa: PLC0415 - as above
+    from fleet.station.link.pace import Pace  # noqa: PLC0415 - as above
 
     try:
         with serial_port.opened(port, baud=baud) as line:

@@ -53,7 +53,7 @@ def key_in_token(name: str, files: KeyPairFiles, uri: str) -> Iterator[StationKe
     from fleet.ca.requesting import signer_csr  # noqa: PLC0415 - the cryptography, needed here only
     from fleet.ca.token_keys import parse_token  # noqa: PLC0415 - as above
     from fleet.core.goodkey import KeyType  # noqa: PLC0415 - as above
-    from fleet.station.identity import TOKEN_FILE, tokens_beside  # noqa: PLC0415 - as above
+    from fleet.station.own.identity import TOKEN_FILE, tokens_beside  # noqa: PLC0415 - as above
 
     _require_free(files)
     place = files.key.with_suffix(TOKEN_FILE)
@@ -82,7 +82,7 @@ def next_in_token(name: str, place: Path) -> "Iterator[NewKey]":
     from fleet.ca.requesting import signer_csr  # noqa: PLC0415 - the cryptography, needed here only
     from fleet.cli.bearer import NewKey  # noqa: PLC0415 - as above
     from fleet.core.goodkey import KeyType  # noqa: PLC0415 - as above
-    from fleet.station.identity import tokens_beside  # noqa: PLC0415 - as above
+    from fleet.station.own.identity import tokens_beside  # noqa: PLC0415 - as above
 
     tokens = tokens_beside(place)
     uri = tokens.place_of(place)
@@ -96,7 +96,7 @@ def next_in_token(name: str, place: Path) -> "Iterator[NewKey]":
 
 
 def _require_free(files: KeyPairFiles) -> None:
-    from fleet.station.identity import TOKEN_FILE  # noqa: PLC0415 - as above
+    from fleet.station.own.identity import TOKEN_FILE  # noqa: PLC0415 - as above
 
     for path in (files.key, files.key.with_suffix(TOKEN_FILE)):
         if path.exists():

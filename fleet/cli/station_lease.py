@@ -63,7 +63,7 @@ def request(home: Place, form: Form, *, station: str, token: str | None, out: Pa
     is taken.
     """
     from fleet.cli.workplace import place_of  # noqa: PLC0415 - the station's parts, needed here only
-    from fleet.station.lease_files import LeaseFiles, make_authority_key  # noqa: PLC0415 - as above
+    from fleet.station.keeping.lease_files import LeaseFiles, make_authority_key  # noqa: PLC0415 - as above
 
     files = LeaseFiles.beside(place_of(home, station).files.key)
     csr = make_authority_key(files, station, token=token, randomness=os.urandom(64))
@@ -119,7 +119,7 @@ def grant(
 @click.argument("lease", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE")
 def take(home: Place, form: Form, *, station: str, lease: Path) -> None:
     """At the station: verify a lease, and sign under it from now on while the server is away."""
-    from fleet.station.lease_files import read_lease  # noqa: PLC0415 - the cryptography, needed here only
+    from fleet.station.keeping.lease_files import read_lease  # noqa: PLC0415 - the cryptography, needed here only
 
     signed = read_lease(content_of(lease))
     show_record(asyncio.run(_take(home, station, signed)), form, names=_NAMES)
@@ -129,9 +129,9 @@ async def _take(home: Place, station: str, signed: "SignedLease") -> Members:
     from fleet.cli.bearer import utc_now  # noqa: PLC0415 - as above
     from fleet.cli.workplace import place_of  # noqa: PLC0415 - as above
     from fleet.pair_files import in_force  # noqa: PLC0415 - as above
-    from fleet.station.identity import StationIdentity  # noqa: PLC0415 - as above
-    from fleet.station.lease_files import LeaseFiles, take_lease  # noqa: PLC0415 - as above
-    from fleet.station.ledger import Ledger  # noqa: PLC0415 - as above
+    from fleet.station.keeping.lease_files import LeaseFiles, take_lease  # noqa: PLC0415 - as above
+    from fleet.station.keeping.ledger import Ledger  # noqa: PLC0415 - as above
+    from fleet.station.own.identity import StationIdentity  # noqa: PLC0415 - as above
 
     place = place_of(home, station)
     pair = in_force(place.files)

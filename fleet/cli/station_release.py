@@ -11,7 +11,7 @@ from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, say, show_record
 from fleet.cli.workplace import Workplace, place_of
 from fleet.errors import NotFoundError
-from fleet.station.book import Book, Kind
+from fleet.station.telling.book import Book, Kind
 
 _NAMES = {"hardware": "unit", "device": "device", "station": "station", "fate": "fate"}
 

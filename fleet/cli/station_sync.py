@@ -34,11 +34,11 @@ async def _sync(home: Place, station: str | None) -> Members:
     from fleet.cli.bearer import utc_now  # noqa: PLC0415 - as above
     from fleet.cli.workplace import place_of  # noqa: PLC0415 - as above
     from fleet.pair_files import in_force  # noqa: PLC0415 - as above
-    from fleet.station.authority import HttpEnroller  # noqa: PLC0415 - as above
-    from fleet.station.clerk import Clerk  # noqa: PLC0415 - as above
-    from fleet.station.identity import StationIdentity  # noqa: PLC0415 - as above
-    from fleet.station.ids import IdRule  # noqa: PLC0415 - as above
-    from fleet.station.ledger import Ledger  # noqa: PLC0415 - as above
+    from fleet.station.keeping.ledger import Ledger  # noqa: PLC0415 - as above
+    from fleet.station.making.clerk import Clerk  # noqa: PLC0415 - as above
+    from fleet.station.making.ids import IdRule  # noqa: PLC0415 - as above
+    from fleet.station.own.identity import StationIdentity  # noqa: PLC0415 - as above
+    from fleet.station.server.authority import HttpEnroller  # noqa: PLC0415 - as above
 
     place = place_of(home, station)
     pair = in_force(place.files)

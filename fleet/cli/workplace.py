@@ -15,9 +15,9 @@ from fleet.config import load
 from fleet.errors import BadInputError, NotFoundError, UnreachableError, UsageError
 from fleet.files import telling
 from fleet.home import Home, KeyPairFiles, open_home
-from fleet.station.authority import AdminSocket, HttpsServer, Server
-from fleet.station.identity import StationIdentity, pair_of, token_file, token_signer
-from fleet.station.tunnel import TokenServer
+from fleet.station.own.identity import StationIdentity, pair_of, token_file, token_signer
+from fleet.station.server.authority import AdminSocket, HttpsServer, Server
+from fleet.station.server.tunnel import TokenServer
 
 _LOCAL = "local"
 """The station that `fleet init` makes, of the first domain."""

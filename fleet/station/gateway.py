@@ -20,10 +20,10 @@ from device_agent.wire.factory import NONCE_BYTES, LinkState, answer_text, stati
 from device_agent.wire.objects import ObjectId, ReadableId, encode_certificates
 from device_agent.wire.replies import ReportedState
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station.conversation import Conversation
-from fleet.station.courier import Courier, SignedRequest
-from fleet.station.identity import StationIdentity
-from fleet.station.package import Issuance, IssueOrder, Package, pack
+from fleet.station.keeping.package import Issuance, IssueOrder, Package, pack
+from fleet.station.link.conversation import Conversation
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.courier import Courier, SignedRequest
 
 _MOST_QUESTIONS = 6
 """Renew, confirm, and what a `dead` or a lost slot adds; a unit that asks for more is broken."""

@@ -14,25 +14,25 @@ from functools import partial
 
 from device_agent.wire.smp import DEFAULT_GROUP
 from fleet.errors import FleetError
-from fleet.station.aftermath import Aftermath
-from fleet.station.clerk import Clerk
 from fleet.station.drivers.choice import Drivers
 from fleet.station.drivers.driver import Driver
 from fleet.station.drivers.smp import SmpDriver
-from fleet.station.enroller import Enroller
-from fleet.station.events import LaneEvent, Stage
-from fleet.station.gate import Gate
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.lane import Floor, Lane
-from fleet.station.ledger import Ledger
-from fleet.station.outlets import Outlets
-from fleet.station.pace import Pace
-from fleet.station.port import Line, require_port
-from fleet.station.recall import Recaller
-from fleet.station.session import Session
-from fleet.station.visit import Desk
-from fleet.station.workshop import Workshop
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.workshop import Workshop
+from fleet.station.line.aftermath import Aftermath
+from fleet.station.line.gate import Gate
+from fleet.station.line.lane import Floor, Lane
+from fleet.station.line.visit import Desk
+from fleet.station.link.pace import Pace
+from fleet.station.link.port import Line, require_port
+from fleet.station.link.session import Session
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.enroller import Enroller
+from fleet.station.server.recall import Recaller
+from fleet.station.telling.events import LaneEvent, Stage
+from fleet.station.telling.outlets import Outlets
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from device_agent.wire import messages
 from device_agent.wire.problems import ProblemCode
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station.authority import AdminSocket, HttpEnroller
-from fleet.station.package import IssueOrder
+from fleet.station.keeping.package import IssueOrder
+from fleet.station.server.authority import AdminSocket, HttpEnroller
 from tests.factory_floor import NOW, MemoryUnit
 
 ISSUED = messages.Issued(

@@ -14,11 +14,11 @@ from fleet.core.journal import Head, Kind
 from fleet.core.station_sync import JournalUpload
 from fleet.errors import RefusedError
 from fleet.service import Listeners, running
-from fleet.station.authority import AdminSocket, HttpEnroller, HttpsServer
-from fleet.station.enroller import Enroller
-from fleet.station.identity import StationIdentity
-from fleet.station.ledger import Ledger
-from fleet.station.package import IssueOrder
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.package import IssueOrder
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.authority import AdminSocket, HttpEnroller, HttpsServer
+from fleet.station.server.enroller import Enroller
 from tests.factory_floor import Floor, MemoryUnit
 from tests.homes import FleetHome, utc_now
 from tests.live import configure, make_live_home

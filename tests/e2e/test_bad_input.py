@@ -26,14 +26,14 @@ from fleet.ra.context import Asker, Context
 from fleet.ra.people.claims import CodeOrder, create_codes
 from fleet.ra.requests.answer import answer_body
 from fleet.ra.requests.templates import add
-from fleet.station import steps
-from fleet.station.authority import AdminSocket, HttpEnroller
-from fleet.station.clerk import Clerk
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.pace import Pace
-from fleet.station.session import Session
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.link import steps
+from fleet.station.link.pace import Pace
+from fleet.station.link.session import Session
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.authority import AdminSocket, HttpEnroller
 from fleet.store import allowlist
 from tests.aws import Claim, claim_for
 from tests.bad_csrs import OTHER_DEVICE, Sample, owned_key, require_rightful, samples

@@ -18,14 +18,14 @@ from device_agent.wire.identity import Identity
 from fleet.model import CertificateState
 from fleet.ra.people.claims import CodeOrder, create_codes
 from fleet.service import Listeners, Service, running
-from fleet.station.authority import AdminSocket, HttpEnroller
-from fleet.station.cable import Cable
-from fleet.station.clerk import Clerk
-from fleet.station.events import LaneEvent, Stage
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.link.cable import Cable
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
+from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.telling.events import LaneEvent, Stage
 from fleet.store.devices import load_device
 from tests.homes import FleetHome, utc_now
 from tests.live import configure, make_live_home

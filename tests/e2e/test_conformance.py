@@ -15,8 +15,8 @@ from fleet.cli.conformance.mqtt_course import check_mqtt
 from fleet.cli.conformance.mqtt_server import Server, serving
 from fleet.cli.conformance.serial_course import check_serial
 from fleet.cli.conformance.workshop import Workshop
-from fleet.station.cable import Cable
-from fleet.station.port import opened
+from fleet.station.link.cable import Cable
+from fleet.station.link.port import opened
 
 WORKSHOP = Workshop.opened()
 CODE = "ABCD-EFGH-JKMN-PQRS"

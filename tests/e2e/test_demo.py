@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fleet.cli.demo.play import STEPS, last_words
-from fleet.station.cable import Cable
+from fleet.station.link.cable import Cable
 
 BIN = Path(sys.executable).parent
 WITHOUT_AGENT = """

@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from device_agent.wire.identity import Identity
 from fleet.model import Assurance, CertificateState
 from fleet.service import Listeners, Service, running
-from fleet.station.authority import AdminSocket, HttpEnroller
 from fleet.station.drivers.choice import Choice, HostKeys, Name, drivers_of
-from fleet.station.events import LaneEvent, Stage
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
+from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.telling.events import LaneEvent, Stage
 from fleet.store.devices import load_device, load_record
 from fleet.store.proofs import proofs_of
 from tests.homes import FleetHome, utc_now

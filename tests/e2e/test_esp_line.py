@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from fleet.model import KeyOrigin
-from fleet.station import steps
-from fleet.station.causes import Cause
-from fleet.station.clerk import Clerk
 from fleet.station.drivers.course import Course
 from fleet.station.drivers.esp_image import EspImage
 from fleet.station.drivers.esp_secure_cert import OFFSET, SIZE, SecureCert
 from fleet.station.drivers.esptool import Esptool
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.port import UnpluggedError, opened
-from fleet.station.steps import Step
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.link import steps
+from fleet.station.link.causes import Cause
+from fleet.station.link.port import UnpluggedError, opened
+from fleet.station.link.steps import Step
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
 from tests.factory_floor import fixed_clock
 from tests.vendors.bench import FLOOR
 from tests.vendors.esp_rom import EspRom

@@ -21,14 +21,14 @@ from device_agent.wire.identity import Identity
 from fleet.errors import RefusedError, UnreachableError
 from fleet.model import CertificateState
 from fleet.service import Listeners, Service, running
-from fleet.station.authority import AdminSocket, HttpEnroller, HttpsServer
-from fleet.station.cable import Cable
-from fleet.station.events import LaneEvent, Stage
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.package import IssueOrder
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.package import IssueOrder
+from fleet.station.link.cable import Cable
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
+from fleet.station.server.authority import AdminSocket, HttpEnroller, HttpsServer
+from fleet.station.telling.events import LaneEvent, Stage
 from fleet.store.devices import load_device
 from tests.factory_floor import MemoryUnit
 from tests.homes import FleetHome, utc_now

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from device_agent.agent import Agent
 from device_agent.config import Settings
-from fleet.station.cable import Cable
+from fleet.station.link.cable import Cable
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 

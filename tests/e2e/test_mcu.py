@@ -12,9 +12,9 @@ from device_agent.wire.framing import Framing
 from firmware_scripts.mcu.building import text_bytes
 from firmware_scripts.mcu.emulator import Board
 from firmware_scripts.mcu.passport import ROOM
-from fleet.station.ledger import Ledger
-from fleet.station.life import UnitState
-from fleet.station.steps import Step
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.life import UnitState
+from fleet.station.link.steps import Step
 from tests.factory_floor import Floor, fixed_clock
 from tests.factory_line import CLEAN_CALLS, FLOOR, Line
 from tests.mcu import McuWire, caller_of, firmware, new_board, wired

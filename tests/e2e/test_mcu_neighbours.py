@@ -16,13 +16,13 @@ from device_agent.wire.factory import LinkState
 from firmware_scripts.mcu.emulator import powered
 from fleet.model import CertificateState
 from fleet.service import Listeners, Service, running
-from fleet.station.authority import AdminSocket, HttpEnroller
-from fleet.station.cable import Cable
-from fleet.station.events import LaneEvent, Stage
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.link.cable import Cable
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
+from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.telling.events import LaneEvent, Stage
 from tests.e2e.test_factory_line import PORTS, STATION, servers, states
 from tests.e2e.test_stock_client import TRANSPORTS, Hello
 from tests.homes import FleetHome, utc_now

@@ -22,8 +22,8 @@ from device_agent.wire.factory import LinkState, Rc, answer_text, station_text
 from device_agent.wire.messages import BrokerAddress
 from device_agent.wire.objects import ObjectId, ReadableId, encode_certificates
 from device_agent.wire.proofs import recovery_text
-from fleet.station.identity import StationIdentity
-from fleet.station.package import Issuance, IssueOrder, Package, pack
+from fleet.station.keeping.package import Issuance, IssueOrder, Package, pack
+from fleet.station.own.identity import StationIdentity
 from tests.factory_floor import NOW, Floor, der
 from tests.factory_line import FLOOR
 from tests.mcu import Caller, McuWire, caller_of, firmware, new_board, wired

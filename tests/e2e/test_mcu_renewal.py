@@ -21,16 +21,16 @@ from fleet.model import CertificateState, RevocationReason
 from fleet.ra.selection import ByDevice
 from fleet.ra.status.revoke import revoke
 from fleet.service import Listeners, Service, running
-from fleet.station import port as ports
-from fleet.station.authority import AdminSocket
-from fleet.station.cable import Cable
-from fleet.station.conversation import Conversation
-from fleet.station.courier import HttpCourier
-from fleet.station.events import Stage
 from fleet.station.gateway import Gateway, Outcome, Visit
-from fleet.station.identity import StationIdentity
-from fleet.station.pace import Pace
-from fleet.station.steps import Send
+from fleet.station.link import port as ports
+from fleet.station.link.cable import Cable
+from fleet.station.link.conversation import Conversation
+from fleet.station.link.pace import Pace
+from fleet.station.link.steps import Send
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.authority import AdminSocket
+from fleet.station.server.courier import HttpCourier
+from fleet.station.telling.events import Stage
 from tests.e2e.test_factory_line import PORTS, STATION, servers, shop, states
 from tests.homes import FleetHome, utc_now
 from tests.live import configure, make_live_home

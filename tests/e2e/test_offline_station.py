@@ -25,15 +25,15 @@ from fleet.errors import RefusedError, UnreachableError
 from fleet.ra.people.station_report import suspects
 from fleet.ra.people.stations import add_station, close_station
 from fleet.ra.requests.leases import LeaseOrder, grant_lease
-from fleet.station.authority import HttpEnroller, HttpsServer
-from fleet.station.cable import Cable
-from fleet.station.events import LaneEvent, Stage
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.lease_files import LeaseFiles, make_authority_key, open_workshop, take_lease
-from fleet.station.ledger import Ledger
-from fleet.station.package import Issuance, IssueOrder
+from fleet.station.keeping.lease_files import LeaseFiles, make_authority_key, open_workshop, take_lease
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.package import Issuance, IssueOrder
+from fleet.station.link.cable import Cable
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
+from fleet.station.server.authority import HttpEnroller, HttpsServer
+from fleet.station.telling.events import LaneEvent, Stage
 from tests.desk import station_order
 from tests.homes import FleetHome, utc_now
 from tests.live import LiveFleet, live, make_live_home

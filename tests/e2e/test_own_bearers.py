@@ -21,7 +21,7 @@ from fleet.cli import line
 from fleet.cli.workplace import Workplace
 from fleet.home import KeyPairFiles
 from fleet.model import CertificateState
-from fleet.station.identity import StationIdentity
+from fleet.station.own.identity import StationIdentity
 from fleet.store.certificates import load_certificate
 from tests.homes import FleetHome, make_home, utc_now
 from tests.live import PLAN, LiveFleet, configure, live

@@ -16,17 +16,17 @@ from device_agent.channels.serial import SerialOptions, serve_station
 from device_agent.core.station_link import Committed
 from device_agent.errors import ChannelError
 from fleet.errors import BadInputError, StorageFullError
-from fleet.station.book import Book, Job
-from fleet.station.book import Kind as BookKind
-from fleet.station.cable import Cable
-from fleet.station.causes import Cause
-from fleet.station.events import LaneEvent, Stage
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.life import UnitState
-from fleet.station.outlets import Outlets
-from fleet.station.result_file import ResultFile
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.life import UnitState
+from fleet.station.link.cable import Cable
+from fleet.station.link.causes import Cause
+from fleet.station.making.ids import IdRule
 from fleet.station.runner import Station
+from fleet.station.telling.book import Book, Job
+from fleet.station.telling.book import Kind as BookKind
+from fleet.station.telling.events import LaneEvent, Stage
+from fleet.station.telling.outlets import Outlets
+from fleet.station.telling.result_file import ResultFile
 from tests.factory_floor import Floor, MemoryUnit, fixed_clock, utc_now
 
 FLOOR = Floor()

@@ -28,10 +28,10 @@ from fleet.home import KeyPairFiles
 from fleet.model import CertificateState
 from fleet.pair_files import in_force, place_of
 from fleet.ra.people.stations import add_station
-from fleet.station.authority import HttpEnroller
-from fleet.station.cable import Cable
-from fleet.station.identity import StationIdentity
-from fleet.station.tunnel import TokenServer, Tunnel
+from fleet.station.link.cable import Cable
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.tunnel import TokenServer, Tunnel
 from tests.desk import station_order
 from tests.e2e.test_factory_line import order
 from tests.e2e.test_line_run import PATIENCE, Pc, until
@@ -49,7 +49,7 @@ import asyncio, sys
 from pathlib import Path
 from fleet.cli.remote import Remote
 from fleet.cli.workplace import Workplace
-from fleet.station.tunnel import Tunnel
+from fleet.station.server.tunnel import Tunnel
 folder = Path(sys.argv[1])
 certificate, key, trust = (folder / name for name in ("local.crt", "local.key", "server.pem"))
 remote = Remote(server=sys.argv[2], certificate=certificate, key=key, trust=trust)

@@ -16,7 +16,7 @@ from device_agent.channels.serial import serve_station
 from device_agent.core.station_link import LARGEST_MESSAGE
 from device_agent.wire.factory import LinkState
 from device_agent.wire.smp import DEFAULT_GROUP
-from fleet.station.cable import Cable
+from fleet.station.link.cable import Cable
 from tests.factory_floor import MemoryUnit, utc_now
 
 

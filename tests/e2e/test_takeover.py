@@ -18,17 +18,17 @@ from fleet.model import CertificateState, Role
 from fleet.ra.people.releases import ReleaseOrder, release_unit
 from fleet.ra.people.stations import add_station, close_station
 from fleet.service import Listeners, Service, running
-from fleet.station import steps
-from fleet.station.authority import AdminSocket, HttpEnroller
-from fleet.station.causes import Cause
-from fleet.station.clerk import Clerk
-from fleet.station.identity import StationIdentity
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.pace import Pace
-from fleet.station.session import Session
-from fleet.station.steps import Step
-from fleet.station.units import Attempt
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.units import Attempt
+from fleet.station.link import steps
+from fleet.station.link.causes import Cause
+from fleet.station.link.pace import Pace
+from fleet.station.link.session import Session
+from fleet.station.link.steps import Step
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
+from fleet.station.server.authority import AdminSocket, HttpEnroller
 from fleet.store.devices import load_device
 from fleet.web.api import units
 from tests.desk import Unit, station_order

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from device_agent.wire.framing import Framing
-from fleet.station import steps
-from fleet.station.steps import Step
+from fleet.station.link import steps
+from fleet.station.link.steps import Step
 from tests.factory_line import CLEAN_CALLS, KilledError, Line
 
 

@@ -18,9 +18,9 @@ from cryptography.x509.oid import NameOID
 
 from device_agent.core.station_unit import UnitReport
 from device_agent.wire.framing import Framing
-from fleet.station import steps
-from fleet.station.ledger import Ledger
-from fleet.station.steps import Step
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.link import steps
+from fleet.station.link.steps import Step
 from tests.factory_floor import MemoryUnit, Wire, fixed_clock
 from tests.factory_line import CLEAN_CALLS, FLOOR, KilledError, Line
 

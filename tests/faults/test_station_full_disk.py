@@ -11,11 +11,11 @@ from device_agent.wire.factory import LinkState
 from device_agent.wire.factory_replies import HelloReply
 from fleet.core.journal import Head, Kind, after, misplaced, parse_entry
 from fleet.errors import StoreError
-from fleet.station import steps
-from fleet.station.clerk import Clerk
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.life import UnitState
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.life import UnitState
+from fleet.station.link import steps
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
 from tests.factory_floor import Floor, MemoryEnroller, MemoryUnit, fixed_clock
 
 HELLO = HelloReply(nonce=bytes(16), hardware_id="hw-1", state=LinkState.FRESH)

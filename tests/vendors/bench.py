@@ -4,17 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fleet.station import steps
-from fleet.station.clerk import Clerk
 from fleet.station.drivers.console import Console
 from fleet.station.drivers.course import Course, Device
 from fleet.station.drivers.driver import Driver, Seen
-from fleet.station.ids import IdRule
-from fleet.station.ledger import Ledger
-from fleet.station.life import UnitState
-from fleet.station.port import UnpluggedError
-from fleet.station.steps import Step
-from fleet.station.units import Unit as LedgerUnit
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.life import UnitState
+from fleet.station.keeping.units import Unit as LedgerUnit
+from fleet.station.link import steps
+from fleet.station.link.port import UnpluggedError
+from fleet.station.link.steps import Step
+from fleet.station.making.clerk import Clerk
+from fleet.station.making.ids import IdRule
 from tests.factory_floor import Floor, MemoryEnroller, fixed_clock
 from tests.vendors.line import MemoryLine, Unit
 

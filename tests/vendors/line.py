@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fleet.station.port import UnpluggedError
+from fleet.station.link.port import UnpluggedError
 
 
 class Unit(Protocol):

@@ -11,8 +11,8 @@ from device_agent.wire.objects import ObjectHashes, ObjectId, ReadableId, encode
 from fleet.cli.conformance.check import Failure
 from fleet.cli.conformance.link import Link, Talk
 from fleet.cli.conformance.workshop import Pair, Workshop
-from fleet.station.evidence import is_proof_right
-from fleet.station.package import Package
+from fleet.station.keeping.package import Package
+from fleet.station.link.evidence import is_proof_right
 
 _NONCE = bytes(range(NONCE_BYTES))
 _PIECE = 96

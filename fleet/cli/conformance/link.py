@@ -15,7 +15,7 @@ from device_agent.wire.factory_requests import Request
 from device_agent.wire.framing import Decoder, Frame, Framing, encode_burst
 from device_agent.wire.problems import MalformedMessageError
 from fleet.cli.conformance.check import Failure
-from fleet.station.port import Line
+from fleet.station.link.port import Line
 
 _SECONDS = 2.0
 _LONG_SECONDS = 10.0

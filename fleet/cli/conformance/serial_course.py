@@ -9,7 +9,7 @@ from fleet.cli.conformance.link import Link
 from fleet.cli.conformance.serial_life import LIFE
 from fleet.cli.conformance.serial_talk import TALK
 from fleet.cli.conformance.workshop import Workshop
-from fleet.station.port import Line
+from fleet.station.link.port import Line
 
 COURSE: tuple[Check[Device], ...] = (*TALK, *LIFE)
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from device_agent.wire.identity import Identity, dns_name
 from device_agent.wire.replies import BrokerAddress
-from fleet.station.package import Issuance, IssueOrder, Package, pack
+from fleet.station.keeping.package import Issuance, IssueOrder, Package, pack
 
 FLEET = "conform"
 DOMAIN = "prod"

@@ -13,8 +13,8 @@ from fleet.cli.demo import microcontroller
 from fleet.cli.demo.programs import Running, command
 from fleet.cli.demo.scene import Actor, Scene, require
 from fleet.errors import FleetError
-from fleet.station.cable import Cable
-from fleet.station.events import Stage
+from fleet.station.link.cable import Cable
+from fleet.station.telling.events import Stage
 
 NOISE = 2e-4
 """Probability that a bit arrives turned over: about every fourth message does not get through."""

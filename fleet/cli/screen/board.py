@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fleet.cli.screen.language import Mark
-from fleet.station.book import Kind
-from fleet.station.causes import Cause
-from fleet.station.events import LaneEvent, Stage
+from fleet.station.link.causes import Cause
+from fleet.station.telling.book import Kind
+from fleet.station.telling.events import LaneEvent, Stage
 
 RATE_SECONDS = 300.0
 """The rate is that of the last five minutes."""

@@ -14,8 +14,8 @@ from rich.text import Text
 from fleet.cli.output import visible
 from fleet.cli.screen.board import Board, LaneView
 from fleet.cli.screen.language import Language, Mark
-from fleet.station.book import Kind
-from fleet.station.dots import half_blocks, has_letters_for
+from fleet.station.telling.book import Kind
+from fleet.station.telling.dots import half_blocks, has_letters_for
 
 Lines: TypeAlias = list[Text]
 

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Self
 
 from fleet.errors import UsageError
-from fleet.station.causes import Cause
-from fleet.station.events import Stage
+from fleet.station.link.causes import Cause
+from fleet.station.telling.events import Stage
 
 FALLBACK = "en"
 

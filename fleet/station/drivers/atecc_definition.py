@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fleet.ca.der import BIT_STRING, SEQUENCE, tlv
 from fleet.ca.der_reader import DerReader
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import ConsoleError
+from fleet.station.link.causes import Cause
 
 LONGEST = 1199
 """What the firmware's buffer takes, of a definition and of a certificate in PEM."""

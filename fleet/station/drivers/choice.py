@@ -30,8 +30,8 @@ from fleet.station.drivers.console import Console
 from fleet.station.drivers.course import Course, Device
 from fleet.station.drivers.driver import Driver
 from fleet.station.drivers.esptool import Esptool, require_esptool
-from fleet.station.port import Line, TtyLine
-from fleet.station.units import Generation
+from fleet.station.keeping.units import Generation
+from fleet.station.link.port import Line, TtyLine
 
 Recall: TypeAlias = Callable[[str], Awaitable[Sequence[Generation]]]
 """Returns what the ledger holds of a hardware id."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fleet.errors import FleetError
-from fleet.station.causes import Cause
-from fleet.station.port import Line
+from fleet.station.link.causes import Cause
+from fleet.station.link.port import Line
 
 LONGEST_LINE = 8192
 """Of one line: the modem's shell echoes whole certificates."""

@@ -16,14 +16,14 @@ from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.objects import MAX_CSR_BYTES, parse_hardware_id
 from device_agent.wire.problems import MalformedMessageError
 from fleet.model import KeyOrigin
-from fleet.station import steps
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import ConsoleError
 from fleet.station.drivers.driver import Decide, Driver, Seen
-from fleet.station.evidence import is_request_sound
-from fleet.station.package import Package
-from fleet.station.steps import Step
-from fleet.station.units import Generation
+from fleet.station.keeping.package import Package
+from fleet.station.keeping.units import Generation
+from fleet.station.link import steps
+from fleet.station.link.causes import Cause
+from fleet.station.link.evidence import is_request_sound
+from fleet.station.link.steps import Step
 
 _LOOK_SECONDS = 1.0
 _MISSED_LOOKS = 3

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.objects import Configuration, parse_certificates
-from fleet.station.package import Package
+from fleet.station.keeping.package import Package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from fleet.station import steps
+from fleet.station.link import steps
 
 Decide: TypeAlias = Callable[[steps.Question], Awaitable[steps.Decision]]
 

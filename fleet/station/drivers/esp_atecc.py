@@ -17,15 +17,15 @@ from device_agent.wire.objects import parse_certificates
 from device_agent.wire.problems import MalformedMessageError
 from fleet.core.unreadable import UNREADABLE
 from fleet.model import KeyOrigin
-from fleet.station.causes import Cause
 from fleet.station.drivers.atecc_definition import definition_of
 from fleet.station.drivers.console import Answer, Console, ConsoleError, End, ends
 from fleet.station.drivers.course import DoubtfulUnitError, Greeting, Request
 from fleet.station.drivers.credentials import credentials_of
-from fleet.station.evidence import is_request_sound
-from fleet.station.life import UnitState
-from fleet.station.package import Package
-from fleet.station.units import Generation
+from fleet.station.keeping.life import UnitState
+from fleet.station.keeping.package import Package
+from fleet.station.keeping.units import Generation
+from fleet.station.link.causes import Cause
+from fleet.station.link.evidence import is_request_sound
 
 PROMPT = ">>"
 ENDING = "\r"

@@ -10,14 +10,14 @@ from hashlib import sha256
 
 from device_agent.wire.objects import Configuration, parse_certificates
 from device_agent.wire.problems import MalformedMessageError
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import ConsoleError
 from fleet.station.drivers.course import Greeting, Request, fingerprint_of_unknown
 from fleet.station.drivers.esp_secure_cert import OFFSET, SIZE, SecureCert, is_erased, secure_cert_image
 from fleet.station.drivers.esptool import Chip, Esptool
 from fleet.station.drivers.host_key import HostKey
-from fleet.station.package import Package
-from fleet.station.units import Generation
+from fleet.station.keeping.package import Package
+from fleet.station.keeping.units import Generation
+from fleet.station.link.causes import Cause
 
 
 class EspImage:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fleet.errors import UsageError
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import ConsoleError
-from fleet.station.port import Lendable, UnpluggedError
+from fleet.station.link.causes import Cause
+from fleet.station.link.port import Lendable, UnpluggedError
 
 _SECONDS = 120.0
 _LONGEST_TALK = 256 * 1024

@@ -20,9 +20,9 @@ from fleet.station.drivers.console import Answer, ends
 from fleet.station.drivers.course import DoubtfulUnitError, Greeting, Request
 from fleet.station.drivers.credentials import credentials_of
 from fleet.station.drivers.zephyr_shell import Kind, Shell, leaf_held
-from fleet.station.evidence import is_request_sound
-from fleet.station.package import Package
-from fleet.station.units import Generation
+from fleet.station.keeping.package import Package
+from fleet.station.keeping.units import Generation
+from fleet.station.link.evidence import is_request_sound
 
 _KEY_SECONDS = 20.0
 _REFUSALS = (

@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from device_agent.wire.problems import MalformedMessageError
 from fleet.attest.nordic import Identity, KeyStatement, Token
 from fleet.model import KeyOrigin
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import Answer, Console, ConsoleError, End, ends
 from fleet.station.drivers.course import DoubtfulUnitError, Greeting, Request, fingerprint_of_unknown
 from fleet.station.drivers.credentials import Credentials, credentials_of
 from fleet.station.drivers.plain_request import without_null_parameters
-from fleet.station.package import Package
-from fleet.station.units import Generation
+from fleet.station.keeping.package import Package
+from fleet.station.keeping.units import Generation
+from fleet.station.link.causes import Cause
 
 DEFAULT_TAG = 16842753
 """The security tag that Nordic's own samples use."""

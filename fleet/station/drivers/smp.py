@@ -7,10 +7,10 @@ from typing import Protocol, TypeVar
 from device_agent.wire.factory_replies import StatusReply
 from device_agent.wire.factory_requests import Status
 from device_agent.wire.framing import Decoder, Frame, encode_burst
-from fleet.station import steps
 from fleet.station.drivers.driver import Decide, Driver, Seen
-from fleet.station.port import Line
-from fleet.station.session import Session
+from fleet.station.link import steps
+from fleet.station.link.port import Line
+from fleet.station.link.session import Session
 
 _Result_co = TypeVar("_Result_co", covariant=True)
 

@@ -6,14 +6,14 @@ a disk and never in a log; a visit that is cut off ends with a new key, and the 
 
 from collections.abc import Callable, Sequence
 
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import ConsoleError
 from fleet.station.drivers.course import Greeting, Request
 from fleet.station.drivers.credentials import credentials_of
 from fleet.station.drivers.host_key import HostKey
 from fleet.station.drivers.zephyr_shell import Kind, Shell, leaf_held
-from fleet.station.package import Package
-from fleet.station.units import Generation
+from fleet.station.keeping.package import Package
+from fleet.station.keeping.units import Generation
+from fleet.station.link.causes import Cause
 
 
 class ZephyrCred:

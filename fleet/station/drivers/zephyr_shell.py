@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import Answer, Console, ConsoleError, End, Judge, ends
 from fleet.station.drivers.course import Greeting, fingerprint_of_unknown
 from fleet.station.drivers.credentials import credentials_of
-from fleet.station.units import Generation
+from fleet.station.keeping.units import Generation
+from fleet.station.link.causes import Cause
 
 DEFAULT_TAG = 42
 CHUNK = 48

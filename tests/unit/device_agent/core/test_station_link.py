@@ -16,7 +16,7 @@ from device_agent.wire.factory import Command, LinkState, Rc, station_text
 from device_agent.wire.factory_calls import Call, CallId, encode_call, parse_answer
 from device_agent.wire.objects import ObjectHashes, ObjectId, encode_certificates
 from device_agent.wire.smp import DEFAULT_GROUP
-from fleet.station.package import IssueOrder, Package, pack
+from fleet.station.keeping.package import IssueOrder, Package, pack
 from tests.factory_floor import NOW, Floor, MemoryUnit
 
 SESSION = b"session1"

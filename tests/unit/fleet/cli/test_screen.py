@@ -11,8 +11,8 @@ from fleet.cli.screen.board import Board, mark_of
 from fleet.cli.screen.drawing import Sheet, draw, fit
 from fleet.cli.screen.language import Language, Mark, codes, own_code
 from fleet.errors import UsageError
-from fleet.station.causes import Cause
-from fleet.station.events import LaneEvent, Stage
+from fleet.station.link.causes import Cause
+from fleet.station.telling.events import LaneEvent, Stage
 
 ENGLISH = Language.load("en")
 

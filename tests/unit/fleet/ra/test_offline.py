@@ -24,7 +24,7 @@ from fleet.model import CertificateState
 from fleet.ra.people.station_report import suspects
 from fleet.ra.people.stations import close_station
 from fleet.ra.requests.leases import close_lease, list_leases
-from fleet.station import steps
+from fleet.station.link import steps
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
 from fleet.store.station_journal import list_findings

@@ -13,9 +13,9 @@ from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.home import KeyPairFiles
 from fleet.ra.people.stations import add_station
 from fleet.ra.requests.leases import LeaseOrder, grant_lease
-from fleet.station.identity import StationIdentity
-from fleet.station.lease_files import LeaseFiles, make_authority_key, open_workshop, take_lease
-from fleet.station.ledger import Ledger
+from fleet.station.keeping.lease_files import LeaseFiles, make_authority_key, open_workshop, take_lease
+from fleet.station.keeping.ledger import Ledger
+from fleet.station.own.identity import StationIdentity
 from tests.desk import Desk, station_order
 from tests.offline import RULES, Bench, bench, station_at
 from tests.tokens import SoftHsm, SoftToken

@@ -23,9 +23,9 @@ from device_agent.wire.factory import LinkState, answer_text, station_text
 from device_agent.wire.objects import ObjectId, hashes_of, parse_certificates
 from device_agent.wire.replies import BrokerAddress, ReportedState
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station.conversation import Conversation
-from fleet.station.courier import SignedRequest
 from fleet.station.gateway import Gateway, Outcome, Visit
+from fleet.station.link.conversation import Conversation
+from fleet.station.server.courier import SignedRequest
 from tests.factory_floor import NOW, Floor, der, issue_leaf
 from tests.pki import Authority
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import (
     LONGEST_ANSWER,
     LONGEST_LINE,
@@ -16,6 +15,7 @@ from fleet.station.drivers.console import (
     Lines,
     ends,
 )
+from fleet.station.link.causes import Cause
 
 JUDGE = ends(done="OK".__eq__, refused="ERROR".__eq__)
 

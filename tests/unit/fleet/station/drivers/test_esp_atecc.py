@@ -6,9 +6,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleet.model import KeyOrigin
-from fleet.station.causes import Cause
 from fleet.station.drivers.esp_atecc import ENDING, PROMPT, EspAtecc
-from fleet.station.steps import Step
+from fleet.station.link.causes import Cause
+from fleet.station.link.steps import Step
 from tests.vendors.atecc import Atecc
 from tests.vendors.bench import Bench
 from tests.vendors.line import MemoryLine

@@ -9,11 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleet.model import KeyOrigin
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import Console
 from fleet.station.drivers.credentials import credentials_of
 from fleet.station.drivers.nrf91_at import Nrf91
-from fleet.station.steps import Step
+from fleet.station.link.causes import Cause
+from fleet.station.link.steps import Step
 from tests.vendors.bench import Bench
 from tests.vendors.line import MemoryLine
 from tests.vendors.modem import Modem

@@ -12,10 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fleet.station.causes import Cause
 from fleet.station.drivers.console import Console
 from fleet.station.drivers.course import Device
-from fleet.station.steps import Step
+from fleet.station.link.causes import Cause
+from fleet.station.link.steps import Step
 from tests.factory_floor import make_csr
 from tests.vendors.bench import Bench
 

@@ -7,11 +7,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleet.model import KeyOrigin
-from fleet.station.causes import Cause
 from fleet.station.drivers import ncs_shell, zephyr_cred, zephyr_shell
 from fleet.station.drivers.console import Console
 from fleet.station.drivers.credentials import credentials_of
-from fleet.station.steps import Step
+from fleet.station.link.causes import Cause
+from fleet.station.link.steps import Step
 from tests.vendors.bench import Bench
 from tests.vendors.line import MemoryLine
 from tests.vendors.shell import NcsShell, Shell

@@ -1,0 +1,1 @@
+"""The line as people see it: ports and their lanes, visits of units, scanners, test jigs."""

@@ -1,0 +1,1 @@
+"""What a station is: its identity, and how it lasts."""
