@@ -4,7 +4,6 @@ It is what `fleet audit export` prints: entries as JSON lines, and signed heads 
 of it counts that no head of the audit key covers.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,33 +11,18 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from device_agent.wire.fields import Fields
-from device_agent.wire.problems import MalformedMessageError
-from fleet.core.audit import SignedHead, entry_hash
+from fleet.core.audit import SignedHead
 from fleet.core.merkle import Frontier
-from fleet.errors import BadInputError, RefusedError
+from fleet.errors import RefusedError
 from fleet.files import open_input
-from fleet.model import AuditEntry
 from fleet.ports import Store
+from fleet.ra.trail_lines import LONGEST_LINE, KeptEntry, parse_line
 from fleet.store import audit
-from fleet.store.seal import parse_head
 
 BATCH = 500
 """Entries that are taken at a time."""
 
-_LONGEST_LINE = 1024 * 1024
-_LONGEST_TEXT = _LONGEST_LINE
-_LARGEST = 2**53
 _EXPORT = "fleet audit export prints one"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptEntry:
-    """An entry with its number, and its leaf hash as computed: what a line says of it is never believed."""
-
-    number: int
-    entry: AuditEntry
-    leaf_hash: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,11 +157,10 @@ async def _compare_known(store: Store, known: Sequence[KeptEntry]) -> None:
     """Compare entries that the backup has too with what stands in it."""
     if not known:
         return
-    numbers = {one.number for one in known}
-    stored = {one.number: one for one in await store.read(audit.page, min(numbers) - 1)}
+    first = min(one.number for one in known)
+    stored = await store.read(audit.leaf_hashes, first)
     for one in known:
-        found = stored.get(one.number)
-        if found is None or found.leaf_hash != one.leaf_hash:
+        if one.leaf_hash not in stored[one.number - first : one.number - first + 1]:
             raise RefusedError(
                 f"the kept trail does not carry on the backup's: entry {one.number} is another",
                 hint="is it of this fleet, and was the backup made before it?",
@@ -192,63 +175,9 @@ def _batches(lines: Iterator[_Line]) -> Iterator[Sequence[_Line]]:
 def _lines(file: BinaryIO, *, skip: int = 0) -> Iterator[_Line]:
     """Yield what stands in a file's lines, after some that are known; empty lines count for nothing."""
     number = taken = 0
-    while line := file.readline(_LONGEST_LINE + 1):
+    while line := file.readline(LONGEST_LINE + 1):
         number += 1
         if line.strip():
             taken += 1
             if taken > skip:
                 yield parse_line(line, number)
-
-
-def parse_line(line: bytes, number: int) -> KeptEntry | SignedHead:
-    """Return what one line of an exported trail holds; `number` is the line's, from 1.
-
-    Raises:
-        BadInputError: it is neither an entry nor a head, or an entry that its own hash does not fit.
-    """
-    try:
-        members: object = json.loads(line) if len(line) <= _LONGEST_LINE else None
-        if not isinstance(members, dict):
-            raise MalformedMessageError("it is no JSON object")
-        if "signature" in members:
-            return parse_head(line)
-        fields = Fields(members)
-        position, entry = fields.integer("number", lowest=0, highest=_LARGEST), _entry(fields, members)
-        kept = KeptEntry(number=position, entry=entry, leaf_hash=entry_hash(position, entry))
-        claimed = fields.sha256("leaf_hash")
-    except (ValueError, RecursionError, MalformedMessageError) as error:
-        raise BadInputError(f"line {number} of the kept trail is no entry: {error}", hint=_EXPORT) from error
-    if kept.leaf_hash.hex() != claimed:
-        raise BadInputError(f"line {number} of the kept trail was changed", hint="take another copy of it")
-    return kept
-
-
-def _entry(fields: Fields, members: dict[str, object]) -> AuditEntry:
-    return AuditEntry(
-        at=fields.time("at"),
-        action=fields.text("action", longest=_LONGEST_TEXT),
-        actor=fields.text("actor", longest=_LONGEST_TEXT),
-        domain=_text(members, "domain"),
-        device_id=_text(members, "device_id"),
-        serial=_text(members, "serial"),
-        details=_details(members.get("details", [])),
-    )
-
-
-def _text(members: dict[str, object], name: str) -> str:
-    found = members.get(name, "")
-    if isinstance(found, str):
-        return found
-    raise MalformedMessageError(f"{name} must be text")
-
-
-def _details(value: object) -> tuple[tuple[str, str], ...]:
-    rows = value if isinstance(value, list) else [None]
-    found: list[tuple[str, str]] = []
-    for row in rows:
-        match row:
-            case [str() as name, str() as text]:
-                found.append((name, text))
-            case _:
-                raise MalformedMessageError("details must be pairs of texts")
-    return tuple(found)

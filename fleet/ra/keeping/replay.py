@@ -13,8 +13,8 @@ from fleet.core import trace
 from fleet.errors import BadInputError, StoreError
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
-from fleet.ra.keeping.kept_trail import KeptEntry
 from fleet.ra.keeping.replay_acts import EFFECTS, TOLD_ONLY, details_of, identity_of, reason_of, signed_of
+from fleet.ra.trail_lines import KeptEntry
 from fleet.store import audit, certificates, claims
 from fleet.store.codes import Grant, GrantKind
 from fleet.store.devices import DeviceRecord, insert_device, load_device, load_record, save_device

@@ -26,12 +26,13 @@ from fleet.ra.authority.authority_records import known_authorities
 from fleet.ra.authority.root_lists import lists_behind
 from fleet.ra.gap import WITHOUT_TRAIL, open_gap
 from fleet.ra.keeping.backup_manifest import Manifest
-from fleet.ra.keeping.kept_trail import KeptEntry, KeptTrail, Proof, entries_after, prove
+from fleet.ra.keeping.kept_trail import KeptTrail, Proof, entries_after, prove
 from fleet.ra.keeping.replay import Replayed, replay
 from fleet.ra.keeping.replay_acts import details_of
 from fleet.ra.keeping.restore_files import require_whole, unpack
 from fleet.ra.keeping.restore_succession import Settling, Succession, require_opens, settle
 from fleet.ra.succession.compromise import Loss
+from fleet.ra.trail_lines import KeptEntry
 from fleet.store import audit, restoring, verification
 from fleet.store.copying import take_inventory
 from fleet.store.seal import AuditSeal

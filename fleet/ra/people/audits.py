@@ -1,16 +1,15 @@
 """What people do with the audit trail: read it, search it, take it along, and have it checked."""
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from device_agent.wire.fields import time_text
 from fleet.core.audit import SignedHead
 from fleet.errors import BadInputError
 from fleet.ports import Store
 from fleet.ra.people.syslog import entry_message, head_message
+from fleet.ra.trail_lines import line
 from fleet.store import audit, verification
 from fleet.store.audit import AuditQuery, StoredEntry
 from fleet.store.seal import head_line, read_head
@@ -70,28 +69,6 @@ async def export(
         after = entries[-1].number
     if newest is not None:
         yield head_message(newest) if is_syslog else head_line(newest)
-
-
-def line(stored: StoredEntry) -> str:
-    """Return an entry as one line of JSON, with all that its leaf hash is made of."""
-    return json.dumps(recorded(stored))
-
-
-def recorded(stored: StoredEntry) -> Mapping[str, str | int | Sequence[Sequence[str]]]:
-    """Return the members of that line; what is empty is left out."""
-    entry = stored.entry
-    members: Mapping[str, str | int | Sequence[Sequence[str]]] = {
-        "number": stored.number,
-        "at": time_text(entry.at),
-        "action": entry.action,
-        "actor": entry.actor,
-        "domain": entry.domain,
-        "device_id": entry.device_id,
-        "serial": entry.serial,
-        "details": [list(detail) for detail in entry.details],
-        "leaf_hash": stored.leaf_hash.hex(),
-    }
-    return {name: value for name, value in members.items() if value not in ("", [])}
 
 
 async def verify(store: Store, notary: Notary) -> Verdict:

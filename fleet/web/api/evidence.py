@@ -8,6 +8,7 @@ from fleet.model import Role
 from fleet.ra.people import audits, proofs
 from fleet.ra.people.audits import ExportForm
 from fleet.ra.people.proofs import Beginning, Proof
+from fleet.ra.trail_lines import recorded
 from fleet.store.seal import head_members
 from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Document, Members, One, Route, require
@@ -85,7 +86,7 @@ def proof_members(proof: Proof) -> Members:
         "head": head_members(proof.head),
         "earlier_size": proof.earlier_size,
         "consistency": [step.hex() for step in proof.consistency],
-        "entry": None if proof.entry is None else audits.recorded(proof.entry),
+        "entry": None if proof.entry is None else recorded(proof.entry),
         "inclusion": None if proof.entry is None else [step.hex() for step in proof.inclusion],
     }
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from fleet.core.audit import SignedHead, TreeHead, entry_hash
 from fleet.errors import BadInputError
 from fleet.model import AuditEntry
-from fleet.ra.keeping.kept_trail import KeptEntry, parse_line
-from fleet.ra.people.audits import line
+from fleet.ra.trail_lines import KeptEntry, line, parse_line
 from fleet.store.audit import StoredEntry
 from fleet.store.seal import head_line
 

@@ -30,7 +30,6 @@ from fleet.ra import devices
 from fleet.ra.authority.authorities import activate_authority
 from fleet.ra.gap import close_gap, gap_since
 from fleet.ra.keeping.housekeeping import tick
-from fleet.ra.keeping.kept_trail import KeptEntry, parse_line
 from fleet.ra.keeping.replay_acts import EFFECTS, TOLD_ONLY
 from fleet.ra.keeping.restore_succession import Succession, signing_again
 from fleet.ra.own.superseding import Superseding, supersede
@@ -44,6 +43,7 @@ from fleet.ra.requests import templates
 from fleet.ra.requests.answer import answer
 from fleet.ra.status.publishing import publish
 from fleet.ra.succession.compromise import Admission, Loss, LossOrder, LossOutcome, give_up
+from fleet.ra.trail_lines import KeptEntry, parse_line
 from fleet.store import allowlist, audit
 from fleet.store.audit import AuditQuery
 from fleet.store.authorities import RevokedQuery, list_authorities, revoked_by
