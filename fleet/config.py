@@ -13,6 +13,7 @@ from pathlib import Path
 
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
+from fleet.acts_section import ActsConfig, read_acts
 from fleet.core.goodkey import AUTHORITY_KEY_TYPES, KeyType
 from fleet.core.profile import DEFAULT_PROFILES, Profile
 from fleet.errors import BadInputError
@@ -136,6 +137,8 @@ class Config:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     webhook: WebhookConfig | None = None
     """Who is asked before a first certificate is signed."""
+    acts: ActsConfig = field(default_factory=ActsConfig)
+    """How far one operator goes alone."""
 
     def domain(self, name: str) -> DomainConfig | None:
         """Return a domain by its name, or None."""
@@ -182,6 +185,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         broker=_broker(top.section("broker")),
         policy=_policy(top.section("policy")),
         webhook=read_webhook(top),
+        acts=read_acts(top),
     )
     top.close()
     return config

@@ -1,1 +1,31 @@
 -- Acts that need a second operator, and people's second factors.
+
+CREATE TABLE proposals (
+    proposal TEXT PRIMARY KEY,
+    -- What is done: revoke, suspend, ...
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    -- The role that whoever approves needs.
+    role TEXT NOT NULL,
+    proposed_by TEXT NOT NULL,
+    -- Which devices, in the words of whoever proposed it.
+    selection TEXT NOT NULL,
+    -- What the act needs to be done, a JSON object of texts.
+    parameters TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    -- Why it needs a second person.
+    because TEXT NOT NULL,
+    devices BIGINT NOT NULL,
+    -- All devices of the domains that it touches.
+    total BIGINT NOT NULL,
+    -- SHA-256 over the names of the devices that were shown, and the names: zlib over lines.
+    digest TEXT NOT NULL,
+    names BLOB NOT NULL,
+    proposed_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    decided_by TEXT,
+    decided_at TEXT,
+    -- What was done in the end, or why it could not be.
+    outcome TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX proposals_by_state ON proposals (state, proposed_at);
