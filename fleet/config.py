@@ -20,7 +20,16 @@ from fleet.errors import BadInputError
 from fleet.model import Purpose
 from fleet.profile_sections import read_profiles
 from fleet.proof_sections import ProofConfig, WebhookConfig, read_proofs, read_webhook
+from fleet.retention_sections import RetentionConfig, read_retention
 from fleet.toml_section import Section, Where
+from fleet.watching_sections import (
+    LogConfig,
+    MonitorConfig,
+    TracingConfig,
+    read_log,
+    read_monitor,
+    read_tracing,
+)
 
 _MAX_BYTES = 256 * 1024
 _PORTS = (0, 65535)
@@ -139,6 +148,11 @@ class Config:
     """Who is asked before a first certificate is signed."""
     acts: ActsConfig = field(default_factory=ActsConfig)
     """How far one operator goes alone."""
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    tracing: TracingConfig | None = None
+    """Where traces go; None: none are made."""
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
 
     def domain(self, name: str) -> DomainConfig | None:
         """Return a domain by its name, or None."""
@@ -185,6 +199,10 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         broker=_broker(top.section("broker")),
         policy=_policy(top.section("policy")),
         webhook=read_webhook(top),
+        retention=read_retention(top.section("retention")),
+        log=read_log(top.section("log")),
+        tracing=read_tracing(top),
+        monitor=read_monitor(top.section("monitor")),
         acts=read_acts(top),
     )
     top.close()
