@@ -1,0 +1,171 @@
+"""What a rollout is to do: the plan, who belongs to it, and when it would end if nothing fails.
+
+Who is in a percentage depends on nothing but names, so that the same plan selects the same devices again, and
+a larger percentage holds the smaller one.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeAlias
+
+from device_agent.wire.configuration import AgentConfiguration
+from device_agent.wire.identity import Identity
+from fleet.core.rollout import Gate, RolloutKind, Tally
+from fleet.core.station_rules import Shift
+from fleet.core.windows import open_time_after
+
+_CONTEXT = b"fleet-rollout-v1\0"
+_PLACE_DIGITS = 16
+_PLACES = 1 << 4 * _PLACE_DIGITS
+
+
+class OnHalt(StrEnum):
+    """What a gate that halts a rollout does beside."""
+
+    STOP = "stop"
+    """Nothing: an operator looks."""
+    ROLL_BACK = "roll-back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """So many devices."""
+
+    devices: int
+
+    def __str__(self) -> str:
+        return str(self.devices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percent:
+    """A part of all devices of the rollout, rounded up."""
+
+    percent: float
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """All who are in no wave before."""
+
+    def __str__(self) -> str:
+        return "rest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """The devices of the rollout that a query finds."""
+
+    query: str
+
+    def __str__(self) -> str:
+        return self.query
+
+
+WaveSize: TypeAlias = Count | Percent | Rest | Matching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """Devices that are told together, and judged together."""
+
+    name: str
+    size: WaveSize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A rollout as it was written."""
+
+    name: str
+    kind: RolloutKind
+    select: str
+    """In the query language of devices."""
+    percentage: float = 100.0
+    """Of what `select` finds."""
+    salt: str = ""
+    """Another one draws other devices into percentages and counts."""
+    target: str = ""
+    """The profile; the issuing CA as `DOMAIN/NAME`; the realm of the root. Empty for `rekey`."""
+    settings: AgentConfiguration = field(default_factory=AgentConfiguration)
+    """Of a rollout of configuration."""
+    waves: tuple[Wave, ...]
+    """The pilot first."""
+    gate: Gate = field(default_factory=Gate)
+    rate_per_minute: int = 60
+    windows: tuple[Shift, ...] = ()
+    ends: datetime | None = None
+    """By then it must be done."""
+    on_halt: OnHalt = OnHalt.STOP
+    note: str = ""
+
+
+def place_of(identity: Identity, salt: str) -> str:
+    """Return a device's place among all, 16 hex digits of SHA-256 over salt and name."""
+    named = _CONTEXT + salt.encode() + b"\0" + identity.name.encode()
+    return hashlib.sha256(named).hexdigest()[:_PLACE_DIGITS]
+
+
+def is_drawn(place: str, percentage: float) -> bool:
+    """Tell whether a place lies in the first part of all places."""
+    return int(place, 16) < percentage / 100 * _PLACES
+
+
+def wave_sizes(waves: Sequence[Wave], total: int) -> tuple[int, ...]:
+    """Return how many devices waves take of a total; what a query finds must have been counted before.
+
+    Waves with queries are left out of it: they take what they find, `total` is all that is left to the
+    others, and percentages are of this.
+    """
+    left, found = total, []
+    for wave in waves:
+        match wave.size:
+            case Count(devices=devices):
+                size = min(devices, left)
+            case Percent(percent=percent):
+                size = min(math.ceil(total * percent / 100), left)
+            case Rest():
+                size = left
+            case Matching():
+                continue
+        found.append(size)
+        left -= size
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """When a rollout would come to its end, if no gate halts it."""
+
+    soonest: datetime
+    """If all answer at once."""
+    latest: datetime
+    """If those who answer take all the time that they have."""
+    told_by: datetime
+    """When the last device would be told, at the latest."""
+
+
+def course_of(plan: Plan, waves: Sequence[Tally], *, since: datetime) -> Course | None:
+    """Return when what is left of a rollout would end; None where no window is long enough in a year.
+
+    Raises nothing; waves that were passed count as nothing when their tally is empty.
+    """
+    soonest = latest = told_by = since
+    for tally in waves:
+        if not tally.waiting and not tally.told and not tally.began:
+            continue
+        pace = timedelta(minutes=tally.waiting / plan.rate_per_minute)
+        early = open_time_after(plan.windows, soonest, pace) if tally.waiting else soonest
+        late = open_time_after(plan.windows, latest, pace) if tally.waiting else latest
+        if early is None or late is None:
+            return None
+        told_by = late if tally.waiting else told_by
+        soonest, latest = early + plan.gate.soak, late + plan.gate.patience + plan.gate.soak
+    return Course(soonest=soonest, latest=latest, told_by=told_by)
