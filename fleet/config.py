@@ -18,6 +18,7 @@ from fleet.core.goodkey import AUTHORITY_KEY_TYPES, KeyType
 from fleet.core.profile import DEFAULT_PROFILES, Profile
 from fleet.errors import BadInputError
 from fleet.model import Purpose
+from fleet.notice_sections import NoticeConfig, read_notice
 from fleet.profile_sections import read_profiles
 from fleet.proof_sections import ProofConfig, WebhookConfig, read_proofs, read_webhook
 from fleet.retention_sections import RetentionConfig, read_retention
@@ -153,6 +154,8 @@ class Config:
     tracing: TracingConfig | None = None
     """Where traces go; None: none are made."""
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    notice: NoticeConfig = field(default_factory=NoticeConfig)
+    """Which people are told of what."""
 
     def domain(self, name: str) -> DomainConfig | None:
         """Return a domain by its name, or None."""
@@ -192,9 +195,10 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         raise BadInputError(f"{source}: {error}", hint="see https://toml.io for the syntax") from error
     top = Section(members, where=Where(source=source, text=text), path=())
     fleet = _fleet_name(top.section("fleet"))
+    domains = _domains(top, fleet)
     config = Config(
         fleet=fleet,
-        domains=_domains(top, fleet),
+        domains=domains,
         server=_server(top.section("server")),
         broker=_broker(top.section("broker")),
         policy=_policy(top.section("policy")),
@@ -204,6 +208,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         tracing=read_tracing(top),
         monitor=read_monitor(top.section("monitor")),
         acts=read_acts(top),
+        notice=read_notice(top, domains=[domain.name for domain in domains]),
     )
     top.close()
     return config

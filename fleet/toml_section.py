@@ -45,12 +45,26 @@ class Where:
                         return number
             elif key is not None and (*section, *_key(line)) == (*path, key):
                 return number
+            elif (*section, *_key(line)) == tuple(path):
+                header = header or number  # an inline table
         return header
+
+    def within(self, path: Sequence[str], place: int) -> "Where":
+        """Return the text of one table of an array, counted from 0, on the lines on which it stands."""
+        kept, found = list[str](), -1
+        for line in self.text.splitlines():
+            found += _is_item(line) and _header(line) == tuple(path)
+            kept.append(line if found == place else "")
+        return Where(source=self.source, text="\n".join(kept))
 
 
 def _header(line: str) -> tuple[str, ...] | None:
     match = re.match(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(?:#.*)?$", line)
     return None if match is None else _parts(match.group(1))
+
+
+def _is_item(line: str) -> bool:
+    return line.lstrip().startswith("[[")
 
 
 def _key(line: str) -> tuple[str, ...]:
@@ -90,6 +104,21 @@ class Section:
         if not isinstance(value, dict):
             raise self.error(name, f"{name} must be a table", hint=f"write [{'.'.join((*self._path, name))}]")
         return Section(value, where=self._where, path=(*self._path, name))
+
+    def tables(self, name: str, *, most: int) -> "tuple[Section, ...]":
+        """Return the tables of an array, at most so many; absent counts as none."""
+        value = self._take(name)
+        path = (*self._path, name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise self.error(name, f"{name} must be an array of tables", hint=f"write [[{'.'.join(path)}]]")
+        if len(value) > most:
+            raise self.error(name, f"there are more than {most} of {name}", hint="make one of several")
+        return tuple(
+            Section(each, where=self._where.within(path, place), path=path)
+            for place, each in enumerate(value)
+        )
 
     def label(self, name: str) -> str:
         """Return a name that is a DNS label; it must be there."""
@@ -153,6 +182,24 @@ class Section:
         raise self.error(
             name, f"{name} must be an integer from {lowest} to {highest}", hint=f"the default is {default}"
         )
+
+    def integers(
+        self, name: str, default: tuple[int, ...], *, bounds: tuple[int, int], most: int
+    ) -> tuple[int, ...]:
+        """Return a list of at most so many integers in a closed range."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, list) and len(value) <= most:
+            found = [
+                each
+                for each in value
+                if isinstance(each, int) and not isinstance(each, bool) and bounds[0] <= each <= bounds[1]
+            ]
+            if len(found) == len(value):
+                return tuple(found)
+        message = f"{name} must be a list of at most {most} integers from {bounds[0]} to {bounds[1]}"
+        raise self.error(name, message, hint=f"the default is {list(default)}")
 
     def integer_or_none(self, name: str, *, bounds: tuple[int, int]) -> int | None:
         """Return an integer in a closed range, or None where there is none."""
