@@ -15,6 +15,7 @@ from fleet.model import ClientKind
 from fleet.ports import Clock, Store
 from fleet.ra.allowlist import BrokerLink
 from fleet.ra.crls import CrlBook
+from fleet.ra.history import History
 from fleet.ra.in_force import InForce
 from fleet.ra.limits import RateLimiter
 from fleet.ra.makers import Makers
@@ -115,6 +116,8 @@ class Context:
     """Whom the domains believe about their devices' hardware."""
     webhook: Webhook | None = None
     meter: Meter = field(default_factory=Meter)
+    history: History = field(default_factory=History)
+    """Who connected and who was refused, until it is kept."""
     tls_users: TlsUsers = field(default_factory=TlsUsers)
     """Who holds our certificates in memory."""
     post: Post = no_post

@@ -25,6 +25,7 @@ from fleet.live_tls import OwnClient
 from fleet.ports import Clock
 from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
+from fleet.ra.history import keep_history
 from fleet.ra.issue_own import Surroundings as Issuing
 from fleet.ra.keeping.housekeeping import keep_house
 from fleet.ra.own.own_at_start import make_good
@@ -247,6 +248,12 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
         observe(context, broker),
         keep_house(context),
         keep_published(context),
+        keep_history(
+            context.store,
+            context.history,
+            clock=context.clock,
+            retention=lambda: context.config.retention,
+        ),
         consumer[0].run(consumer_ready.set),
     ):
         try:

@@ -15,6 +15,7 @@ from fleet.errors import FleetError
 from fleet.model import BrokerEvent, BrokerEventKind
 from fleet.ports import SupervisedBroker, Transaction
 from fleet.ra.context import Context
+from fleet.ra.history import contact_of
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, Judged, refused, settle
 from fleet.store.adopted import Shown, load_shown
@@ -36,6 +37,7 @@ async def observe(context: Context, broker: SupervisedBroker) -> None:
     """Follow one broker's events until cancelled."""
     async for event in broker.events():
         context.presence.note(event)
+        context.history.note(contact_of(event, place=context.driver))
         sighting = _sighting(event)
         if sighting is None:
             continue
