@@ -36,6 +36,7 @@ _NOUNS = {
     "key": "Keys that are never certified again: block, list.",
     "adoption": "Fleets of another CA: open, add, list, left, crl, close.",
     "operator": "Operators: add, list, renew, remove.",
+    "proposal": "Acts on many devices that need a second operator: list, show, approve.",
     "audit": "Who did what and when: tail, search, verify, prove, export.",
     "broker": "The broker: show, apply, sessions, kick.",
     "conform": "Check a device or client of yours: what does it do wrong?",

@@ -35,7 +35,7 @@ class ProposalRecord:
     total: int
     digest: str
     names: tuple[str, ...]
-    """Of the devices that were shown, `DOMAIN:ID`, in order."""
+    """Of the devices that were shown, `DOMAIN:ID`, in order; once approved, those that it is done to."""
     proposed_at: datetime
     expires_at: datetime
     decided_by: str | None = None
@@ -110,9 +110,12 @@ async def overdue(tx: Transaction, now: datetime) -> tuple[ProposalRecord, ...]:
 async def save_decision(tx: Transaction, record: ProposalRecord) -> None:
     """Save where a proposal stands now, by whom, and what came of it."""
     await tx.execute(
-        "UPDATE proposals SET state = ?, decided_by = ?, decided_at = ?, outcome = ? WHERE proposal = ?",
+        "UPDATE proposals SET state = ?, devices = ?, names = ?, decided_by = ?, decided_at = ?, outcome = ?"
+        " WHERE proposal = ?",
         (
             record.state.value,
+            len(record.names),
+            _packed(record.names),
             record.decided_by,
             times.optional_text(record.decided_at),
             record.outcome,
@@ -154,13 +157,17 @@ def _values(record: ProposalRecord) -> tuple[Value, ...]:
         len(record.names),
         record.total,
         record.digest,
-        zlib.compress("\n".join(record.names).encode()),
+        _packed(record.names),
         times.text(record.proposed_at),
         times.text(record.expires_at),
         record.decided_by,
         times.optional_text(record.decided_at),
         record.outcome,
     )
+
+
+def _packed(names: tuple[str, ...]) -> bytes:
+    return zlib.compress("\n".join(names).encode())
 
 
 def _names(packed: bytes, count: int) -> tuple[str, ...]:

@@ -116,6 +116,23 @@ def template_of(path: str) -> str:
     raise AssertionError(path)
 
 
+async def proposed(opened: OpenApi) -> str:
+    """Ask for more than one operator may do alone, and return the proposal that it became."""
+    for number in range(12):
+        device = {"domain": "prod", "device_id": f"m{number}", "batch": "many"}
+        await opened.local("POST", "devices", json.dumps(device).encode())
+    act = {"domain": "prod", "batch": "many", "reason": "superseded"}
+    status, _, answered = await opened.local("POST", "revocations", json.dumps(act).encode())
+    assert (status, answered["exit"]) == (403, 3)
+    check("POST", "revocations", status, answered)
+    found = (await opened.local("GET", "proposals"))[2]["items"]
+    assert isinstance(found, list)
+    proposal = str(found[0]["proposal"])
+    status, _, answered = await opened.local("POST", f"proposals/{proposal}/withdraw", b"{}")
+    check("POST", "proposals/{proposal}/withdraw", status, answered)
+    return proposal
+
+
 async def test_answers_are_what_it_promises(opened: OpenApi) -> None:
     for method, path, body in LIFE:
         status, _, answered = await opened.local(method, path, json.dumps(body).encode())
@@ -125,6 +142,7 @@ async def test_answers_are_what_it_promises(opened: OpenApi) -> None:
     assert isinstance(certificates, list)
     names = {"domain": "prod", "device_id": "d1", "serial": certificates[0]["serial"], "name": "line1"}
     names["realm"] = "prod"
+    names["proposal"] = await proposed(opened)
     for route in api.table():
         if route.method == "GET" and not isinstance(route.answer, Document):
             status, _, answered = await opened.local("GET", route.path.format(**names))

@@ -80,6 +80,7 @@ SECURITY_ALONE = {
     "POST keys/block",
 }
 NOBODY = {
+    "proposal": "nobody",
     "operator": "nobody",
     "unit": "nobody",
     "lease": "0" * 32,

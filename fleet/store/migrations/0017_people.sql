@@ -18,8 +18,9 @@ CREATE TABLE proposals (
     devices BIGINT NOT NULL,
     -- All devices of the domains that it touches.
     total BIGINT NOT NULL,
-    -- SHA-256 over the names of the devices that were shown, and the names: zlib over lines.
+    -- SHA-256 over the names of the devices that were shown.
     digest TEXT NOT NULL,
+    -- Those names, zlib over lines; once approved, of those devices that it is done to.
     names BLOB NOT NULL,
     proposed_at TEXT NOT NULL,
     expires_at TEXT NOT NULL,

@@ -3,16 +3,16 @@
 from aiohttp import web
 
 from device_agent.wire.fields import Fields, time_text
-from device_agent.wire.identity import Identity
+from device_agent.wire.identity import Identity, parse_domain
 from device_agent.wire.problems import MalformedMessageError
 from fleet.model import CertificateState, CutOff, Purpose, RevocationReason, Role
+from fleet.ra.acts.revoking import RevokeOrder, revoke_or_propose
 from fleet.ra.people import certificates
-from fleet.ra.selection import ByDevice, ByQuery, BySerial, Selection, parse_query
-from fleet.ra.status.revoke import Receipt, revoke
+from fleet.ra.selection import ByDevice, BySerial, Selection, parse_query
+from fleet.ra.status.revoke import Receipt
 from fleet.ra.status.verdict_faults import Wanted
 from fleet.ra.status.verdicts import verify
 from fleet.store.certificates import CertificateQuery, CertificateRecord
-from fleet.store.inventory import DeviceQuery
 from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Document, Members, One, Page, Route, listed, time_or_none
 
@@ -148,29 +148,28 @@ async def _verify(asked: Asked) -> Members:
 
 async def _revoke(asked: Asked) -> Members:
     body = asked.body()
-    receipt = await revoke(
-        asked.context,
-        _selection(asked, body),
-        reason=body.word("reason", of=RevocationReason),
-        actor=asked.actor,
-    )
-    return _receipt(receipt)
+    selection, query = _selection(asked, body)
+    order = RevokeOrder(selection=selection, query=query, reason=body.word("reason", of=RevocationReason))
+    return _receipt(await revoke_or_propose(asked.context, order, actor=asked.actor))
 
 
-def _selection(asked: Asked, body: Fields) -> Selection:
-    """Return what is to be revoked: exactly one way to say it."""
+def _selection(asked: Asked, body: Fields) -> tuple[Selection, str]:
+    """Return what is to be revoked, said in exactly one way; and as a query, where that may be many."""
     named = [name for name in _SELECTIONS if name in body]
     match named:
         case ["device_id"]:
             domain = asked.domain(body.text("domain", longest=32))
-            return ByDevice(identities=(Identity(domain=domain, device_id=body.device_id("device_id")),))
+            identity = Identity(domain=domain, device_id=body.device_id("device_id"))
+            return ByDevice(identities=(identity,)), ""
         case ["serial" | "lineage" as name]:
-            return BySerial(serial=body.serial(name))
+            return BySerial(serial=body.serial(name)), ""
         case ["batch"]:
             domain = asked.domain(body.text("domain", longest=32))
-            return ByQuery(query=DeviceQuery(domain=domain, batch=body.text("batch", longest=32)))
+            query = f"domain={domain} batch={parse_domain(body.text('batch', longest=32))}"
+            return parse_query(query), query
         case ["query"]:
-            return parse_query(body.text("query", longest=_LONGEST_QUERY))
+            query = body.text("query", longest=_LONGEST_QUERY)
+            return parse_query(query), query
         case _:
             raise MalformedMessageError(f"name what to revoke by exactly one of {', '.join(_SELECTIONS)}")
 

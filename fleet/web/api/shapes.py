@@ -12,6 +12,7 @@ from fleet.model import Purpose, Role
 from fleet.ra.status import verdict_faults
 from fleet.web.api.audit_shapes import OF_THE_AUDIT
 from fleet.web.api.health_shapes import OF_HEALTH
+from fleet.web.api.people_shapes import OF_PEOPLE
 from fleet.web.api.policy_shapes import OF_POLICY
 from fleet.web.api.terms import (
     COUNT,
@@ -349,6 +350,7 @@ SHAPES: Mapping[str, Schema] = {
     **_OF_HEALTH,
     **OF_HEALTH,
     **OF_POLICY,
+    **OF_PEOPLE,
     "OpenApi": {"type": "object", "description": "OpenAPI 3.1."},
     "Problem": PROBLEM,
 }

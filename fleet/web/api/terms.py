@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from fleet.core.goodkey import KeyType
+from fleet.core.proposal import ProposalState
 from fleet.errors import ExitCode
 from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role
 from fleet.ra.people.roster import ImportFormat
@@ -138,6 +139,8 @@ TERMS: Mapping[str, Schema] = {
     "operator": {**TEXT, "description": "Somebody who works at a station."},
     "prefix": {**TEXT, "description": "What the device ids begin with."},
     "profile": {**TEXT, "maxLength": 32, "description": "A profile of the domain in fleet.toml."},
+    "proposal": {**TEXT, "description": "An act that needs a second operator, by its id."},
+    "proposal_state": word(tuple(ProposalState)),
     "purpose": word(tuple(Purpose)),
     "quotas": {**list_of(TEXT), "description": "Units of a batch at most: `spring=5000`."},
     "query": {**TEXT, "maxLength": 1024, "description": "Devices by terms: `domain=prod prefix=line3-`."},

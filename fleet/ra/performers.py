@@ -1,0 +1,9 @@
+"""How each kind of act is done that a second operator agreed to: one row a kind."""
+
+from collections.abc import Mapping
+
+from fleet.core.proposal import ActKind
+from fleet.ra.acts import revoking
+from fleet.ra.acts.deciding import Performer
+
+PERFORMERS: Mapping[ActKind, Performer] = {ActKind.REVOKE: revoking.PERFORMER}
