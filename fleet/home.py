@@ -240,6 +240,11 @@ class Home:
         return self.audit / "head.json"
 
     @property
+    def archive(self) -> Path:
+        """Parts of the audit trail that left the store."""
+        return self.root / "archive"
+
+    @property
     def run(self) -> Path:
         """What belongs to one run of the server: sockets, ports, the lock."""
         return self.root / "run"

@@ -1,6 +1,6 @@
 """Reads `[retention]` out of `fleet.toml`: how long what was seen is kept.
 
-Nothing here is about proof of a decision: that is on the audit trail.
+No proof ends by it: hashes, fingerprints and dates stay for ever.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,19 @@ class RetentionConfig:
     connections_per_device: int = 1000
     """Rows of the connection history that a device may have; all strangers together, twenty times that."""
 
+    audit_days: int | None = None
+    """Entries of the audit trail; older ones go to files. None: for ever."""
+    certificates_days: int | None = None
+    """The bytes of devices' certificates, after their end. None: for ever."""
+
+    @property
+    def audit(self) -> timedelta | None:
+        return None if self.audit_days is None else timedelta(days=self.audit_days)
+
+    @property
+    def certificates(self) -> timedelta | None:
+        return None if self.certificates_days is None else timedelta(days=self.certificates_days)
+
     @property
     def connections(self) -> timedelta:
         return timedelta(days=self.connections_days)
@@ -31,6 +44,8 @@ def read_retention(section: Section) -> RetentionConfig:
         connections_per_device=section.integer(
             "connections_per_device", usual.connections_per_device, bounds=(10, 100_000)
         ),
+        audit_days=section.integer_or_none("audit_days", bounds=(30, 36_500)),
+        certificates_days=section.integer_or_none("certificates_days", bounds=(1, 36_500)),
     )
     section.close()
     return found

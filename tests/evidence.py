@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -13,6 +14,7 @@ from fleet.model import AuditEntry
 from fleet.ports import Store, Transaction
 from fleet.ra.people import audits
 from fleet.ra.people.proofs import Beginning, prove
+from fleet.ra.people.trail import Trail
 from fleet.store import audit
 from fleet.store.audit import DamagedHead
 from fleet.store.seal import AuditSeal, head_line
@@ -42,6 +44,11 @@ def entry(number: int, actor: str) -> AuditEntry:
     return AuditEntry(at=AT, action="device.registered", actor=actor, domain="prod", details=details)
 
 
+def trail_in(store: Store, log: str) -> Trail:
+    """A trail of which nothing was archived."""
+    return Trail(store=store, fleet=log, archive=Path("/nowhere"))
+
+
 async def signed_heads(store: Store, log: str) -> tuple[SignedHead, ...]:
     async def read(tx: Transaction, _: None) -> tuple[SignedHead | DamagedHead, ...]:
         return await audit.heads_between(tx, log, 1, SIZE)
@@ -61,7 +68,7 @@ async def evidence_of(log: str, actor: str = "operator:ada") -> Evidence:
             for kept in heads
             for number in (None, *range(SIZE))
         }
-        lines = tuple([line async for line in audits.export(store, log)])
+        lines = tuple([line async for line in audits.export(trail_in(store, log))])
     return Evidence(
         key=key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
         heads={kept.head.size: head_line(kept).encode() for kept in heads},
@@ -72,4 +79,6 @@ async def evidence_of(log: str, actor: str = "operator:ada") -> Evidence:
 
 async def proof_of(store: Store, log: str, number: int | None, kept: SignedHead) -> bytes:
     beginning = Beginning(size=kept.head.size, root=kept.head.root)
-    return json.dumps(proof_members(await prove(store, log, number=number, beginning=beginning))).encode()
+    return json.dumps(
+        proof_members(await prove(trail_in(store, log), number=number, beginning=beginning))
+    ).encode()

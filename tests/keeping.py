@@ -14,6 +14,7 @@ from fleet.home import Home
 from fleet.ra.keeping.backup import Backup, BackupOrder, make_backup, new_backup_id
 from fleet.ra.keeping.restore import Restored, RestoreOrder, restore
 from fleet.ra.people import audits
+from fleet.ra.people.trail import trail_of
 from fleet.store.seal import AuditSeal
 from tests.desk import Desk, MovedClock, at_desk
 from tests.homes import FleetHome
@@ -42,7 +43,7 @@ class Keeper:
     async def keep_trail(self, name: str = "trail.jsonl", *, after: int = -1) -> Path:
         """Return a file with what `fleet audit export` prints."""
         path, context = self.elsewhere / name, self.desk.context
-        lines = [line async for line in audits.export(context.store, context.fleet, after=after)]
+        lines = [line async for line in audits.export(trail_of(context), after=after)]
         path.write_text("".join(f"{line}\n" for line in lines))
         return path
 

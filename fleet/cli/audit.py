@@ -9,6 +9,7 @@ from typing import TypeVar
 import click
 
 from fleet.cli import options
+from fleet.cli.audit_archive import archive, archives
 from fleet.cli.audit_evidence import Evidence, head, prove, show_evidence, verifier
 from fleet.cli.client import Client, with_client
 from fleet.cli.following import events, require_served, show_events
@@ -140,7 +141,8 @@ def _show_verdict(found: Members, form: Form) -> None:
             write_text(f"{_where(finding)}: {finding['text']}")
         say("hint: compare with a copy kept elsewhere, and find out who could write to the store")
     else:
-        write_text(f"whole: {found['size']} entries, newest signed head {found['root']}")
+        gone = f", {found['archived']} of them archived" if found["archived"] else ""
+        write_text(f"whole: {found['size']} entries{gone}, newest signed head {found['root']}")
 
 
 def _where(finding: Members) -> str:
@@ -167,5 +169,5 @@ def export(home: Place, *, after: int | None, route: str) -> None:
     with_client(home, act)
 
 
-for further in (head, prove, verifier):
+for further in (head, prove, verifier, archive, archives):
     command.add_command(further)

@@ -3,6 +3,7 @@
 It never changes for entries that exist: a new form needs a new first word.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,11 @@ from fleet.model import AuditEntry
 
 _ENTRY = "fleet-audit-entry-v1"
 _HEAD = "fleet-audit-head-v1"
+
+ARCHIVED = "audit.archived"
+"""Action of the entry that tells that all entries up to number `LAST`, a detail of it, stand in files."""
+LAST = "last"
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,12 @@ def encode_entry(number: int, entry: AuditEntry) -> bytes:
 def entry_hash(number: int, entry: AuditEntry) -> bytes:
     """Return the leaf hash of an entry."""
     return leaf_hash(encode_entry(number, entry))
+
+
+def archived_end(entry: AuditEntry) -> int:
+    """Return the number of the first entry that may not have left, as one entry tells; else 0."""
+    last = dict(entry.details).get(LAST, "") if entry.action == ARCHIVED else ""
+    return int(last) + 1 if _NUMBER.fullmatch(last) else 0
 
 
 def _with_lengths(fields: Iterable[str]) -> Iterable[bytes]:

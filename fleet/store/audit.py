@@ -148,18 +148,28 @@ async def save_head(tx: Transaction, signed: SignedHead) -> None:
 
 
 async def leaf_hashes(tx: Transaction, first: int) -> tuple[bytes, ...]:
-    """Return the leaf hashes of entry `first` and of those that follow it.
+    """Return the leaf hashes of entry `first` and of those that follow it, archived ones too.
 
     Raises:
         StoreError: an entry is missing among them.
     """
     rows = await tx.fetch_all(
-        "SELECT number, leaf_hash FROM audit_entries WHERE number >= ? ORDER BY number LIMIT ?",
-        (first, MAX_PAGE),
+        "SELECT number, leaf_hash FROM audit_archived WHERE number >= ?"
+        " UNION ALL SELECT number, leaf_hash FROM audit_entries WHERE number >= ? ORDER BY number LIMIT ?",
+        (first, first, MAX_PAGE),
     )
     if any(columns.number(row[0]) != number for number, row in enumerate(rows, start=first)):
         raise StoreError("entries of the audit trail are missing", hint="fleet audit verify")
     return tuple(_hash(leaf) for _, leaf in rows)
+
+
+async def archived_hashes(tx: Transaction, after: int) -> tuple[tuple[int, bytes | None], ...]:
+    """Return number and leaf hash of the archived entries that follow `after`; None for a damaged hash."""
+    rows = await tx.fetch_all(
+        "SELECT number, leaf_hash FROM audit_archived WHERE number > ? ORDER BY number LIMIT ?",
+        (after, MAX_PAGE),
+    )
+    return tuple((columns.number(number), _hash_or_damage(leaf)) for number, leaf in rows)
 
 
 async def page(tx: Transaction, after: int) -> tuple[StoredEntry, ...]:
@@ -312,6 +322,13 @@ def _hash(value: str | float | bytes | None) -> bytes:
         return bytes.fromhex(columns.text(value))
     except ValueError as error:
         raise StoreError("the audit trail holds a hash that is none", hint="fleet audit verify") from error
+
+
+def _hash_or_damage(value: Value) -> bytes | None:
+    try:
+        return _hash(value)
+    except StoreError:
+        return None
 
 
 def _head(row: Row, log: str) -> SignedHead:

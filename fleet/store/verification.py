@@ -6,7 +6,7 @@ It trusts the public key and the encoding of entries, and nothing that the datab
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fleet.core.audit import SignedHead, entry_hash
+from fleet.core.audit import SignedHead, archived_end, entry_hash
 from fleet.core.merkle import Frontier
 from fleet.errors import StoreError
 from fleet.ports import Transaction
@@ -46,6 +46,8 @@ class Verdict:
     heads: int
     newest: SignedHead | None
     findings: tuple[Finding, ...]
+    archived: int = 0
+    """Entries of which the hash alone is here: their words were checked when they left."""
 
     @property
     def is_whole(self) -> bool:
@@ -55,6 +57,7 @@ class Verdict:
 async def verify(tx: Transaction, against: Verification) -> Verdict:
     """Check every entry, its place in the tree, every signed head, and that nothing is missing at the end."""
     check = _Check(against)
+    await _check_archived(tx, check)
     while entries := await audit.page_to_check(tx, check.size - 1):
         last = max(entries[-1].number, check.size)
         heads = await _heads(tx, check, first=check.size + 1, last=last + 1)
@@ -62,8 +65,25 @@ async def verify(tx: Transaction, against: Verification) -> Verdict:
             check.take(stored)
             check.compare(heads)
     await _check_end(tx, check)
-    newest = check.newest
-    return Verdict(size=check.size, heads=check.heads, newest=newest, findings=tuple(check.findings))
+    return Verdict(
+        size=check.size,
+        heads=check.heads,
+        newest=check.newest,
+        findings=tuple(check.findings),
+        archived=check.archived,
+    )
+
+
+async def _check_archived(tx: Transaction, check: "_Check") -> None:
+    """Take the hashes of what was archived; whether it may have left, later entries tell."""
+    while rows := await audit.archived_hashes(tx, check.size - 1):
+        heads = await _heads(tx, check, first=check.size + 1, last=max(rows[-1][0], check.size) + 1)
+        for number, leaf in rows:
+            check.take_archived(number, leaf)
+            check.compare(heads)
+    for stored in await audit.page_to_check(tx, -1):
+        if stored.number < check.archived:
+            check.find(stored.number, stored.number, "here, and among those that were archived")
 
 
 class _Check:
@@ -74,6 +94,8 @@ class _Check:
         "_is_broken",
         "_proven",
         "against",
+        "archived",
+        "archived_end",
         "findings",
         "heads",
         "newest",
@@ -93,23 +115,41 @@ class _Check:
         self.newest: SignedHead | None = None
         self.size = 0
         """The number that is expected next."""
+        self.archived = 0
+        self.archived_end = 0
+        """Up to where entries may have left, as the entries that were checked tell."""
+
+    def take_archived(self, number: int, leaf: bytes | None) -> None:
+        """Build the tree on, with the hash of an entry that left."""
+        self._reach(number)
+        if leaf is None:
+            self.find(number, number, "damaged: its hash cannot be read")
+            self._is_broken = True
+        elif not self._is_broken:
+            self._frontier = self._frontier.append(leaf)
+        self.size = self.archived = number + 1
 
     def take(self, stored: StoredEntry | DamagedEntry) -> None:
         """Check one entry by itself, and build the tree on."""
-        if stored.number > self.size:
-            self.find(self.size, stored.number - 1, "missing")
-            self._is_broken = True
-            self.size = stored.number
+        self._reach(stored.number)
         if isinstance(stored, DamagedEntry):
             self.find(stored.number, stored.number, "damaged: it cannot be read")
             self._is_broken = True
         else:
             if entry_hash(stored.number, stored.entry) != stored.leaf_hash:
                 self.find(stored.number, stored.number, "changed: it is not what was recorded")
+            else:
+                self.archived_end = max(self.archived_end, archived_end(stored.entry))
             # Built of the hashes as stored: a changed entry is then found once, and not at every head too.
             if not self._is_broken:
                 self._frontier = self._frontier.append(stored.leaf_hash)
         self.size += 1
+
+    def _reach(self, number: int) -> None:
+        if number > self.size:
+            self.find(self.size, number - 1, "missing")
+            self._is_broken = True
+            self.size = number
 
     def compare(self, heads: Mapping[int, tuple[SignedHead, ...]]) -> None:
         """Compare the tree with the heads over as many entries as it has."""
@@ -137,7 +177,9 @@ class _Check:
         return False
 
     def end(self, peaks: Frontier | None) -> None:
-        """Check what no head covers, and what the next entry would be appended to."""
+        """Check what no head covers, what left unsaid, and what the next entry would be appended to."""
+        if self.archived > self.archived_end:
+            self.find(self.archived_end, self.archived - 1, "missing: no entry tells that they were archived")
         if self._is_broken:
             return
         if self._proven < self.size:

@@ -28,6 +28,7 @@ from tests.mqtt import client_context
 SECURITY_ALONE = {
     "GET audit/export",
     "GET audit/syslog",
+    "POST audit/archives",
     "POST backups",
     "POST drills",
     "POST unfreeze",
@@ -48,8 +49,7 @@ SECURITY_ALONE = {
     "POST stations/{name}/lease",
     "POST stations/leases/{lease}/close",
     "POST units/{unit}/release",
-    "POST stations/{name}/renew",
-    "POST stations/{name}/renewed",
+    "POST stations/{name}/certify",
     "POST adoptions",
     "POST adoptions/{name}/leaves",
     "POST adoptions/{name}/crls",

@@ -21,6 +21,7 @@ from fleet.ra.keeping.restore import RestoreOrder, restore
 from fleet.ra.own.own_renewal import renew_own
 from fleet.ra.own.superseding import Superseding, supersede
 from fleet.ra.people import audits
+from fleet.ra.people.trail import trail_of
 from fleet.ra.selection import ByDevice
 from fleet.ra.status.revoke import revoke
 from fleet.service import utc_now
@@ -86,7 +87,7 @@ async def life(fleet: LiveFleet, folder: Path) -> tuple[Backup, dict[str, LiveDe
 
 
 async def keep_trail(fleet: LiveFleet, folder: Path) -> None:
-    lines = [line async for line in audits.export(fleet.context.store, fleet.context.fleet)]
+    lines = [line async for line in audits.export(trail_of(fleet.context))]
     (folder / "trail.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fleet.core import events
 from fleet.errors import FleetError
@@ -15,6 +15,7 @@ from fleet.ports import Work
 from fleet.ra.context import Context
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
+from fleet.ra.keeping.retention import let_go
 from fleet.ra.noticing import post_notices
 from fleet.ra.own.own_renewal import look_after_own
 from fleet.ra.requests.lapsing import lapse_unregistered
@@ -25,6 +26,7 @@ from fleet.store.codes import GrantKind
 from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed, unstamped
 
 TICK_SECONDS = 10
+_A_DAY = timedelta(days=1)
 _KEPT_CHANGES = 10_000
 
 _log = logging.getLogger(__name__)
@@ -33,11 +35,15 @@ _log = logging.getLogger(__name__)
 async def keep_house(context: Context) -> None:
     """Do all that is due, again and again, until cancelled."""
     works: Callable[[Context], Awaitable[None]] = begin
+    let_go_next = context.clock()
     while True:
         try:
             await works(context)
             works = tick
             await look_after_own(context)
+            if context.clock() >= let_go_next:
+                let_go_next = context.clock() + _A_DAY
+                await let_go(context)
         except FleetError as error:
             _log.warning("housekeeping: %s", error)
         with suppress(TimeoutError):

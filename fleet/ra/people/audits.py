@@ -9,6 +9,7 @@ from fleet.core.audit import SignedHead
 from fleet.errors import BadInputError
 from fleet.ports import Store
 from fleet.ra.people.syslog import entry_message, head_message
+from fleet.ra.people.trail import Trail, entries
 from fleet.ra.trail_lines import line
 from fleet.store import audit, verification
 from fleet.store.audit import AuditQuery, StoredEntry
@@ -53,20 +54,22 @@ async def newest(store: Store) -> int:
 
 
 async def export(
-    store: Store, fleet: str, *, after: int = -1, form: ExportForm = ExportForm.JSON_LINES
+    trail: Trail, *, after: int = -1, form: ExportForm = ExportForm.JSON_LINES
 ) -> AsyncIterator[str]:
     """Yield every entry above number `after` as one line, in order, then the signed head over all.
 
     It ends where the newest head did when it began, so that nothing in it is unsigned.
+
+    Raises:
+        NotFoundError, NeedsAttentionError: part of it is archived, and the file is missing, or damaged.
     """
     is_syslog = form is ExportForm.SYSLOG
-    newest = await store.read(audit.newest_head, fleet)
+    newest = await trail.store.read(audit.newest_head, trail.fleet)
     size = 0 if newest is None else newest.head.size
-    while entries := await store.read(audit.page, after):
-        for stored in entries:
+    async for page in entries(trail, after=after):
+        for stored in page:
             if stored.number < size:
-                yield entry_message(stored, fleet=fleet) if is_syslog else line(stored)
-        after = entries[-1].number
+                yield entry_message(stored, fleet=trail.fleet) if is_syslog else line(stored)
     if newest is not None:
         yield head_message(newest) if is_syslog else head_line(newest)
 

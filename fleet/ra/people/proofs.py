@@ -10,8 +10,9 @@ from fleet.core.audit import SignedHead, TreeHead, entry_hash
 from fleet.core.merkle import Frontier, consistency_parts, inclusion_parts, is_consistent, is_included
 from fleet.errors import NeedsAttentionError, NotFoundError
 from fleet.ports import Store
+from fleet.ra.people.trail import Trail, entry_at
 from fleet.store import audit
-from fleet.store.audit import AuditQuery, StoredEntry
+from fleet.store.audit import StoredEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,20 +42,20 @@ async def head(store: Store, fleet: str) -> SignedHead:
     return newest
 
 
-async def prove(store: Store, fleet: str, *, number: int | None, beginning: Beginning | None) -> Proof:
+async def prove(trail: Trail, *, number: int | None, beginning: Beginning | None) -> Proof:
     """Return the proof for the newest signed head; without `beginning`, for somebody who has that head.
 
     Raises:
-        NotFoundError: there is no such entry under a signed head.
+        NotFoundError: there is no such entry under a signed head, or its archive is not at hand.
         NeedsAttentionError: the trail does not carry on from `beginning`, or is not what was signed.
     """
-    signed = await head(store, fleet)
+    store, signed = trail.store, await head(trail.store, trail.fleet)
     newest = signed.head
     known = beginning or Beginning(size=newest.size, root=newest.root)
     steps = await _consistency(store, known, newest)
     if number is None:
         return Proof(head=signed, earlier_size=known.size, consistency=steps, entry=None, inclusion=())
-    stored = await _entry(store, number, newest)
+    stored = await _entry(trail, number, newest)
     path = await _roots(store, inclusion_parts(number, newest.size))
     leaf = entry_hash(number, stored.entry)
     if not is_included(leaf, number, size=newest.size, proof=path, root=newest.root):
@@ -78,16 +79,16 @@ async def _consistency(store: Store, known: Beginning, newest: TreeHead) -> tupl
     return steps
 
 
-async def _entry(store: Store, number: int, newest: TreeHead) -> StoredEntry:
-    found = await store.read(audit.search, AuditQuery(after=number - 1, limit=1))
-    if number >= newest.size or not found:
+async def _entry(trail: Trail, number: int, newest: TreeHead) -> StoredEntry:
+    if number >= newest.size:
         raise NotFoundError(
             f"there is no entry {number} under the newest signed head: it is over {newest.size}, from 0",
             hint="fleet audit search",
         )
-    if found[0].number != number:
+    found = await entry_at(trail, number)
+    if found is None:
         raise NeedsAttentionError(f"entry {number} is missing", hint="fleet audit verify")
-    return found[0]
+    return found
 
 
 async def _roots(store: Store, parts: Sequence[range]) -> tuple[bytes, ...]:

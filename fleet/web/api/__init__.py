@@ -5,6 +5,7 @@ from aiohttp import web
 from fleet.ra.context import Context
 from fleet.web.api import (
     adoptions,
+    archives,
     audit,
     authorities,
     broker,
@@ -57,6 +58,7 @@ _NOUNS = (
     keys,
     keeping,
     audit,
+    archives,
     evidence,
     events,
     broker,

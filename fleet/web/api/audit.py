@@ -72,6 +72,7 @@ async def _verify(asked: Asked) -> Members:
         "whole": verdict.is_whole,
         "size": verdict.size,
         "heads": verdict.heads,
+        "archived": verdict.archived,
         "root": None if newest is None else newest.head.root.hex(),
         "signed_at": None if newest is None else time_text(newest.head.at),
         "findings": [

@@ -39,9 +39,23 @@ OF_THE_AUDIT: Mapping[str, Schema] = {
     "AuditVerdict": record(
         each("whole", FLAG),
         each("size heads", COUNT),
+        {"archived": {**COUNT, "description": "Entries of which the hash alone is here still."}},
         each("root", maybe(SHA256)),
         each("signed_at", maybe(TIME)),
         each("findings", list_of(record(each("first last", COUNT), each("text", TEXT)))),
+    ),
+    "AuditArchives": record(
+        {
+            "items": list_of(
+                record(
+                    each("first last", COUNT),
+                    each("file", TEXT),
+                    each("sha256", SHA256),
+                    each("archived_at", TIME),
+                )
+            ),
+            "next": {"type": "null"},
+        }
     ),
     "AuditHead": _HEAD,
     "AuditProof": record(

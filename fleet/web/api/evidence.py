@@ -8,6 +8,7 @@ from fleet.model import Role
 from fleet.ra.people import audits, proofs
 from fleet.ra.people.audits import ExportForm
 from fleet.ra.people.proofs import Beginning, Proof
+from fleet.ra.people.trail import trail_of
 from fleet.ra.trail_lines import recorded
 from fleet.store.seal import head_members
 from fleet.web.api.asked import Asked
@@ -72,8 +73,7 @@ async def _prove(asked: Asked) -> Members:
     if number >= 0:
         require(asked.operator, Role.SECURITY)  # a whole entry tells more than viewers are shown
     proof = await proofs.prove(
-        asked.context.store,
-        asked.context.fleet,
+        trail_of(asked.context),
         number=None if number < 0 else number,
         beginning=beginning,
     )
@@ -105,7 +105,7 @@ async def _streamed(asked: Asked, media_type: str, *, form: ExportForm) -> web.S
     response.content_type = media_type
     await response.prepare(asked.request)
     lines: list[str] = []
-    async for line in audits.export(asked.context.store, asked.context.fleet, after=after, form=form):
+    async for line in audits.export(trail_of(asked.context), after=after, form=form):
         lines.append(f"{line}\n")
         if len(lines) == _LINES_AT_ONCE:
             await response.write("".join(lines).encode())

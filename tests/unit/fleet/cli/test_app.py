@@ -21,8 +21,8 @@ PROMISED = {
     "cert": "list show revoke renew export verify",
     "adoption": "open add crl list left close",
     "claim": "create list revoke sheet",
-    "station": "add list show change revoke operator run carry sync lease report new-journal release reprint",
-    "audit": "tail search verify export head prove verifier",
+    "station": "add list show change renew certify revoke operator run carry sync lease report new-journal release reprint",
+    "audit": "tail search verify export head prove verifier archive archives",
     "broker": "show apply sessions kick",
 }
 

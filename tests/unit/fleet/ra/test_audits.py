@@ -15,6 +15,7 @@ from fleet.store import audit
 from fleet.store.audit import AuditQuery
 from fleet.store.seal import AuditSeal, read_head
 from fleet.store.sqlite import open_store
+from tests.evidence import trail_in
 from tests.homes import PLAN, FleetHome
 
 
@@ -154,7 +155,7 @@ async def test_every_entry_is_exported_as_a_line_of_json_and_then_the_head_over_
     fleet_home: FleetHome, copy: Path
 ) -> None:
     async with open_store(copy) as store:
-        *lines, head = [json.loads(line) async for line in export(store, "acme")]
+        *lines, head = [json.loads(line) async for line in export(trail_in(store, "acme"))]
         (last,) = await tail(store, 1)
         found = await search(store, AuditQuery(action="operator.*"))
     assert [each["number"] for each in lines] == list(range(len(lines)))
@@ -169,6 +170,6 @@ async def test_every_entry_is_exported_as_a_line_of_json_and_then_the_head_over_
 
 async def test_a_part_of_the_trail_is_exported_with_the_head_over_all(copy: Path) -> None:
     async with open_store(copy) as store:
-        whole = [line async for line in export(store, "acme")]
-        part = [line async for line in export(store, "acme", after=9)]
+        whole = [line async for line in export(trail_in(store, "acme"))]
+        part = [line async for line in export(trail_in(store, "acme"), after=9)]
     assert part == whole[10:]

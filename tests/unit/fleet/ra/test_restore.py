@@ -39,6 +39,7 @@ from fleet.ra.people.batches import BatchOrder, create_batch
 from fleet.ra.people.blocked_keys import KeyBlock, block_keys
 from fleet.ra.people.claims import CodeOrder, create_codes, revoke_batch
 from fleet.ra.people.operators import add_operator, remove_operator
+from fleet.ra.people.trail import trail_of
 from fleet.ra.requests import templates
 from fleet.ra.requests.answer import answer
 from fleet.ra.status.publishing import publish
@@ -53,6 +54,7 @@ from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
 from fleet.store.trust import highest_version
 from tests.desk import Desk, Unit, at_desk
+from tests.evidence import trail_in
 from tests.homes import FleetHome
 from tests.keeping import Keeper, differences, keeping, rows_of
 from tests.rolling import prepare, stand_by, step
@@ -401,7 +403,7 @@ async def test_a_freeze_is_followed_like_any_other_act(keeper: Keeper, tmp_path:
     bare = await keeper.restore(backup, None, name="bare")
     async with reopened(keeper, bare.home, tmp_path / "bare") as desk:
         context = desk.context
-        lines = [line async for line in audits.export(context.store, context.fleet)]
+        lines = [line async for line in audits.export(trail_of(context))]
     trail = keeper.elsewhere / "bare.jsonl"
     trail.write_text("".join(f"{line}\n" for line in lines))
 
@@ -522,7 +524,7 @@ async def test_the_trail_of_a_home_whose_ca_signs_again_restores_it_once_more(ke
     sign = load_audit_signer(keeper.home.audit_key)
     seal = AuditSeal(log="acme", sign=sign, clock=keeper.desk.clock)
     async with open_store(first.home / "fleet.db", seal=seal) as store:
-        lines = [line async for line in audits.export(store, "acme")]
+        lines = [line async for line in audits.export(trail_in(store, "acme"))]
     trail = keeper.elsewhere / "later.jsonl"
     trail.write_text("".join(f"{line}\n" for line in lines))
 

@@ -16,6 +16,7 @@ from fleet.store import audit
 from fleet.store.audit import StoredEntry
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import memory_store
+from tests.evidence import trail_in
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HEADER = re.compile(
@@ -147,7 +148,7 @@ async def test_the_whole_trail_is_exported_in_order_with_the_head_last() -> None
     async with memory_store(seal=seal) as store:
         for _ in range(4):
             await store.write(audit.append, entry)
-        lines = [line async for line in export(store, "acme", after=0, form=ExportForm.SYSLOG)]
+        lines = [line async for line in export(trail_in(store, "acme"), after=0, form=ExportForm.SYSLOG)]
     *entries, head = [parse(line) for line in lines]
     assert [dict(message.data["entry@32473"])["number"] for message in entries] == ["1", "2", "3"]
     assert dict(head.data["head@32473"])["size"] == "4"
