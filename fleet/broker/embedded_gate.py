@@ -5,6 +5,7 @@ Nobody reaches the engine unjudged: amqtt changes sessions before it would have 
 
 import asyncio
 import logging
+import socket
 import ssl
 import struct
 from contextlib import suppress
@@ -19,10 +20,13 @@ from fleet.broker.embedded_table import Knock, Table
 from fleet.broker.settings import BrokerFiles
 from fleet.broker.shown import read_shown
 from fleet.core.access import Who
+from fleet.core.causes import Cause
 from fleet.errors import FleetError, UnreachableError
 from fleet.home import KeyPairFiles
 from fleet.pair_files import in_force
+from fleet.tls_refusals import noting, watch
 
+_BACKLOG = 1024
 LARGEST_PACKET = 1024 * 1024
 _LARGEST_CONNECT = 64 * 1024
 _MOST_UNSENT = 16 * 1024 * 1024
@@ -111,9 +115,12 @@ class Gate:
         Raises:
             UnreachableError: somebody else has the port.
         """
+        watch(context, self._refused_by_tls)
         try:
+            listener = noting(socket.create_server((bind, port), family=_family(bind), backlog=_BACKLOG))
+            listener.setblocking(False)
             server = await asyncio.start_server(
-                self._knock, bind, port, ssl=context, ssl_handshake_timeout=_PATIENCE_S
+                self._knock, sock=listener, ssl=context, ssl_handshake_timeout=_PATIENCE_S
             )
         except OSError as error:
             raise UnreachableError(
@@ -134,6 +141,11 @@ class Gate:
             for writer in self._doors.values():
                 _abort(writer.transport)
             await asyncio.wait(self._doors, timeout=_PATIENCE_S)
+
+    def _refused_by_tls(self, cause: Cause, address: str) -> None:
+        self._table.refuse(
+            Knock(shown=None, client_id="", keepalive_s=0, clean_session=True, address=address), cause.value
+        )
 
     async def _knock(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -241,6 +253,10 @@ async def _read_connect(packet: bytes, writer: asyncio.StreamWriter) -> Knock:
         clean_session=clean_session,
         address=_peer_of(writer)[0],
     )
+
+
+def _family(bind: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in bind else socket.AF_INET
 
 
 async def _send_off(writer: asyncio.StreamWriter) -> None:

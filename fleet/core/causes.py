@@ -236,8 +236,8 @@ def of_reason(text: str) -> Cause:
 
 
 def of_guard(word: str) -> Cause:
-    """Return the cause behind a broker's word."""
-    return GUARD_WORDS.get(word, Cause.OTHER)
+    """Return the cause behind a broker's word, which may be one of ours already."""
+    return GUARD_WORDS.get(word) or next((cause for cause in Cause if cause.value == word), Cause.OTHER)
 
 
 def of_problem(code: ProblemCode) -> Cause | None:

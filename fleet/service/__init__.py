@@ -47,7 +47,9 @@ from fleet.service.sites import (
 from fleet.store.certificates import abandon_intents
 from fleet.store.devices import hold_what_is_off
 from fleet.store.status_urls import StatusUrl, note_status_url
+from fleet.tls_refusals import noting, watch
 from fleet.web.listening import bind, serving
+from fleet.web.visitors import refused_by_tls
 
 CLIENT_ID = "fleet-server.requests"
 """Of the server's own persistent session at the broker; `.` stands in no device's name."""
@@ -186,7 +188,8 @@ async def _everything(parts: Parts) -> AsyncIterator[Context]:
         await stack.enter_async_context(serving(status_app(context), http))
         door = server_door(parts)
         context.tls_users.add(door)
-        await stack.enter_async_context(serving(device_app(context), https, tls=door.context))
+        watch(door.context, refused_by_tls(context))
+        await stack.enter_async_context(serving(device_app(context), noting(https), tls=door.context))
         if metrics is not None:
             await stack.enter_async_context(serving(metrics_app(context), metrics))
         await stack.enter_async_context(admin_site(context))

@@ -19,6 +19,7 @@ from fleet.service.parts import Parts
 from fleet.web import api, devices, est, health, metrics, status
 from fleet.web.gate import problems
 from fleet.web.listening import bind_unix, serving
+from fleet.web.visitors import visitors
 
 LOOPBACK = "127.0.0.1"
 _SHOWN_ALONE = {Purpose.DEVICE, Purpose.CLAIM}
@@ -31,7 +32,7 @@ def status_app(context: Context) -> web.Application:
 
 
 def device_app(context: Context) -> web.Application:
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[problems, visitors(context)])
     devices.mount(app, context, listener=Listener.HTTPS)
     est.mount(app, est_channel.answerer(context))
     health.mount(app, context)
