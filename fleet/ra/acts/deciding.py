@@ -4,6 +4,7 @@ Recorded before it is done and after: whoever is cut off in between finds it app
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -115,14 +116,14 @@ async def expire_proposals(desk: Desk) -> None:
 async def finish_approved(context: Context, performers: Performers) -> None:
     """Do again what was approved when the server was stopped over it.
 
-    Raises:
-        FleetError: one could not be done; it stays approved, and whoever approves it again does it.
+    What cannot be done stays approved, which the trail tells: whoever approves it again has it done.
     """
     for record in await context.store.read(
         proposals.list_proposals, ProposalQuery(state=ProposalState.APPROVED, limit=_PAGE)
     ):
         async with context.turns.of(f"proposal {record.proposal}"):
-            await _perform(context, record, performers[record.kind])
+            with suppress(FleetError):
+                await _perform(context, record, performers[record.kind])
 
 
 async def _require_another(desk: Desk, record: ProposalRecord, actor: str) -> None:

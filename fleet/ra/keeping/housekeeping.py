@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from fleet.core import events
 from fleet.errors import FleetError
 from fleet.ports import Work
+from fleet.ra.acts.deciding import expire_proposals, finish_approved
 from fleet.ra.context import Context
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.keeping.retention import let_go
 from fleet.ra.noticing import post_notices
 from fleet.ra.own.own_renewal import look_after_own
+from fleet.ra.performers import PERFORMERS
 from fleet.ra.requests.lapsing import lapse_unregistered
 from fleet.ra.requests.queue import LIFETIME as WAITING_LIFETIME
 from fleet.ra.status.publishing import refresh_lists
@@ -56,6 +58,7 @@ async def begin(context: Context) -> None:
     """Do what a stop may have left undone, and all that is due now."""
     await stamp_unused(context)
     await tick(context)
+    await finish_approved(context, PERFORMERS)
 
 
 async def stamp_unused(context: Context) -> None:
@@ -80,6 +83,7 @@ async def tick(context: Context) -> None:
     await _tell_due(context, unconfirmed, now - policy.pending, _unconfirmed)
     await lapse_unregistered(context)
     await forget_requests(context)
+    await expire_proposals(context)
     if await context.store.read(waiting.has_older, now - WAITING_LIFETIME):
         await context.store.write(waiting.drop_older, now - WAITING_LIFETIME)
     try:
