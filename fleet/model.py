@@ -41,6 +41,23 @@ class Alarm(IntEnum):
     """Suspended as well."""
 
 
+class Standing(StrEnum):
+    """What a device is to an operator, the gravest first."""
+
+    RETIRED = "retired"
+    REVOKED = "revoked"
+    ALARMED = "alarmed"
+    SUSPENDED = "suspended"
+    ADOPTED = "adopted"
+    """Connects with a certificate of another CA, and has not moved to ours yet."""
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    ENROLLING = "enrolling"
+    """Has a certificate that was not confirmed yet."""
+    REGISTERED = "registered"
+    """Has none."""
+
+
 class ClientKind(StrEnum):
     """How a device takes part in the protocol of a certificate's life."""
 
@@ -66,7 +83,7 @@ class RevocationReason(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a certificate of ours is for. Each purpose has an issuing CA of its own, but the last two."""
+    """What a certificate of ours is for. Each purpose has an issuing CA of its own, but the last three."""
 
     DEVICE = "device"
     CLAIM = "claim"
@@ -78,6 +95,8 @@ class Purpose(StrEnum):
     """OCSP responders and time keys, of the CA that they speak for."""
     AUTHORITY = "authority"
     """Roots and issuing CAs."""
+    BACKEND = "backend"
+    """A program of the fleet's owner, as brokers see it: its certificate is one of `SERVICE`."""
 
 
 class Assurance(IntEnum):
@@ -200,11 +219,16 @@ class AllowlistEntry:
     """Broker name, `<domain>:<id>` for devices."""
     purpose: Purpose
     not_after: datetime
+    access: int = 1
+    """Its class of the access policy: what `fleet.grants.Classes` names by this number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowlistChange:
-    """The difference that one commit made. Sequence numbers have no gaps; adds go before removes."""
+    """The difference that one commit made. Sequence numbers have no gaps; removes go before adds.
+
+    A certificate that is removed and added is one whose class changed: its sessions go on.
+    """
 
     sequence: int
     added: tuple[AllowlistEntry, ...] = ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias, TypeVar
 
+from fleet.grants import Classes, TopicDecision
 from fleet.model import Allowlist, AllowlistChange, BrokerEvent, CutOff, Session
 
 Value: TypeAlias = str | int | float | bytes | None
@@ -120,6 +121,14 @@ class SupervisedBroker(BrokerEnforcer, Protocol):
         """
         ...
 
+    async def govern(self, classes: Classes) -> None:
+        """Put what certificates may do with topics in force, for those that are connected too.
+
+        Raises:
+            FleetError: the broker did not take it; the earlier ones stay in force.
+        """
+        ...
+
     def age(self) -> timedelta:
         """Return how long ago the broker's list was last proven equal to the store's."""
         ...
@@ -132,6 +141,14 @@ class HookReply:
     status: int
     signature: str
     body: bytes
+
+
+class TellingBroker(Protocol):
+    """A broker that tells what it decided, as far as it costs nothing."""
+
+    def decisions(self) -> AsyncIterator[TopicDecision]:
+        """Yield a sample: of each connection, each topic once, and some not at all."""
+        ...
 
 
 class HookCaller(Protocol):

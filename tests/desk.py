@@ -25,6 +25,7 @@ from fleet import config
 from fleet.core import events
 from fleet.core.station_rules import RuleTexts
 from fleet.errors import SequenceGapError, UnreachableError
+from fleet.grants import DEFAULT_CLASSES, Classes
 from fleet.model import (
     Allowlist,
     AllowlistChange,
@@ -85,6 +86,7 @@ class MemoryBroker:
         self.crls: tuple[bytes, ...] = ()
         self.fails = False
         self.happened: list[BrokerEvent] = []
+        self.classes: Classes = DEFAULT_CLASSES
 
     async def replace(self, allowlist: Allowlist) -> None:
         self._require_up()
@@ -96,9 +98,9 @@ class MemoryBroker:
         self._require_up()
         if self.sequence is None or change.sequence != self.sequence + 1:
             raise SequenceGapError(f"{change.sequence} does not follow {self.sequence}")
-        self.listed |= {entry.serial: entry for entry in change.added}
         for entry in change.removed:
             self.listed.pop(entry.serial, None)
+        self.listed |= {entry.serial: entry for entry in change.added}
         self.sequence = change.sequence
         return self._drop()
 
@@ -126,6 +128,10 @@ class MemoryBroker:
     async def publish_crls(self, crls: Sequence[bytes]) -> None:
         self._require_up()
         self.crls = tuple(crls)
+
+    async def govern(self, classes: Classes) -> None:
+        self._require_up()
+        self.classes = classes
 
     def age(self) -> timedelta:
         return timedelta(0)

@@ -19,6 +19,7 @@ from fleet.broker.second_layer import read_issuers, revoked_keys, verified
 from fleet.broker.service_entry import own_entry
 from fleet.broker.settings import BrokerEndpoints, BrokerFiles, Listeners
 from fleet.errors import UnreachableError
+from fleet.grants import DEFAULT_CLASSES, Classes, TopicDecision
 from fleet.live_tls import Door
 from fleet.model import Allowlist, AllowlistChange, BrokerEvent, CutOff, Session
 from fleet.ports import Clock
@@ -31,14 +32,20 @@ class EmbeddedBroker:
     """`BrokerEnforcer` over amqtt. `async with` starts it; leaving ends it."""
 
     def __init__(
-        self, files: BrokerFiles, listeners: Listeners, *, clock: Clock, crls: Sequence[bytes] = ()
+        self,
+        files: BrokerFiles,
+        listeners: Listeners,
+        *,
+        clock: Clock,
+        crls: Sequence[bytes] = (),
+        classes: Classes = DEFAULT_CLASSES,
     ) -> None:
-        """Take the CRLs (DER), if there are any yet."""
+        """Take the CRLs (DER), if there are any yet, and what certificates may do for now."""
         self._files = files
         self._listeners = listeners
         self._clock = clock
         self._crls = tuple(crls)
-        self._table = Table(own_entry(files.service_certificate), clock=clock)
+        self._table = Table(own_entry(files.service_certificate), clock=clock, classes=classes)
         self._doubt = Doubt()
         self._started_at = clock()
         self._endpoints: BrokerEndpoints | None = None
@@ -93,6 +100,15 @@ class EmbeddedBroker:
         """Apply the next change, drop the sessions of what it removes."""
         started = time.perf_counter()
         return await self._cut_offs(self._table.change(change), started)
+
+    async def govern(self, classes: Classes) -> None:
+        """Put what certificates may do in force, for those that are connected too."""
+        self._table.govern(classes)
+
+    async def decisions(self) -> AsyncIterator[TopicDecision]:
+        """Yield a sample of what was allowed and denied, from now on."""
+        while True:
+            yield await self._table.decisions.get()
 
     async def kick(self, name: str) -> Sequence[CutOff]:
         """Drop the live sessions of a broker name; they may come back."""

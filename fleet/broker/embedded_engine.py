@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 LISTENER = "gate"
 _KEPT_SESSION_S = 90 * 24 * 3600
 _MOST_WAITING = 100_000
-_CHECKS: dict[str, Callable[[Who, str], bool]] = {
-    AmqttAction.PUBLISH: access.may_publish,
-    AmqttAction.RECEIVE: access.may_receive,
-    AmqttAction.SUBSCRIBE: access.may_subscribe,
+_CHECKS: dict[str, Callable[[Table, Who, str], bool]] = {
+    AmqttAction.PUBLISH: Table.may_publish,
+    AmqttAction.RECEIVE: Table.may_receive,
+    AmqttAction.SUBSCRIBE: Table.may_subscribe,
 }
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class Engine(Broker):  # type: ignore[misc]  # amqtt ships no types
     def _may(self, session: "AmqttSession", topic: str, action: AmqttAction) -> bool:
         check = _CHECKS.get(action)
         whos = self._table.who_is(session.client_id or "", name=session.username or "")
-        return check is not None and any(check(who, topic) for who in whos)
+        return check is not None and any(check(self._table, who, topic) for who in whos)
 
     async def _initialize_client_session(
         self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int

@@ -5,7 +5,7 @@ A request leaves its topic before it is routed, and an answer is for one live co
 
 from device_agent.wire.problems import MalformedMessageError
 from fleet.broker.embedded_table import Connection, Table
-from fleet.core import access, isolation
+from fleet.core import isolation
 from fleet.core.isolation import SharedLink
 
 
@@ -28,7 +28,7 @@ def outward(table: Table, topic: str) -> tuple[Connection, str] | None:
     connection = table.find(link.client_id)
     if connection is None or connection.ended or _link_of(connection) != link:
         return None
-    return (connection, shared) if access.may_receive(connection.who, shared) else None
+    return (connection, shared) if table.may_receive(connection.who, shared) else None
 
 
 def _link_of(connection: Connection) -> SharedLink:

@@ -8,7 +8,7 @@ import hmac
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from fleet.broker.listing import is_admissible
@@ -16,6 +16,7 @@ from fleet.broker.shown import Shown
 from fleet.core import access
 from fleet.core.access import ClientForm, Who
 from fleet.errors import SequenceGapError
+from fleet.grants import Action, Classes, TopicDecision
 from fleet.model import (
     Allowlist,
     AllowlistChange,
@@ -29,7 +30,13 @@ from fleet.ports import Clock
 
 BROKER = "embedded"
 _MOST_EVENTS = 100_000
+_MOST_DECISIONS = 10_000
+_MOST_TOLD = 64
+"""Decisions of one connection that are told."""
+_LONGEST_TOLD = 256
 _NOBODY = Shown(issuer="", serial="", fingerprint="", not_after=datetime.min.replace(tzinfo=UTC))
+
+_TOLD = frozenset({Purpose.DEVICE, Purpose.BACKEND})
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +68,8 @@ class Connection:
     ended: bool = False
     reason: str = ""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    told: set[TopicDecision] = field(default_factory=set)
+    """Decisions that were told of it."""
 
     def end(self, reason: str) -> None:
         """Let nothing more pass, and close."""
@@ -72,9 +81,10 @@ class Connection:
 class Table:
     """The list in force, the live connections, and the events that they made."""
 
-    def __init__(self, own: AllowlistEntry, *, clock: Clock) -> None:
+    def __init__(self, own: AllowlistEntry, *, clock: Clock, classes: Classes) -> None:
         """Begin with the service's own entry: the whole list is on its way."""
         self._clock = clock
+        self._classes = classes
         self._sequence: int | None = None
         self._entries: Mapping[tuple[str, str], AllowlistEntry] = _by_key([own])
         self._names: frozenset[str] = frozenset({own.name})
@@ -82,6 +92,7 @@ class Table:
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._live: dict[str, Connection] = {}
         self.events: asyncio.Queue[BrokerEvent] = asyncio.Queue()
+        self.decisions: asyncio.Queue[TopicDecision] = asyncio.Queue(_MOST_DECISIONS)
         # Nanoseconds, as the guard counts: no run has that many events, so later ones are higher.
         self.stamp = int(clock().timestamp() * 1_000_000) * 1000
         self._run = secrets.token_hex(8)
@@ -113,13 +124,35 @@ class Table:
         if self._sequence is None or change.sequence != self._sequence + 1:
             raise SequenceGapError(f"change {change.sequence} does not follow the broker's list")
         added, removed = _by_key(change.added), _by_key(change.removed)
-        entries = {**self._entries, **added}
-        if added.keys() & self._entries.keys() or removed.keys() - entries.keys():
+        staying = {key: entry for key, entry in self._entries.items() if key not in removed}
+        if added.keys() & staying.keys() or removed.keys() - self._entries.keys():
             raise SequenceGapError(f"change {change.sequence} does not fit the broker's list")
-        for key in removed:
-            del entries[key]
-        self._take(entries, change.sequence)
+        self._take({**staying, **added}, change.sequence)
         return self._end_unlisted() if removed else []
+
+    def govern(self, classes: Classes) -> None:
+        """Put what certificates may do in force."""
+        self._classes = classes
+        for connection in self.live:
+            connection.told.clear()
+
+    def may_publish(self, who: Who, topic: str) -> bool:
+        """Say whether a connection may publish to a topic name."""
+        allowed = access.may_publish(who, topic, classes=self._classes)
+        self._tell_of(who, TopicDecision(name=who.name, action=Action.PUBLISH, topic=topic, allowed=allowed))
+        return allowed
+
+    def may_receive(self, who: Who, topic: str) -> bool:
+        """Say whether a message on a topic name may be delivered to a connection."""
+        return access.may_receive(who, topic, classes=self._classes)
+
+    def may_subscribe(self, who: Who, topic_filter: str) -> bool:
+        """Say whether a connection may subscribe to a topic filter."""
+        allowed = access.may_subscribe(who, topic_filter, classes=self._classes)
+        self._tell_of(
+            who, TopicDecision(name=who.name, action=Action.SUBSCRIBE, topic=topic_filter, allowed=allowed)
+        )
+        return allowed
 
     def revoke(self, keys: Iterable[tuple[str, str]]) -> list[Connection]:
         """Refuse these (issuer, serial) whatever the allowlist says: the second layer."""
@@ -143,7 +176,11 @@ class Table:
         if reason or entry is None or knock.shown is None:
             return reason
         who = Who(
-            purpose=entry.purpose, name=entry.name, serial=knock.shown.serial, client_id=knock.client_id
+            purpose=entry.purpose,
+            name=entry.name,
+            serial=knock.shown.serial,
+            client_id=knock.client_id,
+            access=entry.access,
         )
         manner = access.why_not(who, keepalive_s=knock.keepalive_s, clean_session=knock.clean_session)
         if manner is not None:
@@ -223,7 +260,7 @@ class Table:
             who
             for entry in self._entries.values()
             if entry.name == name
-            for who in [Who(purpose=entry.purpose, name=name, serial=entry.serial, client_id=client_id)]
+            for who in [_who_of(entry, client_id)]
             if access.why_not(who, keepalive_s=1, clean_session=True) is None
         )
 
@@ -247,6 +284,22 @@ class Table:
         self._entries, self._sequence = entries, sequence
         self._names = frozenset(entry.name for entry in entries.values())
         self._taken = _connecting_names(entries.values())
+        for connection in self.live:
+            entry = entries.get((connection.shown.issuer, connection.shown.serial))
+            if entry is not None and entry.access != connection.who.access:
+                connection.who = replace(connection.who, access=entry.access)
+                connection.told.clear()
+
+    def _tell_of(self, who: Who, decision: TopicDecision) -> None:
+        """Put a decision among those that are told, if it is the first of its kind on its connection."""
+        connection = self._live.get(who.client_id)
+        protocols = decision.allowed and decision.topic.startswith(f"{access.RESERVED}/")
+        if connection is None or who.purpose not in _TOLD or protocols or len(decision.topic) > _LONGEST_TOLD:
+            return
+        if decision not in connection.told and len(connection.told) < _MOST_TOLD:
+            connection.told.add(decision)
+            if not self.decisions.full():
+                self.decisions.put_nowait(decision)
 
     def _is_somebodys(self, client_id: str) -> bool:
         """Say whether a client id is a name by which somebody connects, or a part of one."""
@@ -296,6 +349,16 @@ class Table:
             at=self._clock(),
         )
         self.events.put_nowait(event)
+
+
+def _who_of(entry: AllowlistEntry, client_id: str) -> Who:
+    return Who(
+        purpose=entry.purpose,
+        name=entry.name,
+        serial=entry.serial,
+        client_id=client_id,
+        access=entry.access,
+    )
 
 
 def _connecting_names(entries: Iterable[AllowlistEntry]) -> frozenset[str]:

@@ -18,14 +18,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from fleet.broker.words import MalformedWordsError, Reply, read_event, read_reply
-from fleet.core.access import CONTROL, GUARD_EVENTS, GUARD_REPLIES
+from fleet.broker.words import MalformedWordsError, Reply, read_decision, read_event, read_reply
+from fleet.core.access import CONTROL, GUARD_DECISIONS, GUARD_EVENTS, GUARD_REPLIES
 from fleet.errors import FleetError, UnreachableError
+from fleet.grants import TopicDecision
 from fleet.home import KeyPairFiles
 from fleet.live_tls import OwnClient
 from fleet.model import BrokerEvent
 
 _KEEPALIVE_S = 15
+_MOST_DECISIONS = 10_000
 _NOT_AUTHORIZED = 135
 """What paho makes of a CONNACK 5 of MQTT 3.1.1 (MQTT 5 2.4)."""
 
@@ -63,6 +65,7 @@ class GuardLink:
         self._orders = itertools.count(1)
         self._waiting: dict[str, asyncio.Queue[Reply]] = {}
         self._events: asyncio.Queue[tuple[BrokerEvent, int]] = asyncio.Queue()
+        self._decisions: asyncio.Queue[TopicDecision] = asyncio.Queue(_MOST_DECISIONS)
         self._done_stamp = 0
         self._refused = False
         self.up = asyncio.Event()
@@ -119,6 +122,11 @@ class GuardLink:
                 yield event
                 self._done_stamp = event.stamp
             self._client.ack(message_id, 1)
+
+    async def decisions(self) -> AsyncIterator[TopicDecision]:
+        """Yield a sample of what the guard allowed and denied, from now on."""
+        while True:
+            yield await self._decisions.get()
 
     def _send(self, payload: bytes) -> None:
         # QoS 0: an order is for the guard of now; sent again after a reconnect it would only confuse.
@@ -190,7 +198,7 @@ class GuardLink:
         if reason.is_failure:
             self._hand_over(lambda: self._be_refused(reason.value == _NOT_AUTHORIZED))
         else:
-            client.subscribe([(GUARD_EVENTS, 1)])
+            client.subscribe([(GUARD_EVENTS, 1), (GUARD_DECISIONS, 0)])
 
     def _on_subscribe(
         self,
@@ -222,6 +230,8 @@ class GuardLink:
                 client.ack(message_id, message.qos)
             if topic == GUARD_REPLIES:
                 self._hand_over(lambda: self._take_reply(text))
+            elif topic == GUARD_DECISIONS:
+                self._hand_over(lambda: self._take_decision(text))
 
     # What follows runs in the event loop.
 
@@ -248,6 +258,14 @@ class GuardLink:
         except MalformedWordsError as error:
             _log.error("%s", error)
             self._client.ack(message_id, 1)
+
+    def _take_decision(self, text: str) -> None:
+        # A sample: whoever does not keep up misses some.
+        with contextlib.suppress(asyncio.QueueFull):
+            try:
+                self._decisions.put_nowait(read_decision(text))
+            except MalformedWordsError as error:
+                _log.error("%s", error)
 
     def _take_reply(self, text: str) -> None:
         try:

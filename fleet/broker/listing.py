@@ -17,7 +17,7 @@ from fleet.model import Allowlist, AllowlistChange, AllowlistEntry
 _DIGEST_MODULUS = 1 << 256
 _LINE = re.compile(
     r"(?:[0-9a-f]{2}){1,32} [0-9a-f]{32}(?:[0-9a-f]{8})? [0-9a-f]{64} "
-    r"[a-z]+ [1-9][0-9]{0,17} [A-Za-z0-9_.:-]{1,128}",
+    r"[a-z]+ [1-9][0-9]{0,17} (?:0|[1-9][0-9]{0,17}) [A-Za-z0-9_.:-]{1,128}",
     re.ASCII,
 )
 
@@ -75,12 +75,12 @@ def whole_list(allowlist: Allowlist, *, generation: str) -> tuple[Head, bytes]:
         count=len(lines),
         digest=_sum(lines) % _DIGEST_MODULUS,
     )
-    first = f"fleet-allowlist 1 {head.generation} {head.sequence} {head.count}"
+    first = f"fleet-allowlist 2 {head.generation} {head.sequence} {head.count}"
     return head, _ended([first, *lines])
 
 
 def change_text(change: AllowlistChange, *, generation: str) -> bytes:
-    """Return a change as the guard reads it; adds go before removes."""
+    """Return a change as the guard reads it; removes go before adds."""
     added, removed = lines_of(change.added), lines_of(change.removed)
     first = f"change {generation} {change.sequence} {len(added)} {len(removed)}"
     return _ended([first, *added, *removed])
@@ -88,7 +88,8 @@ def change_text(change: AllowlistChange, *, generation: str) -> bytes:
 
 def _line_of(entry: AllowlistEntry) -> str:
     not_after = int(entry.not_after.timestamp())
-    return f"{entry.issuer} {entry.serial} {entry.fingerprint} {entry.purpose} {not_after} {entry.name}"
+    key = f"{entry.issuer} {entry.serial} {entry.fingerprint}"
+    return f"{key} {entry.purpose} {not_after} {entry.access} {entry.name}"
 
 
 def _sum(lines: Iterable[str]) -> int:

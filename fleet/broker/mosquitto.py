@@ -26,6 +26,7 @@ from fleet.broker.service_entry import SERVICE
 from fleet.broker.settings import BrokerEndpoints, BrokerFiles, CanaryFiles, Listeners, Mode
 from fleet.broker.words import Reply, Status
 from fleet.errors import FleetError, NeedsAttentionError, SequenceGapError, UnreachableError
+from fleet.grants import DEFAULT_CLASSES, Classes, TopicDecision
 from fleet.model import Allowlist, AllowlistChange, BrokerEvent, CutOff, Session
 from fleet.ports import Clock
 
@@ -75,16 +76,19 @@ class MosquittoBroker:
         crls: Sequence[bytes],
         clock: Clock,
         mode: Mode = Mode.MANAGED,
+        classes: Classes = DEFAULT_CLASSES,
     ) -> None:
-        """Take the CRLs (DER) of all issuing CAs in `files`, for cause only, and whose the process is."""
+        """Take the CRLs (DER) of all issuing CAs in `files`, for cause only, whose the process is, and what
+        certificates may do as long as nobody says otherwise."""
         self._files = files
         self._listeners = listeners
         self._crls = tuple(crls)
         self._clock = clock
-        self._launch = MosquittoLaunch(files, listeners, mode=mode, clock=clock)
+        self._launch = MosquittoLaunch(files, listeners, mode=mode, clock=clock, classes=classes)
         self._link: GuardLink | None = None
         self._head: Head | None = None
         self._run = ""
+        self._rules = ""
         self._doubt = Doubt()
         self._confirmed_at = clock()
         self._order = asyncio.Lock()
@@ -150,6 +154,15 @@ class MosquittoBroker:
                 self._doubt.arise("the broker's list differs after a change")
             return _cut_offs(replies, took_ms)
 
+    async def govern(self, classes: Classes) -> None:
+        """Put what certificates may do in force, for those that are connected too."""
+        async with self._order:
+            rules = await asyncio.to_thread(self._launch.write_rules, classes)
+            status = _status_of(await self._ask("rules"))
+            if status.rules != rules:
+                raise NeedsAttentionError("the broker's guard read other rules than were written")
+            self._rules = rules
+
     async def kick(self, name: str) -> Sequence[CutOff]:
         """Drop the live sessions of a broker name; they may come back."""
         if not name or not name.isascii() or not name.isprintable() or " " in name:
@@ -166,6 +179,11 @@ class MosquittoBroker:
         """Yield connections, refusals and ends, in the broker's order, those of while we were away too."""
         async for event in self._up().events():
             yield event
+
+    async def decisions(self) -> AsyncIterator[TopicDecision]:
+        """Yield a sample of what was allowed and denied, from now on."""
+        async for decision in self._up().decisions():
+            yield decision
 
     async def doubtful(self) -> str:
         """Return, with the reason, as long as the broker's list is in doubt; `replace` settles it."""
@@ -320,7 +338,7 @@ class MosquittoBroker:
                 self._up().forget_stamps()
             if self._head is None:
                 return
-            if not _agrees(status, self._head):
+            if not _agrees(status, self._head) or self._rules not in {"", status.rules}:
                 self._head = None
                 self._doubt.arise("the broker's list differs from ours")
                 return

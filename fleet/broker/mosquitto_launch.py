@@ -23,6 +23,7 @@ from fleet.broker.settings import BrokerEndpoints, BrokerFiles, Listeners, Mode
 from fleet.core.access import compiled
 from fleet.errors import FleetError, NeedsAttentionError, UnreachableError
 from fleet.files import make_folder, write_file
+from fleet.grants import Classes
 from fleet.model import Allowlist
 from fleet.ports import Clock
 
@@ -37,13 +38,16 @@ _log = logging.getLogger(__name__)
 class MosquittoLaunch:
     """The files and the process of one Mosquitto."""
 
-    def __init__(self, files: BrokerFiles, listeners: Listeners, *, mode: Mode, clock: Clock) -> None:
+    def __init__(
+        self, files: BrokerFiles, listeners: Listeners, *, mode: Mode, clock: Clock, classes: Classes
+    ) -> None:
         self.paths = Paths(folder=files.folder)
         self.lists = ListFiles(files.folder)
         self._files = files
         self._listeners = listeners
         self._mode = mode
         self._clock = clock
+        self._classes = classes
         self._process = MosquittoProcess(self.paths)
         self._verified: dict[Path, bytes] = {}
         """What our own issuing CAs revoked, for each listener's file."""
@@ -137,6 +141,13 @@ class MosquittoLaunch:
             foreign = adopted.crls if adopted and path == operational else None
             write_file(path, text + read_if_there(foreign))
 
+    def write_rules(self, classes: Classes) -> str:
+        """Write what certificates may do, for the guard to read; return the SHA-256 of it, in hex."""
+        text = compiled(classes).encode()
+        write_file(self.paths.rules, text)
+        self._classes = classes
+        return hashlib.sha256(text).hexdigest()
+
     def admit_only_ourselves(self) -> None:
         """Write a list of one: the whole one is on its way."""
         own = Allowlist(sequence=0, entries=(own_entry(self._files.service_certificate),))
@@ -147,7 +158,7 @@ class MosquittoLaunch:
         make_folder(self._files.folder)
         make_folder(self.paths.messages)
         self.write_crls(crls)
-        write_file(self.paths.rules, compiled().encode())
+        self.write_rules(self._classes)
         if not self.lists.whole.exists():
             self.admit_only_ourselves()
 
@@ -206,8 +217,7 @@ class MosquittoLaunch:
         write_file(self.paths.config, text.encode())
         digest = hashlib.sha256(text.encode())
         try:
-            for path in (guard, self.paths.rules):
-                digest.update(path.read_bytes())
+            digest.update(guard.read_bytes())
         except OSError as error:
             raise FleetError(f"the broker's files cannot be read: {error.filename}") from error
         return digest.hexdigest()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from fleet.errors import FleetError
+from fleet.grants import Action, TopicDecision
 from fleet.model import BrokerEvent, BrokerEventKind, Session
 
 
@@ -27,6 +28,8 @@ class Status:
     stamp: int
     live: int
     reloads: int
+    rules: str
+    """SHA-256 of the rules in force, hex."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,19 @@ def read_event(line: str) -> BrokerEvent:
             )
         case _:
             raise MalformedWordsError("the guard sent an event that cannot be read")
+
+
+def read_decision(line: str) -> TopicDecision:
+    """Return the decision behind a line.
+
+    Raises:
+        MalformedWordsError: it is none.
+    """
+    match _words(line):
+        case ["decision", name, "publish" | "subscribe" as action, "allowed" | "denied" as outcome, topic]:
+            return TopicDecision(name=name, action=Action(action), topic=topic, allowed=outcome == "allowed")
+        case _:
+            raise MalformedWordsError("the guard sent a decision that cannot be read")
 
 
 def read_reply(text: str, *, broker: str) -> Reply:
@@ -123,7 +139,7 @@ def _kind(word: str) -> BrokerEventKind:
 
 def _status(line: list[str]) -> Status:
     match line:
-        case [_, run, generation, sequence, count, digest, stamp, live, reloads]:
+        case [_, run, generation, sequence, count, digest, stamp, live, reloads, rules]:
             return Status(
                 run=run,
                 generation=generation,
@@ -133,6 +149,7 @@ def _status(line: list[str]) -> Status:
                 stamp=_number(stamp),
                 live=_number(live),
                 reloads=_number(reloads),
+                rules=rules,
             )
         case _:
             raise MalformedWordsError("the guard sent a status that cannot be read")

@@ -4,7 +4,6 @@ What no rule allows is refused. A rule never widens a wildcard: a filter is allo
 that it can match is, so `#`, `+` and `$share/...` fall through unless a rule spells them out.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -13,12 +12,15 @@ from device_agent.wire import topics
 from device_agent.wire.identity import Identity, parse_sha256
 from device_agent.wire.problems import MalformedMessageError
 from fleet.core import isolation
+from fleet.grants import DEFAULT_CLASSES, PLAIN_CLASS, Action, Classes, Effect, Grant, GrantSet
 from fleet.model import Purpose
 
 CONTROL = "$CONTROL/fleet/v1"
 """Orders to a broker's guard."""
 GUARD_EVENTS = "$fleet/guard/events"
 GUARD_REPLIES = "$fleet/guard/reply"
+GUARD_DECISIONS = "$fleet/guard/decisions"
+"""A sample of what was allowed and denied."""
 LONGEST_PATTERN = 256
 LONGEST_CLIENT_ID = 128
 """In bytes of UTF-8."""
@@ -47,13 +49,6 @@ class Leaves(StrEnum):
     SESSION = "session"
     """Its subscriptions, but no retained message."""
     ALL = "all"
-
-
-class Action(StrEnum):
-    """What a topic rule allows. Who may subscribe may receive."""
-
-    PUBLISH = "publish"
-    SUBSCRIBE = "subscribe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +94,8 @@ class Who:
     name: str
     serial: str
     client_id: str
+    access: int = PLAIN_CLASS
+    """Its class of the access policy."""
 
 
 CONNECT_RULES: tuple[ConnectRule, ...] = (
@@ -113,6 +110,7 @@ CONNECT_RULES: tuple[ConnectRule, ...] = (
     # Clients of the AWS SDKs, unmodified: ids, keep-alive and session are as their makers chose.
     ConnectRule(purpose=Purpose.CLAIM, form=ClientForm.OTHER, leaves=Leaves.SESSION),
     ConnectRule(purpose=Purpose.SERVICE, form=ClientForm.PART),
+    ConnectRule(purpose=Purpose.BACKEND, form=ClientForm.PART),
 )
 
 
@@ -120,20 +118,20 @@ def _rules(purpose: Purpose, action: Action, *patterns: str) -> tuple[TopicRule,
     return tuple(TopicRule(purpose=purpose, action=action, pattern=pattern) for pattern in patterns)
 
 
+RESERVED = "fleet"
+"""First level of the topics that are ours: the rules below alone speak of it, and no policy."""
 TOPIC_RULES: tuple[TopicRule, ...] = (
     *_rules(
         Purpose.DEVICE,
         Action.PUBLISH,
         "fleet/v1/{domain}/{id}/{serial}/request",
         "fleet/v1/{domain}/{id}/state",
-        "devices/{domain}/{id}/#",
     ),
     *_rules(
         Purpose.DEVICE,
         Action.SUBSCRIBE,
         "fleet/v1/{domain}/{id}/{serial}/response",
         "fleet/v1/{domain}/{id}/notice",
-        "devices/{domain}/{id}/#",
     ),
     *_rules(Purpose.CLAIM, Action.PUBLISH, "fleet/v1/enroll/{client}/request", *isolation.SHARED),
     *_rules(
@@ -162,6 +160,7 @@ TOPIC_RULES: tuple[TopicRule, ...] = (
         "devices/+/+/#",
         GUARD_EVENTS,
         GUARD_REPLIES,
+        GUARD_DECISIONS,
     ),
 )
 
@@ -196,40 +195,88 @@ def may_retain(who: Who) -> bool:
     return rule is not None and rule.leaves is Leaves.ALL
 
 
-def may_publish(who: Who, topic: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:
+def may_publish(who: Who, topic: str, *, classes: Classes = DEFAULT_CLASSES) -> bool:
     """Say whether a connection may publish to a topic name."""
-    return not _is_wild(topic) and _allowed(who, Action.PUBLISH, topic, rules)
+    return not _is_wild(topic) and _allowed(who, Action.PUBLISH, topic, classes)
 
 
-def may_receive(who: Who, topic: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:
+def may_receive(who: Who, topic: str, *, classes: Classes = DEFAULT_CLASSES) -> bool:
     """Say whether a message on a topic name may be delivered to a connection."""
-    return not _is_wild(topic) and _allowed(who, Action.SUBSCRIBE, topic, rules)
+    return not _is_wild(topic) and _allowed(who, Action.SUBSCRIBE, topic, classes)
 
 
-def may_subscribe(who: Who, topic_filter: str, *, rules: Iterable[TopicRule] = TOPIC_RULES) -> bool:
-    """Say whether a connection may subscribe to a topic filter: all of it must be its own."""
-    return _allowed(who, Action.SUBSCRIBE, topic_filter, rules)
+def may_subscribe(who: Who, topic_filter: str, *, classes: Classes = DEFAULT_CLASSES) -> bool:
+    """Say whether a connection may subscribe to a topic filter: all of it must be its own.
+
+    A filter that can match anything that is denied is refused, so that what is granted is what is heard.
+    """
+    return _allowed(who, Action.SUBSCRIBE, topic_filter, classes)
 
 
-def topics_of(identity: Identity, *, serial: str, action: Action) -> tuple[str, ...]:
-    """Return the topics of a device, as it is told when its certificate is issued."""
-    who = Who(purpose=Purpose.DEVICE, name=identity.name, serial=serial, client_id=identity.name)
-    values = _values(who)
-    return tuple(
-        "/".join(values.get(level, level) for level in rule.pattern.split("/"))
+def is_protocols(who: Who, action: Action, topic: str) -> bool:
+    """Say whether the rules of the protocol allow it, whatever the policy says."""
+    values, levels = _values(who), topic.split("/")
+    return any(
+        _covers(rule.pattern.split("/"), levels, values)
         for rule in TOPIC_RULES
-        if rule.purpose is Purpose.DEVICE and rule.action is action
+        if rule.purpose is who.purpose and rule.action is action
     )
 
 
-def compiled() -> str:
-    """Return all rules as the text that a broker's guard reads: header, one rule a line, `end <count>`."""
+def allows(who: Who, grant: Grant, action: Action, topic: str) -> bool:
+    """Say whether a grant allows all that a topic name or filter can match."""
+    if (grant.effect, grant.action) != (Effect.ALLOW, action):
+        return False
+    return _covers(grant.pattern.split("/"), topic.split("/"), _values(who))
+
+
+def denies(who: Who, grant: Grant, action: Action, topic: str) -> bool:
+    """Say whether a grant denies anything that a topic name or filter can match."""
+    if (grant.effect, grant.action) != (Effect.DENY, action):
+        return False
+    return _overlaps(grant.pattern.split("/"), topic.split("/"), _values(who))
+
+
+def topics_of(
+    identity: Identity, *, serial: str, action: Action, grants: GrantSet | None = None
+) -> tuple[str, ...]:
+    """Return the topics that a device is allowed, as it is told when its certificate is issued."""
+    who = Who(purpose=Purpose.DEVICE, name=identity.name, serial=serial, client_id=identity.name)
+    values = _values(who)
+    granted = DEFAULT_CLASSES[PLAIN_CLASS] if grants is None else grants
+    patterns = [rule.pattern for rule in TOPIC_RULES if (rule.purpose, rule.action) == (who.purpose, action)]
+    patterns += [
+        grant.pattern for grant in granted.grants if (grant.effect, grant.action) == (Effect.ALLOW, action)
+    ]
+    return tuple(
+        "/".join(values.get(level, level) for level in pattern.split("/"))
+        for pattern in dict.fromkeys(patterns)
+    )
+
+
+def compiled(classes: Classes = DEFAULT_CLASSES) -> str:
+    """Return all rules as the text that a broker's guard reads: header, one rule a line, `end <count>`.
+
+    A `set` begins the grants of a purpose, with an `allow` or `deny` a line, and `class <number>` a line
+    for each class that has them.
+    """
     lines = [
         f"connect {rule.purpose} {rule.form} {_seconds(rule.longest_keepalive)} {rule.leaves}"
         for rule in CONNECT_RULES
     ]
     lines += [f"topic {rule.purpose} {rule.action} {rule.pattern}" for rule in TOPIC_RULES]
-    return "\n".join(["fleet-rules 1", *lines, f"end {len(lines)}", ""])
+    for granted, numbers in _by_set(classes).items():
+        lines.append(f"set {granted.purpose}")
+        lines += [f"{grant.effect} {grant.action} {grant.pattern}" for grant in granted.grants]
+        lines += [f"class {number}" for number in numbers]
+    return "\n".join(["fleet-rules 2", *lines, f"end {len(lines)}", ""])
+
+
+def _by_set(classes: Classes) -> dict[GrantSet, list[int]]:
+    found: dict[GrantSet, list[int]] = {}
+    for number, granted in sorted(classes.items()):
+        found.setdefault(granted, []).append(number)
+    return found
 
 
 def _seconds(duration: timedelta | None) -> int:
@@ -290,13 +337,27 @@ def _is_wild(level: str) -> bool:
     return "+" in level or "#" in level
 
 
-def _allowed(who: Who, action: Action, topic: str, rules: Iterable[TopicRule]) -> bool:
-    values, levels = _values(who), topic.split("/")
-    return any(
-        _covers(rule.pattern.split("/"), levels, values)
-        for rule in rules
-        if rule.purpose is who.purpose and rule.action is action
+def _allowed(who: Who, action: Action, topic: str, classes: Classes) -> bool:
+    if is_protocols(who, action, topic):
+        return True
+    granted = classes.get(who.access)
+    if granted is None or granted.purpose is not who.purpose:
+        return False
+    return any(allows(who, grant, action, topic) for grant in granted.grants) and not any(
+        denies(who, grant, action, topic) for grant in granted.grants
     )
+
+
+def _overlaps(pattern: list[str], levels: list[str], values: dict[str, str]) -> bool:
+    """Say whether some topic is matched by the pattern and by the filter `levels`."""
+    for wanted, level in zip(pattern, levels, strict=False):
+        if "#" in {wanted, level}:
+            return True
+        if "+" not in {wanted, level} and (values.get(wanted, wanted) or None) != level:
+            return False
+    # MQTT 3.1.1 4.7.1.2: `x/#` matches `x` as well.
+    rest = [*pattern[len(levels) :], *levels[len(pattern) :]]
+    return rest in ([], ["#"])
 
 
 def _covers(pattern: list[str], levels: list[str], values: dict[str, str]) -> bool:

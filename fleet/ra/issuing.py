@@ -21,6 +21,7 @@ from fleet.core.csr import Csr
 from fleet.core.profile import Profile
 from fleet.core.ruling import Terms
 from fleet.errors import FleetError, NotFoundError
+from fleet.grants import Action
 from fleet.model import CertificateState, ClientKind, Purpose
 from fleet.ports import Transaction
 from fleet.ra.choice import IssuerName, may_issue
@@ -278,8 +279,8 @@ def _issued(context: Context, row: CertificateRecord, signed: SignedCertificate,
             host=context.endpoints.host,
             port=context.endpoints.mqtt_port,
             name=identity.name,
-            publish=access.topics_of(identity, serial=row.serial, action=access.Action.PUBLISH),
-            subscribe=access.topics_of(identity, serial=row.serial, action=access.Action.SUBSCRIBE),
+            publish=access.topics_of(identity, serial=row.serial, action=Action.PUBLISH),
+            subscribe=access.topics_of(identity, serial=row.serial, action=Action.SUBSCRIBE),
         ),
         recovery=HttpsAddress(host=context.endpoints.host, port=context.endpoints.https_port),
         bundles=to.bundles,

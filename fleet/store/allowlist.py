@@ -13,10 +13,11 @@ from fleet.store import columns, times
 from fleet.store.counters import count_up, value_of
 
 _COUNTER = "allowlist"
-_COLUMNS = "issuer, serial, fingerprint, name, purpose, not_after"
+_COLUMNS = "issuer, serial, fingerprint, name, purpose, not_after, access_class"
 # An adopted leaf is on record under a name of ours; brokers see the serial number that it has.
 _ADMITTED = (
-    "SELECT l.issuer, COALESCE(a.serial, l.serial), l.fingerprint, l.name, l.purpose, l.not_after"
+    "SELECT l.issuer, COALESCE(a.serial, l.serial), l.fingerprint, l.name, l.purpose, l.not_after,"
+    " l.access_class"
     " FROM allowlist l LEFT JOIN adopted_leaves a ON a.record = l.serial"
 )
 _ADD, _REMOVE = "add", "remove"
@@ -73,10 +74,15 @@ async def note(
         _row(number, _REMOVE, entry) for entry in removed
     ]
     await tx.execute_many(
-        f"INSERT INTO allowlist_changes (sequence, change, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO allowlist_changes (sequence, change, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         rows,
     )
     return number
+
+
+async def note_all(tx: Transaction) -> int:
+    """Return the next sequence number for a change of everything: brokers get the whole list."""
+    return await count_up(tx, _COUNTER)
 
 
 async def prune_changes(tx: Transaction, through: int) -> int:
@@ -102,7 +108,7 @@ def _change(number: int, rows: Sequence[Row]) -> AllowlistChange:
 
 
 def _entry(row: Sequence[Value]) -> AllowlistEntry:
-    issuer, serial, fingerprint, name, purpose, not_after = row
+    issuer, serial, fingerprint, name, purpose, not_after, access = row
     return AllowlistEntry(
         issuer=columns.text(issuer),
         serial=columns.text(serial),
@@ -110,6 +116,7 @@ def _entry(row: Sequence[Value]) -> AllowlistEntry:
         name=columns.text(name),
         purpose=Purpose(columns.text(purpose)),
         not_after=times.moment(not_after),
+        access=columns.number(access),
     )
 
 
@@ -123,4 +130,5 @@ def _row(number: int, change: str, entry: AllowlistEntry) -> Row:
         entry.name,
         entry.purpose.value,
         times.text(entry.not_after),
+        entry.access,
     )

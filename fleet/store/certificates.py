@@ -10,7 +10,7 @@ from datetime import datetime
 from device_agent.wire.identity import Identity
 from fleet.model import Certificate, CertificateState, Purpose, RevocationReason
 from fleet.ports import Row, Transaction, Value
-from fleet.store import allowlist, authorities, columns, keys, revocations, times
+from fleet.store import access_classes, allowlist, authorities, columns, keys, revocations, times
 
 _COLUMNS = (
     "serial, purpose, name, domain, device_id, batch, key_hash, state, attempt, parent, code_id, anchor,"
@@ -137,6 +137,7 @@ async def store_signed(tx: Transaction, signed: SignedCertificate) -> None:
             signed.serial,
         ),
     )
+    await access_classes.classify_signed(tx, signed.serial)
     await authorities.count_leaf(tx, signed.serial, issuer=signed.issuer, not_after=signed.not_after)
 
 

@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import subprocess
 from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +22,7 @@ from fleet.broker.listing import Head, change_text, whole_list
 from fleet.core import access, isolation
 from fleet.core.access import Who
 from fleet.core.isolation import SharedLink
+from fleet.grants import Action, Effect, Grant, GrantSet
 from fleet.model import Allowlist, AllowlistChange, AllowlistEntry, Purpose
 
 pytestmark = pytest.mark.needs("gcc")
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.needs("gcc")
 GENERATION = "0011223344556677"
 SERIAL = "4" * 32
 KEY_HASH = "ab" * 32
-PURPOSES = (Purpose.DEVICE, Purpose.CLAIM, Purpose.SERVICE)
+PURPOSES = (Purpose.DEVICE, Purpose.CLAIM, Purpose.SERVICE, Purpose.BACKEND)
 PARTS = ("text.c", "rules.c", "isolation.c", "allowlist.c", "listing.c")
 STRICT = (
     "-Wall",
@@ -48,7 +50,13 @@ class Span(ctypes.Structure):
 
 
 class CWho(ctypes.Structure):
-    _fields_: ClassVar = [("purpose", c_int), ("name", Span), ("serial", Span), ("client", Span)]
+    _fields_: ClassVar = [
+        ("purpose", c_int),
+        ("access", c_uint64),
+        ("name", Span),
+        ("serial", Span),
+        ("client", Span),
+    ]
 
 
 class CLink(ctypes.Structure):
@@ -172,6 +180,7 @@ class CList:
 def c_who(who: Who) -> CWho:
     return CWho(
         purpose=PURPOSES.index(who.purpose),
+        access=who.access,
         name=span(who.name.encode()),
         serial=span(who.serial.encode()),
         client=span(who.client_id.encode()),
@@ -257,6 +266,55 @@ def test_both_judge_topics_alike(guard: Guard, who: Who, topic: str) -> None:
     assert theirs == ours
 
 
+PATTERN_LEVEL = st.sampled_from(["+", "{domain}", "{id}", "{serial}", "devices", "prod", "d1", "x", "lab"])
+PATTERN = st.tuples(st.lists(PATTERN_LEVEL, min_size=1, max_size=5), st.sampled_from([[], ["#"]])).map(
+    lambda parts: "/".join(parts[0] + parts[1])
+)
+GRANT = st.builds(Grant, effect=st.sampled_from(Effect), action=st.sampled_from(Action), pattern=PATTERN)
+CLASSES = st.dictionaries(
+    st.integers(min_value=0, max_value=4) | st.just(2**62),
+    st.builds(GrantSet, purpose=st.sampled_from(PURPOSES), grants=st.lists(GRANT, max_size=5).map(tuple)),
+    max_size=4,
+)
+GRANTED_TOPIC = st.lists(
+    st.sampled_from(["+", "#", "devices", "prod", "d1", "x", "lab", "", SERIAL]), min_size=1, max_size=6
+).map("/".join)
+
+
+@given(CLASSES, st.lists(st.tuples(WHO, st.integers(0, 4), GRANTED_TOPIC), min_size=1, max_size=20))
+@example(
+    {
+        1: GrantSet(
+            purpose=Purpose.DEVICE,
+            grants=(
+                Grant(effect=Effect.DENY, action=Action.SUBSCRIBE, pattern="x/#"),
+                Grant(effect=Effect.ALLOW, action=Action.SUBSCRIBE, pattern="x/#"),
+            ),
+        )
+    },
+    [(DEVICE, 1, "x")],
+)
+def test_both_judge_the_grants_of_a_policy_alike(
+    guard: Guard, classes: dict[int, GrantSet], questions: list[tuple[Who, int, str]]
+) -> None:
+    governed = Guard.__new__(Guard)
+    governed.c, governed.rules = guard.c, ctypes.create_string_buffer(ROOM_FOR_RULES)
+    assert governed.reads_rules(access.compiled(classes).encode())
+
+    for who, number, topic in questions:
+        asked = replace(who, access=number)
+        ours = [
+            judge(asked, topic, classes=classes)
+            for judge in (access.may_publish, access.may_receive, access.may_subscribe)
+        ]
+        theirs = [
+            governed.allows(name, asked, topic)
+            for name in ("rules_publish", "rules_receive", "rules_subscribe")
+        ]
+        assert theirs == ours
+    guard.c.rules_free(governed.rules)
+
+
 @given(WHO)
 def test_both_judge_client_ids_alike(guard: Guard, who: Who) -> None:
     assert guard.takes_client(who) == (access.why_not(who, keepalive_s=10, clean_session=True) != "client-id")
@@ -339,7 +397,8 @@ def entry(number: int) -> AllowlistEntry:
         serial=f"{number:032x}",
         fingerprint=hashlib.sha256(str(number).encode()).hexdigest(),
         name=f"prod:d{number % 5}",
-        purpose=PURPOSES[number % 3],
+        purpose=PURPOSES[number % 4],
+        access=number % 7,
         not_after=datetime(2030, 1, 1, tzinfo=UTC),
     )
 
@@ -363,10 +422,13 @@ def test_both_hold_the_same_list(guard: Guard, numbers: set[int], sequence: int)
 def test_both_hold_the_same_list_after_changes(
     guard: Guard, first: set[int], added: set[int], data: st.DataObject
 ) -> None:
-    removed = data.draw(st.sets(st.sampled_from(sorted(first | added)))) if first | added else set()
+    removed = data.draw(st.sets(st.sampled_from(sorted(first)))) if first else set()
+    moved = data.draw(st.sets(st.sampled_from(sorted(removed)))) if removed else set()
     head, text = whole_list(Allowlist(sequence=1, entries=tuple(map(entry, first))), generation=GENERATION)
     change = AllowlistChange(
-        sequence=2, added=tuple(map(entry, added - first)), removed=tuple(map(entry, removed))
+        sequence=2,
+        added=(*map(entry, added - first), *(replace(entry(number), access=9) for number in moved)),
+        removed=tuple(map(entry, removed)),
     )
     changed = change_text(change, generation=GENERATION)
     for apply in (CList.change, CList.replay):

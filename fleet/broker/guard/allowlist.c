@@ -94,7 +94,7 @@ void allowlist_free(struct allowlist *list)
 }
 
 struct entry *entry_new(const struct key *key, const uint8_t *fingerprint, enum purpose purpose,
-                        int64_t not_after, struct span name)
+                        int64_t not_after, uint64_t access, struct span name)
 {
     struct entry *entry = calloc(1, sizeof *entry + name.length + 1);
     if (entry == NULL) {
@@ -104,6 +104,7 @@ struct entry *entry_new(const struct key *key, const uint8_t *fingerprint, enum 
     memcpy(entry->fingerprint, fingerprint, FINGERPRINT_SIZE);
     entry->purpose = purpose;
     entry->not_after = not_after;
+    entry->access = access;
     entry->name_length = name.length;
     memcpy(entry->name, name.at, name.length);
     return entry;

@@ -28,6 +28,7 @@ struct entry {
     uint8_t fingerprint[FINGERPRINT_SIZE];
     int64_t not_after; /* seconds since 1970 */
     enum purpose purpose;
+    uint64_t access; /* its class of the access policy */
     struct entry *next_by_key;
     struct entry *next_by_name;
     size_t name_length;
@@ -57,7 +58,7 @@ void allowlist_free(struct allowlist *list);
 
 /* Makes an entry; NULL when memory is short. */
 struct entry *entry_new(const struct key *key, const uint8_t *fingerprint, enum purpose purpose,
-                        int64_t not_after, struct span name);
+                        int64_t not_after, uint64_t access, struct span name);
 
 /* Takes the entry over. False, and the entry stays the caller's, if its key is there already. `digest` is the
  * SHA-256 of the entry's line. */

@@ -60,6 +60,8 @@ static void add_status(const struct guard *guard, struct words *words)
     words_number(words, guard->stamp);
     words_number(words, guard->sessions.count);
     words_number(words, guard->reloads);
+    write_hex(guard->rules_digest, DIGEST_SIZE, digest);
+    words_add(words, digest);
 }
 
 static void reply_status(const struct order *order)
@@ -98,6 +100,16 @@ static void do_load(const struct order *order)
 {
     const char *problem = lists_load(order->guard);
     if (problem != NULL) {
+        refuse(order, "unreadable");
+        return;
+    }
+    reply_status(order);
+}
+
+/* rules: the server has written others; they count for live sessions too. */
+static void do_rules(const struct order *order)
+{
+    if (!lists_load_rules(order->guard)) {
         refuse(order, "unreadable");
         return;
     }
@@ -162,6 +174,7 @@ static void do_change(const struct order *order)
     struct words words = {0};
     start_reply(order, &words);
     if (removed != NULL) {
+        live_classify(guard); /* what was removed may be back in another class */
         end_and_tell(order, &words, "removed", is_unlisted, since_us);
     }
     listing_free_removed(removed);
@@ -215,6 +228,7 @@ static const struct {
 } VERBS[] = {
     {"status", do_status}, {"confirm", do_confirm}, {"load", do_load},
     {"change", do_change}, {"kick", do_kick},       {"sessions", do_sessions},
+    {"rules", do_rules},
 };
 
 static bool read_order(struct order *order, struct span text, struct span *verb)

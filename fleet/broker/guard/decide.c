@@ -27,12 +27,22 @@ const char *decide_connect(const struct guard *guard, const struct identity *ide
     return now >= found->not_after || now >= identity->not_after ? "expired" : NULL;
 }
 
-static struct who who_of(enum purpose purpose, const char *name, const char *serial, const char *client)
+static struct who who_of(const struct entry *entry, const char *serial, const char *client)
 {
-    return (struct who){.purpose = purpose,
-                        .name = span_of(name),
+    return (struct who){.purpose = entry->purpose,
+                        .access = entry->access,
+                        .name = span_of(entry->name),
                         .serial = span_of(serial),
                         .client = span_of(client)};
+}
+
+static struct who who_speaks(const struct session *session)
+{
+    return (struct who){.purpose = session->purpose,
+                        .access = session->access,
+                        .name = span_of(session->name),
+                        .serial = span_of(session->identity.serial),
+                        .client = span_of(session->client_id)};
 }
 
 /* In MQTT 5 a clean start says nothing of the end: such a session may live for ever (MQTT 5 3.1.2.11.2), and
@@ -85,7 +95,7 @@ const char *decide_manner(const struct guard *guard, const struct entry *entry,
     if (client_id == NULL || strlen(client_id) > LONGEST_CLIENT_ID) {
         return "client-id";
     }
-    struct who who = who_of(entry->purpose, entry->name, "", client_id);
+    struct who who = who_of(entry, "", client_id);
     if (!rules_connects(&guard->rules, entry->purpose)) {
         return "purpose";
     }
@@ -138,7 +148,7 @@ static bool allowed_by_name(const struct guard *guard, const struct mosquitto_ev
     while ((entry = allowlist_named(guard->list, span_of(name), entry)) != NULL) {
         char serial[SERIAL_TEXT];
         key_serial_text(&entry->key, serial);
-        struct who who = who_of(entry->purpose, entry->name, serial, client_id);
+        struct who who = who_of(entry, serial, client_id);
         if (rules_client(&guard->rules, &who) && topic_allowed(&guard->rules, &who, check)) {
             return true;
         }
@@ -155,13 +165,13 @@ bool decide_topic(const struct guard *guard, const struct mosquitto_evt_acl_chec
     if (session == NULL) {
         return allowed_by_name(guard, check);
     }
-    struct who who = who_of(session->purpose, session->name, session->identity.serial, session->client_id);
+    struct who who = who_speaks(session);
     return !session->ended && topic_allowed(&guard->rules, &who, check);
 }
 
 bool decide_receive(const struct guard *guard, const struct session *session, const char *topic)
 {
-    struct who who = who_of(session->purpose, session->name, session->identity.serial, session->client_id);
+    struct who who = who_speaks(session);
     return !session->ended && rules_receive(&guard->rules, &who, topic);
 }
 

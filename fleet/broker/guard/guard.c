@@ -55,6 +55,7 @@ static struct session *new_session(const struct mosquitto *client, const struct 
     *session = *seen;
     session->client = client;
     session->purpose = entry->purpose;
+    session->access = entry->access;
     session->connected_at = (int64_t)time(NULL);
     session->not_after =
         entry->not_after < seen->identity.not_after ? entry->not_after : seen->identity.not_after;
@@ -142,7 +143,9 @@ static int on_connect(int event, void *data, void *user)
 static int on_topic(int event, void *data, void *user)
 {
     (void)event;
-    return decide_topic(user, data) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+    bool allowed = decide_topic(user, data);
+    report_decision(user, data, allowed);
+    return allowed ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
 }
 
 static int on_disconnect(int event, void *data, void *user)
@@ -182,6 +185,7 @@ static int on_tick(int event, void *data, void *user)
     tick->next_s = 1; /* Mosquitto 2.1 sleeps until somebody asks for a tick; 2.0 ticks anyway */
     guard->reloading = false;
     guard->tick++;
+    guard->told = 0;
     live_end_expired(guard, now);
     mind_age(guard, now);
     return MOSQ_ERR_SUCCESS;
@@ -192,20 +196,15 @@ static int on_reload(int event, void *data, void *user)
     (void)event;
     (void)data;
     struct guard *guard = user;
+    if (!lists_load_rules(guard)) {
+        mosquitto_log_printf(MOSQ_LOG_ERR, "fleet guard: %s: the rules cannot be used; the old ones stay",
+                             guard->rules_path);
+    }
     lists_load_if_other(guard);
     guard->reloads++;
     guard->reloading = true;
     guard->reloaded_at = (int64_t)time(NULL);
     return MOSQ_ERR_SUCCESS;
-}
-
-static bool read_rules(struct guard *guard, const char *path)
-{
-    size_t length;
-    char *text = path != NULL ? read_whole_file(path, &length) : NULL;
-    bool good = text != NULL && rules_read(&guard->rules, (struct span){.at = text, .length = length});
-    free(text);
-    return good;
 }
 
 static const char *option(const struct mosquitto_opt *options, int count, const char *key)
@@ -221,14 +220,16 @@ static const char *option(const struct mosquitto_opt *options, int count, const 
 static bool configure(struct guard *guard, const struct mosquitto_opt *options, int count)
 {
     const char *list = option(options, count, "list"), *journal = option(options, count, "journal");
+    const char *rules = option(options, count, "rules");
     const char *alarm_after = option(options, count, "alarm_after");
     uint64_t alarm_after_s = DEFAULT_ALARM_AFTER_S;
     uint8_t run[GENERATION_SIZE];
-    if (list == NULL || journal == NULL || RAND_bytes(run, sizeof run) != 1 ||
+    if (rules == NULL || list == NULL || journal == NULL || RAND_bytes(run, sizeof run) != 1 ||
         (alarm_after != NULL && !read_number(span_of(alarm_after), &alarm_after_s))) {
         return false;
     }
     write_hex(run, sizeof run, guard->run);
+    guard->rules_path = strdup(rules);
     guard->list_path = strdup(list);
     guard->journal_path = strdup(journal);
     guard->alarm_after_s = (int64_t)alarm_after_s;
@@ -238,7 +239,7 @@ static bool configure(struct guard *guard, const struct mosquitto_opt *options, 
     clock_gettime(CLOCK_REALTIME, &now);
     guard->stamp = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     return guard->list_path != NULL && guard->journal_path != NULL &&
-           read_rules(guard, option(options, count, "rules"));
+           guard->rules_path != NULL && lists_load_rules(guard);
 }
 
 static const struct {
@@ -267,6 +268,8 @@ static void free_guard(struct guard *guard)
 {
     allowlist_free(guard->list);
     sessions_free(&guard->sessions);
+    rules_free(&guard->rules);
+    free(guard->rules_path);
     free(guard->list_path);
     free(guard->journal_path);
     free(guard);

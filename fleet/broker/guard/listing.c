@@ -51,14 +51,14 @@ static enum reading read_entry(struct span line, struct entry **entry)
     uint8_t fingerprint[FINGERPRINT_SIZE];
     struct span word, name;
     enum purpose purpose;
-    uint64_t not_after;
+    uint64_t not_after, access;
     if (!read_key(&line, &key) || !next_word(&line, &word) ||
         !read_hex(word, fingerprint, FINGERPRINT_SIZE) || !next_word(&line, &word) ||
         !purpose_of(word, &purpose) || !next_word(&line, &word) || !read_number(word, &not_after) ||
-        !last_word(&line, &name) || !is_name(name)) {
+        !next_word(&line, &word) || !read_number(word, &access) || !last_word(&line, &name) || !is_name(name)) {
         return READING_MALFORMED;
     }
-    *entry = entry_new(&key, fingerprint, purpose, (int64_t)not_after, name);
+    *entry = entry_new(&key, fingerprint, purpose, (int64_t)not_after, access, name);
     return *entry != NULL ? READING_DONE : READING_MEMORY;
 }
 
@@ -100,7 +100,7 @@ static bool read_list_head(struct span *text, uint8_t *generation, uint64_t *seq
 {
     struct span line, word;
     return next_line(text, &line) && next_word(&line, &word) && span_is(word, "fleet-allowlist") &&
-           next_word(&line, &word) && span_is(word, "1") && next_word(&line, &word) &&
+           next_word(&line, &word) && span_is(word, "2") && next_word(&line, &word) &&
            read_hex(word, generation, GENERATION_SIZE) && next_word(&line, &word) &&
            read_number(word, sequence) && last_word(&line, &word) && read_number(word, count) &&
            *count <= MOST_ENTRIES;
@@ -196,36 +196,40 @@ static enum reading read_change(struct span *text, struct change *change)
     return read_end(start, text) ? READING_DONE : READING_MALFORMED;
 }
 
-/* Adds first, then removes: what stays is never away for a moment. Undone as a whole if one does not fit. */
+static bool is_held(const struct allowlist *list, const struct entry *named)
+{
+    const struct entry *found = allowlist_find(list, &named->key);
+    return found != NULL && memcmp(found->fingerprint, named->fingerprint, FINGERPRINT_SIZE) == 0;
+}
+
+/* Removes first, then adds: an entry may take the place of the one with its key. Nobody asks in between.
+ * Undone as a whole if one does not fit. */
 static bool apply(struct allowlist *list, struct change *change, struct entry **removed)
 {
-    size_t done = 0, count = change->added + change->removed;
-    for (; done < change->added; done++) {
-        if (!allowlist_add(list, change->entries[done], change->digests[done].bytes)) {
-            goto undo;
-        }
-    }
-    for (; done < count; done++) {
-        struct entry *named = change->entries[done];
-        const struct entry *found = allowlist_find(list, &named->key);
-        if (found == NULL || memcmp(found->fingerprint, named->fingerprint, FINGERPRINT_SIZE) != 0) {
-            goto undo;
-        }
-        struct entry *taken = allowlist_remove(list, &named->key, change->digests[done].bytes);
+    struct entry **leaving = change->entries + change->added;
+    const struct line_digest *leaving_digests = change->digests + change->added;
+    size_t gone = 0, come = 0;
+    while (gone < change->removed && is_held(list, leaving[gone])) {
+        struct entry *taken = allowlist_remove(list, &leaving[gone]->key, leaving_digests[gone].bytes);
+        gone++;
         taken->next_by_key = *removed;
         *removed = taken;
     }
-    memset(change->entries, 0, change->added * sizeof *change->entries); /* the list owns these now */
-    return true;
-undo:
-    while (*removed != NULL && done > change->added) {
+    while (gone == change->removed && come < change->added &&
+           allowlist_add(list, change->entries[come], change->digests[come].bytes)) {
+        come++;
+    }
+    if (gone == change->removed && come == change->added) {
+        memset(change->entries, 0, change->added * sizeof *change->entries); /* the list owns these now */
+        return true;
+    }
+    while (come-- > 0) {
+        allowlist_remove(list, &change->entries[come]->key, change->digests[come].bytes);
+    }
+    while (gone-- > 0) {
         struct entry *taken = *removed;
         *removed = taken->next_by_key;
-        allowlist_add(list, taken, change->digests[--done].bytes);
-    }
-    while (done > 0) {
-        done--;
-        allowlist_remove(list, &change->entries[done]->key, change->digests[done].bytes);
+        allowlist_add(list, taken, leaving_digests[gone].bytes);
     }
     return false;
 }

@@ -14,8 +14,8 @@ enum reading {
     READING_MEMORY,    /* no memory; nothing was applied */
 };
 
-/* fleet-allowlist 1 <generation> <sequence> <count>
- * <issuer> <serial> <fingerprint> <purpose> <not after> <name>
+/* fleet-allowlist 2 <generation> <sequence> <count>
+ * <issuer> <serial> <fingerprint> <purpose> <not after> <class> <name>
  * ...
  * end <SHA-256 of all that stands before this line>
  */

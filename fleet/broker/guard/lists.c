@@ -1,9 +1,10 @@
-/* Puts a list into force; see guard.h.
+/* Puts a list and rules into force; see guard.h.
  *
  * A file that is missing, torn or garbage never replaces the list in force, and says so in the broker's log.
  */
 #include "guard.h"
 
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,22 @@ char *read_whole_file(const char *path, size_t *length)
     char *text = read_open_file(file, length);
     fclose(file);
     return text;
+}
+
+bool lists_load_rules(struct guard *guard)
+{
+    size_t length;
+    struct rules rules;
+    char *text = guard->rules_path != NULL ? read_whole_file(guard->rules_path, &length) : NULL;
+    bool good = text != NULL && rules_read(&rules, (struct span){.at = text, .length = length});
+    if (good) {
+        rules_free(&guard->rules);
+        guard->rules = rules;
+        SHA256((const unsigned char *)text, length, guard->rules_digest);
+        live_forget_told(guard);
+    }
+    free(text);
+    return good;
 }
 
 /* The journal holds what changed since the list was written. One that is torn, or of another list, ends
@@ -89,6 +106,7 @@ const char *lists_load(struct guard *guard)
     replay_journal(guard, list);
     allowlist_free(guard->list);
     guard->list = list;
+    live_classify(guard);
     live_end_unlisted(guard, "removed");
     mosquitto_log_printf(MOSQ_LOG_NOTICE, "fleet guard: %zu certificates admitted, change %llu", list->count,
                          (unsigned long long)list->sequence);

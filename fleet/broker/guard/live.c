@@ -14,6 +14,26 @@ void live_end(struct session *session, const char *reason)
     mosquitto_kick_client_by_clientid(client_id, false);
 }
 
+void live_classify(struct guard *guard)
+{
+    for (size_t i = 0; i < guard->sessions.count; i++) {
+        struct session *session = guard->sessions.all[i];
+        const struct entry *entry =
+            guard->list != NULL ? allowlist_find(guard->list, &session->identity.key) : NULL;
+        if (entry != NULL && session->access != entry->access) {
+            session->access = entry->access;
+            session->told_count = 0;
+        }
+    }
+}
+
+void live_forget_told(struct guard *guard)
+{
+    for (size_t i = 0; i < guard->sessions.count; i++) {
+        guard->sessions.all[i]->told_count = 0;
+    }
+}
+
 /* From the end: what is removed is replaced by one that was seen already. */
 static void end_each(struct guard *guard, const char *reason, int64_t now)
 {

@@ -10,6 +10,9 @@
 #include <string.h>
 #include <time.h>
 
+#define LONGEST_TOLD 256     /* of a topic */
+#define MOST_TOLD_A_ROUND 200 /* decisions in one of the broker's rounds, of all sessions */
+
 static bool grow(struct words *words, size_t more)
 {
     if (words->failed || more > SIZE_MAX / 4 - words->length) {
@@ -104,6 +107,56 @@ void report_event(struct guard *guard, const char *kind, const struct session *s
     words_number(&words, (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u);
     publish(NULL, EVENTS_TOPIC, 1, &words);
     words_free(&words);
+}
+
+static uint32_t hash_of(const char *topic, int access, bool allowed)
+{
+    uint32_t hash = 2166136261u ^ (uint32_t)access ^ (allowed ? 1u << 31 : 0); /* FNV-1a */
+    for (const char *c = topic; *c != '\0'; c++) {
+        hash = (hash ^ (uint8_t)*c) * 16777619u;
+    }
+    return hash;
+}
+
+/* Says whether a session's decision is worth telling: the first of its kind, as far as we remember. */
+static bool is_news(struct session *session, uint32_t hash)
+{
+    for (size_t i = 0; i < session->told_count; i++) {
+        if (session->told[i] == hash) {
+            return false;
+        }
+    }
+    if (session->told_count == MOST_TOLD) {
+        return false;
+    }
+    session->told[session->told_count++] = hash;
+    return true;
+}
+
+/* A sample, for trying a changed policy on: never what the broker waits for, and never much of it. */
+void report_decision(struct guard *guard, const struct mosquitto_evt_acl_check *check, bool allowed)
+{
+    bool writes = check->access == MOSQ_ACL_WRITE;
+    if ((!writes && check->access != MOSQ_ACL_SUBSCRIBE) || guard->told >= MOST_TOLD_A_ROUND ||
+        strlen(check->topic) > LONGEST_TOLD || (allowed && strncmp(check->topic, "fleet/", 6) == 0)) {
+        return;
+    }
+    struct session *session = sessions_find(&guard->sessions, check->client);
+    bool told = session != NULL && !session->ended &&
+                (session->purpose == PURPOSE_DEVICE || session->purpose == PURPOSE_BACKEND) &&
+                is_news(session, hash_of(check->topic, check->access, allowed));
+    if (!told) {
+        return;
+    }
+    struct words words = {0};
+    words_text(&words, "decision");
+    words_add(&words, session->name);
+    words_add(&words, writes ? "publish" : "subscribe");
+    words_add(&words, allowed ? "allowed" : "denied");
+    words_add(&words, check->topic);
+    publish(NULL, DECISIONS_TOPIC, 0, &words);
+    words_free(&words);
+    guard->told++;
 }
 
 void report_reply(const char *client_id, struct words *words)

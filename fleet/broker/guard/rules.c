@@ -1,10 +1,12 @@
 /* Who may connect how, and which topics are whose; see rules.h. */
 #include "rules.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-static const char *const PURPOSE_NAMES[PURPOSES] = {"device", "claim", "service"};
+static const char *const PURPOSE_NAMES[PURPOSES] = {"device", "claim", "service", "backend"};
 static const char *const ACTION_NAMES[ACTIONS] = {"publish", "subscribe"};
+static const char *const EFFECT_NAMES[EFFECTS] = {"allow", "deny"};
 static const char *const FORM_NAMES[CLIENT_FORMS] = {"name", "part", "sha256", "other"};
 static const char *const LEAVES_NAMES[LEAVES] = {"nothing", "session", "all"};
 
@@ -70,28 +72,135 @@ static bool read_topic(struct rules *rules, struct span line)
     return true;
 }
 
-bool rules_read(struct rules *rules, struct span text)
+/* set <purpose>: what the grants and classes after it belong to. */
+static bool read_set(struct rules *rules, struct span line)
+{
+    struct span word;
+    enum purpose purpose;
+    if (!last_word(&line, &word) || !purpose_of(word, &purpose)) {
+        return false;
+    }
+    rules->sets[rules->set_count++] = (struct grant_set){.purpose = purpose, .first = rules->grant_count};
+    return true;
+}
+
+/* <allow|deny> <publish|subscribe> <pattern> */
+static bool read_grant(struct rules *rules, size_t effect, struct span line)
+{
+    struct span action_word, pattern;
+    size_t action;
+    if (rules->set_count == 0 || !next_word(&line, &action_word) ||
+        !index_of(action_word, ACTION_NAMES, ACTIONS, &action) || !last_word(&line, &pattern) ||
+        pattern.length > LONGEST_PATTERN) {
+        return false;
+    }
+    rules->grants[rules->grant_count++] = (struct grant){
+        .effect = (enum effect)effect, .action = (enum action)action, .pattern = pattern};
+    rules->sets[rules->set_count - 1].count++;
+    return true;
+}
+
+/* class <number> */
+static bool read_class(struct rules *rules, struct span line)
+{
+    struct span word;
+    uint64_t number;
+    if (rules->set_count == 0 || !last_word(&line, &word) || !read_number(word, &number)) {
+        return false;
+    }
+    rules->classes[rules->class_count++] =
+        (struct access_class){.number = number, .set = rules->set_count - 1};
+    return true;
+}
+
+static bool read_rule(struct rules *rules, struct span word, struct span line)
+{
+    size_t effect;
+    if (index_of(word, EFFECT_NAMES, EFFECTS, &effect)) {
+        return read_grant(rules, effect, line);
+    }
+    return span_is(word, "connect") ? read_connect(rules, line)
+           : span_is(word, "topic") ? read_topic(rules, line)
+           : span_is(word, "set")   ? read_set(rules, line)
+           : span_is(word, "class") ? read_class(rules, line)
+                                    : false;
+}
+
+static int by_number(const void *one, const void *other)
+{
+    uint64_t first = ((const struct access_class *)one)->number;
+    uint64_t second = ((const struct access_class *)other)->number;
+    return first < second ? -1 : first > second;
+}
+
+/* Puts the classes in order; false if one stands there twice. */
+static bool sort_classes(struct rules *rules)
+{
+    qsort(rules->classes, rules->class_count, sizeof *rules->classes, by_number);
+    for (size_t i = 1; i < rules->class_count; i++) {
+        if (rules->classes[i - 1].number == rules->classes[i].number) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A copy of the text, and room for as many of each kind as it has lines. */
+static bool make_room(struct rules *rules, struct span *text)
+{
+    size_t lines = 1;
+    for (size_t i = 0; i < text->length; i++) {
+        lines += text->at[i] == '\n';
+    }
+    rules->text = malloc(text->length + 1);
+    rules->grants = calloc(lines, sizeof *rules->grants);
+    rules->sets = calloc(lines, sizeof *rules->sets);
+    rules->classes = calloc(lines, sizeof *rules->classes);
+    if (rules->text == NULL || rules->grants == NULL || rules->sets == NULL || rules->classes == NULL) {
+        return false;
+    }
+    memcpy(rules->text, text->at, text->length);
+    text->at = rules->text;
+    return true;
+}
+
+static bool read_lines(struct rules *rules, struct span text)
 {
     struct span line, word, count_word;
     uint64_t lines = 0, announced;
-    memset(rules, 0, sizeof *rules);
-    if (!next_line(&text, &line) || !span_is(line, "fleet-rules 1")) {
+    if (!next_line(&text, &line) || !span_is(line, "fleet-rules 2")) {
         return false;
     }
     while (next_line(&text, &line) && next_word(&line, &word)) {
         if (span_is(word, "end")) {
             return last_word(&line, &count_word) && read_number(count_word, &announced) &&
-                   announced == lines && text.length == 0;
+                   announced == lines && text.length == 0 && sort_classes(rules);
         }
-        bool good = span_is(word, "connect") ? read_connect(rules, line)
-                    : span_is(word, "topic") ? read_topic(rules, line)
-                                             : false;
-        if (!good) {
+        if (!read_rule(rules, word, line)) {
             return false;
         }
         lines++;
     }
     return false;
+}
+
+bool rules_read(struct rules *rules, struct span text)
+{
+    memset(rules, 0, sizeof *rules);
+    if (make_room(rules, &text) && read_lines(rules, text)) {
+        return true;
+    }
+    rules_free(rules);
+    return false;
+}
+
+void rules_free(struct rules *rules)
+{
+    free(rules->text);
+    free(rules->grants);
+    free(rules->sets);
+    free(rules->classes);
+    memset(rules, 0, sizeof *rules);
 }
 
 static bool is_sha256(struct span text)
@@ -263,6 +372,56 @@ static bool covers(struct span pattern, struct span filter, const struct who *wh
     return !filter_goes_on && (!pattern_goes_on || span_is(pattern, "#"));
 }
 
+/* True if some topic is matched by both. */
+static bool overlaps(struct span pattern, struct span filter, const struct who *who)
+{
+    bool pattern_goes_on = true, filter_goes_on = true;
+    while (pattern_goes_on && filter_goes_on) {
+        struct span wanted = take_level(&pattern, &pattern_goes_on);
+        struct span level = take_level(&filter, &filter_goes_on);
+        if (span_is(wanted, "#") || span_is(level, "#")) {
+            return true;
+        }
+        if (span_is(wanted, "+") || span_is(level, "+")) {
+            continue;
+        }
+        struct span value = filled(wanted, who);
+        if (value.length == 0 || !span_equals(value, level)) {
+            return false;
+        }
+    }
+    return (!pattern_goes_on || span_is(pattern, "#")) && (!filter_goes_on || span_is(filter, "#"));
+}
+
+static const struct grant_set *set_of(const struct rules *rules, const struct who *who)
+{
+    struct access_class wanted = {.number = who->access};
+    const struct access_class *found = rules->class_count == 0
+                                           ? NULL
+                                           : bsearch(&wanted, rules->classes, rules->class_count,
+                                                     sizeof wanted, by_number);
+    const struct grant_set *set = found != NULL ? &rules->sets[found->set] : NULL;
+    return set != NULL && set->purpose == who->purpose ? set : NULL;
+}
+
+/* A denial wins, wherever it stands. */
+static bool granted(const struct rules *rules, const struct who *who, enum action action, struct span topic)
+{
+    const struct grant_set *set = set_of(rules, who);
+    bool allowed = false;
+    for (size_t i = 0; set != NULL && i < set->count; i++) {
+        const struct grant *grant = &rules->grants[set->first + i];
+        if (grant->action != action) {
+            continue;
+        }
+        if (grant->effect == EFFECT_DENY && overlaps(grant->pattern, topic, who)) {
+            return false;
+        }
+        allowed = allowed || (grant->effect == EFFECT_ALLOW && covers(grant->pattern, topic, who));
+    }
+    return allowed;
+}
+
 static bool allowed(const struct rules *rules, const struct who *who, enum action action, struct span topic)
 {
     for (size_t i = 0; i < rules->count; i++) {
@@ -272,7 +431,7 @@ static bool allowed(const struct rules *rules, const struct who *who, enum actio
             return true;
         }
     }
-    return false;
+    return granted(rules, who, action, topic);
 }
 
 bool rules_publish(const struct rules *rules, const struct who *who, const char *topic)

@@ -7,8 +7,9 @@
 
 #include "text.h"
 
-enum purpose { PURPOSE_DEVICE, PURPOSE_CLAIM, PURPOSE_SERVICE, PURPOSES };
+enum purpose { PURPOSE_DEVICE, PURPOSE_CLAIM, PURPOSE_SERVICE, PURPOSE_BACKEND, PURPOSES };
 enum action { ACTION_PUBLISH, ACTION_SUBSCRIBE, ACTIONS };
+enum effect { EFFECT_ALLOW, EFFECT_DENY, EFFECTS };
 
 /* What a client id must be: the user name; the user name or a part of it, `<name>.<word>`; hex SHA-256; or
  * whatever is neither a device's name nor a hex SHA-256. */
@@ -37,16 +38,43 @@ struct topic_rule {
     char pattern[LONGEST_PATTERN];
 };
 
+/* What the access policy says of a topic. */
+struct grant {
+    enum effect effect;
+    enum action action;
+    struct span pattern; /* in the text that the rules own */
+};
+
+/* What it says to all certificates of a class; classes that it treats alike share a set. */
+struct grant_set {
+    enum purpose purpose;
+    size_t first;
+    size_t count;
+};
+
+struct access_class {
+    uint64_t number;
+    size_t set;
+};
+
 struct rules {
     size_t connect_count;
     struct connect_rule connects[MOST_CONNECTS];
     size_t count;
     struct topic_rule topics[MOST_RULES];
+    char *text;
+    struct grant *grants;
+    size_t grant_count;
+    struct grant_set *sets;
+    size_t set_count;
+    struct access_class *classes; /* by number */
+    size_t class_count;
 };
 
 /* One side of a connection, as topics see it. */
 struct who {
     enum purpose purpose;
+    uint64_t access; /* its class of the access policy */
     struct span name;
     struct span serial;
     struct span client;
@@ -54,8 +82,9 @@ struct who {
 
 bool purpose_of(struct span word, enum purpose *purpose);
 
-/* Reads the text that access.py compiles: header, rules, `end <count>`. False leaves `rules` undefined. */
+/* Reads the text that access.py compiles: header, rules, `end <count>`. False leaves `rules` empty. */
 bool rules_read(struct rules *rules, struct span text);
+void rules_free(struct rules *rules);
 
 /* Says whether certificates of a purpose connect at all. */
 bool rules_connects(const struct rules *rules, enum purpose purpose);

@@ -8,12 +8,16 @@
 #include "identity.h"
 
 #define LONGEST_ADDRESS 64
+#define MOST_TOLD 64 /* decisions of one session that are told */
 
 struct session {
     const void *client;
     struct session *next_by_client_id;
     struct identity identity;
     enum purpose purpose;
+    uint64_t access;   /* its class of the access policy, as the list says now */
+    uint32_t told[MOST_TOLD]; /* hashes of decisions that the server was told of */
+    size_t told_count;
     int64_t not_after; /* the earlier one of the certificate's and the allowlist's */
     int64_t connected_at;
     uint64_t number;      /* the stamp of its connection: no other has it */

@@ -29,7 +29,7 @@ def test_a_whole_list_ends_in_its_digest() -> None:
     head, text = whole_list(Allowlist(sequence=7, entries=(entry(1),)), generation=GENERATION)
 
     lines = text.decode().splitlines()
-    assert lines[0] == f"fleet-allowlist 1 {GENERATION} 7 1"
+    assert lines[0] == f"fleet-allowlist 2 {GENERATION} 7 1"
     assert lines[1].startswith(f"{'ab' * 20} {1:032x} ")
     assert lines[2].startswith("end ")
     assert head.count == 1

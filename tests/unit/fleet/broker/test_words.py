@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.broker.words import MalformedWordsError, read_event, read_reply
+from fleet.broker.words import MalformedWordsError, read_decision, read_event, read_reply
+from fleet.grants import Action, TopicDecision
 from fleet.model import BrokerEventKind
 
 
@@ -18,9 +19,21 @@ def test_an_event_is_read() -> None:
     assert event.at.isoformat() == "2030-01-01T00:00:00.123000+00:00"
 
 
+def test_a_decision_is_read() -> None:
+    found = read_decision("decision prod:d1 publish denied a%2Fb%2F%20c")
+
+    assert found == TopicDecision(name="prod:d1", action=Action.PUBLISH, topic="a/b/ c", allowed=False)
+
+
+@given(st.text(max_size=80))
+def test_nothing_else_is_taken_for_a_decision(line: str) -> None:
+    with suppress(MalformedWordsError):
+        assert read_decision(line).name
+
+
 def test_a_reply_is_read_with_its_status_and_what_was_dropped() -> None:
     reply = read_reply(
-        "5 ok\ndropped prod:d1 prod:d1 40ff 812\nstatus r g 3 2 ff 99 1 0\nmore", broker="mosquitto"
+        "5 ok\ndropped prod:d1 prod:d1 40ff 812\nstatus r g 3 2 ff 99 1 0 aa\nmore", broker="mosquitto"
     )
 
     assert (reply.order_id, reply.error, reply.more) == ("5", "", True)

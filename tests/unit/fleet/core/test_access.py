@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
 from fleet.core import access, isolation
-from fleet.core.access import Action, Who
+from fleet.core.access import Who
+from fleet.grants import Action
 from fleet.model import Purpose
 
 SERIAL = "4" * 32
@@ -203,9 +204,15 @@ def test_a_device_is_told_the_topics_that_it_may_use() -> None:
 def test_every_rule_is_compiled_once() -> None:
     lines = access.compiled().splitlines()
 
-    assert lines[0] == "fleet-rules 1"
+    assert lines[0] == "fleet-rules 2"
     assert lines[-1] == f"end {len(lines) - 2}"
-    assert len(lines) - 2 == len(access.CONNECT_RULES) + len(access.TOPIC_RULES)
+    grants = [
+        "set device",
+        "allow publish devices/{domain}/{id}/#",
+        "allow subscribe devices/{domain}/{id}/#",
+    ]
+    assert lines[-5:-1] == [*grants, "class 1"]
+    assert len(lines) - 6 == len(access.CONNECT_RULES) + len(access.TOPIC_RULES)
     assert all(len(rule.pattern) <= access.LONGEST_PATTERN for rule in access.TOPIC_RULES)
 
 
