@@ -291,8 +291,10 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 
 TOLD_ONLY = frozenset(
     {
+        "audit.archived",
         "backup.made",
         "backup.drilled",
+        "certificate.bytes-dropped",
         "certificate.confirmed",
         "certificate.dead",
         "code.closed",
@@ -321,6 +323,17 @@ TOLD_ONLY = frozenset(
     }
 )
 """Acts whose whole effect stands in what became of their device, and those that had none."""
+
+LOST = frozenset(
+    {
+        "authority.listed",  # the revocation list of a company's CA: hand it in again
+        "devices.imported",  # which proofs a maker's list brought for devices: import it again
+        "renewal.hastened",  # fleet cert renew says it again
+        "station.leased",  # the certificate of a station's CA
+        "station.root-made",
+    }
+)
+"""Acts whose effect the trail does not hold whole: whoever restores is told of them, and goes by hand."""
 
 
 def signed_of(entry: AuditEntry) -> SignedCertificate | None:

@@ -30,7 +30,6 @@ from fleet.ra import devices
 from fleet.ra.authority.authorities import activate_authority
 from fleet.ra.gap import close_gap, gap_since
 from fleet.ra.keeping.housekeeping import tick
-from fleet.ra.keeping.replay_acts import EFFECTS, TOLD_ONLY
 from fleet.ra.keeping.restore_succession import Succession, signing_again
 from fleet.ra.own.superseding import Superseding, supersede
 from fleet.ra.people import audits
@@ -423,10 +422,6 @@ async def test_an_act_that_is_not_known_is_reported_and_not_guessed_at(keeper: K
 
     assert restored.strange == {"moon.landed": 1}
     assert not restored.is_proven
-
-
-def test_no_act_is_in_both_tables() -> None:
-    assert not EFFECTS.keys() & TOLD_ONLY
 
 
 # --- whole, or not at all -------------------------------------------------------------------------
