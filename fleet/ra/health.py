@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from fleet.ca.auditkey import load_audit_verifier
 from fleet.config import load
 from fleet.errors import FleetError
+from fleet.model import Standing
 from fleet.ports import Transaction
 from fleet.ra.authority.authority_health import authorities, unsigned
 from fleet.ra.authority.trust_health import trust
@@ -25,7 +26,7 @@ from fleet.ra.requests import templates
 from fleet.ra.requests.profile_health import profiles
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery
-from fleet.store.inventory import DeviceQuery, Standing
+from fleet.store.inventory import DeviceQuery
 
 _RENEWALS_LATE = timedelta(days=7)
 _STALE_LIST = timedelta(minutes=5)

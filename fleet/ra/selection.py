@@ -6,10 +6,11 @@ from typing import TypeAlias
 from device_agent.wire.identity import Identity, parse_domain, parse_serial
 from device_agent.wire.problems import MalformedMessageError
 from fleet.errors import BadInputError, NotFoundError
+from fleet.model import Standing
 from fleet.ports import Transaction
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_record
-from fleet.store.inventory import DeviceQuery, Standing, list_devices
+from fleet.store.inventory import DeviceQuery, list_devices
 
 _PAGE = 500
 

@@ -1,45 +1,16 @@
 """Lists of devices, page by page: by domain and id, never by offset, which costs more on every page."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 
 from device_agent.wire.identity import Identity
-from fleet.model import Alarm, CertificateState, ClientKind
-from fleet.ports import Row, Transaction, Value
-from fleet.store import columns, times
-
-
-class Standing(StrEnum):
-    """What a device is to an operator, the gravest first."""
-
-    RETIRED = "retired"
-    REVOKED = "revoked"
-    ALARMED = "alarmed"
-    SUSPENDED = "suspended"
-    ADOPTED = "adopted"
-    """Connects with a certificate of another CA, and has not moved to ours yet."""
-    ACTIVE = "active"
-    EXPIRED = "expired"
-    ENROLLING = "enrolling"
-    """Has a certificate that was not confirmed yet."""
-    REGISTERED = "registered"
-    """Has none."""
-
-
-# One expression, in the order of the words above, so that a list and a filter never differ.
-_STANDING = """CASE
-    WHEN d.retired_at IS NOT NULL THEN 'retired'
-    WHEN d.revoked = 1 THEN 'revoked'
-    WHEN d.alarm > 0 OR d.code_conflict = 1 THEN 'alarmed'
-    WHEN d.suspended = 1 THEN 'suspended'
-    WHEN c.state = 'active' AND c.serial < '01' THEN 'adopted'
-    WHEN c.state = 'active' THEN 'active'
-    WHEN c.state LIKE 'expired%' THEN 'expired'
-    WHEN EXISTS (SELECT 1 FROM certificates i WHERE i.purpose = 'device' AND i.domain = d.domain
-        AND i.device_id = d.device_id AND i.state = 'issued') THEN 'enrolling'
-    ELSE 'registered'
-END"""
+from fleet.core.query import Condition, Every, Everything, Pattern, TextTerm
+from fleet.model import Alarm, CertificateState, ClientKind, Standing
+from fleet.ports import Row, Transaction
+from fleet.store import columns, search_ways, times
+from fleet.store.groups import asked_groups
+from fleet.store.search import STANDING
+from fleet.store.search_ways import Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +22,10 @@ class DeviceQuery:
     """Of the device id."""
     batch: str = ""
     standing: Standing | None = None
+    condition: Condition | None = None
+    """Of a query (`fleet.core.query`)."""
+    now: datetime | None = None
+    """What durations of the condition count from; one that has some needs it."""
     after: tuple[str, str] = ("", "")
     """Domain and id of the last one of the page before."""
     limit: int = 100
@@ -73,48 +48,51 @@ class DeviceSummary:
     last_seen_at: datetime | None
 
 
+_COLUMNS = (
+    f"d.kind, {STANDING}, d.alarm, d.batch, c.serial, c.state, c.not_after, d.registered_at, d.last_seen_at"
+)
+
+
 async def list_devices(tx: Transaction, query: DeviceQuery) -> tuple[DeviceSummary, ...]:
     """Return a page of devices, by domain and id."""
-    conditions, values = _conditions(query)
-    rows = await tx.fetch_all(
-        f"SELECT d.domain, d.device_id, d.kind, {_STANDING}, d.alarm, d.batch, c.serial, c.state,"
-        " c.not_after, d.registered_at, d.last_seen_at"
-        " FROM devices d LEFT JOIN certificates c ON c.serial = d.current_serial"
-        f" WHERE {' AND '.join(conditions)} ORDER BY d.domain, d.device_id LIMIT ?",
-        (*values, query.limit),
-    )
-    return tuple(_summary(row) for row in rows)
+    search = await _search(tx, query)
+    found = search_ways.page(_COLUMNS, search, await search_ways.choose(tx, search))
+    return tuple(_summary(row) for row in await tx.fetch_all(found.text, found.values))
+
+
+async def count_devices(tx: Transaction, query: DeviceQuery) -> int:
+    """Return how many devices a query finds, on whatever page it stands."""
+    search = replace(await _search(tx, query), after=("", ""), limit=-1)
+    found = search_ways.count(search, await search_ways.choose(tx, search))
+    row = await tx.fetch_one(found.text, found.values)
+    return 0 if row is None else columns.number(row[0])
+
+
+async def _search(tx: Transaction, query: DeviceQuery) -> Search:
+    condition = await asked_groups(tx, _condition(query))
+    return Search(condition=condition, now=query.now, after=query.after, limit=query.limit)
+
+
+def _condition(query: DeviceQuery) -> Condition:
+    texts = (("domain", query.domain), ("batch", query.batch), ("standing", query.standing or ""))
+    terms: list[Condition] = [
+        TextTerm(field=name, pattern=Pattern(parts=(text,))) for name, text in texts if text
+    ]
+    if query.prefix:
+        terms.append(TextTerm(field="id", pattern=Pattern(parts=(query.prefix, ""))))
+    return Every(conditions=(*terms, query.condition or Everything()))
 
 
 async def count_by_standing(tx: Transaction, domain: str) -> tuple[tuple[Standing, int], ...]:
     """Return how many devices stand how, in a domain, or in all, if it is empty."""
     rows = await tx.fetch_all(
-        f"SELECT {_STANDING} AS standing, COUNT(*)"
+        f"SELECT {STANDING} AS standing, COUNT(*)"
         " FROM devices d LEFT JOIN certificates c ON c.serial = d.current_serial"
         " WHERE ? IN ('', d.domain) GROUP BY standing",
         (domain,),
     )
     counts = {Standing(columns.text(standing)): columns.number(count) for standing, count in rows}
     return tuple((standing, counts[standing]) for standing in Standing if standing in counts)
-
-
-def _conditions(query: DeviceQuery) -> tuple[list[str], list[Value]]:
-    conditions = ["(d.domain, d.device_id) > (?, ?)"]
-    values: list[Value] = [*query.after]
-    if query.domain:
-        conditions.append("d.domain = ?")
-        values.append(query.domain)
-    if query.prefix:
-        # A range and no LIKE: it uses the index, and `_` is a letter of device ids.
-        conditions.append("d.device_id >= ? AND d.device_id < ?")
-        values += [query.prefix, query.prefix + "\x7f"]
-    if query.batch:
-        conditions.append("d.batch = ?")
-        values.append(query.batch)
-    if query.standing is not None:
-        conditions.append(f"{_STANDING} = ?")
-        values.append(query.standing.value)
-    return conditions, values
 
 
 def _summary(row: Row) -> DeviceSummary:

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from device_agent.wire.identity import Identity
-from fleet.model import Alarm
+from fleet.model import Alarm, Standing
 from fleet.ports import Transaction
 from fleet.ra.desk import Desk
 from fleet.ra.devices import DeviceView, unknown, view_of
 from fleet.store import audit, waiting
 from fleet.store.audit import AuditQuery, StoredEntry
-from fleet.store.inventory import Standing
 from fleet.store.waiting import Waiting
 
 _LONGEST_STORY = 1000

@@ -12,13 +12,13 @@ from device_agent.wire.identity import Identity, parse_domain, parse_name
 from device_agent.wire.problems import MalformedMessageError
 from fleet.attest.secure_elements import Signer
 from fleet.core.unreadable import UNREADABLE
-from fleet.model import ClientKind, Role
+from fleet.model import ClientKind, Role, Standing
 from fleet.ra import devices
 from fleet.ra.context import Context
 from fleet.ra.devices import DeviceView, Outcome, Registration
 from fleet.ra.people import explain, roster
 from fleet.ra.people.roster import ImportFormat, Roster
-from fleet.store.inventory import DeviceQuery, DeviceSummary, Standing
+from fleet.store.inventory import DeviceQuery, DeviceSummary
 from fleet.store.listed import Listing
 from fleet.store.proofs import ProofRecord
 from fleet.web.api import waiting

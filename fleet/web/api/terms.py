@@ -9,10 +9,9 @@ from typing import TypeAlias
 from fleet.core.goodkey import KeyType
 from fleet.core.proposal import ProposalState
 from fleet.errors import ExitCode
-from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role
+from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role, Standing
 from fleet.ra.people.roster import ImportFormat
 from fleet.ra.succession.compromise import Loss
-from fleet.store.inventory import Standing
 from fleet.store.station_report import By
 from fleet.web.api.routes import Json
 

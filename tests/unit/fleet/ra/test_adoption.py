@@ -9,13 +9,13 @@ import pytest
 from device_agent.wire.identity import Identity
 from fleet.core import trace
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError
-from fleet.model import BrokerEventKind, CertificateState, ClientKind, Device
+from fleet.model import BrokerEventKind, CertificateState, ClientKind, Device, Standing
 from fleet.ra.adopted.adopting import record_of
 from fleet.ra.adopted.adoption import add_leaves, close_adoption, open_adoption, standings, take_lists
 from fleet.store.audit import AuditQuery, search_newest
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_device
-from fleet.store.inventory import DeviceQuery, Standing, list_devices
+from fleet.store.inventory import DeviceQuery, list_devices
 from tests.adopted import OPERATOR, OtherFleet, row, shown_serial
 from tests.desk import Desk, at_desk
 from tests.homes import FleetHome, make_home

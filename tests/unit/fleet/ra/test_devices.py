@@ -9,7 +9,7 @@ from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Confirmed, Issued, Pending, Problem
 from device_agent.wire.requests import Confirm, Proof, ProofKind, Renew
 from fleet.errors import NotFoundError, RefusedError
-from fleet.model import Alarm, CertificateState
+from fleet.model import Alarm, CertificateState, Standing
 from fleet.ports import Transaction
 from fleet.ra import devices
 from fleet.ra.context import Asker, Listener
@@ -21,7 +21,7 @@ from fleet.ra.requests.approvals import Choice
 from fleet.ra.shown import ShownCertificate
 from fleet.store.audit import AuditQuery, search
 from fleet.store.certificates import load_certificate
-from fleet.store.inventory import DeviceQuery, Standing
+from fleet.store.inventory import DeviceQuery
 from tests.desk import Desk, Unit
 
 ADA = "operator:ada"

@@ -12,7 +12,16 @@ from device_agent.wire.secret import Secret
 from fleet.core.station_rules import RuleTexts
 from fleet.core.things import Thing, ThingKind
 from fleet.errors import StoreError
-from fleet.model import Assurance, AuditEntry, Certificate, CertificateState, Purpose, RevocationReason, Role
+from fleet.model import (
+    Assurance,
+    AuditEntry,
+    Certificate,
+    CertificateState,
+    Purpose,
+    RevocationReason,
+    Role,
+    Standing,
+)
 from fleet.ports import Transaction
 from fleet.store import (
     allowlist,
@@ -39,7 +48,7 @@ from fleet.store.claims import Batch
 from fleet.store.codes import GrantKind, code_hash
 from fleet.store.devices import DeviceRecord
 from fleet.store.due import DueQuery
-from fleet.store.inventory import DeviceQuery, Standing
+from fleet.store.inventory import DeviceQuery
 from fleet.store.listed import Listing
 from fleet.store.operators import OperatorRecord
 from fleet.store.proofs import ProofRecord

@@ -1,0 +1,104 @@
+"""Named sets of devices: those that were put in, or those that a query finds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from device_agent.wire.identity import Identity
+from fleet.core.query import Condition, expand, fields_of
+from fleet.core.query_text import parse_query
+from fleet.ports import Row, Transaction
+from fleet.store import columns, times
+
+_COLUMNS = "name, query, note, made_at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A set of devices; `query` is None where its members were put in one by one."""
+
+    name: str
+    query: str | None = None
+    note: str = ""
+    made_at: datetime
+
+
+async def insert_group(tx: Transaction, group: Group) -> None:
+    """Add a group that is not there yet."""
+    await tx.execute(
+        f"INSERT INTO device_groups ({_COLUMNS}) VALUES (?, ?, ?, ?)",
+        (group.name, group.query, group.note, times.text(group.made_at)),
+    )
+
+
+async def delete_group(tx: Transaction, name: str) -> None:
+    """Forget a group and who was in it; the devices stay."""
+    await tx.execute("DELETE FROM group_members WHERE name = ?", (name,))
+    await tx.execute("DELETE FROM device_groups WHERE name = ?", (name,))
+
+
+async def load_group(tx: Transaction, name: str) -> Group | None:
+    """Return a group by its name."""
+    row = await tx.fetch_one(f"SELECT {_COLUMNS} FROM device_groups WHERE name = ?", (name,))
+    return None if row is None else _group(row)
+
+
+async def list_groups(tx: Transaction, _argument: None = None) -> tuple[Group, ...]:
+    """Return all groups, by name."""
+    rows = await tx.fetch_all(f"SELECT {_COLUMNS} FROM device_groups ORDER BY name")
+    return tuple(_group(row) for row in rows)
+
+
+async def put_in(tx: Transaction, name: str, devices: Sequence[Identity]) -> int:
+    """Put devices into a group; return how many were not in it."""
+    return await _change(
+        tx,
+        "INSERT INTO group_members (name, domain, device_id) VALUES (?, ?, ?)"
+        " ON CONFLICT (name, domain, device_id) DO NOTHING",
+        name,
+        devices=devices,
+    )
+
+
+async def take_out(tx: Transaction, name: str, devices: Sequence[Identity]) -> int:
+    """Take devices out of a group; return how many were in it."""
+    sql = "DELETE FROM group_members WHERE name = ? AND domain = ? AND device_id = ?"
+    return await _change(tx, sql, name, devices=devices)
+
+
+async def groups_of(tx: Transaction, identity: Identity) -> tuple[str, ...]:
+    """Return the groups that a device was put in, by name."""
+    rows = await tx.fetch_all(
+        "SELECT name FROM group_members WHERE domain = ? AND device_id = ? ORDER BY name",
+        (identity.domain, identity.device_id),
+    )
+    return tuple(columns.text(name) for (name,) in rows)
+
+
+async def dynamic_groups(tx: Transaction) -> Mapping[str, Condition]:
+    """Return the groups that are queries, by name, each as what it asks."""
+    rows = await tx.fetch_all("SELECT name, query FROM device_groups WHERE query IS NOT NULL ORDER BY name")
+    return {columns.text(name): parse_query(columns.text(query)).condition for name, query in rows}
+
+
+async def asked_groups(tx: Transaction, condition: Condition) -> Condition:
+    """Return a condition in which groups that are queries are asked as such."""
+    if "group" not in fields_of(condition):
+        return condition
+    return expand(condition, await dynamic_groups(tx))
+
+
+async def _change(tx: Transaction, sql: str, name: str, *, devices: Sequence[Identity]) -> int:
+    changed = 0
+    for device in devices:
+        changed += await tx.execute(sql, (name, device.domain, device.device_id))
+    return changed
+
+
+def _group(row: Row) -> Group:
+    return Group(
+        name=columns.text(row[0]),
+        query=columns.optional_text(row[1]),
+        note=columns.text(row[2]),
+        made_at=times.moment(row[3]),
+    )
