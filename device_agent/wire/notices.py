@@ -11,6 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Self
 
+from device_agent.wire.configuration import MAX_NUMBER, NumberedConfiguration
 from device_agent.wire.fields import Fields, parse_object, time_text
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.trust import TrustBundle, TrustVersions, bundle_members, read_bundles, read_versions
@@ -34,6 +35,8 @@ class Notice:
     renew_after: datetime
     bundles: tuple[TrustBundle, ...] = ()
     """The newest of each realm that was ever rolled."""
+    configuration: NumberedConfiguration | None = None
+    """Settings of the agent; None leaves those that it has."""
 
     def encode(self) -> bytes:
         """Return the JSON body."""
@@ -44,6 +47,8 @@ class Notice:
         }
         if self.bundles:
             members["bundles"] = bundle_members(self.bundles)
+        if self.configuration is not None:
+            members["configuration"] = self.configuration.members()
         return _encode(members)
 
     @classmethod
@@ -55,6 +60,9 @@ class Notice:
             serial=fields.serial("serial"),
             renew_after=fields.time("renew_after"),
             bundles=read_bundles(fields, "bundles"),
+            configuration=NumberedConfiguration.read(fields.object("configuration"))
+            if "configuration" in fields
+            else None,
         )
 
 
@@ -72,6 +80,8 @@ class StateReport:
     """What it has counted: renewals, failures, signatures, connections, writes, and what may come."""
     time_source: str | None = None
     """By what it knows the time: `system`, `signed`, `elapsed` or `floor`."""
+    configuration: int = 0
+    """The number of the settings that it goes by; 0: those that it was started with."""
 
     def encode(self) -> bytes:
         """Return the JSON body."""
@@ -88,6 +98,8 @@ class StateReport:
             members["counters"] = dict(self.counters)
         if self.time_source is not None:
             members["time_source"] = self.time_source
+        if self.configuration:
+            members["configuration"] = self.configuration
         return _encode(members)
 
     @classmethod
@@ -105,6 +117,9 @@ class StateReport:
             time_source=fields.text("time_source", longest=_LONGEST_WORD)
             if "time_source" in fields
             else None,
+            configuration=fields.integer("configuration", lowest=0, highest=MAX_NUMBER)
+            if "configuration" in fields
+            else 0,
         )
 
 

@@ -118,7 +118,7 @@ class DeviceState(StrEnum):
     """It was there, and has not got it."""
     ABSENT = "absent"
     """It was not there since it was told. It holds up nobody, and counts as soon as it comes."""
-    LEFT = "left"
+    OUT = "out"
     """Out of service: retired, revoked, suspended or alarmed."""
     UNDONE = "undone"
     """Told to go back."""
@@ -143,21 +143,21 @@ _Device, _Heard = DeviceState, DeviceEvent
 # fmt: off
 DEVICE_TRANSITIONS: Mapping[tuple[DeviceState, DeviceEvent], DeviceState] = {
     (_Device.WAITING, _Heard.TELL):    _Device.TOLD,
-    (_Device.WAITING, _Heard.GONE):    _Device.LEFT,
+    (_Device.WAITING, _Heard.GONE):    _Device.OUT,
     (_Device.TOLD,    _Heard.ARRIVED): _Device.UPDATED,
     (_Device.TOLD,    _Heard.TROUBLE): _Device.FAILED,
     (_Device.TOLD,    _Heard.SILENT):  _Device.ABSENT,
-    (_Device.TOLD,    _Heard.GONE):    _Device.LEFT,
+    (_Device.TOLD,    _Heard.GONE):    _Device.OUT,
     (_Device.TOLD,    _Heard.UNDO):    _Device.UNDONE,
     (_Device.UPDATED, _Heard.UNDO):    _Device.UNDONE,
     (_Device.FAILED,  _Heard.ARRIVED): _Device.UPDATED,
-    (_Device.FAILED,  _Heard.GONE):    _Device.LEFT,
+    (_Device.FAILED,  _Heard.GONE):    _Device.OUT,
     (_Device.FAILED,  _Heard.UNDO):    _Device.UNDONE,
     (_Device.ABSENT,  _Heard.ARRIVED): _Device.UPDATED,
     (_Device.ABSENT,  _Heard.TROUBLE): _Device.FAILED,
-    (_Device.ABSENT,  _Heard.GONE):    _Device.LEFT,
+    (_Device.ABSENT,  _Heard.GONE):    _Device.OUT,
     (_Device.ABSENT,  _Heard.UNDO):    _Device.UNDONE,
-    (_Device.LEFT,    _Heard.UNDO):    _Device.UNDONE,
+    (_Device.OUT,     _Heard.UNDO):    _Device.UNDONE,
 }
 # fmt: on
 
@@ -208,12 +208,12 @@ class Tally:
     updated: int = 0
     failed: int = 0
     absent: int = 0
-    left: int = 0
+    out: int = 0
     undone: int = 0
 
     @property
     def size(self) -> int:
-        return self.there + self.absent + self.left + self.undone
+        return self.there + self.absent + self.out + self.undone
 
     @property
     def there(self) -> int:
@@ -233,7 +233,7 @@ class Tally:
             updated=self.updated + other.updated,
             failed=self.failed + other.failed,
             absent=self.absent + other.absent,
-            left=self.left + other.left,
+            out=self.out + other.out,
             undone=self.undone + other.undone,
         )
 

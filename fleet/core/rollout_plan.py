@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from device_agent.wire.configuration import AgentConfiguration
 from device_agent.wire.identity import Identity
-from fleet.core.rollout import Gate, RolloutKind, Tally
+from fleet.core.rollout import Gate, RolloutKind, RolloutState, Tally, WaveStanding
 from fleet.core.station_rules import Shift
 from fleet.core.windows import open_time_after
 
@@ -169,3 +169,35 @@ def course_of(plan: Plan, waves: Sequence[Tally], *, since: datetime) -> Course 
         told_by = late if tally.waiting else told_by
         soonest, latest = early + plan.gate.soak, late + plan.gate.patience + plan.gate.soak
     return Course(soonest=soonest, latest=latest, told_by=told_by)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """A rollout on record."""
+
+    number: int
+    plan: Plan
+    state: RolloutState
+    version: int
+    target: str
+    """What the plan's target was found to be: an issuing CA's key identifier, a version or a number."""
+    wave: int
+    """The one that is under way, from 1; 0 before the start."""
+    planned_by: str
+    planned_at: datetime
+    started_at: datetime | None
+    changed_by: str
+    changed_at: datetime
+    reason: str
+    """Why it stands where it stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutWave:
+    """A wave on record."""
+
+    number: int
+    name: str
+    standing: WaveStanding
+    began_at: datetime | None = None
+    passed_at: datetime | None = None

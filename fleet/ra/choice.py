@@ -23,14 +23,15 @@ class IssuerName:
 
 
 async def choose_issuer(
-    tx: Transaction, candidates: Sequence[IssuerName], *, now: datetime
+    tx: Transaction, candidates: Sequence[IssuerName], *, now: datetime, chosen: str = ""
 ) -> IssuerName | None:
     """Return the first active candidate with room; where all are full, the one least beyond its room.
 
-    A full CA is no reason to turn a device away: room keeps lists short, and the doctor tells of it.
+    `chosen` is the CA that somebody wants for this very device: it comes first. A full CA is no reason to
+    turn a device away: room keeps lists short, and the doctor tells of it.
     """
     fullest: list[tuple[float, IssuerName]] = []
-    for candidate in candidates:
+    for candidate in sorted(candidates, key=lambda one: one.issuer != chosen):
         found = await state_of(tx, candidate.issuer)
         if found is None or found[0] not in ISSUES:
             continue

@@ -19,6 +19,7 @@ from fleet.ra.choice import IssuerName, choose_issuer
 from fleet.ra.gap import gap_refusal
 from fleet.store import audit, times
 from fleet.store.certificates import SignedCertificate
+from fleet.store.choices import issuer_chosen
 from fleet.store.codes import Grant
 from fleet.store.devices import load_device, save_device
 
@@ -103,7 +104,8 @@ async def settle(
         if (frozen := await gap_refusal(tx)) is not None:
             return Judged(verdict=frozen, identity=before.identity)
         candidates = circumstances.issuers.get(before.identity.domain, ())
-        issuer = await choose_issuer(tx, candidates, now=circumstances.at)
+        chosen = await issuer_chosen(tx, before.identity)
+        issuer = await choose_issuer(tx, candidates, now=circumstances.at, chosen=chosen)
         if issuer is None:
             return refused(ProblemCode.UNAVAILABLE, "no issuing CA of this domain is active")
         serial = new_serial(

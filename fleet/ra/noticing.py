@@ -7,13 +7,16 @@ a server that comes back goes on where it stood. It never decides what is wanted
 import logging
 from datetime import datetime
 
+from device_agent.wire.identity import Identity
 from device_agent.wire.notices import Notice
 from device_agent.wire.topics import OperationalTopics
-from device_agent.wire.trust import FLEET_REALM
+from device_agent.wire.trust import FLEET_REALM, TrustBundle
 from fleet.errors import FleetError
+from fleet.ports import Transaction
 from fleet.ra.context import Context
 from fleet.ra.issuing import renew_after
 from fleet.store.certificates import CertificateRecord, SignedCertificate, load_certificate
+from fleet.store.choices import bundle_chosen, configuration_of
 from fleet.store.notices import WantedNotice, early_renewal, note_posted, wanted_notices
 from fleet.store.trust import bundles_in_force
 
@@ -60,14 +63,25 @@ async def due_at(context: Context, row: CertificateRecord, signed: SignedCertifi
     return regular if early is None else min(early, regular)
 
 
+async def bundles_for(tx: Transaction, identity: Identity) -> tuple[TrustBundle, ...]:
+    """Return the bundles that a device is told of: those in force, or one ahead of them that was chosen."""
+    found = await bundles_in_force(tx, (identity.domain, FLEET_REALM))
+    early = await bundle_chosen(tx, identity)
+    if early is None or any(one.realm == early.realm and one.version >= early.version for one in found):
+        return found
+    return (*(one for one in found if one.realm != early.realm), early)
+
+
 async def _post(context: Context, wanted: WantedNotice) -> None:
     row = await context.store.read(load_certificate, wanted.serial)
     if row is None or row.signed is None:
         return
+    configuration = await context.store.read(configuration_of, wanted.identity)
     notice = Notice(
         serial=wanted.serial,
         renew_after=await due_at(context, row, row.signed),
-        bundles=await context.store.read(bundles_in_force, (wanted.identity.domain, FLEET_REALM)),
+        bundles=await context.store.read(bundles_for, wanted.identity),
+        configuration=None if configuration is None else configuration.wanted,
     )
     topics = OperationalTopics(identity=wanted.identity, serial=wanted.serial)
     await context.post(topics.notice, notice.encode())

@@ -26,6 +26,7 @@ from fleet.ports import Row, Transaction, Value
 from fleet.store import allowlist, codes, columns, keys, revocations, times
 from fleet.store.certificates import SignedCertificate, life_of, store_signed
 from fleet.store.codes import Grant
+from fleet.store.rollout_devices import stir
 
 _LIFE = "serial, key_hash, state, attempt, parent, code_id, anchor, done_stamp, issued_stamp"
 _FLAGS = (
@@ -165,6 +166,7 @@ async def save_device(
     await _save_certificates(tx, before, after=after, at=at, issuer=issuer, reason=reason)
     await _save_holds(tx, before, after=after, at=at)
     await _save_codes(tx, before, after=after, at=at, grants=grants)
+    await stir(tx, before.identity)
     return await allowlist.note(tx, admitted, after=await allowlist.of_device(tx, before.identity))
 
 

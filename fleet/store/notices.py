@@ -32,6 +32,8 @@ class EarlyRenewal:
     serial: str
     renew_after: datetime
     issuer: str
+    """The CA that was given up; empty where a rollout asks for it."""
+    rollout: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +114,17 @@ async def not_due_yet(tx: Transaction, query: DueQuery) -> tuple[tuple[Identity,
 async def make_due(tx: Transaction, renewals: Sequence[EarlyRenewal]) -> None:
     """Have certificates renewed early; what is due already stays due then."""
     await tx.execute_many(
-        "INSERT INTO early_renewals (serial, renew_after, issuer) VALUES (?, ?, ?)"
+        "INSERT INTO early_renewals (serial, renew_after, issuer, rollout) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (serial) DO NOTHING",
-        [(one.serial, times.text(one.renew_after), one.issuer) for one in renewals],
+        [(one.serial, times.text(one.renew_after), one.issuer, one.rollout) for one in renewals],
+    )
+
+
+async def withdraw_due(tx: Transaction, serials: Sequence[str], *, rollout: int) -> None:
+    """Have certificates renewed in their time again that this rollout has made due early."""
+    await tx.execute_many(
+        "DELETE FROM early_renewals WHERE serial = ? AND rollout = ?",
+        [(serial, rollout) for serial in serials],
     )
 
 

@@ -15,9 +15,11 @@ from fleet.errors import FleetError
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra.context import Context
+from fleet.ra.requests.rollout_words import hear_state
 from fleet.ra.requests.speaker import Speaker
 from fleet.store import audit
 from fleet.store.devices import load_record
+from fleet.store.rollout_devices import stir
 from fleet.store.trust import HeldTrust, load_held, save_held
 
 _OF_TRUST = "trust-"
@@ -35,6 +37,7 @@ async def note_state(context: Context, identity: Identity, body: bytes) -> None:
         problem = report.problem or ""
         told = _held(context, identity, report.anchors, report.trust)
         await _keep(context, replace(told, problem=problem if problem.startswith(_OF_TRUST) else ""))
+        await hear_state(context, identity, report)
     except MalformedMessageError as error:
         _log.info("the state of %s cannot be read: %s", identity.name, error)
     except FleetError as error:
@@ -78,6 +81,7 @@ async def note(tx: Transaction, told: HeldTrust) -> None:
         return
     known = await load_held(tx, told.identity)
     await save_held(tx, told)
+    await stir(tx, told.identity)
     if told.problem and (known is None or known.problem != told.problem):
         await audit.append(tx, _refusal(told))
 

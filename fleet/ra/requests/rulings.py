@@ -15,6 +15,7 @@ from fleet.core.ruling import Channel, Facts, Outcome, Rules, Ruling, Step, rule
 from fleet.model import Assurance, AuditEntry, Certificate, CertificateState, ClientKind, Device
 from fleet.ports import Transaction
 from fleet.ra.context import Asker, Listener
+from fleet.ra.requests.rollout_words import hear_refusal
 from fleet.store import audit, claims, requests
 from fleet.store.attributes import vouched_labels
 from fleet.store.certificates import load_certificate
@@ -129,6 +130,8 @@ async def note_ruling(tx: Transaction, ruled: Ruled, verdict: events.Verdict | N
         facts=facts if by_profile else None,
     )
     await requests.keep_request(tx, record)
+    if refused is not None and facts.step is Step.NEXT:
+        await hear_refusal(tx, facts.identity, refused.code.value)
     if isinstance(verdict, events.Issue | events.Issued) and facts.step is Step.FIRST:
         await _begin_lineage(tx, facts, at)
 

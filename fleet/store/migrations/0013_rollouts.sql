@@ -38,7 +38,7 @@ CREATE TABLE rollout_waves (
     updated BIGINT NOT NULL DEFAULT 0,
     failed BIGINT NOT NULL DEFAULT 0,
     absent BIGINT NOT NULL DEFAULT 0,
-    left BIGINT NOT NULL DEFAULT 0,
+    out BIGINT NOT NULL DEFAULT 0,
     undone BIGINT NOT NULL DEFAULT 0,
     -- Failures that an operator has gone on in spite of.
     forgiven BIGINT NOT NULL DEFAULT 0,
@@ -56,7 +56,7 @@ CREATE TABLE rollout_devices (
     domain TEXT NOT NULL,
     device_id TEXT NOT NULL,
     wave BIGINT NOT NULL,
-    -- "waiting", "told", "updated", "failed", "absent", "left", "undone".
+    -- "waiting", "told", "updated", "failed", "absent", "out", "undone".
     state TEXT NOT NULL,
     -- Its place among all devices, 16 hex digits of SHA-256 over the plan's salt and its name.
     place TEXT NOT NULL,
@@ -110,3 +110,6 @@ CREATE TABLE device_configurations (
     PRIMARY KEY (domain, device_id),
     FOREIGN KEY (domain, device_id) REFERENCES devices (domain, device_id)
 );
+
+-- The rollout that made a certificate due early; NULL where its CA was given up.
+ALTER TABLE early_renewals ADD COLUMN rollout BIGINT;
