@@ -87,6 +87,13 @@ async def test_a_device_that_refuses_keeps_its_certificate_and_its_connection(fl
         assert (swarm["stubborn"].is_online, await live_serials(fleet, "stubborn")) == (True, [before])
 
 
+async def test_a_device_that_can_make_no_key_says_so_and_stays_connected(fleet: LiveFleet) -> None:
+    async with a_swarm(fleet, "keyless", "k-well") as swarm:
+        before = await trouble(swarm, fleet, Mode.KEYLESS, "keyless")
+        agent = swarm["keyless"]
+        assert (agent.serial, agent.problem, agent.is_online) == (before, "key-store", True)
+
+
 async def test_a_device_that_comes_back_late_goes_on_where_it_stopped(fleet: LiveFleet) -> None:
     async with a_swarm(fleet, "late", "l-well") as swarm:
         before = await trouble(swarm, fleet, Mode.LATE, "late")

@@ -30,9 +30,10 @@ class SimulatedAgent(Agent):
     ) -> None:
         self.device_id, self._changed = device_id, partial(changed, device_id)
         clock, numbers = GivenClock(), count(1)
+        self._memory_keys = MemoryKeys()
         life = Life(
             MemoryRecords(self._changed),
-            MemoryKeys(),
+            self._memory_keys,
             clock=clock,
             new_key_name=lambda: f"k-{next(numbers)}",
             domain=domain,
@@ -89,8 +90,10 @@ class SimulatedAgent(Agent):
     def fail(self, mode: Mode) -> None:
         """Behave so from now on."""
         self.swarm_ways.fail(mode, serial=self.serial)
+        self._memory_keys.is_full = mode is Mode.KEYLESS
 
     def come_back(self) -> None:
         """Be there again, and well: at once, as a device that was switched on."""
         self.swarm_ways.come_back()
+        self._memory_keys.is_full = False
         self._signals.ring()

@@ -77,8 +77,12 @@ class MemoryKeys:
 
     def __init__(self) -> None:
         self._keys: dict[str, MemorySigner] = {}
+        self.is_full = False
+        """Makes no more keys."""
 
     def create(self, name: str) -> MemorySigner:
+        if self.is_full:
+            raise KeyStoreError("the new key cannot be kept: no space is left")
         self._keys[name] = MemorySigner(name, ec.generate_private_key(ec.SECP256R1()))
         return self._keys[name]
 

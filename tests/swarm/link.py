@@ -5,9 +5,10 @@ It says what the agent's own adapter says (`device_agent.channels.mqtt`), and ra
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from device_agent.errors import ChannelError, NotAdmittedError
 from device_agent.ports import Listener
@@ -15,6 +16,7 @@ from device_agent.wire.messages import encode, parse_reply
 from device_agent.wire.replies import Reply
 from device_agent.wire.requests import Request
 
+_T = TypeVar("_T")
 CONNECT_SECONDS = 30.0
 REPLY_SECONDS = 60.0
 KEEPALIVE_SECONDS = 600
@@ -118,9 +120,8 @@ class LightLink(asyncio.Protocol):
             # As a certificate ends in TLS that expired: with no CONNACK.
             self._admitted.set_exception(NotAdmittedError("the broker closed before it accepted"))
             self._admitted.exception()
-        for waiting in (*self._acked.values(), *self._asked.values()):
-            if not waiting.done():
-                waiting.set_exception(ChannelError("the connection ended"))
+        _end(self._acked.values())
+        _end(self._asked.values())
         if self._listener is not None:
             self._listener.lost("closed" if exc is None else str(exc))
 
@@ -192,6 +193,12 @@ async def light_link(login: Login, listener: Listener | None = None) -> AsyncIte
         yield link
     finally:
         link.close()
+
+
+def _end(waiting: Iterable[asyncio.Future[_T]]) -> None:
+    for one in waiting:
+        if not one.done():
+            one.set_exception(ChannelError("the connection ended"))
 
 
 def _address(host: str) -> str:

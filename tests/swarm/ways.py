@@ -1,6 +1,6 @@
 """The ways of one simulated device to its server: MQTT by the light client, and what may be wrong with it.
 
-What is wrong happens where it would on a device: to its network or its TLS, never inside the agent.
+What is wrong happens where it would on a device: to its network, TLS or key store, never inside the agent.
 """
 
 from collections.abc import AsyncIterator
@@ -40,6 +40,8 @@ class Mode(StrEnum):
     """As that, until it comes back."""
     REFUSES = "refuses"
     """Never asks for a renewal."""
+    KEYLESS = "keyless"
+    """Cannot make another key, and says so in its state."""
 
 
 class Opening(Protocol):
