@@ -22,6 +22,7 @@ from fleet.notice_sections import NoticeConfig, read_notice
 from fleet.profile_sections import read_profiles
 from fleet.proof_sections import ProofConfig, WebhookConfig, read_proofs, read_webhook
 from fleet.retention_sections import RetentionConfig, read_retention
+from fleet.rollout_section import RolloutConfig, read_rollouts
 from fleet.toml_section import Section, Where
 from fleet.watching_sections import (
     LogConfig,
@@ -148,6 +149,7 @@ class Config:
     webhook: WebhookConfig | None = None
     """Who is asked before a first certificate is signed."""
     acts: ActsConfig = field(default_factory=ActsConfig)
+    rollouts: RolloutConfig = field(default_factory=RolloutConfig)
     """How far one operator goes alone."""
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -208,6 +210,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         tracing=read_tracing(top),
         monitor=read_monitor(top.section("monitor")),
         acts=read_acts(top),
+        rollouts=read_rollouts(top),
         notice=read_notice(top, domains=[domain.name for domain in domains]),
     )
     top.close()

@@ -16,7 +16,7 @@ from device_agent.wire.configuration import AgentConfiguration
 from device_agent.wire.identity import Identity
 from fleet.core.rollout import Gate, RolloutKind, RolloutState, Tally, WaveStanding
 from fleet.core.station_rules import Shift
-from fleet.core.windows import open_time_after
+from fleet.core.maintenance import open_time_after
 
 _CONTEXT = b"fleet-rollout-v1\0"
 _PLACE_DIGITS = 16
@@ -105,6 +105,11 @@ class Plan:
     """By then it must be done."""
     on_halt: OnHalt = OnHalt.STOP
     note: str = ""
+
+    @property
+    def domain(self) -> str:
+        """The domain of the target; empty where it has none."""
+        return self.target.partition("/")[0]
 
 
 def place_of(identity: Identity, salt: str) -> str:

@@ -1,0 +1,1 @@
+"""Changes that a fleet is led through in waves: planned, started, supervised, stopped and taken back."""
