@@ -37,7 +37,8 @@ from fleet.station.link.steps import Step
 from fleet.station.making.clerk import Clerk
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
-from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket
 from tests.factory_floor import MemoryUnit, Wire, run_session
 
 BAUD = 115200

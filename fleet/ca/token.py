@@ -38,6 +38,9 @@ _KEPT_INSIDE = {
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """DigestInfo of SHA-256 up to the digest (RFC 8017 9.2, note 1)."""
 
+_HALVES = (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
+"""In the order in which they are destroyed: a cut between the two leaves nothing that can sign."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LentKey:
@@ -115,6 +118,16 @@ def make_token_key(uri: TokenUri, key_type: KeyType, *, pins: TokenPins) -> Toke
     return TokenSigner(uri, pins=pins, public_key=public_key)
 
 
+def find_token_key(uri: TokenUri, *, pins: TokenPins) -> TokenSigner | None:
+    """Return the signer of the key of a label, or None where the token has not both halves of one.
+
+    Raises:
+        FleetError: the token cannot be used.
+    """
+    public_key = module_at(uri.module_path).within(uri, pins, lambda token: _found(token, uri.object))
+    return None if public_key is None else TokenSigner(uri, pins=pins, public_key=public_key)
+
+
 def destroy_token_key(uri: TokenUri, *, pins: TokenPins) -> None:
     """Remove a key for good, both halves; one that is not there is none to remove. Raises `FleetError`."""
     module_at(uri.module_path).within(uri, pins, lambda token: _destroy(token, uri.object))
@@ -172,6 +185,12 @@ def _private_key(token: OpenToken, label: str) -> SignMixin:
     return token.keys[label]
 
 
+def _found(token: OpenToken, label: str) -> CertifiedKey | None:
+    halves = [{Attribute.CLASS: kind, Attribute.LABEL: label} for kind in _HALVES]
+    is_whole = all(any(True for _ in token.session.get_objects(half)) for half in halves)
+    return _public_key(token, label) if is_whole else None
+
+
 def _public_key(token: OpenToken, label: str) -> CertifiedKey:
     _private_key(token, label)
     return _certified(token.session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=label, id=_id(label)))
@@ -179,8 +198,7 @@ def _public_key(token: OpenToken, label: str) -> CertifiedKey:
 
 def _destroy(token: OpenToken, label: str) -> None:
     token.keys.pop(label, None)
-    # The private one first: a cut between the two leaves nothing that can sign.
-    for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
+    for kind in _HALVES:
         for found in list(token.session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: label})):
             found.destroy()
 

@@ -80,6 +80,27 @@ class TokenKeys:
         write_file(file, f"{key.text()}\n".encode(), mode=PUBLIC_MODE)
         return made
 
+    def kept_or_made(self, file: Path, *, key_type: KeyType) -> Signer:
+        """Return the signer of the key that a file names, which is made where the token has none yet.
+
+        The file is the intent: a cut at any moment leaves no key that nothing names. Raises `FleetError`.
+        """
+        uri = _read(file)
+        with _extra():
+            from fleet.ca import token  # noqa: PLC0415 - an extra
+        pins = self._pins_of(uri)
+        if (found := token.find_token_key(uri, pins=pins)) is not None:
+            return found
+        token.destroy_token_key(uri, pins=pins)  # half of a pair, where power was cut
+        return token.make_token_key(uri, key_type, pins=pins)
+
+    def destroy(self, file: Path) -> None:
+        """Remove the key that a file names from its token for good. Raises `FleetError`."""
+        uri = _read(file)
+        with _extra():
+            from fleet.ca.token import destroy_token_key  # noqa: PLC0415 - an extra
+        destroy_token_key(uri, pins=self._pins_of(uri))
+
     @contextmanager
     def or_none(self) -> Iterator[None]:
         """Remove the keys that were made in the body again, where it fails."""

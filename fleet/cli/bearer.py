@@ -1,4 +1,4 @@
-"""Renews a certificate whose key stays with its bearer: an operator, or a station in its home.
+"""Renews a certificate whose key stays with its bearer: an operator.
 
 The key is made here and never leaves; certificate and key are replaced in one step, and only then the server
 is told that the ones before may end.
@@ -16,11 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from device_agent.wire.identity import serial_hex
 from fleet.cli.client import Client
+from fleet.core.due import is_due
 from fleet.core.goodkey import CertifiedKey
 from fleet.core.profile import DEFAULT_PROFILES
-from fleet.core.serial import jitter_of
 from fleet.errors import BadInputError, FleetError
 from fleet.home import KeyPairFiles
 from fleet.model import Purpose
@@ -29,7 +28,7 @@ from fleet.pair_files import Content, pair_content, switch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """A key that is to be certified: its request (PEM), and what its file is to hold."""
+    """A key that is to be certified: its request and itself, PEM."""
 
     csr: str
     public_key: CertifiedKey
@@ -43,7 +42,6 @@ class Renewed:
     serial: str
     certificate_pem: str
     key_pem: str = field(repr=False)
-    """Or in which token it is (RFC 7512), where it is in one."""
     not_after: str
 
 
@@ -58,20 +56,13 @@ def read_certificate(path: Path) -> x509.Certificate:
         raise BadInputError(f"{path} holds no certificate that can be read") from error
 
 
-def is_due(certificate: x509.Certificate, purpose: Purpose, *, now: datetime) -> bool:
-    """Tell whether two thirds of a certificate's life are over, and its part of the next twelfth."""
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    jitter = jitter_of(serial_hex(certificate.serial_number))
-    return now >= DEFAULT_PROFILES[purpose].renew_after(begins, ends, jitter)
-
-
 def reminder(certificate: Path, *, now: datetime) -> str | None:
     """Return what an operator is to be told about the certificate that he shows, if anything."""
     try:
         found = read_certificate(certificate)
     except FleetError:
         return None  # whoever is asked will say more
-    if not is_due(found, Purpose.OPERATOR, now=now) or now >= found.not_valid_after_utc:
+    if not is_due(found, DEFAULT_PROFILES[Purpose.OPERATOR], now=now) or now >= found.not_valid_after_utc:
         return None
     return f"your certificate ends {found.not_valid_after_utc:%Y-%m-%d}; renew it: fleet operator renew"
 
@@ -91,7 +82,6 @@ def renew(
     client: Client,
     *address: str,
     files: KeyPairFiles,
-    key: NewKey | None = None,
     beside_of: BesideOf | None = None,
 ) -> Renewed:
     """Get the next certificate for a new key, and put both in place of those in use.
@@ -101,7 +91,7 @@ def renew(
     Raises:
         FleetError: the server refused, or the files cannot be written; those in use stay.
     """
-    key = key or made_here(address[-1])
+    key = made_here(address[-1])
     made = client.post(*address, "renew", body={"csr": key.csr})
     renewed = Renewed(
         serial=str(made["serial"]),

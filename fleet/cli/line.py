@@ -4,23 +4,18 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from device_agent.wire.code_text import WrittenCode
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.secret import Secret
-from fleet.cli import bearer
-from fleet.cli.client import Client
 from fleet.cli.lanes import Shown
 from fleet.cli.scanning import typed_lines
-from fleet.cli.station_key import next_in_token
+from fleet.cli.station_renewing import renewing
 from fleet.cli.workplace import Workplace
 from fleet.errors import FleetError
-from fleet.home import Home
-from fleet.model import Purpose
-from fleet.pair_files import in_force
 from fleet.station.drivers.choice import Drivers
 from fleet.station.keeping.lease_files import open_workshop
 from fleet.station.keeping.ledger import Ledger
@@ -30,9 +25,9 @@ from fleet.station.line.jig import Jig
 from fleet.station.line.scanner import Kind, Labels, Scan, Use, parse_scan
 from fleet.station.making.clerk import Clerk
 from fleet.station.making.ids import IdRule
-from fleet.station.own.identity import StationIdentity, token_file
 from fleet.station.runner import Station
 from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.renewal import Renewal
 from fleet.station.telling.book import Book
 from fleet.station.telling.deliveries import Courier
 from fleet.station.telling.outlets import Outlets
@@ -40,7 +35,8 @@ from fleet.station.telling.printer import LabelPrinter
 from fleet.station.telling.result_file import ResultFile
 from fleet.station.telling.result_hook import ResultHook
 
-_RENEWAL_SECONDS = 3600.0
+_LOOK_SECONDS = 10.0
+"""A certificate that was renewed by hand meanwhile is found as soon."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,23 +74,21 @@ async def run_line(line: Line, shown: Shown) -> None:
     Raises:
         FleetError: the station cannot start, with what to do.
     """
-    pair = in_force(line.place.files)
-    identity = StationIdentity.load(pair.certificate, pair.key)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(line.place.served())
+        renewal = await renewing(stack, line.place)
         labels = None if line.scanner is None else Labels(use=line.scanner)
-        station = await _station(stack, line, shown, identity, labels)
+        station = await _station(stack, line, shown, renewal, labels)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(station.run(line.ports, report=shown.report, plugged=_plugged(line))),
                 group.create_task(ended.wait()),
                 group.create_task(shown.refresh()),
+                group.create_task(_stay_renewed(station, renewal)),
             ]
-            if line.place.home is not None:
-                tasks.append(group.create_task(_stay_renewed(station, line.place, line.place.home)))
             if labels is not None:
                 tasks.append(group.create_task(_serve_scanner(labels, station.clerk, shown)))
             await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
@@ -107,11 +101,11 @@ def _plugged(line: Line) -> AsyncIterator[frozenset[str]] | None:
 
 
 async def _station(
-    stack: AsyncExitStack, line: Line, shown: Shown, identity: StationIdentity, labels: Labels | None
+    stack: AsyncExitStack, line: Line, shown: Shown, renewal: Renewal, labels: Labels | None
 ) -> Station:
-    place = line.place
+    place, identity = line.place, renewal.identity
     ledger = await stack.enter_async_context(Ledger.opened(place.ledger, clock=_now, identity=identity))
-    enroller = await stack.enter_async_context(HttpEnroller.opened(place.server, servers=place.anchors))
+    enroller = HttpEnroller(renewal.way, servers=place.anchors)
     book = await stack.enter_async_context(Book.opened(place.book, clock=_now))
     return Station(
         identity=identity,
@@ -187,26 +181,15 @@ async def _sign_on(scan: Scan, clerk: Clerk, shown: Shown) -> None:
         shown.say("signed_on", operator=name)
 
 
-async def _stay_renewed(station: Station, place: Workplace, home: Home) -> None:
+async def _stay_renewed(station: Station, renewal: Renewal) -> None:
     """Renew the station's certificate when it is time; a unit being served ends with the one before."""
     while True:
         try:
-            if bearer.is_due(bearer.read_certificate(place.files.certificate), Purpose.STATION, now=_now()):
-                station.take(await asyncio.to_thread(_renewed, place, home))
-                _log.info("the certificate of station %s was renewed", place.station)
+            if await renewal.look(station.take):
+                _log.info("the station's certificate was renewed")
         except FleetError as error:
-            _log.warning("the certificate of station %s was not renewed: %s", place.station, error)
-        await asyncio.sleep(_RENEWAL_SECONDS)
-
-
-def _renewed(place: Workplace, home: Home) -> StationIdentity:
-    client, token = Client(home.admin_socket), token_file(place.files.key)
-    with nullcontext() if token is None else next_in_token(place.station, token) as key:
-        made = bearer.renew(client, "stations", place.station, files=place.files, key=key)
-    pair = in_force(place.files)
-    identity = StationIdentity.load(pair.certificate, pair.key)
-    client.post("stations", place.station, "renewed", body={"serial": made.serial})
-    return identity
+            _log.warning("the station's certificate was not renewed: %s", error)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _now() -> datetime:

@@ -8,6 +8,7 @@ from fleet.cli import (
     station_lease,
     station_people,
     station_release,
+    station_renew,
     station_report,
     station_run,
     station_sync,
@@ -21,6 +22,7 @@ def command() -> None:
 
 for each in (
     *station_keep.COMMANDS,
+    *station_renew.COMMANDS,
     station_people.command,
     station_report.command,
     station_lease.command,

@@ -53,14 +53,16 @@ def command(home: Place, form: Form, *, ports: tuple[str, ...], name: str | None
 
 
 async def _visit_all(place: Workplace, ports: tuple[str, ...], *, baud: int) -> list[Members]:
-    from fleet.pair_files import in_force  # noqa: PLC0415 - the station's parts, needed here only
+    from contextlib import AsyncExitStack  # noqa: PLC0415 - the station's parts, needed here only
+
+    from fleet.cli.station_renewing import renewing  # noqa: PLC0415 - as above
     from fleet.station.gateway import Gateway  # noqa: PLC0415 - as above
-    from fleet.station.own.identity import StationIdentity  # noqa: PLC0415 - as above
     from fleet.station.server.courier import HttpCourier  # noqa: PLC0415 - as above
 
-    pair = in_force(place.files)
-    identity = StationIdentity.load(pair.certificate, pair.key)
-    async with place.served(), HttpCourier.opened(place.server) as courier:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(place.served())
+        identity = (await renewing(stack, place)).identity
+        courier = await stack.enter_async_context(HttpCourier.opened(place.server_again()))
         gateway = Gateway(identity=identity, courier=courier, servers=place.anchors, clock=_now)
         return list(
             await asyncio.gather(*(_visit(gateway, port, baud=baud) for port in dict.fromkeys(ports)))

@@ -3,21 +3,15 @@
 Where the body of `with` fails, a key that was made here is done away with: nothing certifies it.
 """
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from fleet.cli.handed import content_of
-from fleet.errors import BadInputError, NotFoundError, RefusedError
+from fleet.errors import BadInputError, RefusedError
 from fleet.files import make_folder, write_file
 from fleet.home import KeyPairFiles
-
-if TYPE_CHECKING:
-    from fleet.cli.bearer import NewKey
 
 _MOST_BYTES = 16 * 1024
 
@@ -74,25 +68,6 @@ def request_of_file(file: Path) -> Iterator[StationKey]:
     if len(content) > _MOST_BYTES or not content.isascii():
         raise BadInputError(f"{file} is no CSR in PEM", hint="openssl req -new makes one")
     yield StationKey(csr=content.decode("ascii"), place="where the request was made")
-
-
-@contextmanager
-def next_in_token(name: str, place: Path) -> "Iterator[NewKey]":
-    """Make a station's next key in the token of the one in use, which a file names. Raises `FleetError`."""
-    from fleet.ca.requesting import signer_csr  # noqa: PLC0415 - the cryptography, needed here only
-    from fleet.cli.bearer import NewKey  # noqa: PLC0415 - as above
-    from fleet.core.goodkey import KeyType  # noqa: PLC0415 - as above
-    from fleet.station.own.identity import tokens_beside  # noqa: PLC0415 - as above
-
-    tokens = tokens_beside(place)
-    uri = tokens.place_of(place)
-    if uri is None:
-        raise NotFoundError(f"{place} is not there", hint="restore it from the backup")
-    with TemporaryDirectory(dir=place.parent) as folder, tokens.or_none():
-        said = Path(folder, place.name)
-        label = f"station-{name}-{secrets.token_hex(4)}"
-        signer = tokens.make(said, uri, label=label, key_type=KeyType.P256)
-        yield NewKey(csr=signer_csr(signer, name), public_key=signer.public_key, kept=said.read_text())
 
 
 def _require_free(files: KeyPairFiles) -> None:

@@ -32,22 +32,20 @@ async def _sync(home: Place, station: str | None) -> Members:
     from contextlib import AsyncExitStack  # noqa: PLC0415 - the station's parts, needed here only
 
     from fleet.cli.bearer import utc_now  # noqa: PLC0415 - as above
+    from fleet.cli.station_renewing import renewing  # noqa: PLC0415 - as above
     from fleet.cli.workplace import place_of  # noqa: PLC0415 - as above
-    from fleet.pair_files import in_force  # noqa: PLC0415 - as above
     from fleet.station.keeping.ledger import Ledger  # noqa: PLC0415 - as above
     from fleet.station.making.clerk import Clerk  # noqa: PLC0415 - as above
     from fleet.station.making.ids import IdRule  # noqa: PLC0415 - as above
-    from fleet.station.own.identity import StationIdentity  # noqa: PLC0415 - as above
     from fleet.station.server.authority import HttpEnroller  # noqa: PLC0415 - as above
 
     place = place_of(home, station)
-    pair = in_force(place.files)
-    identity = StationIdentity.load(pair.certificate, pair.key)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(place.served())
-        opening = Ledger.opened(place.ledger, clock=utc_now, identity=identity)
+        renewal = await renewing(stack, place)
+        opening = Ledger.opened(place.ledger, clock=utc_now, identity=renewal.identity)
         ledger = await stack.enter_async_context(opening)
-        enroller = await stack.enter_async_context(HttpEnroller.opened(place.server, servers=place.anchors))
+        enroller = HttpEnroller(renewal.way, servers=place.anchors)
         clerk = Clerk(ledger=ledger, enroller=enroller, ids=IdRule(), recaller=enroller)
         forwarded = [unit async for unit in clerk.forward()]
         confirmed = [serial async for serial in clerk.sync()]

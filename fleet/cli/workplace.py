@@ -16,8 +16,8 @@ from fleet.errors import BadInputError, NotFoundError, UnreachableError, UsageEr
 from fleet.files import telling
 from fleet.home import Home, KeyPairFiles, open_home
 from fleet.station.own.identity import StationIdentity, pair_of, token_file, token_signer
-from fleet.station.server.authority import AdminSocket, HttpsServer, Server
 from fleet.station.server.tunnel import TokenServer
+from fleet.station.server.way import AdminSocket, HttpsServer, Server
 
 _LOCAL = "local"
 """The station that `fleet init` makes, of the first domain."""
@@ -32,6 +32,7 @@ class Workplace:
     server: Server
     anchors: tuple[bytes, ...]
     home: Home | None = None
+    remote: Remote | None = None
 
     @classmethod
     def at_home(cls, home: Home, station: str | None) -> Self:
@@ -67,7 +68,12 @@ class Workplace:
             files=pair_of(KeyPairFiles(certificate=remote.certificate, key=remote.key)),
             server=_elsewhere(remote, anchors),
             anchors=anchors,
+            remote=remote,
         )
+
+    def server_again(self) -> Server:
+        """Return the server, as it is asked with the certificate that is in force now."""
+        return self.server if self.remote is None else _elsewhere(self.remote, self.anchors)
 
     @property
     def ledger(self) -> Path:

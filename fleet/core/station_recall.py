@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from device_agent.wire.fields import Fields, parse_object
+from device_agent.wire.fields import Fields
 from device_agent.wire.identity import parse_device_id
 from device_agent.wire.objects import parse_hardware_id
 from device_agent.wire.problems import MalformedMessageError
+from fleet.core.station_body import encoded, versioned
 from fleet.model import CertificateState
 
-_VERSION = 1
 _MOST = 200
 _HIGHEST = 2**53 - 1
 _LONGEST_PREFIX = 60
@@ -41,22 +41,22 @@ class Release:
 
 def encode_recall(fingerprint: str) -> bytes:
     """Return the question after a certificate, by the SHA-256 of its DER in hex."""
-    return _encoded({"v": _VERSION, "fingerprint": fingerprint})
+    return encoded({"fingerprint": fingerprint})
 
 
 def parse_recall(body: bytes) -> str:
     """Return which certificate is asked for. Raises `MalformedMessageError`."""
-    return _versioned(body).sha256("fingerprint")
+    return versioned(body).sha256("fingerprint")
 
 
 def encode_recalled(issued: bytes, *, state: CertificateState) -> bytes:
     """Return the answer: what the server said when it issued, and whether the certificate is in use."""
-    return _encoded({"v": _VERSION, "state": state.value, "issued": json.loads(issued)})
+    return encoded({"state": state.value, "issued": json.loads(issued)})
 
 
 def parse_recalled(body: bytes) -> tuple[bytes, bool]:
     """Return the wire's `issued` again, and whether it is in use. Raises `MalformedMessageError`."""
-    members = _versioned(body)
+    members = versioned(body)
     members.object("issued")
     is_active = members.word("state", of=CertificateState) is CertificateState.ACTIVE
     return json.dumps(json.loads(body)["issued"]).encode(), is_active
@@ -64,34 +64,34 @@ def parse_recalled(body: bytes) -> tuple[bytes, bool]:
 
 def encode_numbers(prefix: str) -> bytes:
     """Return the question after the highest number of a prefix."""
-    return _encoded({"v": _VERSION, "prefix": prefix})
+    return encoded({"prefix": prefix})
 
 
 def parse_numbers(body: bytes) -> str:
     """Return which prefix is asked for. Raises `MalformedMessageError`."""
-    prefix = _versioned(body).text("prefix", longest=_LONGEST_PREFIX)
+    prefix = versioned(body).text("prefix", longest=_LONGEST_PREFIX)
     parse_device_id(f"{prefix}0001")
     return prefix
 
 
 def encode_last(number: int) -> bytes:
     """Return the answer: 0 where no device has such an id."""
-    return _encoded({"v": _VERSION, "last": number})
+    return encoded({"last": number})
 
 
 def parse_last(body: bytes) -> int:
     """Return the highest number. Raises `MalformedMessageError`."""
-    return _versioned(body).integer("last", lowest=0, highest=_HIGHEST)
+    return versioned(body).integer("last", lowest=0, highest=_HIGHEST)
 
 
 def encode_taken(numbers: Sequence[int]) -> bytes:
     """Return which decisions a station has, and by that asks for those that it has not."""
-    return _encoded({"v": _VERSION, "taken": [str(number) for number in numbers]})
+    return encoded({"taken": [str(number) for number in numbers]})
 
 
 def parse_taken(body: bytes) -> tuple[int, ...]:
     """Return which decisions a station has. Raises `MalformedMessageError`."""
-    texts = _versioned(body).texts("taken", longest=16)
+    texts = versioned(body).texts("taken", longest=16)
     if len(texts) > _MOST or not all(text.isascii() and text.isdigit() for text in texts):
         raise MalformedMessageError(f"taken must be at most {_MOST} numbers")
     return tuple(int(text) for text in texts)
@@ -103,12 +103,12 @@ def encode_releases(releases: Sequence[Release]) -> bytes:
         {"number": one.number, "hardware": one.hardware, "fate": one.fate.value, "actor": one.actor}
         for one in releases
     ]
-    return _encoded({"v": _VERSION, "releases": rows})
+    return encoded({"releases": rows})
 
 
 def parse_releases(body: bytes) -> tuple[Release, ...]:
     """Return the decisions of an answer. Raises `MalformedMessageError`."""
-    return tuple(_release(one) for one in _versioned(body).objects("releases", most=_MOST))
+    return tuple(_release(one) for one in versioned(body).objects("releases", most=_MOST))
 
 
 def _release(members: Fields) -> Release:
@@ -118,14 +118,3 @@ def _release(members: Fields) -> Release:
         fate=members.word("fate", of=Fate),
         actor=members.text("actor", longest=100),
     )
-
-
-def _versioned(body: bytes) -> Fields:
-    members = parse_object(body)
-    if members.integer("v", lowest=0, highest=255) != _VERSION:
-        raise MalformedMessageError("this version is not known")
-    return members
-
-
-def _encoded(members: "dict[str, object]") -> bytes:
-    return json.dumps(members, separators=(",", ":")).encode()

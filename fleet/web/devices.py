@@ -21,11 +21,13 @@ from fleet.core.station_recall import (
     parse_recall,
     parse_taken,
 )
+from fleet.core.station_renewal import encode_ended, parse_renewal, parse_used
 from fleet.core.station_sync import parse_upload
 from fleet.exchange import HTTP_STATUS
 from fleet.model import KeyOrigin
 from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.nonces import LIFETIME
+from fleet.ra.own.station_renewal import note_used, renew_station
 from fleet.ra.requests.answer import answer_body, answer_unit_confirm
 from fleet.ra.requests.applicants import StationWord
 from fleet.ra.requests.journal_sync import sync_journal
@@ -54,6 +56,8 @@ def mount(app: web.Application, context: Context, *, listener: Listener) -> None
     app.router.add_post("/api/v1/station/recall", routes.recall)
     app.router.add_post("/api/v1/station/numbers", routes.numbers)
     app.router.add_post("/api/v1/station/releases", routes.releases)
+    app.router.add_post("/api/v1/station/renew", routes.renew_station)
+    app.router.add_post("/api/v1/station/renewed", routes.station_renewed)
 
 
 class _DeviceRoutes:
@@ -109,6 +113,18 @@ class _DeviceRoutes:
         body = await body_of(request, longest=MAX_BODY_BYTES)
         found = await tell_releases(self._context, self._asker(request), parse_taken(body))
         return _json(encode_releases(found))
+
+    async def renew_station(self, request: web.Request) -> web.Response:
+        """A station asks for its own next certificate, with a key that it has made."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        found = await renew_station(self._context, self._asker(request), parse_renewal(body))
+        return _json(found.encode())
+
+    async def station_renewed(self, request: web.Request) -> web.Response:
+        """A station says with its next certificate that it uses it."""
+        body = await body_of(request, longest=MAX_BODY_BYTES)
+        ended = await note_used(self._context, self._asker(request), parse_used(body))
+        return _json(encode_ended(ended))
 
     async def nonce(self, request: web.Request) -> web.Response:
         """A fresh nonce for a recovery proof."""

@@ -12,7 +12,8 @@ from device_agent.wire import messages
 from device_agent.wire.problems import ProblemCode
 from fleet.errors import RefusedError, UnreachableError
 from fleet.station.keeping.package import IssueOrder
-from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket
 from tests.factory_floor import NOW, MemoryUnit
 
 ISSUED = messages.Issued(

@@ -17,8 +17,9 @@ from fleet.service import Listeners, running
 from fleet.station.keeping.ledger import Ledger
 from fleet.station.keeping.package import IssueOrder
 from fleet.station.own.identity import StationIdentity
-from fleet.station.server.authority import AdminSocket, HttpEnroller, HttpsServer
+from fleet.station.server.authority import HttpEnroller
 from fleet.station.server.enroller import Enroller
+from fleet.station.server.way import AdminSocket, HttpsServer
 from tests.factory_floor import Floor, MemoryUnit
 from tests.homes import FleetHome, utc_now
 from tests.live import configure, make_live_home

@@ -33,7 +33,8 @@ from fleet.station.link.session import Session
 from fleet.station.making.clerk import Clerk
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
-from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket
 from fleet.store import allowlist
 from tests.aws import Claim, claim_for
 from tests.bad_csrs import OTHER_DEVICE, Sample, owned_key, require_rightful, samples

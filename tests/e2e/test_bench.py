@@ -24,7 +24,8 @@ from fleet.station.making.clerk import Clerk
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
-from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket
 from fleet.station.telling.events import LaneEvent, Stage
 from fleet.store.devices import load_device
 from tests.homes import FleetHome, utc_now

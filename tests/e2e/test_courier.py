@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station.server.authority import AdminSocket, HttpsServer
 from fleet.station.server.courier import HttpCourier, SignedRequest
+from fleet.station.server.way import AdminSocket, HttpsServer
 from tests.factory_floor import der, issue_leaf
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home

@@ -18,7 +18,8 @@ from fleet.station.keeping.ledger import Ledger
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
-from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket
 from fleet.station.telling.events import LaneEvent, Stage
 from fleet.store.devices import load_device, load_record
 from fleet.store.proofs import proofs_of

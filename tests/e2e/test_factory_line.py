@@ -27,7 +27,8 @@ from fleet.station.link.cable import Cable
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
-from fleet.station.server.authority import AdminSocket, HttpEnroller, HttpsServer
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket, HttpsServer
 from fleet.station.telling.events import LaneEvent, Stage
 from fleet.store.devices import load_device
 from tests.factory_floor import MemoryUnit

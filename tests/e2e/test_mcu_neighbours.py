@@ -21,7 +21,8 @@ from fleet.station.link.cable import Cable
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
-from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket
 from fleet.station.telling.events import LaneEvent, Stage
 from tests.e2e.test_factory_line import PORTS, STATION, servers, states
 from tests.e2e.test_stock_client import TRANSPORTS, Hello

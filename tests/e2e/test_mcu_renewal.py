@@ -28,8 +28,8 @@ from fleet.station.link.conversation import Conversation
 from fleet.station.link.pace import Pace
 from fleet.station.link.steps import Send
 from fleet.station.own.identity import StationIdentity
-from fleet.station.server.authority import AdminSocket
 from fleet.station.server.courier import HttpCourier
+from fleet.station.server.way import AdminSocket
 from fleet.station.telling.events import Stage
 from tests.e2e.test_factory_line import PORTS, STATION, servers, shop, states
 from tests.homes import FleetHome, utc_now

@@ -32,7 +32,8 @@ from fleet.station.link.cable import Cable
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
-from fleet.station.server.authority import HttpEnroller, HttpsServer
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import HttpsServer
 from fleet.station.telling.events import LaneEvent, Stage
 from tests.desk import station_order
 from tests.homes import FleetHome, utc_now

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -17,11 +18,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from device_agent.wire.identity import serial_hex
-from fleet.cli import line
+from fleet.cli.station_renewing import renewing
 from fleet.cli.workplace import Workplace
 from fleet.home import KeyPairFiles
 from fleet.model import CertificateState
-from fleet.station.own.identity import StationIdentity
 from fleet.store.certificates import load_certificate
 from tests.homes import FleetHome, make_home, utc_now
 from tests.live import PLAN, LiveFleet, configure, live
@@ -202,22 +202,11 @@ async def test_a_certificate_is_not_ended_by_one_that_was_never_shown(
 async def test_a_station_renews_its_certificate_in_its_home_and_goes_on_with_it(fleet: LiveFleet) -> None:
     files = fleet.home.home.station("local")
     old = serial_of(files)
-    taken: list[StationIdentity] = []
 
-    class Floor:
-        def take(self, identity: StationIdentity) -> None:
-            taken.append(identity)
-
-    place = Workplace.at_home(fleet.home.home, "local")
-    async with asyncio.timeout(20):
-        renewing = asyncio.ensure_future(line._stay_renewed(Floor(), place, fleet.home.home))
-        while await state_of(fleet, old) is CertificateState.ACTIVE:
-            continue  # it asks the server, in a thread of its own
-        while not taken:
-            await fleet.context.store.read(load_certificate, old)
-        renewing.cancel()
+    async with AsyncExitStack() as stack:
+        renewal = await renewing(stack, Workplace.at_home(fleet.home.home, "local"))
 
     key = load_pem_private_key(files.key.read_bytes(), password=None)
-    assert serial_of(files) != old
-    assert taken[0].signer.public_key == key.public_key()
+    assert serial_of(files) == renewal.identity.serial != old
+    assert renewal.identity.signer.public_key == key.public_key()
     assert await state_of(fleet, old) is CertificateState.SUPERSEDED

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,9 @@ import pytest
 from device_agent.agent import Agent
 from device_agent.config import Settings
 from fleet.ca.signers import checked_signature
-from fleet.cli import line as line_command
 from fleet.cli.remote import Remote
 from fleet.cli.station_key import key_in_token
+from fleet.cli.station_renewing import nobody_else, renewal_of
 from fleet.cli.workplace import Workplace
 from fleet.errors import BadInputError, FleetError, UnreachableError
 from fleet.home import KeyPairFiles
@@ -159,7 +159,7 @@ async def test_a_line_elsewhere_makes_a_unit_with_its_key_in_a_token(
     assert not far.files.key.exists()
 
 
-async def test_a_station_renews_with_another_key_in_its_token_and_never_in_a_file(
+async def test_a_station_renews_with_another_key_in_its_token_and_leaves_none_behind(
     fleet: LiveFleet, hsm: SoftHsm
 ) -> None:
     home, name, token = fleet.home.home, f"near-{uuid.uuid4().hex[:8]}", hsm.token()
@@ -170,19 +170,55 @@ async def test_a_station_renews_with_another_key_in_its_token_and_never_in_a_fil
     place = Workplace.at_home(home, name)
     identities = [StationIdentity.load(files.certificate, files.key)]
     for _ in range(2):
-        identities.append(await asyncio.to_thread(line_command._renewed, place, home))
+        async with AsyncExitStack() as stack:
+            renewal = await renewal_of(stack, place)
+            identities.append(await renewal.renew(nobody_else))
         pair = in_force(place.files)
         assert StationIdentity.load(pair.certificate, pair.key).serial == identities[-1].serial
         assert place_of(pair.key) == place_of(files.key) == home.stations
         identities[-1].signer.unlock()
         assert checked_signature(b"text", identities[-1].signer, public_key=identities[-1].signer.public_key)
-    assert len({identity.serial for identity in identities}) == len(identities)
     states = [await state_of(fleet, identity.serial) for identity in identities]
     assert states == [CertificateState.SUPERSEDED, CertificateState.SUPERSEDED, CertificateState.ACTIVE]
+    for gone in identities[:-1]:
+        with pytest.raises(FleetError):
+            gone.signer.unlock()
     assert not list(home.stations.rglob(f"{name}.key"))
     files.key.write_bytes(b"")
     with pytest.raises(BadInputError, match="there are both"):
         StationIdentity.load(files.certificate, files.key)
+
+
+@pytest.mark.parametrize("killed_at", ["make_token_key", "put_in_force", "finish"])
+async def test_a_station_elsewhere_renews_in_its_token_though_it_was_killed(
+    far: Far, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    place, before = far.place(), StationIdentity.load(far.files.certificate, far.files.key)
+    where = "fleet.ca.token" if killed_at == "make_token_key" else "fleet.station.server.renewal"
+    real = getattr(sys.modules[where], killed_at)
+
+    def dies_after(*arguments: object, **named: object) -> None:
+        real(*arguments, **named)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{where}.{killed_at}", dies_after)
+        async with AsyncExitStack() as stack:
+            renewal = await renewal_of(stack, place)
+            with pytest.raises(KilledError):
+                await renewal.renew(nobody_else)
+
+    async with AsyncExitStack() as stack:
+        after = await (await renewal_of(stack, far.place())).renew(nobody_else)
+        after.signer.unlock()
+    with pytest.raises(FleetError):
+        before.signer.unlock()
+    assert len(list(far.token.folder.glob("*-*.object"))) == 2
+    assert not list(far.trust.parent.glob("*.next*")) + list(far.trust.parent.glob("*.before*"))
+
+
+class KilledError(Exception):
+    """No cleanup may run on it that a kill would not run."""
 
 
 async def test_nobody_else_can_enter_and_one_that_was_killed_is_followed_by_another(

@@ -28,7 +28,8 @@ from fleet.station.link.steps import Step
 from fleet.station.making.clerk import Clerk
 from fleet.station.making.ids import IdRule
 from fleet.station.own.identity import StationIdentity
-from fleet.station.server.authority import AdminSocket, HttpEnroller
+from fleet.station.server.authority import HttpEnroller
+from fleet.station.server.way import AdminSocket
 from fleet.store.devices import load_device
 from fleet.web.api import units
 from tests.desk import Unit, station_order

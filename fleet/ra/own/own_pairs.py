@@ -5,15 +5,12 @@ It finds them as they are in force now, and says when each is due; nothing is ch
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from cryptography import x509
 
-from device_agent.wire.identity import serial_hex
 from fleet.ca.issuer import Issuer
 from fleet.core.authority import ADMITTED
 from fleet.core.profile import DEFAULT_PROFILES, OCSP_PROFILE, TIME_PROFILE, Profile
-from fleet.core.serial import jitter_of
 from fleet.core.unreadable import UNREADABLE
 from fleet.home import KeyPairFiles
 from fleet.model import Purpose
@@ -74,13 +71,6 @@ def own_pairs(context: Context) -> Iterator[OwnPair]:
         if operator.key.exists():
             pair = KeyPairFiles(certificate=operator.certificate, key=operator.key)
             yield _pair(pair, Purpose.OPERATOR, certificate.stem, retires=False)
-
-
-def is_due(pair: OwnPair, certificate: x509.Certificate, *, now: datetime) -> bool:
-    """Tell whether two thirds of a certificate's life are over, and its part of the next twelfth."""
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    jitter = jitter_of(serial_hex(certificate.serial_number))
-    return now >= pair.profile.renew_after(begins, ends, jitter)
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from device_agent.wire.identity import serial_hex
 from fleet.ca.issuer import Issuer
 from fleet.ca.signers import make_authority_key, make_key
 from fleet.core.authority import ISSUES
+from fleet.core.due import is_due
 from fleet.core.goodkey import check_key
 from fleet.core.profile import authority_applicant
 from fleet.errors import FleetError
@@ -25,7 +26,7 @@ from fleet.ra.authority.authorities import reload_authority
 from fleet.ra.context import Context
 from fleet.ra.issue_own import CertifiedOwn, Order, OwnCertificate, OwnRequest, carry_out, issue_own
 from fleet.ra.own import brought
-from fleet.ra.own.own_pairs import OwnPair, is_due, names_of, own_pairs
+from fleet.ra.own.own_pairs import OwnPair, names_of, own_pairs
 from fleet.ra.own.superseding import Superseding, supersede
 from fleet.ra.people.batches import surroundings
 from fleet.ra.people.operator_files import operator_content
@@ -114,7 +115,7 @@ def _is_needed(
         return pair.retires
     if pair.purpose is Purpose.SERVER and context.config.server.host not in names_of(certificate):
         return True
-    return is_due(pair, certificate, now=context.clock())
+    return is_due(certificate, pair.profile, now=context.clock())
 
 
 async def _record_of(context: Context, certificate: x509.Certificate | None) -> CertificateRecord | None:

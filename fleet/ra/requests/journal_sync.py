@@ -29,7 +29,7 @@ from fleet.errors import RefusedError
 from fleet.model import AuditEntry, CertificateState, Purpose
 from fleet.ports import Transaction
 from fleet.ra.context import Asker, Context
-from fleet.ra.refusals import record_journal_refusal
+from fleet.ra.refusals import record_station_refusal
 from fleet.ra.requests.applicants import StationProof
 from fleet.ra.requests.station_word import require_station
 from fleet.store import audit, station_journal
@@ -86,7 +86,7 @@ async def sync_journal(context: Context, asker: Asker, upload: JournalUpload) ->
     try:
         station = await context.store.read(require_station, proof)
     except RefusedError as error:
-        await record_journal_refusal(context, asker, error)
+        await record_station_refusal(context, asker, "journal", error)
         raise
     read = [await _read(context, station, one) for one in upload.entries]
     sync = _Sync(proof=proof, upload=upload, read=tuple(read), at=context.clock())

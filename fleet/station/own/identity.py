@@ -4,6 +4,7 @@ The key stays in memory, or in a token, and signs; nothing here prints it or wri
 """
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -47,11 +48,11 @@ class StationIdentity:
         """
         chain = _read_chain(certificate)
         token = token_file(key)
-        signer: Signer = _read_key(key) if token is None else token_signer(certificate, token)
+        signer: Signer = read_key(key) if token is None else token_signer(certificate, token)
         if chain[0].public_key() != signer.public_key or len(chain) > MAX_STATION_CHAIN:
             raise BadInputError(f"the certificate {certificate} is not for the key {key}", hint=_HINT)
         return cls(
-            name=_common_name(chain[0]),
+            name=name_of(chain[0]),
             chain=tuple(item.public_bytes(Encoding.DER) for item in chain),
             signer=signer,
         )
@@ -60,6 +61,11 @@ class StationIdentity:
     def serial(self) -> str:
         """The serial of the station's certificate, 32 lower-case hex."""
         return serial_hex(x509.load_der_x509_certificate(self.chain[0]).serial_number)
+
+    @property
+    def ends(self) -> datetime:
+        """When the station's certificate ends."""
+        return x509.load_der_x509_certificate(self.chain[0]).not_valid_after_utc
 
     def sign(self, message: bytes) -> bytes:
         """Return an ECDSA signature with SHA-256, in DER. Raises `FleetError` where a token does not."""
@@ -114,7 +120,8 @@ def _read_chain(path: Path) -> list[x509.Certificate]:
         raise BadInputError(f"cannot read the station's certificate from {path}", hint=_HINT) from error
 
 
-def _read_key(path: Path) -> KeySigner:
+def read_key(path: Path) -> KeySigner:
+    """Return the key of a file, on P-256. Raises `BadInputError`."""
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
@@ -124,6 +131,7 @@ def _read_key(path: Path) -> KeySigner:
     return KeySigner(key)
 
 
-def _common_name(certificate: x509.Certificate) -> str:
+def name_of(certificate: x509.Certificate) -> str:
+    """Return the common name: of a station's certificate, its name."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""

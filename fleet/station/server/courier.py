@@ -19,7 +19,7 @@ from device_agent.wire import messages
 from device_agent.wire.fields import parse_object
 from device_agent.wire.problems import MalformedMessageError, Retry
 from fleet.errors import RefusedError, UnreachableError
-from fleet.station.server.authority import Server, bounded, connected
+from fleet.station.server.way import Server, bounded, connected
 
 _JSON = {"Content-Type": "application/json"}
 

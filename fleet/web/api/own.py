@@ -23,8 +23,7 @@ RENEWED_HERE = frozenset({Purpose.SERVER, Purpose.SERVICE, Purpose.SIGNER})
 def routes() -> tuple[Route, ...]:
     """Return the rows of the table."""
     return (
-        *_of_bearer("operators", Role.VIEWER, "operator"),
-        *_of_bearer("stations", Role.SECURITY, "station of this home"),
+        *_of_oneself(),
         Route(
             method="POST",
             path="own/renew",
@@ -46,24 +45,24 @@ def routes() -> tuple[Route, ...]:
     )
 
 
-def _of_bearer(noun: str, role: Role, who: str) -> tuple[Route, Route]:
+def _of_oneself() -> tuple[Route, Route]:
     return (
         Route(
             method="POST",
-            path=f"{noun}/{{name}}/renew",
-            role=role,
-            handler=_renew_operator if noun == "operators" else _renew_station,
-            about=f"Next certificate of the {who} that asks, for a key that stays there.",
+            path="operators/{name}/renew",
+            role=Role.VIEWER,
+            handler=_renew_operator,
+            about="Next certificate of the operator that asks, for a key that stays there.",
             body=("csr",),
             needs=frozenset({"csr"}),
             answer=One("Renewed"),
         ),
         Route(
             method="POST",
-            path=f"{noun}/{{name}}/renewed",
-            role=role,
-            handler=_operator_renewed if noun == "operators" else _station_renewed,
-            about=f"The next certificate of the {who} that asks works: end those before it.",
+            path="operators/{name}/renewed",
+            role=Role.VIEWER,
+            handler=_operator_renewed,
+            about="The next certificate of the operator that asks works: end those before it.",
             body=("serial",),
             needs=frozenset({"serial"}),
             answer=One("Superseded"),
@@ -84,17 +83,6 @@ async def _operator_renewed(asked: Asked) -> Members:
         raise RefusedError(
             "a certificate is proved by a connection that shows it", hint="connect with the new certificate"
         )
-    return {"superseded": list(await end_earlier(asked.context, bearer, serial))}
-
-
-async def _renew_station(asked: Asked) -> Members:
-    bearer = _station(asked)
-    csr = asked.body().pem("csr")
-    return _renewed(asked, await renew_for(asked.context, bearer, csr))
-
-
-async def _station_renewed(asked: Asked) -> Members:
-    bearer, serial = _station(asked), parse_serial(asked.body().text("serial", longest=32))
     return {"superseded": list(await end_earlier(asked.context, bearer, serial))}
 
 
@@ -125,13 +113,6 @@ def _operator(asked: Asked) -> Bearer:
             f"{asked.operator.name} cannot renew the certificate of {name}", hint="fleet operator renew"
         )
     return Bearer(purpose=Purpose.OPERATOR, name=name, actor=asked.actor)
-
-
-def _station(asked: Asked) -> Bearer:
-    name = asked.request.match_info["name"]
-    if asked.operator.name != LOCAL:
-        raise RefusedError("a station is renewed in its own home", hint=f"fleet station run --station {name}")
-    return Bearer(purpose=Purpose.STATION, name=name, actor=f"station:{name}")
 
 
 def _renewed(asked: Asked, record: CertificateRecord) -> Members:

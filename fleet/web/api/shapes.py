@@ -254,6 +254,7 @@ _OF_PEOPLE: Mapping[str, Schema] = {
     "TemplateFile": record(_TEMPLATE, each("text", TEXT)),
     "RemovedTemplate": record(each("template", TEXT)),
     "NewStation": record(_STATION, {"serial": SERIAL, "certificate": PEM}),
+    "CertifiedStation": record(each("station", TEXT), {"serial": SERIAL, "certificate": PEM}),
     "RevokedStation": record(each("station", TEXT), each("revoked", list_of(SERIAL))),
     "ReleasedUnit": record(each("station hardware device", TEXT), each("fate", word(tuple(Fate)))),
     "LineOperator": record(

@@ -5,6 +5,7 @@ from device_agent.wire.secret import Secret
 from fleet.core.badge import LONGEST
 from fleet.core.station_rules import MOST_A_MINUTE, RuleTexts, texts_of
 from fleet.model import Role
+from fleet.ra.own.station_renewal import certify_again
 from fleet.ra.people import line_operators, stations
 from fleet.ra.people.stations import StationOrder
 from fleet.store.line_operators import LineOperatorRecord
@@ -55,6 +56,16 @@ def _of_one() -> tuple[Route, ...]:
             body=_RULES,
             needs=frozenset({"batches"}),
             answer=One("Station"),
+        ),
+        Route(
+            method="POST",
+            path="stations/{name}/certify",
+            role=Role.SECURITY,
+            handler=_certify,
+            about="Certify another key of a station whose certificate has ended, by its request.",
+            body=("csr",),
+            needs=frozenset({"csr"}),
+            answer=One("CertifiedStation"),
         ),
         Route(
             method="POST",
@@ -136,6 +147,12 @@ async def _add(asked: Asked) -> Members:
 async def _change(asked: Asked) -> Members:
     rules = _rules(asked.body())
     return _station(await stations.change_rules(asked.context, _name(asked), rules, actor=asked.actor))
+
+
+async def _certify(asked: Asked) -> Members:
+    csr = asked.body().pem("csr")
+    made = await certify_again(asked.context, _name(asked), csr, actor=asked.actor)
+    return {"station": _name(asked), "serial": made.serial, "certificate": made.certificate_pem}
 
 
 async def _revoke(asked: Asked) -> Members:

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from device_agent.wire.fields import MAX_BODY_BYTES
 from fleet.errors import UnreachableError
-from fleet.station.server.authority import AdminSocket
 from fleet.station.server.courier import HttpCourier
+from fleet.station.server.way import AdminSocket
 
 _TURNS = 50
 
