@@ -70,11 +70,6 @@ class About:
     fix: str = ""
     """What to do, where it is the same for all of it."""
 
-    @property
-    def last_severity(self) -> Severity:
-        """The severity behind a rule's last threshold."""
-        return Severity.CRITICAL if self.course is Course.ENDING else self.severity
-
 
 def _ends(what: str, fix: str) -> About:
     return About(text=f"{what} end", course=Course.ENDING, fix=fix)
@@ -105,9 +100,13 @@ MATTERS: Mapping[Matter, About] = MappingProxyType(
             severity=Severity.CRITICAL,
             fix="fleet device explain DEVICE",
         ),
-        Matter.QUOTA: About(text="quotas are used up", course=Course.PASSING, fix="fleet station show NAME"),
+        Matter.QUOTA: About(
+            text="quotas are used up, or nearly",
+            course=Course.LASTING,
+            fix="fleet station show NAME, fleet claim list or fleet ca list",
+        ),
         Matter.BROKER_REFUSALS: About(
-            text="brokers refuse many connections", course=Course.LASTING, fix="fleet audit tail"
+            text="brokers refuse many connections", course=Course.LASTING, fix="fleet monitor"
         ),
         Matter.ROLLOUT_HALTED: About(
             text="rollouts halted",

@@ -72,8 +72,10 @@ class Fact:
     """One line for people, without the subject."""
     at: datetime
     ends: datetime | None = None
-    """When it comes to its end; for matters that come nearer."""
+    """When it comes to its end: then the rule's thresholds say how far it is gone, and else `count`."""
     count: int = 1
+    severity: Severity | None = None
+    """In place of what its matter has."""
     domain: str = ""
     device: Identity | None = None
     """Whose owner is told of it."""
@@ -113,7 +115,7 @@ def steps(rule: Rule, known: Mapping[str, Known], facts: Iterable[Fact], *, now:
     seen: set[str] = set()
     found: list[Step] = []
     for fact in facts:
-        level = rule.level(fact.matter, count=fact.count, ends=fact.ends, now=now)
+        level = rule.level(count=fact.count, ends=fact.ends, now=now)
         if level > 0 and rule.covers(fact.matter, fact.domain) and fact.subject not in seen:
             seen.add(fact.subject)
             found += _seen(rule, known.get(fact.subject), fact, level)
@@ -126,7 +128,7 @@ def happenings(rule: Rule, known: Mapping[str, Known], facts: Iterable[Fact], *,
     found: dict[str, Step] = {}
     for fact in facts:
         if rule.covers(fact.matter, fact.domain) and fact.subject not in found:
-            level = rule.level(fact.matter, count=fact.count, ends=None, now=now)
+            level = rule.level(count=fact.count, ends=fact.ends, now=now)
             found |= {step.subject: step for step in _seen(rule, fresh.get(fact.subject), fact, level)}
     stale = [each for name, each in known.items() if name not in fresh and name not in found]
     return [*found.values(), *(_lapsed(each) for each in stale)]
@@ -161,11 +163,16 @@ def _seen(rule: Rule, known: Known | None, fact: Fact, level: int) -> Iterable[S
                 device_id=device_id,
             ),
             change=change,
-            severity=rule.severity_of(fact.matter, level),
+            severity=_severity(rule, fact, level),
             text=line(fact.text),
             domain=fact.domain,
             device_id=device_id,
         )
+
+
+def _severity(rule: Rule, fact: Fact, level: int) -> Severity:
+    found = rule.severity_of(fact.matter, level)
+    return found if rule.severity is not None or fact.severity is None else fact.severity
 
 
 def _ended(known: Known) -> Step:

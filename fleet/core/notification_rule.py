@@ -59,17 +59,14 @@ class Rule:
         """Tell whether the rule is about something in a domain; an empty one is the fleet as a whole."""
         return matter in self.matters and (not self.domains or domain in self.domains)
 
-    def level(self, matter: Matter, *, count: int, ends: datetime | None, now: datetime) -> int:
+    def level(self, *, count: int, ends: datetime | None, now: datetime) -> int:
         """Return how far something is gone: thresholds that are behind it, or how many there are."""
-        if MATTERS[matter].course is not Course.ENDING:
-            return count
-        if ends is None:
-            return 0
-        return sum(ends - now <= threshold for threshold in self.thresholds)
+        return count if ends is None else sum(ends - now <= threshold for threshold in self.thresholds)
 
     def severity_of(self, matter: Matter, level: int) -> Severity:
         """Return how much it matters at a level."""
         if self.severity is not None:
             return self.severity
         about = MATTERS[matter]
-        return about.last_severity if level >= len(self.thresholds) else about.severity
+        is_last = about.course is Course.ENDING and level >= len(self.thresholds)
+        return Severity.CRITICAL if is_last else about.severity

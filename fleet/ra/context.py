@@ -3,7 +3,7 @@
 And who asks, as the channel proved it. Both are frozen; only the composition root makes a context.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from fleet.home import Home
 from fleet.model import ClientKind
 from fleet.ports import Clock, Store
 from fleet.ra.allowlist import BrokerLink
+from fleet.ra.carrier import Carrier
 from fleet.ra.crls import CrlBook
 from fleet.ra.history import History
 from fleet.ra.in_force import InForce
@@ -23,6 +24,7 @@ from fleet.ra.meter import Meter
 from fleet.ra.nonces import Nonces
 from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
+from fleet.ra.readers import Readers
 from fleet.ra.shown import ShownCertificate
 from fleet.ra.tls_users import TlsUsers
 from fleet.ra.turns import Turns
@@ -118,8 +120,12 @@ class Context:
     meter: Meter = field(default_factory=Meter)
     history: History = field(default_factory=History)
     """Who connected and who was refused, until it is kept."""
+    readers: Readers = field(default_factory=Readers)
+    """Of logs that are shipped here."""
     tls_users: TlsUsers = field(default_factory=TlsUsers)
     """Who holds our certificates in memory."""
+    carriers: Mapping[str, Carrier] = field(default_factory=dict)
+    """The channels to people, by their names."""
     post: Post = no_post
     """Leaves a retained message at the brokers; raises `UnreachableError` where none can be reached."""
 

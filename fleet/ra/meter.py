@@ -36,6 +36,8 @@ class Meter:
     """By kind of request, and by outcome."""
     durations: dict[str, Durations] = field(default_factory=dict)
     """Of answers, by kind of request."""
+    notifications: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Attempts to tell people, by channel and by what came of it: `sent`, `failed`, `dead`."""
     cut_offs: Durations = field(default_factory=Durations)
     """From the commit of a revocation to the last session that it ended."""
 
