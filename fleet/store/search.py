@@ -28,6 +28,7 @@ ENROLLED = (
     "(SELECT MIN(e.created_at) FROM certificates e WHERE e.purpose = 'device' AND e.domain = d.domain"
     " AND e.device_id = d.device_id AND e.fingerprint IS NOT NULL)"
 )
+EXPIRES = "CASE WHEN c.state = 'active' THEN c.not_after END"
 PROFILE = "COALESCE(NULLIF(c.profile, ''), d.profile)"
 
 # One expression, in the order of the words of `Standing`, so that a list and a filter never differ.
@@ -63,7 +64,7 @@ _SETS: Mapping[str, tuple[str, str]] = {
 }
 """What is looked through, and the column that must fit."""
 _MOMENTS: Mapping[str, str] = {
-    "expires": "CASE WHEN c.state = 'active' THEN c.not_after END",
+    "expires": EXPIRES,
     "enrolled": ENROLLED,
     "registered": "d.registered_at",
     "seen": "d.last_seen_at",

@@ -57,6 +57,7 @@ CREATE INDEX tags_of_device ON device_tags (domain, device_id);
 -- Searches walk an index in the order of a list, so that a page costs what it shows.
 CREATE INDEX attributes_by_value ON device_attributes (name, value, domain, device_id);
 CREATE INDEX devices_in_batch ON devices (batch, domain, device_id) WHERE batch IS NOT NULL;
+CREATE INDEX station_units_of_device ON station_units (domain, device_id);
 CREATE INDEX devices_retired ON devices (domain, device_id) WHERE retired_at IS NOT NULL;
 CREATE INDEX devices_revoked ON devices (domain, device_id) WHERE revoked = 1;
 CREATE INDEX devices_without ON devices (domain, device_id) WHERE current_serial IS NULL;
@@ -64,3 +65,28 @@ CREATE INDEX certificates_first ON certificates (created_at, domain, device_id)
     WHERE purpose = 'device' AND parent IS NULL;
 CREATE INDEX certificates_expired ON certificates (domain, device_id, serial)
     WHERE state IN ('expired-unused', 'expired-grace', 'expired-final');
+
+-- Devices that are on their way: to another domain, to other hardware, to the workshop and back.
+CREATE TABLE device_moves (
+    number BIGINT PRIMARY KEY,
+    -- "transfer", "replacement", "return".
+    kind TEXT NOT NULL,
+    -- "held", "away", "waiting", "done", "scrapped", "cancelled".
+    state TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    -- Where it goes: another domain, or the same one.
+    to_domain TEXT NOT NULL,
+    to_device_id TEXT NOT NULL,
+    -- The newest certificate that the new lineage must be newer than; empty: it has none before.
+    above_serial TEXT NOT NULL DEFAULT '',
+    started_at TEXT NOT NULL,
+    started_by TEXT NOT NULL,
+    -- When the state last changed.
+    changed_at TEXT NOT NULL,
+    FOREIGN KEY (domain, device_id) REFERENCES devices (domain, device_id),
+    FOREIGN KEY (to_domain, to_device_id) REFERENCES devices (domain, device_id)
+);
+CREATE INDEX device_moves_from ON device_moves (domain, device_id, number);
+CREATE INDEX device_moves_to ON device_moves (to_domain, to_device_id, number);
+CREATE INDEX device_moves_open ON device_moves (number) WHERE state IN ('held', 'away', 'waiting');
