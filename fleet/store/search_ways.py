@@ -97,7 +97,7 @@ async def choose(tx: Transaction, search: Search) -> Way:
     """Return the way with the fewest rows; none where a walk over all devices is as good."""
     best: Way = ()
     fewest = _FEW + 1
-    for way in _ways(search.condition, search.now):
+    for way in ways(search.condition, search.now):
         size = 0
         for arm in way:
             size += await _size(tx, arm)
@@ -143,7 +143,8 @@ def _arm(shown: str, search: Search, arm: Arm) -> Sql:
     return Sql(text=text, values=(*meant.values, *search.after, *asked.values))
 
 
-def _ways(condition: Condition, now: datetime | None) -> tuple[Way, ...]:
+def ways(condition: Condition, now: datetime | None) -> tuple[Way, ...]:
+    """Return the ways that a condition allows; none: only a walk over all devices finds what it asks."""
     match condition:
         case TextTerm():
             return _of_text(condition)
@@ -161,10 +162,10 @@ def _ways(condition: Condition, now: datetime | None) -> tuple[Way, ...]:
         case Every(conditions=conditions):
             return (
                 *_of_prefix_in_domain(conditions),
-                *(way for each in conditions for way in _ways(each, now)),
+                *(way for each in conditions for way in ways(each, now)),
             )
         case Either(conditions=conditions):
-            return _together([_ways(each, now) for each in conditions])
+            return _together([ways(each, now) for each in conditions])
         case _:
             return ()
 
