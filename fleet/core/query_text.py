@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from device_agent.wire.identity import parse_device_id, parse_domain
+from device_agent.wire.problems import MalformedMessageError
 from fleet.core.query import (
     Condition,
     Either,
@@ -57,6 +59,8 @@ _TOKEN = re.compile(
     r"""|"(?P<double>(?:[^"\\]|\\["\\])*)"|'(?P<single>(?:[^'\\]|\\['\\])*)'"""
     r"""|(?P<word>[^\s()<>=!"']+)"""
 )
+_NAMES = {"domain": parse_domain, "id": parse_device_id}
+"""What can be no name is a slip of the pen: it would find nothing."""
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -197,6 +201,11 @@ def _text_term(field: Field, value: _Token) -> TextTerm:
         raise _wrong(value.at, f"{field.name} is never {value.text}", f"but {', '.join(field.words)}")
     if len(parts) > 3 or (len(parts) == 3 and not (parts[0] == parts[2] == "" != parts[1])):
         raise _wrong(value.at, f"* cannot stand there in {value.text}", "such as a*, *z, a*z, *mid*")
+    if len(parts) == 1 and parts[0] and field.name in _NAMES:
+        try:
+            _NAMES[field.name](parts[0])
+        except MalformedMessageError as error:
+            raise _wrong(value.at, str(error), f"such as {field.example}") from error
     return TextTerm(field=field.name, pattern=Pattern(parts=parts))
 
 

@@ -1,18 +1,19 @@
 """What an operator names when certificates are taken back: devices, a serial, a lineage, a batch, a query."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeAlias
 
-from device_agent.wire.identity import Identity, parse_domain, parse_serial
-from device_agent.wire.problems import MalformedMessageError
+from device_agent.wire.identity import Identity, parse_serial
+from fleet.core.query import Query
+from fleet.core.query_text import parse_query
 from fleet.errors import BadInputError, NotFoundError
-from fleet.model import Standing
 from fleet.ports import Transaction
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_record
-from fleet.store.inventory import DeviceQuery, list_devices
+from fleet.store.inventory import DeviceQuery, count_devices, list_devices
 
-_PAGE = 500
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +32,10 @@ class BySerial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByQuery:
-    """All devices that a list would show."""
+    """All devices that fit a query at a time."""
 
-    query: DeviceQuery
+    query: Query
+    now: datetime
 
 
 Selection: TypeAlias = ByDevice | BySerial | ByQuery
@@ -47,41 +49,9 @@ class Targets:
     serials: tuple[str, ...] = ()
 
 
-def parse_query(text: str) -> ByQuery:
-    """Return the selection behind `key=value` terms: domain, batch, prefix (of the id), standing.
-
-    All terms must hold; an empty query would select the whole fleet, and is refused.
-
-    Raises:
-        BadInputError: a term is unknown, twice there, or nothing is asked for.
-    """
-    known: dict[str, str] = {}
-    for term in text.split():
-        key, equals, value = term.partition("=")
-        if not equals or not value or key not in _TERMS or key in known:
-            raise BadInputError(f"{term!r} is no term of a query", hint=f"such as {' '.join(_EXAMPLES)}")
-        known[key] = value
-    if not known:
-        raise BadInputError("the query is empty", hint=f"such as {' '.join(_EXAMPLES)}")
-    try:
-        standing = Standing(known["standing"]) if "standing" in known else None
-        domain = parse_domain(known["domain"]) if "domain" in known else ""
-    except (ValueError, MalformedMessageError) as error:
-        raise BadInputError(
-            f"the query is not right: {error}", hint=f"standing: {', '.join(Standing)}"
-        ) from error
-    return ByQuery(
-        query=DeviceQuery(
-            domain=domain,
-            batch=known.get("batch", ""),
-            prefix=known.get("prefix", ""),
-            standing=standing,
-        )
-    )
-
-
-_TERMS = ("domain", "batch", "prefix", "standing")
-_EXAMPLES = ("domain=prod", "batch=b1", "prefix=line3-", "standing=suspended")
+def by_query(text: str, *, now: datetime) -> ByQuery:
+    """Return the selection behind a query; raises `BadInputError` where it is none."""
+    return ByQuery(query=parse_query(text), now=now)
 
 
 async def find_targets(tx: Transaction, selection: Selection) -> Targets:
@@ -89,6 +59,7 @@ async def find_targets(tx: Transaction, selection: Selection) -> Targets:
 
     Raises:
         NotFoundError: a device or certificate that it names is not there.
+        BadInputError: a query selects everything, and does not say `all`.
     """
     match selection:
         case ByDevice(identities=identities):
@@ -103,15 +74,38 @@ async def find_targets(tx: Transaction, selection: Selection) -> Targets:
             if row.identity is not None:
                 return Targets(identities=(row.identity,))
             return Targets(serials=(serial,))
-        case ByQuery(query=query):
-            return Targets(identities=await _all(tx, query))
+        case ByQuery():
+            return Targets(identities=await selected(tx, selection))
 
 
-async def _all(tx: Transaction, query: DeviceQuery) -> tuple[Identity, ...]:
+async def selected(tx: Transaction, selection: ByQuery) -> tuple[Identity, ...]:
+    """Return the devices that fit a query.
+
+    Raises:
+        BadInputError: these are all that there are, and nobody said `all`.
+    """
     found: list[Identity] = []
-    page = replace(query, limit=_PAGE)
+    page = DeviceQuery(condition=selection.query.condition, now=selection.now, limit=_PAGE)
     while summaries := await list_devices(tx, page):
         found += [summary.identity for summary in summaries]
         last = summaries[-1].identity
         page = replace(page, after=(last.domain, last.device_id))
+    if not selection.query.says_all:
+        await _refuse_everything(tx, len(found))
     return tuple(found)
+
+
+async def count_selected(tx: Transaction, selection: ByQuery) -> int:
+    """Return how many devices fit a query; raises as `selected` does."""
+    asked = DeviceQuery(condition=selection.query.condition, now=selection.now)
+    found = await count_devices(tx, asked)
+    if not selection.query.says_all:
+        await _refuse_everything(tx, found)
+    return found
+
+
+async def _refuse_everything(tx: Transaction, found: int) -> None:
+    if found > 1 and found == await count_devices(tx, DeviceQuery()):
+        raise BadInputError(
+            f"the query selects all {found} devices of the fleet", hint='if that is meant, say so: "all"'
+        )

@@ -8,7 +8,7 @@ from fleet.model import RevocationReason, Role
 from fleet.ra.acts.deciding import Performer
 from fleet.ra.acts.guard import MassAct, require_second
 from fleet.ra.context import Context
-from fleet.ra.selection import ByDevice, Selection, find_targets, parse_query
+from fleet.ra.selection import ByDevice, Selection, by_query, find_targets
 from fleet.ra.status.revoke import Receipt, revoke
 from fleet.store.proposals import ProposalRecord
 
@@ -48,7 +48,8 @@ async def revoke_or_propose(context: Context, order: RevokeOrder, *, actor: str)
 
 
 async def _find(context: Context, proposal: ProposalRecord) -> tuple[Identity, ...]:
-    targets = await context.store.read(find_targets, parse_query(proposal.parameter(_QUERY)))
+    selection = by_query(proposal.parameter(_QUERY), now=context.clock())
+    targets = await context.store.read(find_targets, selection)
     return targets.identities
 
 

@@ -5,10 +5,11 @@ from aiohttp import web
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import Identity, parse_domain
 from device_agent.wire.problems import MalformedMessageError
+from fleet.core.query_text import LONGEST_QUERY
 from fleet.model import CertificateState, CutOff, Purpose, RevocationReason, Role
 from fleet.ra.acts.revoking import RevokeOrder, revoke_or_propose
 from fleet.ra.people import certificates
-from fleet.ra.selection import ByDevice, BySerial, Selection, parse_query
+from fleet.ra.selection import ByDevice, BySerial, Selection, by_query
 from fleet.ra.status.revoke import Receipt
 from fleet.ra.status.verdict_faults import Wanted
 from fleet.ra.status.verdicts import verify
@@ -17,7 +18,6 @@ from fleet.web.api.asked import Asked
 from fleet.web.api.routes import Document, Members, One, Page, Route, listed, time_or_none
 
 _PEM_TYPE = "application/pem-certificate-chain"
-_LONGEST_QUERY = 1024
 _SELECTIONS = ("device_id", "serial", "lineage", "batch", "query")
 
 
@@ -165,11 +165,12 @@ def _selection(asked: Asked, body: Fields) -> tuple[Selection, str]:
             return BySerial(serial=body.serial(name)), ""
         case ["batch"]:
             domain = asked.domain(body.text("domain", longest=32))
-            query = f"domain={domain} batch={parse_domain(body.text('batch', longest=32))}"
-            return parse_query(query), query
+            # A batch may well be all there is.
+            query = f"all domain={domain} batch={parse_domain(body.text('batch', longest=32))}"
+            return by_query(query, now=asked.context.clock()), query
         case ["query"]:
-            query = body.text("query", longest=_LONGEST_QUERY)
-            return parse_query(query), query
+            query = body.text("query", longest=LONGEST_QUERY)
+            return by_query(query, now=asked.context.clock()), query
         case _:
             raise MalformedMessageError(f"name what to revoke by exactly one of {', '.join(_SELECTIONS)}")
 

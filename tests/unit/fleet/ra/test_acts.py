@@ -17,7 +17,7 @@ from fleet.ra.context import Context
 from fleet.ra.devices import Registration, register
 from fleet.ra.people.operators import add_operator, remove_operator
 from fleet.ra.performers import PERFORMERS
-from fleet.ra.selection import ByDevice, parse_query
+from fleet.ra.selection import ByDevice, by_query
 from fleet.store.audit import AuditQuery, search
 from fleet.store.devices import load_device
 from fleet.store.proposals import ProposalRecord
@@ -44,9 +44,11 @@ async def joined(desk: Desk, device_id: str) -> Identity:
 
 async def proposed(desk: Desk, *, actor: str = ADA) -> str:
     """Have the batch revoked, and return the proposal that comes of it."""
-    query = "batch=b1"
+    query = "all batch=b1"
     order = RevokeOrder(
-        selection=parse_query(query), query=query, reason=RevocationReason.CESSATION_OF_OPERATION
+        selection=by_query(query, now=desk.context.clock()),
+        query=query,
+        reason=RevocationReason.CESSATION_OF_OPERATION,
     )
     with pytest.raises(ProposedError) as caught:
         await revoke_or_propose(desk.context, order, actor=actor)
@@ -94,7 +96,9 @@ async def test_one_stolen_device_is_revoked_at_once_however_it_is_named(
     await revoke_or_propose(desk.context, RevokeOrder(selection=one, reason=reason), actor=ADA)
     query = "prefix=d01"
     await revoke_or_propose(
-        desk.context, RevokeOrder(selection=parse_query(query), query=query, reason=reason), actor=ADA
+        desk.context,
+        RevokeOrder(selection=by_query(query, now=desk.context.clock()), query=query, reason=reason),
+        actor=ADA,
     )
     assert [await is_revoked(desk, each) for each in batch[:3]] == [True, True, False]
     assert await actions(desk) == []

@@ -14,7 +14,6 @@ from fleet.channels.translate import answerer
 from fleet.errors import BadInputError, StorageFullError
 from fleet.ra.context import Asker, Listener
 from fleet.ra.requests.answer import answer, answer_body
-from fleet.ra.selection import parse_query
 from fleet.ra.shown import shown_certificate
 from tests.desk import Desk, Unit
 
@@ -145,14 +144,6 @@ async def test_an_answer_goes_to_the_topic_derived_from_the_asker(desk: Desk) ->
 
     assert answered is not None
     assert answered.topic == "fleet/v1/enroll/" + "0" * 64 + "/response"
-
-
-@pytest.mark.parametrize(
-    "text", ["", "domain", "domain=", "owner=me", "batch=a batch=b", "standing=tall", "domain=A"]
-)
-def test_a_query_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(BadInputError):
-        parse_query(text)
 
 
 @given(st.binary(max_size=200))

@@ -32,7 +32,7 @@ from fleet.ra.judging import Circumstances
 from fleet.ra.keeping.housekeeping import tick
 from fleet.ra.requests.answer import answer
 from fleet.ra.requests.recover import recover
-from fleet.ra.selection import BySerial, parse_query
+from fleet.ra.selection import BySerial, by_query
 from fleet.ra.status.revoke import RevokeCase, judge_revoke, revoke
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
@@ -259,7 +259,7 @@ async def test_revoking_a_query_takes_all_that_fit(desk: Desk) -> None:
 
     receipt = await revoke(
         desk.context,
-        parse_query("domain=prod prefix=line3-"),
+        by_query("domain=prod prefix=line3-", now=desk.context.clock()),
         reason=RevocationReason.CESSATION_OF_OPERATION,
         actor="operator:test",
     )
@@ -287,7 +287,7 @@ async def test_what_was_revoked_before_the_disk_was_full_is_cut_off_all_the_same
         with pytest.raises(StorageFullError):
             await revoke(
                 desk.context,
-                parse_query("domain=prod prefix=d"),
+                by_query("all domain=prod prefix=d", now=desk.context.clock()),
                 reason=RevocationReason.KEY_COMPROMISE,
                 actor="operator:test",
             )
