@@ -58,7 +58,7 @@ class MailConfig:
     """Roots of its certificate, PEM; None takes the system's."""
     private_hosts: tuple[str, ...] = ()
     """Names whose addresses may be loopback or private."""
-    timeout: timedelta = timedelta(seconds=30)
+    timeout: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ def _mail(section: Section, name: str) -> MailConfig:
         password_file=_path_or_none(section, "password_file"),
         trust=_path_or_none(section, "trust"),
         private_hosts=section.texts("private_hosts", (), most=16),
-        timeout=timedelta(seconds=section.integer("timeout_seconds", 30, bounds=(1, 300))),
+        timeout=timedelta(seconds=section.integer("timeout_seconds", 60, bounds=(1, 600))),
     )
     if not found.host:
         raise section.error("host", "the mail server has no host", hint='such as host = "mail.example.org"')

@@ -86,10 +86,17 @@ class Consumer:
         Raises:
             UnreachableError: it is not connected, or did not say so in time.
         """
+        await self._hand_over(topic, body, retain=True)
+
+    async def publish(self, topic: str, body: bytes) -> None:
+        """Return as `post` does, for a message that is for who listens now, or has a session there."""
+        await self._hand_over(topic, body, retain=False)
+
+    async def _hand_over(self, topic: str, body: bytes, *, retain: bool) -> None:
         if not self.connected:
             raise UnreachableError("the broker is not connected", hint="fleet status")
         has_it: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        message_id = self._client.publish(topic, body, qos=1, retain=True).mid
+        message_id = self._client.publish(topic, body, qos=1, retain=retain).mid
         self._posted[message_id] = has_it
         try:
             async with asyncio.timeout(_POST_SECONDS):

@@ -21,6 +21,8 @@ GUARD_EVENTS = "$fleet/guard/events"
 GUARD_REPLIES = "$fleet/guard/reply"
 GUARD_DECISIONS = "$fleet/guard/decisions"
 """A sample of what was allowed and denied."""
+NOTIFICATIONS = "fleet/v1/notifications/+"
+"""What people are told, for services: a topic a matter."""
 LONGEST_PATTERN = 256
 LONGEST_CLIENT_ID = 128
 """In bytes of UTF-8."""
@@ -147,6 +149,7 @@ TOPIC_RULES: tuple[TopicRule, ...] = (
         isolation.ANSWERS,
         "fleet/v1/+/+/+/response",
         "fleet/v1/+/+/notice",
+        NOTIFICATIONS,
         "devices/+/+/#",
         CONTROL,
     ),
@@ -157,6 +160,7 @@ TOPIC_RULES: tuple[TopicRule, ...] = (
         isolation.REQUESTS,
         topics.OPERATIONAL_REQUESTS,
         topics.DEVICE_STATES,
+        NOTIFICATIONS,
         "devices/+/+/#",
         GUARD_EVENTS,
         GUARD_REPLIES,

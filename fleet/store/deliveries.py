@@ -202,7 +202,8 @@ async def take_up(tx: Transaction, now: datetime) -> int:
 async def acknowledge(tx: Transaction, ack: Acknowledgement) -> bool:
     """Note that somebody has seen a notification, and say so on the trail; False: somebody had before."""
     changed = await tx.execute(
-        "UPDATE notifications SET acked_at = ?, acked_by = ?, reason = ? WHERE number = ? AND acked_at IS NULL",
+        "UPDATE notifications SET acked_at = ?, acked_by = ?, reason = ?"
+        " WHERE number = ? AND acked_at IS NULL",
         (times.text(ack.at), ack.actor, ack.reason, ack.number),
     )
     if changed:

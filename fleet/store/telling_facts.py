@@ -1,4 +1,4 @@
-"""What people may have to be told, as the records have it: what ends, what was missed, alarmed, or is full."""
+"""What people may have to be told, as the records have it: what ends, was missed, alarmed, or is full."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,8 +87,9 @@ async def missed(tx: Transaction, after: tuple[str, str]) -> tuple[Troubled, ...
     """Return a page of devices in service whose certificate ended, with its end."""
     return await _troubled(
         tx,
-        "SELECT d.domain, d.device_id, c.not_after FROM devices d JOIN certificates c"
-        " ON c.serial = d.current_serial WHERE c.state IN ('expired-grace', 'expired-unused', 'expired-final')"
+        "SELECT d.domain, d.device_id, c.not_after FROM devices d"
+        " JOIN certificates c ON c.serial = d.current_serial"
+        " WHERE c.state IN ('expired-grace', 'expired-unused', 'expired-final')"
         " AND d.revoked = 0 AND d.suspended = 0 AND d.retired_at IS NULL",
         after,
     )

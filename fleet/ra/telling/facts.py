@@ -111,7 +111,7 @@ async def _lists(survey: Survey) -> list[Fact]:
 
 
 def _late(survey: Survey, made_at: datetime, until: datetime) -> int:
-    """Return 1 if less than a quarter of a list's life is left: a new one is made at the half. 2: it is over."""
+    """Return 1 if under a quarter of a list's life is left: a new one is made at the half. 2: it is over."""
     if until <= survey.now:
         return 2
     return int(until - survey.now < (until - made_at) / 4)

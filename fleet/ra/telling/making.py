@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleet.channel_sections import is_mail_address
 from fleet.core.delivery import Unanswered, escalated_to
 from fleet.core.matters import Severity
 from fleet.core.notification_rule import Receiver, Rule
 from fleet.core.quiet_hours import told_at
-from fleet.notice_sections import is_mail_address
 from fleet.ports import Transaction
 from fleet.ra.context import Context
 from fleet.store import deliveries, notifications
