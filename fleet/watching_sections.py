@@ -7,6 +7,7 @@ from pathlib import Path
 
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError
+from fleet.core.log_lines import Product
 from fleet.toml_section import Section
 
 _MOST_LOGS = 32
@@ -30,14 +31,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class Product(StrEnum):
-    """Whose log it is."""
-
-    MOSQUITTO = "mosquitto"
-    APACHE = "apache"
-    NGINX = "nginx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,8 @@ _NOUNS = {
     "proposal": "Acts on many devices that need a second operator: list, show, approve.",
     "audit": "Who did what and when: tail, search, verify, prove, export.",
     "broker": "The broker: show, apply, sessions, kick.",
+    "connection": "Who connected and who was refused: list.",
+    "monitor": "Which certificates brokers and web servers refuse, why, and what helps.",
     "conform": "Check a device or client of yours: what does it do wrong?",
 }
 """Each noun with its help; the module of the same name holds `command`."""

@@ -38,16 +38,20 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a cause means, and what to do now; `{id}` is the device."""
+    """What a cause means, and what to do now; `{id}` and `{serial}` are filled in where they are known."""
 
     text: str
     fix: str
+
+    def fix_for(self, *, device: str, serial: str) -> str:
+        """Return what to do about one device or certificate."""
+        return self.fix.format(id=device or "ID", serial=serial or "SERIAL")
 
 
 MEANINGS: Mapping[Cause, Meaning] = {
     Cause.EXPIRED: Meaning(
         "the certificate is over",
-        "fleet device explain ID says whether it may still renew; see its clock and its way to the server",
+        "fleet device explain {id} says whether it may still renew; see its clock and its way to the server",
     ),
     Cause.NOT_YET_VALID: Meaning(
         "the certificate begins later", "set the clock of the machine that refuses: its NTP comes first"
@@ -58,9 +62,9 @@ MEANINGS: Mapping[Cause, Meaning] = {
     ),
     Cause.SUPERSEDED: Meaning(
         "the certificate was followed by a newer one",
-        "restart the program that holds the old one open; fleet device explain ID for the newer one",
+        "restart the program that holds the old one open; fleet device explain {id} for the newer one",
     ),
-    Cause.SUSPENDED: Meaning("the device is suspended", "fleet device resume ID"),
+    Cause.SUSPENDED: Meaning("the device is suspended", "fleet device resume {id}"),
     Cause.UNKNOWN_CA: Meaning(
         "its chain does not end at a root that is trusted there",
         "if the device is ours: give that server our roots, fleet ca list; let the client send its chain",
@@ -82,7 +86,7 @@ MEANINGS: Mapping[Cause, Meaning] = {
     ),
     Cause.NOT_VERIFIED: Meaning(
         "the chain was not accepted, and that log does not say why: expired, revoked, or of another CA",
-        "fleet device explain ID; fleet cert verify FILE says what this fleet makes of the certificate",
+        "fleet device explain {id}; fleet cert verify FILE says what this fleet makes of the certificate",
     ),
     Cause.WRONG_PURPOSE: Meaning(
         "the certificate is not for clients", "use a profile with client-auth: fleet profile show"
@@ -92,15 +96,15 @@ MEANINGS: Mapping[Cause, Meaning] = {
     ),
     Cause.ALTERED: Meaning(
         "a signature does not fit: the certificate was changed, or is another one than on record",
-        "treat it as an attack, or a broken disk: fleet device explain ID",
+        "treat it as an attack, or a broken disk: fleet device explain {id}",
     ),
     Cause.NOT_ADMITTED: Meaning(
         "the certificate is on no list of those that are let in",
-        "fleet cert show SERIAL; if nobody knows it, somebody tries another fleet's",
+        "fleet cert show {serial}; if nobody knows it, somebody tries another fleet's",
     ),
     Cause.CLIENT_ID: Meaning(
         "its MQTT client id is not the one that its certificate allows",
-        "connect with client id DOMAIN:ID; two programs must not share one certificate",
+        "connect with client id DOMAIN:{id}; two programs must not share one certificate",
     ),
     Cause.MANNER: Meaning(
         "it asks for a keep-alive or a session that a device may not have",

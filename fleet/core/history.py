@@ -61,11 +61,15 @@ def contact(
     cause: Cause | None = None,
     ending: str = "",
     name: str = "",
+    subject: str = "",
     issuer: str = "",
     serial: str = "",
     address: str = "",
 ) -> Contact:
-    """Return a contact whose texts are short and printable, whatever a stranger has sent."""
+    """Return a contact whose texts are short and printable, whatever a stranger has sent.
+
+    `name` is what a broker vouches for; `subject` is a stranger's word, and nobody's name here.
+    """
     domain, colon, device_id = _plain(name).partition(":")
     return Contact(
         kind=kind,
@@ -74,7 +78,7 @@ def contact(
         ending=_plain(ending),
         domain=domain if colon else "",
         device_id=device_id,
-        name=_plain(name),
+        name=_plain(name or subject),
         issuer=_plain(issuer),
         serial=_plain(serial),
         address=_plain(address),

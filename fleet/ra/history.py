@@ -6,7 +6,8 @@ loses what was not written yet; nothing is decided by it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 500
 """Rows in one unit of work, so that a request waits for few of them."""
 
+_CHECKED = frozenset({Cause.EXPIRED, Cause.NOT_YET_VALID, Cause.REVOKED, Cause.OLD_LIST})
+"""Causes that a server finds in a chain whose CA it knows; before that, a serial is a stranger's word."""
 _BY_STATE = {
     CertificateState.REVOKED: Cause.REVOKED,
     CertificateState.SUPERSEDED: Cause.SUPERSEDED,
@@ -52,13 +55,22 @@ class History:
         self._waiting: list[Contact] = []
         self.lost = 0
         """Contacts that came while too many waited."""
+        self.refusals: Counter[tuple[str, Cause]] = Counter()
+        """Since the process began, by place and cause."""
 
     def note(self, one: Contact) -> None:
         """Keep a contact, soon."""
+        self.count((one,))
         if len(self._waiting) < MOST_WAITING:
             self._waiting.append(one)
         else:
             self.lost += 1
+
+    def count(self, found: Iterable[Contact]) -> None:
+        """Count refusals that are kept already."""
+        for one in found:
+            if one.cause is not None:
+                self.refusals[one.place, one.cause] += one.times
 
     def take(self) -> tuple[Contact, ...]:
         """Return what waits, which waits no more."""
@@ -125,11 +137,17 @@ async def _pruned(store: Store, retention: RetentionConfig, now: datetime) -> No
 async def recognised(tx: Transaction, found: Sequence[Contact]) -> tuple[Contact, ...]:
     """Return contacts with what the records know of their certificates: whose, and what became of it."""
     known: dict[tuple[str, str], _Known | None] = {}
-    for one in found:
+    for one in filter(_asks, found):
         shown = (one.issuer, one.serial)
-        if one.serial and shown not in known and (not one.device_id or one.cause is Cause.NOT_ADMITTED):
+        if shown not in known:
             known[shown] = await _known(tx, *shown)
-    return tuple(_told(one, known.get((one.issuer, one.serial))) for one in found)
+    return tuple(_told(one, known[one.issuer, one.serial]) if _asks(one) else one for one in found)
+
+
+def _asks(one: Contact) -> bool:
+    if not one.serial or (one.device_id and one.cause is not Cause.NOT_ADMITTED):
+        return False
+    return bool(one.issuer) or one.cause in _CHECKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from fleet.ra.own.own_at_start import make_good
 from fleet.ra.requests.observe import observe
 from fleet.ra.status.public_lists import make_public
 from fleet.ra.status.publishing import keep_published, try_to_give
+from fleet.ra.status.relying import follow_logs
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
 from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts
@@ -251,6 +252,7 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
         observe(context, broker),
         keep_house(context),
         keep_published(context),
+        follow_logs(context),
         keep_history(
             context.store,
             context.history,

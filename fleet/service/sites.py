@@ -16,7 +16,7 @@ from fleet.pair_files import in_force
 from fleet.ra.context import Context, Endpoints, Listener
 from fleet.ra.makers import load_makers
 from fleet.service.parts import Parts
-from fleet.web import api, devices, est, health, metrics, status
+from fleet.web import api, devices, est, health, metrics, shipped, status
 from fleet.web.gate import problems
 from fleet.web.listening import bind_unix, serving
 from fleet.web.visitors import visitors
@@ -34,6 +34,7 @@ def status_app(context: Context) -> web.Application:
 def device_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[problems, visitors(context)])
     devices.mount(app, context, listener=Listener.HTTPS)
+    shipped.mount(app, context)
     est.mount(app, est_channel.answerer(context))
     health.mount(app, context)
     metrics.mount(app, context)
@@ -52,6 +53,7 @@ async def admin_site(context: Context) -> AsyncIterator[None]:
     """Serve operators, and stations of this home, on the socket that its owner alone can open."""
     app = web.Application(middlewares=[problems])
     devices.mount(app, context, listener=Listener.ADMIN)
+    shipped.mount(app, context)
     health.mount(app, context)
     metrics.mount(app, context)
     api.mount(app, context)

@@ -188,3 +188,66 @@ def _stored(row: Row) -> StoredContact:
             times=columns.number(row[12]),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TroubleQuery:
+    """Which refusals to sum up; what is empty does not restrict."""
+
+    since: datetime
+    cause: str = ""
+    place: str = ""
+    domain: str = ""
+    before: int | None = None
+    """The cursor: only troubles whose newest row has a lower number."""
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Refusals of one, at one place, for one cause; `newest` is the number of the newest row."""
+
+    newest: int
+    place: str
+    cause: Cause
+    domain: str
+    device_id: str
+    name: str
+    serial: str
+    address: str
+    first_at: datetime
+    last_at: datetime
+    times: int
+
+
+_ALIKE = "place, cause, domain, device_id, name, serial, address"
+
+
+async def troubles(tx: Transaction, query: TroubleQuery) -> tuple[Trouble, ...]:
+    """Return the refusals since a time, summed up, the newest first."""
+    equal = {"cause": query.cause, "place": query.place, "domain": query.domain}
+    terms = ["kind = ?", "last_at >= ?", *(f"{name} = ?" for name, value in equal.items() if value)]
+    values = [BrokerEventKind.REFUSED.value, times.text(query.since), *filter(None, equal.values())]
+    rows = await tx.fetch_all(
+        f"SELECT MAX(number), {_ALIKE}, MIN(first_at), MAX(last_at), SUM(times) FROM connections"
+        f"{_clause(terms)} GROUP BY {_ALIKE} HAVING MAX(number) < ? ORDER BY MAX(number) DESC LIMIT ?",
+        (*values, 2**62 if query.before is None else query.before, min(query.limit, MAX_PAGE)),
+    )
+    return tuple(_trouble(row) for row in rows)
+
+
+def _trouble(row: Row) -> Trouble:
+    newest, place, cause, domain, device_id, name, serial, address, first_at, last_at, number = row
+    return Trouble(
+        newest=columns.number(newest),
+        place=columns.text(place),
+        cause=Cause(columns.text(cause)),
+        domain=columns.text(domain),
+        device_id=columns.text(device_id),
+        name=columns.text(name),
+        serial=columns.text(serial),
+        address=columns.text(address),
+        first_at=times.moment(first_at),
+        last_at=times.moment(last_at),
+        times=columns.number(number),
+    )

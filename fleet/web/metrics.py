@@ -21,6 +21,7 @@ from fleet.model import Role
 from fleet.ra.authority.authority_views import AuthorityView, list_views
 from fleet.ra.context import Context
 from fleet.ra.health import Health, health
+from fleet.ra.history import History
 from fleet.ra.meter import BOUNDS, Durations, Meter
 from fleet.web.api.routes import require
 from fleet.web.api.who import operator_of
@@ -34,6 +35,7 @@ class Reading:
     health: Health
     authorities: Sequence[AuthorityView]
     meter: Meter
+    history: History
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family (prometheus_client's interface of collectors)."""
@@ -41,6 +43,7 @@ class Reading:
         yield from _broker(self.health)
         yield from _authorities(self.authorities)
         yield from _work(self.meter)
+        yield from _connections(self.history)
 
 
 def mount(app: web.Application, context: Context) -> None:
@@ -67,7 +70,10 @@ def mount_open(app: web.Application, context: Context) -> None:
 
 async def _page(context: Context) -> web.Response:
     reading = Reading(
-        health=await health(context), authorities=await list_views(context), meter=context.meter
+        health=await health(context),
+        authorities=await list_views(context),
+        meter=context.meter,
+        history=context.history,
     )
     registry = CollectorRegistry(auto_describe=False)
     registry.register(reading)
@@ -146,6 +152,20 @@ def _work(meter: Meter) -> Iterator[Metric]:
     )
     cut_offs.add_metric([], _buckets(meter.cut_offs), meter.cut_offs.seconds)
     yield cut_offs
+
+
+def _connections(history: History) -> Iterator[Metric]:
+    refused = CounterMetricFamily(
+        "fleet_connections_refused", "Connections refused, by who saw it and why.", labels=["place", "cause"]
+    )
+    for (place, cause), count in history.refusals.items():
+        refused.add_metric([place, cause.value], count)
+    yield refused
+    lost = CounterMetricFamily(
+        "fleet_connections_not_kept", "Contacts that came too fast for the connection history."
+    )
+    lost.add_metric([], history.lost)
+    yield lost
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:

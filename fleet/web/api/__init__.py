@@ -11,6 +11,7 @@ from fleet.web.api import (
     broker,
     certificates,
     claims,
+    connections,
     devices,
     domains,
     events,
@@ -62,6 +63,7 @@ _NOUNS = (
     evidence,
     events,
     broker,
+    connections,
     health,
     forecast,
 )

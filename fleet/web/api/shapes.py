@@ -11,6 +11,7 @@ from fleet.core.station_recall import Fate
 from fleet.model import Purpose, Role
 from fleet.ra.status import verdict_faults
 from fleet.web.api.audit_shapes import OF_THE_AUDIT
+from fleet.web.api.connection_shapes import OF_CONNECTIONS
 from fleet.web.api.health_shapes import OF_HEALTH
 from fleet.web.api.people_shapes import OF_PEOPLE
 from fleet.web.api.policy_shapes import OF_POLICY
@@ -352,6 +353,7 @@ SHAPES: Mapping[str, Schema] = {
     **OF_HEALTH,
     **OF_POLICY,
     **OF_PEOPLE,
+    **OF_CONNECTIONS,
     "OpenApi": {"type": "object", "description": "OpenAPI 3.1."},
     "Problem": PROBLEM,
 }

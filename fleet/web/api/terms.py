@@ -6,10 +6,19 @@ JSON Schema (2020-12) as OpenAPI 3.1 has it. It describes; what a request must b
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from fleet.core.causes import Cause
 from fleet.core.goodkey import KeyType
 from fleet.core.proposal import ProposalState
 from fleet.errors import ExitCode
-from fleet.model import CertificateState, ClientKind, Purpose, RevocationReason, Role, Standing
+from fleet.model import (
+    BrokerEventKind,
+    CertificateState,
+    ClientKind,
+    Purpose,
+    RevocationReason,
+    Role,
+    Standing,
+)
 from fleet.ra.people.roster import ImportFormat
 from fleet.ra.succession.compromise import Loss
 from fleet.store.station_report import By
@@ -93,6 +102,7 @@ TERMS: Mapping[str, Schema] = {
     "ca_key": {**word(tuple(KeyType)), "description": "What its authorities are made with."},
     "certificate": PEM,
     "certificates": list_of(record({"name": TEXT, "certificate": PEM})),
+    "cause": {**word(tuple(Cause)), "description": "Why a connection was refused."},
     "chain": {**PEM, "description": "The CA's own certificate first, then those above it."},
     "code_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "Which code, not the code."},
     "count": {"type": "integer", "minimum": 1, "maximum": 1000},
@@ -111,6 +121,7 @@ TERMS: Mapping[str, Schema] = {
         "description": "How many entries the head that somebody kept is over.",
     },
     "ends_before": TIME,
+    "event": {**word(tuple(BrokerEventKind)), "description": "What happened to a connection."},
     "entry": {**COUNT, "description": "An audit entry's number, from 0."},
     "failed": {**TEXT, "description": "At which step; left out where all went well."},
     "format": word(tuple(ImportFormat)),
@@ -134,8 +145,10 @@ TERMS: Mapping[str, Schema] = {
     },
     "loss": word(tuple(Loss)),
     "name": {**TEXT, "maxLength": 100},
+    "network": {**TEXT, "description": "An address, or a network such as 10.1.0.0/16."},
     "note": {**TEXT, "maxLength": 200},
     "operator": {**TEXT, "description": "Somebody who works at a station."},
+    "place": {**TEXT, "description": "Who saw it: mosquitto, embedded, https, log:NAME, ship:WHO/NAME."},
     "prefix": {**TEXT, "description": "What the device ids begin with."},
     "profile": {**TEXT, "maxLength": 32, "description": "A profile of the domain in fleet.toml."},
     "proposal": {**TEXT, "description": "An act that needs a second operator, by its id."},
@@ -161,6 +174,7 @@ TERMS: Mapping[str, Schema] = {
     "serials": {**list_of(TEXT), "description": "Device ids of a batch: `spring=spring-0001..spring-5000`."},
     "unit": {**TEXT, "description": "A unit in quarantine, by its hardware id or device id."},
     "shifts": {**list_of(TEXT), "description": "When it works: `mon-fri 06:00-14:00 Europe/Berlin`."},
+    "since": TIME,
     "short_code": {"type": "string", "pattern": "^[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}$"},
     "signer": {**TEXT, "description": "Who signed the list: his certificate, DER in base64url."},
     "shares": {**TEXT, "description": "How many shares open it, of how many: `2of3`."},
@@ -170,6 +184,7 @@ TERMS: Mapping[str, Schema] = {
     "successor": {**TEXT, "description": "The CA that takes over; left out: one that signs or stands by."},
     "token": {**TEXT, "description": "A PKCS#11 token by its URI (RFC 7512), without a PIN."},
     "units": {**COUNT, "minimum": 1, "description": "How many units at most."},
+    "until": TIME,
     "uses": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
     "within_hours": {"type": "integer", "minimum": 0, "maximum": 24 * 366},
 }

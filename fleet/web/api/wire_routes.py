@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from device_agent.wire.requests import CHALLENGED, MAX_ATTEMPT, ProofKind
 from device_agent.wire.trust import MAX_VERSION
+from fleet.core.log_lines import Product
 from fleet.core.station_sync import MOST_ENTRIES
 from fleet.model import KeyOrigin
 from fleet.web.api.routes import Json, Members
@@ -160,11 +161,23 @@ WIRE_SCHEMAS: Mapping[str, Schema] = {
         },
         "required": ["v", "number", "hash", "now", "rules", "operators", "fault"],
     },
+    "ShippedLines": {
+        "type": "object",
+        "properties": {"batch": TEXT, "found": COUNT, "repeated": {"type": "boolean"}},
+        "required": ["batch", "found", "repeated"],
+    },
     "Nonce": {
         "type": "object",
         "properties": {"nonce": TEXT, "expires_in": COUNT},
         "required": ["nonce", "expires_in"],
     },
+}
+
+_SHIPPED: Mapping[str, Schema] = {
+    "log": {**TEXT, "description": "How the log is called."},
+    "product": word(tuple(Product)),
+    "batch": {**TEXT, "description": "Its name for good: what comes twice counts once."},
+    "east_of_utc": {"type": "integer", "description": "Seconds, of the clock that the lines go by."},
 }
 
 
@@ -189,6 +202,7 @@ def wire_paths() -> Mapping[str, Members]:
             "responses": _responses("JournalReceipt"),
         }
     }
+    found["/api/v1/monitor/lines"] = {"post": _lines()}
     found["/api/v1/nonce"] = {
         "get": {
             "operationId": "get_nonce",
@@ -198,6 +212,20 @@ def wire_paths() -> Mapping[str, Members]:
         }
     }
     return found
+
+
+def _lines() -> Members:
+    return {
+        "operationId": "post_monitor_lines",
+        "summary": "By an operator, or a device that may: lines of another server's log, read for refusals.",
+        "tags": ["devices' own"],
+        "parameters": [
+            {"name": name, "in": "query", "required": name in {"log", "product"}, "schema": schema}
+            for name, schema in _SHIPPED.items()
+        ],
+        "requestBody": {"required": True, "content": {"text/plain": {"schema": TEXT}}},
+        "responses": _responses("ShippedLines"),
+    }
 
 
 def _operation(kind: str) -> Members:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from fleet.config import parse
+from fleet.core.log_lines import Product
 from fleet.errors import BadInputError
-from fleet.watching_sections import LogForm, LogLevel, Product
+from fleet.watching_sections import LogForm, LogLevel
 
 HEAD = '[fleet]\nname = "acme"\n[domains.prod]\n'
 
