@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from fleet.core.proposal import ActKind, SecondPersonRule
+from fleet.core.second_factor import CodedAct
 from fleet.toml_section import Section
 
 _MANY = 10_000_000
@@ -19,6 +20,9 @@ class ActsConfig:
     drift_percent: int = 5
     """A selection that has changed by more than that since it was shown is not acted on."""
 
+    code_for: frozenset[CodedAct] = frozenset()
+    """Acts that need a code of the operator's second factor, too."""
+
     @property
     def proposal_lifetime(self) -> timedelta:
         return timedelta(hours=self.proposal_hours)
@@ -31,6 +35,7 @@ def read_acts(top: Section) -> ActsConfig:
         second=_second(section, usual.second),
         proposal_hours=section.integer("proposal_hours", usual.proposal_hours, bounds=(1, 720)),
         drift_percent=section.integer("drift_percent", usual.drift_percent, bounds=(0, 100)),
+        code_for=frozenset(section.words("code_for", (), words=CodedAct)),
     )
     section.close()
     return acts

@@ -258,6 +258,11 @@ class Home:
         return self.run / "endpoints.json"
 
     @property
+    def factors_key(self) -> Path:
+        """What seals the secrets of operators' second factors; without it each makes a new one."""
+        return self.root / "second-factors.key"
+
+    @property
     def answers_key(self) -> Path:
         """What seals the answers that are kept for a day; without it they cannot be given again."""
         return self.run / "answers.key"

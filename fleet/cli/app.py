@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from fleet.cli import output
-from fleet.cli.remote import Remote
+from fleet.cli.remote import Remote, Server
 from fleet.errors import ExitCode, FleetError, UsageError, exit_code
 
 _NOUNS = {
@@ -112,6 +113,12 @@ class _Nouns(click.Group):
     metavar="PEM",
     help="What that server is believed by: its home's trust/server.pem [FLEET_TRUST].",
 )
+@click.option(
+    "--code-file",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="Holds a code of your second factor, for acts that need one; - is standard input.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -121,6 +128,7 @@ def command(
     operator_cert: Path | None,
     operator_key: Path | None,
     trust: Path | None,
+    code_file: Path | None,
 ) -> None:
     """Give devices their certificates, from the factory line to retirement.
 
@@ -128,12 +136,13 @@ def command(
     commands ask the server that runs, or do their work by themselves when none does. With --server they ask a
     server on another machine, as the operator whose certificate it is shown.
     """
-    context.obj = _remote(context, server, (operator_cert, operator_key), trust)
+    found = _remote(context, server, (operator_cert, operator_key), trust)
+    context.obj = replace(found, code_file=code_file) if isinstance(found, Remote) else found
 
 
 def _remote(
     context: click.Context, server: str | None, pair: tuple[Path | None, Path | None], trust: Path | None
-) -> Remote | None:
+) -> Server | None:
     """Return the server that was named, unless a home was named more plainly."""
     if server is None:
         return None
@@ -144,9 +153,7 @@ def _remote(
         return None
     certificate, key = pair
     if certificate is None or key is None:
-        raise UsageError(
-            "a server elsewhere wants to know who asks", hint="--operator-cert PEM --operator-key PEM"
-        )
+        return Server(server=server, trust=trust)
     context.call_on_close(lambda: _remind(certificate))
     return Remote(server=server, certificate=certificate, key=key, trust=trust)
 

@@ -15,9 +15,10 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+from fleet.cli.codes import code_of
 from fleet.cli.output import Json, Members
-from fleet.cli.remote import Remote
-from fleet.errors import EXIT_CODES, ExitCode, FleetError, UnreachableError
+from fleet.cli.remote import Remote, Server
+from fleet.errors import EXIT_CODES, ExitCode, FleetError, RefusedError, UnreachableError
 from fleet.home import Home, open_home
 
 _Result = TypeVar("_Result")
@@ -26,8 +27,13 @@ ANSWER_SECONDS = 120.0
 """A bulk revocation waits for every broker; everything else answers at once."""
 
 _KEY_HEADER = "Idempotency-Key"
+_CODE_HEADER = "Fleet-Code"
 _PAUSES = (0.2, 1.0, 3.0)
 """Seconds before an act whose answer was lost on the way is asked for again, under the same key."""
+
+
+class _CodeNeededError(RefusedError):
+    """The act needs a code of the operator's second factor, and none was sent with it."""
 
 
 class _UnderwayError(http.client.HTTPException):
@@ -63,8 +69,9 @@ class _SocketConnection(http.client.HTTPConnection):
 class Client:
     """The routes of the API; each call is one request."""
 
-    def __init__(self, place: Path | Remote) -> None:
+    def __init__(self, place: Path | Server) -> None:
         self._place = place
+        self._code: str | None = None
 
     def get(self, *parts: str, **query: str | int | None) -> Members:
         """Return the object behind a path."""
@@ -118,11 +125,13 @@ class Client:
 
     def _call(self, method: str, address: str, body: bytes | None) -> bytes:
         """Return what is answered; over a network, an answer that was lost is asked for again."""
-        key = uuid4().hex if method == "POST" and isinstance(self._place, Remote) else None
+        key = uuid4().hex if method == "POST" and isinstance(self._place, Server) else None
         pauses = iter(() if key is None else _PAUSES)
         while True:
             try:
                 return self._read(method, address, body, key)
+            except _CodeNeededError:
+                self._code = self._ask_code()
             except FleetError as error:
                 pause = next(pauses, None)
                 if pause is None or not isinstance(error.__cause__, _LOST):
@@ -143,6 +152,8 @@ class Client:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = self._connection()
         headers = {"Content-Type": "application/json"} | ({} if key is None else {_KEY_HEADER: key})
+        if self._code is not None and method == "POST":
+            headers[_CODE_HEADER], self._code = self._code, None
         try:
             connection.request(method, address, body, headers)
             response = connection.getresponse()
@@ -151,19 +162,28 @@ class Client:
             if response.status >= http.client.BAD_REQUEST:
                 refusal = response.read()
                 connection.close()
-                raise error_of(response.status, refusal)
+                raise self._refusal(response, refusal)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._explained(error) from error
         return connection, response
 
+    def _refusal(self, response: http.client.HTTPResponse, body: bytes) -> FleetError:
+        error = error_of(response.status, body)
+        can_answer = isinstance(self._place, Remote) and response.headers.get(_CODE_HEADER) == "needed"
+        return _CodeNeededError(str(error), hint=error.hint) if can_answer else error
+
+    def _ask_code(self) -> str:
+        assert isinstance(self._place, Remote)  # noqa: S101 - nobody else is asked
+        return code_of(self._place.code_file)
+
     def _connection(self) -> http.client.HTTPConnection:
-        if isinstance(self._place, Remote):
+        if isinstance(self._place, Server):
             return self._place.connection(ANSWER_SECONDS)
         return _SocketConnection(self._place)
 
     def _explained(self, error: Exception) -> FleetError:
-        if isinstance(self._place, Remote):
+        if isinstance(self._place, Server):
             return self._place.explain(error)
         return UnreachableError(
             f"the server of this home does not answer: {str(error).lower() or 'no answer'}",
@@ -171,14 +191,14 @@ class Client:
         )
 
 
-def with_client(home: Path | Remote, act: Callable[[Client], _Result]) -> _Result:
+def with_client(home: Path | Server, act: Callable[[Client], _Result]) -> _Result:
     """Do something with a server elsewhere, with the home's, or with one that lives as long as that.
 
     Raises:
         NotFoundError: there is no home.
         FleetError: what the server said.
     """
-    if isinstance(home, Remote):
+    if isinstance(home, Server):
         return act(Client(home))
     place = open_home(home)
     if _answers(place.admin_socket):

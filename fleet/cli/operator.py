@@ -8,6 +8,7 @@ import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.operator_totp import totp
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
 from fleet.cli.remote import Remote
@@ -45,6 +46,9 @@ _NAMES = {
 @click.group()
 def command() -> None:
     """Operators, and what each may do: viewer reads, operator acts, security revokes and lets in."""
+
+
+command.add_command(totp)
 
 
 @command.command()

@@ -10,7 +10,7 @@ from device_agent.wire.identity import parse_device_id, parse_domain, parse_seri
 from device_agent.wire.problems import MalformedMessageError
 from fleet.cli.client import Client
 from fleet.cli.output import Form, visible
-from fleet.cli.remote import Remote
+from fleet.cli.remote import Remote, Server
 from fleet.config import load
 from fleet.errors import BadInputError, UsageError
 from fleet.home import open_home
@@ -39,6 +39,10 @@ def _place(context: click.Context, _parameter: click.Parameter, value: Path | No
     above = root.params.get("home")
     if value is None and isinstance(root.obj, Remote):
         return root.obj
+    if value is None and isinstance(root.obj, Server):
+        raise UsageError(
+            "a server elsewhere wants to know who asks", hint="--operator-cert PEM --operator-key PEM"
+        )
     return value or (above if isinstance(above, Path) else default_home())
 
 

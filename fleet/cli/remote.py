@@ -16,12 +16,10 @@ _HTTPS_PORT = 443
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
-    """A server, and who asks it."""
+class Server:
+    """A server, asked by nobody in particular."""
 
     server: str
-    certificate: Path
-    key: Path
     trust: Path | None = None
 
     def connection(self, timeout: float) -> http.client.HTTPConnection:
@@ -50,10 +48,7 @@ class Remote:
                 )
             # TLS 1.3 tells a refusal with the first read (RFC 8446 4.4.2.4), and some servers with nothing.
             case ssl.SSLError() | http.client.RemoteDisconnected() | ConnectionResetError():
-                return RefusedError(
-                    f"{self.server} ended the connection over the certificate {self.certificate}",
-                    hint="it does so where another authority signed it, or it has expired",
-                )
+                return self._hung_up()
             case _:
                 return UnreachableError(
                     f"{self.server} does not answer: {words}",
@@ -67,6 +62,26 @@ class Remote:
         except (OSError, ssl.SSLError) as error:
             raise BadInputError(f"{self.trust} holds no certificates that can be read") from error
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        return tls
+
+    def _hung_up(self) -> FleetError:
+        return UnreachableError(
+            f"{self.server} ended the connection", hint="is it the https port of fleet.toml?"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote(Server):
+    """A server, and who asks it."""
+
+    certificate: Path
+    key: Path
+    code_file: Path | None = None
+    """Holds a code of his second factor; where it is None, a terminal is asked."""
+
+    def tls(self) -> ssl.SSLContext:
+        """Return what connections are made with; raises BadInputError."""
+        tls = Server.tls(self)
         try:
             tls.load_cert_chain(self.certificate, self.key, password=_no_password)
         except (OSError, ssl.SSLError) as error:
@@ -75,6 +90,12 @@ class Remote:
                 hint="both are PEM, the key without a passphrase, as fleet operator add writes them",
             ) from error
         return tls
+
+    def _hung_up(self) -> FleetError:
+        return RefusedError(
+            f"{self.server} ended the connection over the certificate {self.certificate}",
+            hint="it does so where another authority signed it, or it has expired",
+        )
 
 
 def _no_password() -> str:

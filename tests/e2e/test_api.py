@@ -139,6 +139,7 @@ def test_nothing_is_changed_by_get_and_who_acts_is_no_viewer() -> None:
     reads = {"certificates/verify"}
     whole_entries = {"audit/export", "audit/syslog"}
     of_oneself = {"operators/{name}/renew", "operators/{name}/renewed"}
+    of_oneself |= {"second-factors", "second-factors/confirm", "second-factors/remove"}
     for route in ROUTES:
         if route.method == "GET" or route.path in reads:
             assert route.role in {None, Role.VIEWER} or route.path in whole_entries

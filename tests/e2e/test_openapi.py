@@ -32,6 +32,7 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "stations/line1/journal", {"reason": "disk lost"}),
     ("POST", "stations/line1/revoke", {"reason": "sold"}),
     ("POST", "operators", {"name": "ada", "role": "viewer"}),
+    ("POST", "second-factors", {}),
     ("POST", "devices/prod/d1/suspend", {"reason": "lost"}),
     ("POST", "devices/prod/d1/resume", {}),
     ("POST", "operators/ada/remove", {"reason": "left"}),

@@ -42,6 +42,7 @@ SECURITY_ALONE = {
     "POST operators",
     "POST operators/{name}/remove",
     "POST revocations",
+    "POST second-factors/{name}/reset",
     "POST stations",
     "POST stations/{name}/rules",
     "POST stations/{name}/revoke",
@@ -95,6 +96,9 @@ VIEWERS_POST = {
     "POST certificates/verify",
     "POST operators/{name}/renew",
     "POST operators/{name}/renewed",
+    "POST second-factors",
+    "POST second-factors/confirm",
+    "POST second-factors/remove",
 }
 
 

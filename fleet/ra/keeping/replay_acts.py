@@ -22,7 +22,7 @@ from fleet.model import (
 )
 from fleet.ports import Transaction
 from fleet.ra.gap import WITHOUT_TRAIL, end_gap, open_gap
-from fleet.ra.keeping import replay_stations
+from fleet.ra.keeping import replay_people, replay_stations
 from fleet.store import (
     attributes,
     authorities,
@@ -285,6 +285,18 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "station.operator-removed": replay_stations.remove_line_operator,
         "operator.added": _add_operator,
         "operator.removed": _remove_operator,
+        "operator.totp-removed": replay_people.remove_factor,
+        **dict.fromkeys(
+            (
+                "proposal.approved",
+                "proposal.done",
+                "proposal.expired",
+                "proposal.outdated",
+                "proposal.rejected",
+                "proposal.withdrawn",
+            ),
+            replay_people.end_proposal,
+        ),
     }
 )
 """What an act did beside the device that it was about."""
@@ -311,7 +323,12 @@ TOLD_ONLY = frozenset(
         "fleet.initialised",
         "key.reused",
         "certificate.brought",
+        "operator.totp-made",
+        "operator.totp-refused",
         "policy.applied",
+        "proposal.failed",
+        "proposal.made",
+        "proposal.refused",
         "provisioning.intended",
         "provisioning.lapsed",
         "provisioning.signed",
@@ -328,6 +345,7 @@ LOST = frozenset(
     {
         "authority.listed",  # the revocation list of a company's CA: hand it in again
         "devices.imported",  # which proofs a maker's list brought for devices: import it again
+        "operator.totp-confirmed",  # the secret of a second factor: fleet operator totp enroll
         "renewal.hastened",  # fleet cert renew says it again
         "station.leased",  # the certificate of a station's CA
         "station.root-made",

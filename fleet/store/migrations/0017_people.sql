@@ -30,3 +30,17 @@ CREATE TABLE proposals (
     outcome TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX proposals_by_state ON proposals (state, proposed_at);
+
+-- The time-based one-time codes (RFC 6238) of operators, and of the owner of the home, `local`.
+CREATE TABLE second_factors (
+    operator TEXT PRIMARY KEY,
+    -- The shared secret, AES-256-GCM; the key is a file of the home, never in the database.
+    sealed BLOB NOT NULL,
+    -- The step of the last code that counted: none counts twice.
+    last_step BIGINT NOT NULL,
+    -- Wrong codes in a row.
+    wrong BIGINT NOT NULL,
+    made_at TEXT NOT NULL,
+    -- When its first code was shown; NULL: it counts for nothing yet.
+    confirmed_at TEXT
+);

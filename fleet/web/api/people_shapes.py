@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fleet.core.proposal import ActKind, ProposalState
 from fleet.model import Role
-from fleet.web.api.terms import COUNT, SHA256, TEXT, TIME, Schema, each, list_of, maybe, record, word
+from fleet.web.api.terms import COUNT, FLAG, SHA256, TEXT, TIME, Schema, each, list_of, maybe, record, word
 
 OF_PEOPLE: Mapping[str, Schema] = {
     "Proposal": record(
@@ -22,4 +22,13 @@ OF_PEOPLE: Mapping[str, Schema] = {
         each("decided_at", maybe(TIME)),
     ),
     "ProposedDevice": record(each("name", TEXT)),
+    "SecondFactor": record(
+        each("operator", TEXT), each("made_at", TIME), each("confirmed_at", maybe(TIME)), each("locked", FLAG)
+    ),
+    "NewSecondFactor": record(
+        each("operator", TEXT), {"uri": {**TEXT, "description": "otpauth://..., as secret as a key."}}
+    ),
+    "SecondFactorChange": record(
+        each("operator", TEXT), each("done", word(("confirmed", "removed", "reset")))
+    ),
 }

@@ -15,6 +15,7 @@ from fleet.errors import RefusedError
 from fleet.model import Role
 from fleet.ra.context import Context
 from fleet.web.api.asked import Asked
+from fleet.web.api.coded import CodeNeededError, needed_response, require_factor
 from fleet.web.api.once import Once
 from fleet.web.api.who import Operator, operator_of
 from fleet.web.gate import body_of, unauthorized_response
@@ -103,6 +104,11 @@ def _guarded(
 
 
 async def _answered(route: Route, asked: Asked) -> web.StreamResponse:
+    try:
+        if route.method == "POST" and route.role is not None:
+            await require_factor(asked, route.path)
+    except CodeNeededError as error:
+        return needed_response(error)
     found = await route.handler(asked)
     return found if isinstance(found, web.StreamResponse) else web.json_response(found, headers=_HEADERS)
 

@@ -172,6 +172,7 @@ TERMS: Mapping[str, Schema] = {
     "rate": {**COUNT, "minimum": 1, "description": "Units a minute at most."},
     "serial": SERIAL,
     "serials": {**list_of(TEXT), "description": "Device ids of a batch: `spring=spring-0001..spring-5000`."},
+    "totp": {**TEXT, "description": "A code of one's second factor (RFC 6238), six digits."},
     "unit": {**TEXT, "description": "A unit in quarantine, by its hardware id or device id."},
     "shifts": {**list_of(TEXT), "description": "When it works: `mon-fri 06:00-14:00 Europe/Berlin`."},
     "since": TIME,

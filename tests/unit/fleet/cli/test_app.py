@@ -24,6 +24,8 @@ PROMISED = {
     "station": "add list show change renew certify revoke operator run carry sync lease report new-journal release reprint",
     "audit": "tail search verify export head prove verifier archive archives",
     "broker": "show apply sessions kick",
+    "operator": "add list remove renew totp",
+    "proposal": "list show approve reject withdraw",
 }
 
 
