@@ -48,6 +48,7 @@ from device_agent.signals import Brought, Signals
 from device_agent.timing import Timing
 from device_agent.trouble import KEY_LOST, cut_off, may_pass, require_wanted, trouble_of, word_of
 from device_agent.trusting import Trusting
+from device_agent.wire import pace
 from device_agent.wire.problems import ProblemCode, Retry
 from device_agent.wire.replies import Issued
 
@@ -60,6 +61,8 @@ _SHORTEST_REST = timedelta(seconds=10)
 _LONGEST_RETRY = timedelta(seconds=15)
 _RENEWALS_A_DAY = 24
 """Flash wears: a server whose certificates are always due gets no more; an operator may ask for more."""
+
+_AT_REST = frozenset({State.SETTLING, State.SETTLED})
 
 _TURNS_AWAY = frozenset({ProblemCode.REVOKED, ProblemCode.SUSPENDED})
 """A listener that opens TLS to any certificate of ours, as EST's, says so instead of closing."""
@@ -176,6 +179,8 @@ class Driver:
         self._refused, turned_away = frozenset(), None
         self._do_begun()
         before_it = self._serial()
+        if (unreached := await self._ask_when()) is not None:
+            return self._ended(unreached, before_it)
         while True:
             before = self._refused
             error = await self._do(self._life.take(Tick(facts=self._facts())))
@@ -186,11 +191,30 @@ class Driver:
             turned_away = error
         if hold and self._asking.serial is None:
             error = error or turned_away
+        return self._ended(error, before_it)
+
+    def _ended(self, error: AgentError | None, serial_before: str) -> AgentError | None:
         self._stand(error)
         self._chronicle.attempted(self._life.record, error)
-        has_renewed = self._serial() != before_it and not self._wants_renewal
+        has_renewed = self._serial() != serial_before and not self._wants_renewal
         self._tell_waiting(None if has_renewed else error)
         return error
+
+    async def _ask_when(self) -> AgentError | None:
+        """Ask for another moment where that of the renewal was missed; return why nobody can be asked.
+
+        What an outage has held up comes back all at once, and the server has spread it meanwhile. Whoever
+        is connected has heard so by a notice.
+        """
+        life = self._life.record.life
+        if self._wants_renewal or life.active is None or state_of(life) not in _AT_REST:
+            return None
+        is_told = self._asking.serial is not None
+        if is_told or not renewal.was_missed(life.active, now=self._clock()):
+            return None
+        error = await self._do([Send(ask=Ask.STATUS, route=Route.ACTIVE)])
+        answered = isinstance(error, RefusedError) or Route.ACTIVE in self._refused
+        return None if answered else error
 
     async def _do(self, actions: Sequence[Action]) -> AgentError | None:
         """Do actions and what follows from them; return the first error, and go on after it."""
@@ -312,7 +336,7 @@ class Driver:
 
     def _pause(self, failures: int, error: AgentError | None) -> timedelta:
         asked = error.retry_after_seconds if isinstance(error, RefusedError) else None
-        back_off = renewal.back_off(failures, jitter=self._jitter(), first=self._first_wait)
+        back_off = pace.back_off(failures, jitter=self._jitter(), first=self._first_wait)
         return back_off + timedelta(seconds=asked or 0)
 
     async def _note(self, error: AgentError | None) -> None:

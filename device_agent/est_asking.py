@@ -16,7 +16,6 @@ from device_agent.core.est import Chain, EstServer, chain_of
 from device_agent.core.est_request import names_of, request
 from device_agent.core.events import Ask, Confirmed, DoneAck, Event, Reported, Route, Send
 from device_agent.core.record import Credential
-from device_agent.core.renewal import own_jitter, renew_at
 from device_agent.core.stored import StoredRecord, nowhere
 from device_agent.errors import ChannelError, KeyStoreError, NotEnrolledError, UnacceptableAnswerError
 from device_agent.hearing import heard
@@ -24,6 +23,7 @@ from device_agent.life import Life
 from device_agent.ports import EstClient, EstIssued, EstLogin, EstReply, Linked, Ways
 from device_agent.tls import client_context, show
 from device_agent.wire.identity import Identity, parse_domain
+from device_agent.wire.pace import own_jitter, renew_at
 from device_agent.wire.problems import MalformedMessageError
 from device_agent.wire.replies import BrokerAddress, Issued, ReportedState
 from device_agent.wire.requests import ProofKind

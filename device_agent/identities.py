@@ -16,11 +16,11 @@ from pathlib import Path
 from device_agent.agent import Agent
 from device_agent.background import in_background
 from device_agent.config import Settings
-from device_agent.core import renewal
 from device_agent.core.lifecycle import State, state_of
 from device_agent.errors import AgentError, NotEnrolledError
 from device_agent.folders import OWN, folder_of, identities_in
 from device_agent.store import load_record
+from device_agent.wire import pace
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Identities:
             except AgentError as error:
                 if self._begun == {name}:
                     raise  # alone in its process: whoever started that decides
-                has_lived = seconds() - began > renewal.LONGEST_WAIT.total_seconds()
+                has_lived = seconds() - began > pace.LONGEST_WAIT.total_seconds()
                 failures = 1 if has_lived else failures + 1
                 _log.error("%s: %s", name or "this device's own identity", error)
             except Exception:
@@ -101,7 +101,7 @@ class Identities:
                 _log.exception("%s: a defect of the agent", name or "this device's own identity")
             finally:
                 self._running.pop(name, None)
-            pause = renewal.back_off(failures, jitter=self._jitter())
+            pause = pace.back_off(failures, jitter=self._jitter())
             await asyncio.sleep(pause.total_seconds())
         self._begun.discard(name)
 

@@ -1,38 +1,13 @@
-"""When to renew, and how long to wait after a failure.
+"""When this device's certificate is to be renewed, by the pace that server and device agree on.
 
-Never reads a clock and never draws a random number: both are arguments.
+Never reads a clock: the time is an argument.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from device_agent.core.events import Facts, Route
 from device_agent.core.record import Credential, DeviceRecord
-
-FIRST_WAIT = timedelta(seconds=5)
-LONGEST_WAIT = timedelta(hours=1)
-
-_RENEW_FROM = 2 / 3
-_SPREAD = 1 / 12
-_MOST_DOUBLINGS = 32
-
-
-def renew_at(
-    not_before: datetime, not_after: datetime, *, renew_after: datetime | None, jitter: float
-) -> datetime:
-    """Return when to ask for the next certificate; `jitter` is in [0, 1).
-
-    The server's wish where it lies within the lifetime, for it alone sees the whole fleet; else two
-    thirds into the lifetime, spread over the next twelfth of it.
-    """
-    if renew_after is not None and not_before <= renew_after <= not_after:
-        return renew_after
-    lifetime = not_after - not_before
-    return not_before + lifetime * (_RENEW_FROM + _SPREAD * jitter)
-
-
-def own_jitter(key_hash: str) -> float:
-    """Return a number in [0, 1) that is this key's alone, and the same after a restart."""
-    return int(key_hash[:8], 16) / 2**32
+from device_agent.wire.pace import is_missed, latest, own_jitter, renew_at
 
 
 def renewal_of(credential: Credential) -> datetime:
@@ -45,6 +20,12 @@ def renewal_of(credential: Credential) -> datetime:
     )
 
 
+def was_missed(credential: Credential, *, now: datetime) -> bool:
+    """Tell whether the server is to be asked first whether it has set another moment."""
+    safe_until = latest(credential.not_before, credential.not_after)
+    return is_missed(renewal_of(credential), now=now, safe_until=safe_until)
+
+
 def facts(record: DeviceRecord, *, now: datetime, refused: frozenset[Route] = frozenset()) -> Facts:
     """Return what the life cycle needs to know of the moment.
 
@@ -54,15 +35,3 @@ def facts(record: DeviceRecord, *, now: datetime, refused: frozenset[Route] = fr
     if active is None:
         return Facts(refused=refused)
     return Facts(due=now >= renewal_of(active), expired=now > active.not_after, refused=refused)
-
-
-def back_off(
-    failures: int, *, jitter: float, first: timedelta = FIRST_WAIT, longest: timedelta = LONGEST_WAIT
-) -> timedelta:
-    """Return how long to wait after so many failures in a row: full jitter, `jitter` in [0, 1).
-
-    Anything between nothing and the doubled wait, so that a fleet that failed together does not come
-    back together.
-    """
-    doublings = min(max(failures - 1, 0), _MOST_DOUBLINGS)
-    return min(longest, first * (1 << doublings)) * jitter

@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 
 from device_agent.core.events import Facts, Route
 from device_agent.core.record import Credential, DeviceRecord
-from device_agent.core.renewal import (
-    FIRST_WAIT,
-    LONGEST_WAIT,
-    back_off,
-    facts,
-    own_jitter,
-    renew_at,
-    renewal_of,
-)
+from device_agent.core.renewal import facts, renewal_of, was_missed
+from device_agent.wire.pace import FIRST_WAIT, LONGEST_WAIT, MISSED, back_off, latest, own_jitter, renew_at
 from device_agent.wire.replies import BrokerAddress
 
 BIRTH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,6 +37,21 @@ def test_the_servers_wish_is_followed() -> None:
 @pytest.mark.parametrize("wish", [BIRTH - timedelta(days=1), DEATH + timedelta(days=1)])
 def test_a_wish_outside_of_the_lifetime_is_not(wish: datetime) -> None:
     assert renew_at(BIRTH, DEATH, renew_after=wish, jitter=0) == BIRTH + LIFE * 2 / 3
+
+
+@given(st.integers(0, 89 * 86_400), jitters)
+def test_whatever_is_wished_a_twelfth_of_the_life_is_left(seconds: int, jitter: float) -> None:
+    wish = BIRTH + timedelta(seconds=seconds)
+    assert renew_at(BIRTH, DEATH, renew_after=wish, jitter=jitter) == min(wish, latest(BIRTH, DEATH))
+    assert DEATH - latest(BIRTH, DEATH) == LIFE / 12
+
+
+def test_who_missed_the_moment_asks_first_unless_there_is_no_time_to_lose() -> None:
+    moment = renewal_of(ACTIVE)
+    assert not was_missed(ACTIVE, now=moment + MISSED)
+    assert was_missed(ACTIVE, now=moment + MISSED + timedelta(seconds=1))
+    assert was_missed(ACTIVE, now=latest(BIRTH, DEATH) - timedelta(seconds=1))
+    assert not was_missed(ACTIVE, now=latest(BIRTH, DEATH))
 
 
 @given(jitters)
