@@ -32,6 +32,7 @@ from fleet.watching_sections import (
     read_monitor,
     read_tracing,
 )
+from fleet.witness_sections import WitnessConfig, read_witnesses
 
 _MAX_BYTES = 256 * 1024
 _PORTS = (0, 65535)
@@ -148,6 +149,8 @@ class Config:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     webhook: WebhookConfig | None = None
     """Who is asked before a first certificate is signed."""
+    witnesses: tuple[WitnessConfig, ...] = ()
+    """Who witnesses that the audit trail only grows."""
     acts: ActsConfig = field(default_factory=ActsConfig)
     rollouts: RolloutConfig = field(default_factory=RolloutConfig)
     """How far one operator goes alone."""
@@ -205,6 +208,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         broker=_broker(top.section("broker")),
         policy=_policy(top.section("policy")),
         webhook=read_webhook(top),
+        witnesses=read_witnesses(top),
         retention=read_retention(top.section("retention")),
         log=read_log(top.section("log")),
         tracing=read_tracing(top),

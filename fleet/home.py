@@ -88,6 +88,11 @@ class Home:
         return self.root / "fleet.toml"
 
     @property
+    def access(self) -> Path:
+        """The access policy, as operators write it; what is in force stands in the database."""
+        return self.root / "access.toml"
+
+    @property
     def database(self) -> Path:
         return self.root / "fleet.db"
 
@@ -233,6 +238,11 @@ class Home:
     @property
     def audit_public_key(self) -> Path:
         return self.audit / "public.pem"
+
+    @property
+    def checkpoint_key(self) -> Path:
+        """What signs checkpoints for those who witness the trail."""
+        return self.audit / "checkpoint.pem"
 
     @property
     def audit_head(self) -> Path:

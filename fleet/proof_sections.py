@@ -16,7 +16,7 @@ from fleet.core.piv_rules import SLOTS, PinPolicy, PivRules, TouchPolicy
 from fleet.core.things import NameRule
 from fleet.toml_section import Section
 
-_URL = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(/[\x21-\x7e]{0,1024})?")
+HTTPS_URL = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(/[\x21-\x7e]{0,1024})?")
 _FIRMWARE = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,32}")
 
@@ -111,7 +111,7 @@ def read_webhook(top: Section) -> WebhookConfig | None:
     section = top.section("webhook")
     seconds = section.integer("timeout_seconds", 5, bounds=(1, 30))
     url = section.text("url", "", longest=1024)
-    if not _URL.fullmatch(url):
+    if not HTTPS_URL.fullmatch(url):
         raise section.error("url", "url must be https://HOST[:PORT]/PATH", hint="plain http is not asked")
     secret_file = section.text("secret_file", "", longest=1024)
     if not secret_file:

@@ -11,6 +11,7 @@ import click
 from fleet.cli import options
 from fleet.cli.audit_archive import archive, archives
 from fleet.cli.audit_evidence import Evidence, head, prove, show_evidence, verifier
+from fleet.cli.audit_witness import checkpoint, witnesses
 from fleet.cli.client import Client, with_client
 from fleet.cli.following import events, require_served, show_events
 from fleet.cli.options import Place
@@ -169,5 +170,5 @@ def export(home: Place, *, after: int | None, route: str) -> None:
     with_client(home, act)
 
 
-for further in (head, prove, verifier, archive, archives):
+for further in (head, prove, verifier, archive, archives, checkpoint, witnesses):
     command.add_command(further)

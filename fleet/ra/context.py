@@ -29,6 +29,7 @@ from fleet.ra.shown import ShownCertificate
 from fleet.ra.tls_users import TlsUsers
 from fleet.ra.turns import Turns
 from fleet.ra.webhook import Webhook
+from fleet.ra.witness import Witness
 
 
 class Listener(StrEnum):
@@ -117,6 +118,8 @@ class Context:
     makers: Makers = field(default_factory=Makers)
     """Whom the domains believe about their devices' hardware."""
     webhook: Webhook | None = None
+    witnesses: tuple[Witness, ...] = ()
+    """Second parties that are shown each state of the audit trail."""
     meter: Meter = field(default_factory=Meter)
     history: History = field(default_factory=History)
     """Who connected and who was refused, until it is kept."""

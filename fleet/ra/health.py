@@ -20,6 +20,7 @@ from fleet.ra.authority.trust_health import trust
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
 from fleet.ra.keeping.restore_health import restored
+from fleet.ra.keeping.witnessing import witnessed
 from fleet.ra.own.own_health import adoptions, own_certificates, server_certificate
 from fleet.ra.people.audits import Notary, verify
 from fleet.ra.requests import templates
@@ -268,6 +269,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "templates": _templates,
     "audit trail": _audit_trail,
     "restore": restored,
+    "witnesses": witnessed,
     "clock": _clock,
     "disk": _disk,
 }

@@ -15,9 +15,11 @@ from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
 from fleet.ra.turns import Turns
 from fleet.ra.webhook import HookRules, Webhook
+from fleet.ra.witness import Witness
 from fleet.service.brokers import Broker
 from fleet.service.parts import Parts
 from fleet.web.webhook import HttpsHookCaller, read_secret
+from fleet.web.witness import submitter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ def context_of(
         by_device=RateLimiter(per_minute=policy.recover_per_minute),
         makers=load_makers(parts.config, root=parts.home.root),
         webhook=_webhook(parts),
+        witnesses=_witnesses(parts),
     )
 
 
@@ -72,6 +75,14 @@ def _webhook(parts: Parts) -> Webhook | None:
         secret=read_secret(settings, root=parts.home.root),
         clock=parts.clock,
         randomness=secrets.token_bytes,
+    )
+
+
+def _witnesses(parts: Parts) -> tuple[Witness, ...]:
+    """Return those who witness the audit trail."""
+    return tuple(
+        Witness(settings=settings, submit=submitter(settings, root=parts.home.root))
+        for settings in parts.config.witnesses
     )
 
 

@@ -308,6 +308,7 @@ COMMANDS: dict[str, Shape] = {
     },
     "audit archive --older 30d": [],
     "audit archives": [],
+    "audit witnesses": [],
     "audit verify --trail trail.jsonl --head head.json --key home/audit/public.pem": {"proven": "str"},
     "profile list --domain prod": [PROFILE],
     "profile show device --domain prod": PROFILE,

@@ -17,6 +17,7 @@ from fleet.ra.context import Context
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.keeping.retention import let_go
+from fleet.ra.keeping.witnessing import ask_witnesses
 from fleet.ra.noticing import post_notices
 from fleet.ra.own.own_renewal import look_after_own
 from fleet.ra.performers import PERFORMERS
@@ -43,6 +44,7 @@ async def keep_house(context: Context) -> None:
             await works(context)
             works = tick
             await look_after_own(context)
+            await ask_witnesses(context)
             if context.clock() >= let_go_next:
                 let_go_next = context.clock() + _A_DAY
                 await let_go(context)

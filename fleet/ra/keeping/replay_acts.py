@@ -304,6 +304,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 TOLD_ONLY = frozenset(
     {
         "audit.archived",
+        "audit.contradicted",
         "backup.made",
         "backup.drilled",
         "certificate.bytes-dropped",

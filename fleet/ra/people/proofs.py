@@ -63,6 +63,11 @@ async def prove(trail: Trail, *, number: int | None, beginning: Beginning | None
     return Proof(head=signed, earlier_size=known.size, consistency=steps, entry=stored, inclusion=path)
 
 
+async def carries_on(store: Store, earlier: int, later: int) -> tuple[bytes, ...]:
+    """Return the proof that a trail of `later` entries begins with its first `earlier` (RFC 9162 2.1.4)."""
+    return await _roots(store, consistency_parts(earlier, later)) if earlier else ()
+
+
 async def _consistency(store: Store, known: Beginning, newest: TreeHead) -> tuple[bytes, ...]:
     if known.size > newest.size:
         raise NeedsAttentionError(

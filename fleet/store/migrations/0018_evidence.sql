@@ -17,3 +17,17 @@ CREATE TABLE audit_archived (
     number BIGINT PRIMARY KEY,
     leaf_hash TEXT NOT NULL
 );
+
+-- Second parties that witness the trail, and what each has cosigned last.
+CREATE TABLE audit_witnesses (
+    -- As the configuration calls it.
+    name TEXT PRIMARY KEY,
+    -- Entries of the trail that it knows; 0: none.
+    size BIGINT NOT NULL,
+    -- The line below the checkpoint, as C2SP tlog-cosignature has it; NULL: none yet.
+    cosignature TEXT,
+    cosigned_at TEXT,
+    tried_at TEXT NOT NULL,
+    -- Why the last try failed; empty where it did not.
+    problem TEXT NOT NULL
+);

@@ -57,6 +57,21 @@ OF_THE_AUDIT: Mapping[str, Schema] = {
             "next": {"type": "null"},
         }
     ),
+    "AuditWitnesses": record(
+        {
+            "items": list_of(
+                record(
+                    each("name", TEXT),
+                    {"url": maybe(TEXT)},
+                    each("size", COUNT),
+                    each("cosigned_at tried_at", maybe(TIME)),
+                    {"problem": {**TEXT, "description": "Why the last try failed; empty where it did not."}},
+                )
+            ),
+            "next": {"type": "null"},
+        }
+    ),
+    "AuditCheckpoint": record(each("key note", TEXT)),
     "AuditHead": _HEAD,
     "AuditProof": record(
         {"head": _HEAD},

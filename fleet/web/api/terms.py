@@ -85,6 +85,7 @@ TERMS: Mapping[str, Schema] = {
         **TEXT,
         "description": "`operator:<name>`, `device:<domain>:<id>`, `station:<name>`, `server`",
     },
+    "witness": {**TEXT, "description": "A witness of the audit trail, by its name in fleet.toml."},
     "after": {**TEXT, "description": "The `next` of the page before."},
     "anchor": {**PEM, "description": "A root that is to be believed."},
     "anyway": {**FLAG, "description": "Although devices have not acknowledged the trust bundle."},
