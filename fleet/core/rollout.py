@@ -173,7 +173,7 @@ def after(state: RolloutState, event: RolloutEvent, *, name: str) -> RolloutStat
         ways = [verb for order, verb in _ORDERS.items() if TRANSITIONS.get((state, order), state) != state]
         raise RefusedError(
             f"the rollout {name} is {state}: it cannot {event} now",
-            hint=f"fleet rollout {ways[0] if ways else 'status'} {name}",
+            hint="; ".join(f"fleet rollout {verb} {name}" for verb in ways or ["status"]),
         )
     return found
 

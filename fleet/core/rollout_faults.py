@@ -3,14 +3,14 @@
 All faults are told at once, so that nobody mends them one by one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from fleet.core.maintenance import is_open, open_time_after
 from fleet.core.rollout import Tally
 from fleet.core.rollout_plan import Count, Percent, Plan, course_of
-from fleet.core.maintenance import is_open, open_time_after
 
 ABSENT_AFTER = timedelta(days=30)
 """Who was not seen for so long lies in a box: that its certificate ends is no fault of a plan."""
@@ -105,10 +105,15 @@ def _waves(plan: Plan, found: Findings) -> Iterator[Fault]:
         yield Fault(what=what, mend="end the waves with 'rest'")
 
 
-def _others(_plan: Plan, found: Findings) -> Iterator[Fault]:
-    for name, count in found.taken:
+def taken_faults(taken: Sequence[tuple[str, int]]) -> Iterator[Fault]:
+    """Yield a fault for each other rollout that has devices of a plan."""
+    for name, count in taken:
         what = f"{count} of its devices are in the rollout {name}, which is not over"
         yield Fault(what=what, mend=f"fleet rollout status {name}; fleet rollout abandon {name} frees them")
+
+
+def _others(_plan: Plan, found: Findings) -> Iterator[Fault]:
+    yield from taken_faults(found.taken)
 
 
 def _target(_plan: Plan, found: Findings) -> Iterator[Fault]:
@@ -160,6 +165,12 @@ def _gate(plan: Plan, found: Findings) -> Iterator[Fault]:
 
 
 _CHECKS: tuple[Check, ...] = (_selection, _waves, _others, _target, _pace, _time, _gate)
+_AT_START: tuple[Check, ...] = (_target, _pace, _time)
+
+
+def faults_at_start(plan: Plan, found: Findings) -> tuple[Fault, ...]:
+    """Return what has come up since a plan was saved: time passes, CAs stop, configurations change."""
+    return tuple(fault for check in _AT_START for fault in check(plan, found))
 
 
 def opens_now(plan: Plan, now: datetime) -> bool:

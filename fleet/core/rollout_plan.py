@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 from device_agent.wire.configuration import AgentConfiguration
 from device_agent.wire.identity import Identity
+from fleet.core.maintenance import open_time_after
 from fleet.core.rollout import Gate, RolloutKind, RolloutState, Tally, WaveStanding
 from fleet.core.station_rules import Shift
-from fleet.core.maintenance import open_time_after
 
 _CONTEXT = b"fleet-rollout-v1\0"
 _PLACE_DIGITS = 16

@@ -5,5 +5,9 @@ from collections.abc import Mapping
 from fleet.core.proposal import ActKind
 from fleet.ra.acts import revoking
 from fleet.ra.acts.deciding import Performer
+from fleet.ra.campaigns import orders
 
-PERFORMERS: Mapping[ActKind, Performer] = {ActKind.REVOKE: revoking.PERFORMER}
+PERFORMERS: Mapping[ActKind, Performer] = {
+    ActKind.REVOKE: revoking.PERFORMER,
+    ActKind.ROLLOUT: orders.PERFORMER,
+}

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
+from fleet.core.query import Condition
 from fleet.core.rollout import DeviceState
 from fleet.core.rollout_device import DeviceFacts
 from fleet.core.rollout_plan import place_of
 from fleet.ports import Row, Transaction, Value
 from fleet.store import columns, times
+from fleet.store.groups import asked_groups
 from fleet.store.rollouts import move_counts
+from fleet.store.search import Sql, where
+
+DEVICE = (
+    " JOIN devices d ON d.domain = r.domain AND d.device_id = r.device_id"
+    " LEFT JOIN certificates c ON c.serial = d.current_serial"
+)
+"""What a row of a rollout is joined with."""
 
 _LIVE = "('told', 'failed', 'absent')"
 
@@ -32,9 +41,7 @@ _FACTS = (
     " COALESCE(h.own_version, 0), COALESCE(h.server_version, 0), COALESCE(g.held, 0),"
     " EXISTS (SELECT 1 FROM certificates n WHERE n.domain = r.domain AND n.device_id = r.device_id"
     " AND n.purpose = 'device' AND n.fingerprint IS NOT NULL AND n.serial > r.serial)"
-    " FROM rollout_devices r"
-    " JOIN devices d ON d.domain = r.domain AND d.device_id = r.device_id"
-    " LEFT JOIN certificates c ON c.serial = d.current_serial"
+    f" FROM rollout_devices r{DEVICE}"
     " LEFT JOIN trust_held h ON h.domain = r.domain AND h.device_id = r.device_id"
     " LEFT JOIN device_configurations g ON g.domain = r.domain AND g.device_id = r.device_id"
 )
@@ -71,9 +78,10 @@ class Assignment:
     rollout: int
     wave: int
     limit: int
-    where: str = ""
-    """Of a query, over `devices d LEFT JOIN certificates c`."""
-    values: tuple[Value, ...] = ()
+    condition: Condition | None = None
+    """Only devices that fulfil it."""
+    now: datetime | None = None
+    """What durations of the condition count from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,18 +141,15 @@ async def drop_members(tx: Transaction, page: Page) -> int:
 
 async def assign(tx: Transaction, wanted: Assignment) -> int:
     """Put devices into a wave; return how many."""
-    source, condition = "rollout_devices r", ""
-    if wanted.where:
-        source += (
-            " JOIN devices d ON d.domain = r.domain AND d.device_id = r.device_id"
-            " LEFT JOIN certificates c ON c.serial = d.current_serial"
-        )
-        condition = f" AND ({wanted.where})"
+    source, found = "rollout_devices r", Sql(text="1 = 1")
+    if wanted.condition is not None:
+        source += DEVICE
+        found = where(await asked_groups(tx, wanted.condition), now=wanted.now)
     count = await tx.execute(
         "UPDATE rollout_devices SET wave = ? WHERE rollout = ? AND (domain, device_id) IN"
         f" (SELECT r.domain, r.device_id FROM {source} WHERE r.rollout = ? AND r.wave = 0"
-        f" AND r.state = 'waiting'{condition} ORDER BY r.place LIMIT ?)",
-        (wanted.wave, wanted.rollout, wanted.rollout, *wanted.values, wanted.limit),
+        f" AND r.state = 'waiting' AND ({found.text}) ORDER BY r.place LIMIT ?)",
+        (wanted.wave, wanted.rollout, wanted.rollout, *found.values, wanted.limit),
     )
     moved: dict[tuple[DeviceState | None, DeviceState], int] = {(None, DeviceState.WAITING): count}
     await move_counts(tx, wanted.rollout, wanted.wave, moved)
