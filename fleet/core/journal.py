@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """The server made a certificate for a unit, and it is kept here."""
     MADE = "made"
     """The station's own CA made one, under a lease; the certificate itself stands in the entry."""
+    RENUMBERED = "renumbered"
+    """A unit got another id: the one that was counted for it was given to another one elsewhere."""
     COMMITTED = "committed"
     """The unit uses its certificate."""
     ATTEMPT = "attempt"

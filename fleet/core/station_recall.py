@@ -62,26 +62,44 @@ def parse_recalled(body: bytes) -> tuple[bytes, bool]:
     return json.dumps(json.loads(body)["issued"]).encode(), is_active
 
 
-def encode_numbers(prefix: str) -> bytes:
-    """Return the question after the highest number of a prefix."""
-    return encoded({"prefix": prefix})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumbersAsked:
+    """Which prefix is asked for; `device_id` is an id of it that the station would give, or empty."""
+
+    prefix: str
+    device_id: str = ""
+
+    def encode(self) -> bytes:
+        """Return the body of the question."""
+        wanted = {"device": self.device_id} if self.device_id else {}
+        return encoded({"prefix": self.prefix, **wanted})
 
 
-def parse_numbers(body: bytes) -> str:
-    """Return which prefix is asked for. Raises `MalformedMessageError`."""
-    prefix = versioned(body).text("prefix", longest=_LONGEST_PREFIX)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """The highest number of a prefix that some device has, 0 where none has, and of the id: has it a key."""
+
+    last: int
+    is_taken: bool = False
+
+    def encode(self) -> bytes:
+        """Return the body of the answer."""
+        return encoded({"last": self.last, "taken": self.is_taken})
+
+
+def parse_numbers_asked(body: bytes) -> NumbersAsked:
+    """Return what is asked. Raises `MalformedMessageError`."""
+    members = versioned(body)
+    prefix = members.text("prefix", longest=_LONGEST_PREFIX)
     parse_device_id(f"{prefix}0001")
-    return prefix
+    device_id = parse_device_id(members.text("device", longest=64)) if "device" in members else ""
+    return NumbersAsked(prefix=prefix, device_id=device_id)
 
 
-def encode_last(number: int) -> bytes:
-    """Return the answer: 0 where no device has such an id."""
-    return encoded({"last": number})
-
-
-def parse_last(body: bytes) -> int:
-    """Return the highest number. Raises `MalformedMessageError`."""
-    return versioned(body).integer("last", lowest=0, highest=_HIGHEST)
+def parse_numbers(body: bytes) -> Numbers:
+    """Return the answer. Raises `MalformedMessageError`."""
+    members = versioned(body)
+    return Numbers(last=members.integer("last", lowest=0, highest=_HIGHEST), is_taken=members.flag("taken"))
 
 
 def encode_taken(numbers: Sequence[int]) -> bytes:

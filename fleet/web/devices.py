@@ -15,9 +15,8 @@ from device_agent.wire.identity import parse_domain, parse_serial
 from device_agent.wire.messages import Reply, encode
 from device_agent.wire.replies import Pending, Problem
 from fleet.core.station_recall import (
-    encode_last,
     encode_releases,
-    parse_numbers,
+    parse_numbers_asked,
     parse_recall,
     parse_taken,
 )
@@ -34,7 +33,7 @@ from fleet.ra.requests.journal_sync import sync_journal
 from fleet.ra.requests.made_offline import admit_made
 from fleet.ra.requests.recover import recover
 from fleet.ra.requests.released import tell_releases
-from fleet.ra.requests.takeover import last_number, recall
+from fleet.ra.requests.takeover import numbers_of, recall
 from fleet.web.gate import PROBLEM_TYPE, body_of, peer_certificate
 
 STATION_HEADER = "X-Fleet-Station"
@@ -103,10 +102,10 @@ class _DeviceRoutes:
         return _json(await recall(self._context, self._asker(request), parse_recall(body)))
 
     async def numbers(self, request: web.Request) -> web.Response:
-        """A station without a ledger asks which numbers were given out."""
+        """A station asks which numbers were given out: one without a ledger, or whose number was refused."""
         body = await body_of(request, longest=MAX_BODY_BYTES)
-        last = await last_number(self._context, self._asker(request), parse_numbers(body))
-        return _json(encode_last(last))
+        found = await numbers_of(self._context, self._asker(request), parse_numbers_asked(body))
+        return _json(found.encode())
 
     async def releases(self, request: web.Request) -> web.Response:
         """A station asks what was decided about its units in quarantine."""

@@ -13,7 +13,7 @@ from device_agent.wire.factory_replies import HelloReply
 from device_agent.wire.identity import Identity
 from fleet.core.journal import Outcome
 from fleet.core.station_recall import Fate
-from fleet.errors import NotFoundError
+from fleet.errors import NotFoundError, RefusedError
 from fleet.model import CertificateState, Role
 from fleet.ra.people.releases import ReleaseOrder, release_unit
 from fleet.ra.people.stations import add_station, close_station
@@ -258,3 +258,58 @@ def order(unit: str) -> ReleaseOrder:
 def test_who_releases_a_unit_as_it_is_has_the_higher_role() -> None:
     roles = {route.path: route.role for route in units.routes()}
     assert roles == {"units/{unit}/release": Role.SECURITY, "units/{unit}/rework": Role.OPERATOR}
+
+
+async def test_two_lines_that_count_under_one_prefix_give_no_number_twice_and_stop_at_none(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    lines = [await new_station(service, tmp_path, f"line{number}") for number in (7, 8)]
+    folders = [tmp_path / line.name for line in lines]
+    for folder in folders:
+        folder.mkdir()
+    ids: list[str] = []
+    async with (
+        bench(home, lines[0], folders[0] / "shared.db") as first,
+        bench(home, lines[1], folders[1] / "shared.db") as second,
+    ):
+        for number in range(1, 5):
+            for line in (first, second):
+                unit = line.unit(f"{line.identity.name}-hw-{number}")
+                end = await line.serve(unit)
+                if end.step is Step.HELD:
+                    assert end.cause is Cause.OTHER_NUMBER, end.detail
+                    keyed = unit.pending
+                    end = await line.serve(unit)
+                    assert keyed is not None
+                    assert unit.active is not None
+                    assert unit.active.key is not keyed.key, "a key is for one id"
+                assert end.step is Step.COMMITTED, end.detail
+                ids.append(unit.active.device_id if unit.active else "")
+    assert ids == [f"shared-{number:04d}" for number in range(1, 9)]
+
+
+async def test_a_unit_that_waits_gets_another_number_while_it_is_unplugged(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    lines = [await new_station(service, tmp_path, f"line{number}") for number in (5, 6)]
+    folders = [tmp_path / line.name for line in lines]
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        bench(home, lines[0], folders[0] / "waits.db") as first,
+        bench(home, lines[1], folders[1] / "waits.db") as second,
+    ):
+        waiting, quick = first.unit("hw-waits"), second.unit("hw-quick")
+        hello = steps.Recognise(hello=hello_of(waiting))
+        assert await first.clerk.decide(hello) == steps.Enrol(device_id="waits-0001")
+        csr = waiting.request("waits-0001")
+        await first.ledger.add_request("hw-waits", csr)
+        assert (await second.serve(quick)).step is Step.COMMITTED
+
+        assert [unit async for unit in first.clerk.forward()] == []
+        unit = await first.ledger.find("hw-waits")
+        assert unit is not None
+        assert (unit.device_id, unit.former) == ("waits-0002", "waits-0001")
+        with pytest.raises(RefusedError, match="keeps its id"):
+            await second.ledger.renumber("hw-quick", device_id="waits-0009")
+        assert (await first.serve(waiting)).step is Step.COMMITTED

@@ -6,19 +6,20 @@ A station learns of a unit only what the unit shows already: it names the certif
 import uuid
 from dataclasses import dataclass
 
+from device_agent.wire.identity import Identity
 from device_agent.wire.messages import encode
 from fleet.core import events
-from fleet.core.station_recall import encode_recalled
+from fleet.core.station_recall import Numbers, NumbersAsked, encode_recalled
 from fleet.errors import NotFoundError
 from fleet.model import CertificateState
 from fleet.ports import Transaction
 from fleet.ra.context import Asker, Context
 from fleet.ra.issuing import answer_of
 from fleet.ra.judging import Judged
-from fleet.ra.requests.applicants import StationProof
+from fleet.ra.requests.applicants import StationProof, is_free
 from fleet.ra.requests.station_word import require_station
 from fleet.store.certificates import CertificateRecord, find_by_fingerprint, load_certificate
-from fleet.store.devices import highest_number, load_record
+from fleet.store.devices import highest_number, load_device, load_record
 from fleet.store.stations import StationRecord, enrolled_by
 
 _LIVE = frozenset({CertificateState.ISSUED, CertificateState.ACTIVE})
@@ -28,6 +29,12 @@ _LIVE = frozenset({CertificateState.ISSUED, CertificateState.ACTIVE})
 class _Question:
     proof: StationProof
     about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counting:
+    proof: StationProof
+    asked: NumbersAsked
 
 
 async def recall(context: Context, asker: Asker, fingerprint: str) -> bytes:
@@ -44,9 +51,13 @@ async def recall(context: Context, asker: Asker, fingerprint: str) -> bytes:
     return encode_recalled(encode(issued), state=row.state)
 
 
-async def last_number(context: Context, asker: Asker, prefix: str) -> int:
-    """Return the highest number after a prefix among the device ids of the station's domain; 0 if none."""
-    return await context.store.read(_highest, _Question(proof=_proof(asker), about=prefix))
+async def numbers_of(context: Context, asker: Asker, asked: NumbersAsked) -> Numbers:
+    """Return the highest number after a prefix in the station's domain, and whether an id of it has a key.
+
+    Raises:
+        RefusedError: who asks is no station, or was closed.
+    """
+    return await context.store.read(_numbers, _Counting(proof=_proof(asker), asked=asked))
 
 
 def _proof(asker: Asker) -> StationProof:
@@ -63,9 +74,13 @@ async def _find(tx: Transaction, question: _Question) -> CertificateRecord:
     return row
 
 
-async def _highest(tx: Transaction, question: _Question) -> int:
-    station = await require_station(tx, question.proof)
-    return await highest_number(tx, station.domain, question.about)
+async def _numbers(tx: Transaction, counting: _Counting) -> Numbers:
+    station = await require_station(tx, counting.proof)
+    last = await highest_number(tx, station.domain, counting.asked.prefix)
+    if not counting.asked.device_id:
+        return Numbers(last=last)
+    device = await load_device(tx, Identity(domain=station.domain, device_id=counting.asked.device_id))
+    return Numbers(last=last, is_taken=device is not None and not is_free(device))
 
 
 async def is_of_batch(tx: Transaction, station: StationRecord, serial: str) -> bool:

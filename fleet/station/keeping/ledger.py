@@ -93,8 +93,12 @@ class Ledger:
 
         return await self._writer.run(work)
 
-    async def reserve(self, hardware_id: str, *, device_id: str, model: str, batch: str = "") -> None:
+    async def reserve(
+        self, hardware_id: str, *, device_id: str, model: str, batch: str = "", prefix: str = ""
+    ) -> None:
         """Reserve a device id for a unit, which is made for a batch; empty is the station's first.
+
+        `prefix` is the one under which the id was counted, if it was.
 
         Raises:
             RefusedError: the id is another unit's.
@@ -103,14 +107,36 @@ class Ledger:
         def work(db: sqlite3.Connection) -> None:
             try:
                 db.execute(
-                    "INSERT INTO units (hardware_id, device_id, model, batch, found_at)"
-                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (hardware_id) DO UPDATE"
-                    " SET device_id = coalesce(device_id, excluded.device_id), model = excluded.model,"
+                    "INSERT INTO units (hardware_id, device_id, model, batch, prefix, found_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hardware_id) DO UPDATE SET"
+                    " prefix = CASE WHEN device_id IS NULL THEN excluded.prefix ELSE prefix END,"
+                    " device_id = coalesce(device_id, excluded.device_id), model = excluded.model,"
                     " batch = CASE WHEN batch = '' THEN excluded.batch ELSE batch END",
-                    (hardware_id, device_id, model, batch, self._now()),
+                    (hardware_id, device_id, model, batch, prefix, self._now()),
                 )
             except sqlite3.IntegrityError as error:
                 raise RefusedError(f"device id {device_id} is reserved for another unit") from error
+
+        await self._writer.run(work)
+
+    async def renumber(self, hardware_id: str, *, device_id: str) -> None:
+        """Give a unit another id than the one that was counted for it; what was asked under that is void.
+
+        Raises:
+            RefusedError: it has a certificate, and with that its id for ever; nothing changed.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            unit = load_unit(db, hardware_id)
+            if unit is None or any(one.package for one in unit.generations):
+                raise RefusedError(f"unit {hardware_id} has a certificate, and keeps its id")
+            db.execute("DELETE FROM generations WHERE hardware_id = ?", (hardware_id,))
+            db.execute(
+                "UPDATE units SET former = device_id, device_id = ? WHERE hardware_id = ?",
+                (device_id, hardware_id),
+            )
+            told = {"hardware": hardware_id, "device": device_id, "before": unit.device_id or ""}
+            self._tell(db, Kind.RENUMBERED, told)
 
         await self._writer.run(work)
 

@@ -63,7 +63,11 @@ _VERSION_3 = """
 ALTER TABLE units ADD COLUMN rework INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX generations_by_request ON generations (csr_hash)
 """
-_SCHEMA = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = """
+ALTER TABLE units ADD COLUMN prefix TEXT NOT NULL DEFAULT '';
+ALTER TABLE units ADD COLUMN former TEXT NOT NULL DEFAULT ''
+"""
+_SCHEMA = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """What each version adds to the one before."""
 _GENERATIONS = (
     "SELECT number, state, csr, csr_hash, key_origin, serial, chain, anchors, configuration"
@@ -90,12 +94,13 @@ def prepare(db: sqlite3.Connection) -> None:
 def load_unit(db: sqlite3.Connection, hardware_id: str) -> Unit | None:
     """Return a unit with its generations, or None where it was never here."""
     row = db.execute(
-        "SELECT device_id, model, doubt, batch, rework FROM units WHERE hardware_id = ?", (hardware_id,)
+        "SELECT device_id, model, doubt, batch, rework, prefix, former FROM units WHERE hardware_id = ?",
+        (hardware_id,),
     ).fetchone()
     if row is None:
         return None
     rows = db.execute(_GENERATIONS, (hardware_id,))
-    device_id, model, doubt, batch, rework = row
+    device_id, model, doubt, batch, rework, prefix, former = row
     return Unit(
         hardware_id=hardware_id,
         device_id=None if device_id is None else str(device_id),
@@ -104,6 +109,8 @@ def load_unit(db: sqlite3.Connection, hardware_id: str) -> Unit | None:
         generations=tuple(_generation(one) for one in rows.fetchall()),
         batch=str(batch),
         rework=bool(rework),
+        prefix=str(prefix),
+        former=str(former),
     )
 
 

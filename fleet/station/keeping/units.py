@@ -33,6 +33,10 @@ class Unit:
     generations: tuple[Generation, ...]
     batch: str = ""
     """Which it is made for; empty is the station's first."""
+    prefix: str = ""
+    """Under which its id was counted; empty where it was not."""
+    former: str = ""
+    """The id that was counted for it before, and turned out to be another's."""
     rework: bool = False
     """A person let it out of quarantine to be made anew."""
 

@@ -19,8 +19,9 @@ from fleet.station.telling.events import LaneEvent, Stage
 
 _REOPEN_SECONDS = 0.5
 _HELD_SECONDS = 3.0
-_LABEL_SECONDS = 0.5
-"""A worker who scans the label does not wait for us."""
+_SHORTLY_SECONDS = 0.5
+"""A worker who scans the label does not wait for us, nor does a unit whose next number is there."""
+_SHORTLY = frozenset({Cause.SCAN_LABEL, Cause.OTHER_NUMBER})
 _FAILED_SECONDS = 1.0
 _LONGEST_SECONDS = 30.0
 
@@ -125,7 +126,7 @@ class Lane:
                 await driver.until_it_leaves()
             case Step.HELD:
                 self._tell(event)
-                await asyncio.sleep(_LABEL_SECONDS if cause is Cause.SCAN_LABEL else _HELD_SECONDS)
+                await asyncio.sleep(_SHORTLY_SECONDS if cause in _SHORTLY else _HELD_SECONDS)
             case _:
                 failed = replace(event, detail=end.detail or "the unit began anew")
                 await self._floor.ended(failed)

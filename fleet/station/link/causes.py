@@ -50,6 +50,8 @@ class Cause(StrEnum):
     """The line wants to know the label of the unit first."""
     OTHER_LABEL = "other-label"
     """The unit belongs to another label than the one that was scanned."""
+    OTHER_NUMBER = "other-number"
+    """Another line gave its number away first: it gets the next one."""
     SERVER_AWAY = "server-away"
     DISK_FULL = "disk-full"
     STATION_BROKEN = "station-broken"

@@ -128,6 +128,7 @@ class Clerk:
                 await self._maker.make(unit, unit.generations[-1])
             except RefusedError as error:
                 _log.warning("the server refused the request of unit %s: %s", hardware_id, error)
+                await self._renumbered(unit)
                 continue
             yield hardware_id
 
@@ -182,7 +183,8 @@ class Clerk:
         if hello.state in _HOLDS_CERTIFICATE and not is_anew:
             return await self._resumed(unit, hello)
         device_id = unit.device_id if unit else None
-        if device_id and hello.device_id not in ("", device_id):
+        wishes = ("", device_id, unit.former if unit and hello.state is LinkState.KEYED else "")
+        if device_id and hello.device_id not in wishes:
             reason = f"it wants the id {hello.device_id}, the ledger gave it {device_id}"
             return steps.Refuse(reason=reason, cause=Cause.CHANGED_NAME)
         if device_id is None and is_coded:
@@ -190,13 +192,17 @@ class Clerk:
         if device_id is None:
             if not self._ids.takes(hello.hardware_id):
                 return steps.Refuse(reason="it is not on the list of ids", cause=Cause.WRONG_DEVICE)
-            await self._heir.begin_numbers(None if hello.device_id else self._ids.prefix)
+            await self._heir.begin_numbers(self._ids.counted(hello.device_id))
             device_id = await self._ids.choose(hello.hardware_id, wish=hello.device_id, ledger=self._ledger)
             if hello.state is LinkState.KEYED and await self._ledger.owner_of(device_id):
                 reason = f"it has a key for the id {device_id}, which is another unit's"
                 return steps.Doubt(reason=reason, cause=Cause.CHANGED_NAME)
         await self._ledger.reserve(
-            hello.hardware_id, device_id=device_id, model=hello.model, batch=self._batch
+            hello.hardware_id,
+            device_id=device_id,
+            model=hello.model,
+            batch=self._batch,
+            prefix=self._ids.counted(hello.device_id),
         )
         return steps.Enrol(device_id=device_id)
 
@@ -221,7 +227,23 @@ class Clerk:
         if asked.state is UnitState.REVOKED:
             reason = "its key was replaced by a later one: is it a copy or an old image"
             return steps.Doubt(reason=reason, cause=Cause.OLD_COPY)
-        return steps.Issued(package=asked.package or await self._made(unit, asked))
+        try:
+            return steps.Issued(package=asked.package or await self._made(unit, asked))
+        except RefusedError:
+            other = await self._renumbered(unit)
+            if other is None:
+                raise
+        reason = f"{unit.device_id} was given to another unit elsewhere: this one gets {other}"
+        return steps.Hold(reason=reason, cause=Cause.OTHER_NUMBER)
+
+    async def _renumbered(self, unit: Unit) -> str | None:
+        """Give a unit that was refused the next number, where its own is another's; None where it is not."""
+        is_counted = unit.prefix and not any(one.package for one in unit.generations)
+        if not is_counted or not await self._heir.steps_over(unit.prefix, unit.device_id or ""):
+            return None
+        other = await self._ids.next(unit.prefix, self._ledger)
+        await self._ledger.renumber(unit.hardware_id, device_id=other)
+        return other
 
     async def _made(self, unit: Unit, asked: Generation) -> Package:
         code = self._codes.get(unit.device_id or "")

@@ -53,6 +53,17 @@ class IdRule:
         """Tell whether a unit is one of those that are made here."""
         return self.listed is None or hardware_id in self.listed
 
+    def counted(self, wish: str) -> str:
+        """Return the prefix under which the id of a unit with this wish is counted; empty where it is not."""
+        return "" if self.listed is not None or wish else self.prefix or ""
+
+    async def next(self, prefix: str, ledger: Ledger) -> str:
+        """Return the next id of a prefix that is no unit's here."""
+        while True:
+            device_id = parse_device_id(f"{prefix}{await ledger.next_number(prefix):04d}")
+            if await ledger.owner_of(device_id) is None:
+                return device_id
+
     async def choose(self, hardware_id: str, *, wish: str, ledger: Ledger) -> str:
         """Return the id for a unit that has none; `wish` is what it asks for, or empty.
 
@@ -67,13 +78,7 @@ class IdRule:
             return wish
         if self.prefix is None:
             raise RefusedError("no rule gives it an id", hint="start the station with a prefix or a list")
-        return await self._next(self.prefix, ledger)
-
-    async def _next(self, prefix: str, ledger: Ledger) -> str:
-        while True:
-            device_id = parse_device_id(f"{prefix}{await ledger.next_number(prefix):04d}")
-            if await ledger.owner_of(device_id) is None:
-                return device_id
+        return await self.next(self.prefix, ledger)
 
 
 def _add(listed: dict[str, str], row: list[str], *, where: str) -> None:

@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from device_agent.wire import messages
 from device_agent.wire.problems import MalformedMessageError, Retry
 from fleet.core.station_recall import (
+    Numbers,
+    NumbersAsked,
     Release,
-    encode_numbers,
     encode_recall,
     encode_taken,
-    parse_last,
+    parse_numbers,
     parse_recalled,
     parse_releases,
 )
@@ -91,9 +92,9 @@ class HttpEnroller:
             raise UnreachableError(f"the server answered recall with {reply.kind}")
         return Recalled(issuance=self._issuance(reply), is_in_use=is_in_use)
 
-    async def last_number(self, prefix: str) -> int:
+    async def numbers(self, asked: NumbersAsked) -> Numbers:
         """Post `numbers`; raises RefusedError, UnreachableError."""
-        return read(parse_last, await self._way.ask("numbers", encode_numbers(prefix)))
+        return read(parse_numbers, await self._way.ask("numbers", asked.encode()))
 
     async def releases(self, taken: tuple[int, ...]) -> tuple[Release, ...]:
         """Post `releases`; raises RefusedError, UnreachableError."""

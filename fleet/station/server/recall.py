@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from fleet.core.station_recall import Release
+from fleet.core.station_recall import Numbers, NumbersAsked, Release
 from fleet.errors import NotFoundError, UnreachableError
 from fleet.station.keeping.ledger import Ledger
 from fleet.station.keeping.life import UnitState
@@ -25,8 +25,8 @@ class Recaller(Protocol):
         """Return what was issued; raises NotFoundError where it is not this station's business."""
         ...
 
-    async def last_number(self, prefix: str) -> int:
-        """Return the highest number of a prefix that some device has."""
+    async def numbers(self, asked: NumbersAsked) -> Numbers:
+        """Return the highest number of a prefix that some device has, and whether an id has a key."""
         ...
 
     async def releases(self, taken: tuple[int, ...]) -> tuple[Release, ...]:
@@ -63,7 +63,7 @@ class Heir:
         state = UnitState.SYNCED if found.is_in_use else UnitState.ISSUED
         await self._ledger.adopt(hardware_id, package=pack(order, found.issuance), state=state)
 
-    async def begin_numbers(self, prefix: str | None) -> None:
+    async def begin_numbers(self, prefix: str) -> None:
         """Let a ledger that never gave out a number of a prefix go on after those that the server knows.
 
         A server that is away is asked again later; it refuses a number that is taken.
@@ -71,16 +71,29 @@ class Heir:
         Raises:
             UnreachableError: it is away, and was never asked by a station that may sign off line.
         """
-        if self._recaller is None or prefix is None or await self._ledger.last_number(prefix) is not None:
+        if self._recaller is None or not prefix or await self._ledger.last_number(prefix) is not None:
             return
         try:
-            await self._ledger.skip_numbers(prefix, to=await self._recaller.last_number(prefix))
+            found = await self._recaller.numbers(NumbersAsked(prefix=prefix))
+            await self._ledger.skip_numbers(prefix, to=found.last)
         except UnreachableError as error:
             if self._signs_alone:
                 raise UnreachableError(
                     f"the server is away, and never told this station which numbers of {prefix} are taken",
                     hint="let the station reach the server once before it signs off line",
                 ) from error
+
+    async def steps_over(self, prefix: str, device_id: str) -> bool:
+        """Tell whether an id that was counted here is another's by now; then numbers go on after the last.
+
+        Two stations may count under one prefix: the server has the last word. Raises FleetError.
+        """
+        if self._recaller is None:
+            return False
+        found = await self._recaller.numbers(NumbersAsked(prefix=prefix, device_id=device_id))
+        if found.is_taken:
+            await self._ledger.skip_numbers(prefix, to=found.last)
+        return found.is_taken
 
     async def carry_out(self) -> tuple[Release, ...]:
         """Do what was decided about units in quarantine; return it. Raises FleetError."""

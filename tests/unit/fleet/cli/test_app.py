@@ -21,7 +21,8 @@ PROMISED = {
     "cert": "list show revoke renew export verify",
     "adoption": "open add crl list left close",
     "claim": "create list revoke sheet",
-    "station": "add list show change renew certify revoke operator run carry sync lease report new-journal release reprint",
+    "station": "add list show change renew certify revoke operator run carry sync lease report new-journal"
+    " release reprint",
     "audit": "tail search verify export head prove verifier archive archives checkpoint witnesses",
     "broker": "show apply sessions kick",
     "operator": "add list remove renew totp",
@@ -64,7 +65,12 @@ def test_every_command_and_option_says_what_it_is_for(name: str, command: click.
 @pytest.mark.parametrize(("name", "command"), LEAVES, ids=[name for name, _ in LEAVES])
 def test_every_command_that_prints_data_can_print_json(name: str, command: click.Command) -> None:
     texts = {"serve", "cert export", "audit export", "claim sheet", "ca rollover bundle"}
-    texts |= {"audit head", "audit prove", "audit verifier", "audit checkpoint"}  # files to keep: JSON, or a program
+    texts |= {
+        "audit head",
+        "audit prove",
+        "audit verifier",
+        "audit checkpoint",
+    }  # files to keep: JSON, or a program
     options = {option for parameter in command.params for option in parameter.opts}
     assert name in texts or options & {"--json", "--jsonl"}
 
