@@ -1,6 +1,6 @@
 """Named sets of devices: those that were put in, or those that a query finds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,9 +32,14 @@ async def insert_group(tx: Transaction, group: Group) -> None:
 
 
 async def delete_group(tx: Transaction, name: str) -> None:
-    """Forget a group and who was in it; the devices stay."""
-    await tx.execute("DELETE FROM group_members WHERE name = ?", (name,))
+    """Forget a group that has no members."""
     await tx.execute("DELETE FROM device_groups WHERE name = ?", (name,))
+
+
+async def count_members(tx: Transaction, name: str) -> int:
+    """Return how many devices were put into a group."""
+    row = await tx.fetch_one("SELECT COUNT(*) FROM group_members WHERE name = ?", (name,))
+    return 0 if row is None else columns.number(row[0])
 
 
 async def load_group(tx: Transaction, name: str) -> Group | None:
@@ -47,23 +52,6 @@ async def list_groups(tx: Transaction, _argument: None = None) -> tuple[Group, .
     """Return all groups, by name."""
     rows = await tx.fetch_all(f"SELECT {_COLUMNS} FROM device_groups ORDER BY name")
     return tuple(_group(row) for row in rows)
-
-
-async def put_in(tx: Transaction, name: str, devices: Sequence[Identity]) -> int:
-    """Put devices into a group; return how many were not in it."""
-    return await _change(
-        tx,
-        "INSERT INTO group_members (name, domain, device_id) VALUES (?, ?, ?)"
-        " ON CONFLICT (name, domain, device_id) DO NOTHING",
-        name,
-        devices=devices,
-    )
-
-
-async def take_out(tx: Transaction, name: str, devices: Sequence[Identity]) -> int:
-    """Take devices out of a group; return how many were in it."""
-    sql = "DELETE FROM group_members WHERE name = ? AND domain = ? AND device_id = ?"
-    return await _change(tx, sql, name, devices=devices)
 
 
 async def groups_of(tx: Transaction, identity: Identity) -> tuple[str, ...]:
@@ -86,13 +74,6 @@ async def asked_groups(tx: Transaction, condition: Condition) -> Condition:
     if "group" not in fields_of(condition):
         return condition
     return expand(condition, await dynamic_groups(tx))
-
-
-async def _change(tx: Transaction, sql: str, name: str, *, devices: Sequence[Identity]) -> int:
-    changed = 0
-    for device in devices:
-        changed += await tx.execute(sql, (name, device.domain, device.device_id))
-    return changed
 
 
 def _group(row: Row) -> Group:

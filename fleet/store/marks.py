@@ -1,26 +1,13 @@
 """What operators know of a device: its model, its owner, its tags."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from device_agent.wire.identity import Identity
+from fleet.core.marking import Marks
 from fleet.ports import Transaction
 from fleet.store import columns
-from fleet.store.attributes import attributes_of
+from fleet.store.attributes import attributes_of, put_attributes
 from fleet.store.groups import groups_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
-    """All of it; what nobody has said is empty. `groups` are those that it was put in."""
-
-    model: str = ""
-    owner: str = ""
-    version: str = ""
-    """Of its agent, by its own word."""
-    tags: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()
 
 
 async def marks_of(tx: Transaction, identity: Identity) -> Marks:
@@ -40,17 +27,39 @@ async def marks_of(tx: Transaction, identity: Identity) -> Marks:
     )
 
 
-async def set_model(tx: Transaction, identity: Identity, model: str) -> None:
-    """Say what kind of device it is; empty: nobody knows."""
-    await tx.execute(
-        "UPDATE devices SET model = ? WHERE domain = ? AND device_id = ?", (model, *_key(identity))
-    )
+async def save_marks(
+    tx: Transaction, identity: Identity, before: Marks, *, after: Marks, source: str
+) -> None:
+    """Write what became of a device; `before` is what `marks_of` returned in this same unit."""
+    if (before.model, before.owner) != (after.model, after.owner):
+        await tx.execute(
+            "UPDATE devices SET model = ?, owner = ? WHERE domain = ? AND device_id = ?",
+            (after.model, after.owner, *_key(identity)),
+        )
+    for table, column, old, new in (
+        ("device_tags", "tag", set(before.tags), set(after.tags)),
+        ("group_members", "name", set(before.groups), set(after.groups)),
+    ):
+        await tx.execute_many(
+            f"INSERT INTO {table} ({column}, domain, device_id) VALUES (?, ?, ?)"
+            f" ON CONFLICT ({column}, domain, device_id) DO NOTHING",
+            [(word, *_key(identity)) for word in sorted(new - old)],
+        )
+        await tx.execute_many(
+            f"DELETE FROM {table} WHERE {column} = ? AND domain = ? AND device_id = ?",
+            [(word, *_key(identity)) for word in sorted(old - new)],
+        )
+    await _save_attributes(tx, identity, dict(before.attributes), dict(after.attributes), source)
 
 
-async def set_owner(tx: Transaction, identity: Identity, owner: str) -> None:
-    """Give a device to somebody; empty: to nobody."""
-    await tx.execute(
-        "UPDATE devices SET owner = ? WHERE domain = ? AND device_id = ?", (owner, *_key(identity))
+async def _save_attributes(
+    tx: Transaction, identity: Identity, old: dict[str, str], new: dict[str, str], source: str
+) -> None:
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
+    await put_attributes(tx, identity, changed, source=source)
+    await tx.execute_many(
+        "DELETE FROM device_attributes WHERE domain = ? AND device_id = ? AND name = ?",
+        [(*_key(identity), name) for name in sorted(old.keys() - new.keys())],
     )
 
 
@@ -70,29 +79,9 @@ async def tags_of(tx: Transaction, identity: Identity) -> tuple[str, ...]:
     return tuple(columns.text(tag) for (tag,) in rows)
 
 
-async def put_tags(tx: Transaction, identity: Identity, tags: Sequence[str]) -> None:
-    """Stick tags on a device; those that it bears stay."""
-    await tx.execute_many(
-        "INSERT INTO device_tags (tag, domain, device_id) VALUES (?, ?, ?)"
-        " ON CONFLICT (tag, domain, device_id) DO NOTHING",
-        [(tag, *_key(identity)) for tag in tags],
-    )
-
-
-async def take_tags(tx: Transaction, identity: Identity, tags: Sequence[str]) -> None:
-    """Take tags off a device."""
-    await tx.execute_many(
-        "DELETE FROM device_tags WHERE tag = ? AND domain = ? AND device_id = ?",
-        [(tag, *_key(identity)) for tag in tags],
-    )
-
-
-async def drop_attributes(tx: Transaction, identity: Identity, names: Sequence[str]) -> None:
-    """Forget attributes of a device."""
-    await tx.execute_many(
-        "DELETE FROM device_attributes WHERE domain = ? AND device_id = ? AND name = ?",
-        [(*_key(identity), name) for name in names],
-    )
+async def marks_of_many(tx: Transaction, identities: Sequence[Identity]) -> Mapping[Identity, Marks]:
+    """Return what is known of some devices."""
+    return {identity: await marks_of(tx, identity) for identity in identities}
 
 
 def _key(identity: Identity) -> tuple[str, str]:

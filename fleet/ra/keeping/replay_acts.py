@@ -22,7 +22,7 @@ from fleet.model import (
 )
 from fleet.ports import Transaction
 from fleet.ra.gap import WITHOUT_TRAIL, end_gap, open_gap
-from fleet.ra.keeping import replay_people, replay_stations
+from fleet.ra.keeping import replay_inventory, replay_people, replay_stations
 from fleet.store import (
     attributes,
     authorities,
@@ -253,6 +253,12 @@ async def _unfreeze(tx: Transaction, _entry: AuditEntry) -> None:
 EFFECTS: Mapping[str, Effect] = MappingProxyType(
     {
         "device.enriched": _enrich,
+        "device.marked": replay_inventory.mark_device,
+        "group.added": replay_inventory.add_group,
+        "group.removed": replay_inventory.remove_group,
+        "owner.added": replay_inventory.save_owner,
+        "owner.changed": replay_inventory.save_owner,
+        "owner.removed": replay_inventory.remove_owner,
         "device.proved": _prove,
         "device.registered": _register,
         "device.retired": _retire,

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
+from fleet.core.marking import Marks
 from fleet.core.query import Condition, holds
 from fleet.core.query_fields import FIELDS, FieldKind
 from fleet.core.query_text import parse_query
@@ -16,7 +17,6 @@ from fleet.errors import BadInputError, StoreError
 from fleet.model import Standing
 from fleet.ports import Transaction, Value
 from fleet.store import groups, inventory, marks, search_ways, views
-from fleet.store.attributes import put_attributes
 from fleet.store.devices import DeviceRecord, insert_devices
 from fleet.store.groups import Group
 from fleet.store.inventory import DeviceQuery
@@ -100,12 +100,15 @@ async def fill(tx: Transaction, fleet: Sequence[Sample]) -> None:
             [DeviceRecord(identity=identity, registered_at=NOW - abs(one.hours) * HOUR, hardware=one.word)],
         )
         await _life(tx, one, f"{'00' if number % 5 == 0 else '40'}{number:030x}")
-        await marks.set_owner(tx, identity, one.word)
-        await marks.set_model(tx, identity, one.word)
+        known = Marks(
+            model=one.word,
+            owner=one.word,
+            tags=(one.word, "b") if one.word else (),
+            groups=("a",) if one.hours > 0 else (),
+            attributes=(("site", one.word),),
+        )
+        await marks.save_marks(tx, identity, Marks(), after=known, source="operator:ada")
         await marks.set_version(tx, identity, one.word)
-        await marks.put_tags(tx, identity, [one.word, "b"] if one.word else [])
-        await put_attributes(tx, identity, {"site": one.word}, source="operator:ada")
-        await groups.put_in(tx, "a", [identity] if one.hours > 0 else [])
 
 
 async def _life(tx: Transaction, one: Sample, serial: str) -> None:
