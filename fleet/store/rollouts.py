@@ -150,6 +150,23 @@ async def save_standing(tx: Transaction, rollout: Rollout, *, seen: int) -> bool
     return changed == 1
 
 
+async def set_state(tx: Transaction, name: str, state: RolloutState, *, reason: str) -> None:
+    """Note where a rollout stood by the trail; a restore is told of it, and no operator orders it."""
+    await tx.execute(
+        "UPDATE rollouts SET state = ?, reason = ?, version = version + 1 WHERE name = ? AND state <> ?",
+        (state.value, reason, name, _DRAFTED),
+    )
+
+
+async def halt_all(tx: Transaction, reason: str) -> int:
+    """Halt what is under way; return how many rollouts these are."""
+    return await tx.execute(
+        "UPDATE rollouts SET state = 'halted', reason = ?, version = version + 1"
+        " WHERE state IN ('running', 'paused', 'rolling-back')",
+        (reason,),
+    )
+
+
 async def list_waves(tx: Transaction, rollout: int) -> tuple[RolloutWave, ...]:
     """Return the waves of a rollout, in their order."""
     rows = await tx.fetch_all(

@@ -22,7 +22,7 @@ from fleet.model import (
 )
 from fleet.ports import Transaction
 from fleet.ra.gap import WITHOUT_TRAIL, end_gap, open_gap
-from fleet.ra.keeping import replay_inventory, replay_people, replay_stations
+from fleet.ra.keeping import replay_inventory, replay_access, replay_people, replay_stations
 from fleet.store import (
     attributes,
     authorities,
@@ -289,6 +289,10 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "station.journal-begun": replay_stations.begin_journal,
         "station.lease-closed": replay_stations.close_lease,
         "station.operator-removed": replay_stations.remove_line_operator,
+        "access.applied": replay_access.apply_policy,
+        "access.rolled-back": replay_access.apply_policy,
+        "service.added": replay_access.add_backend,
+        "service.revoked": replay_access.revoke_backend,
         "operator.added": _add_operator,
         "operator.removed": _remove_operator,
         "operator.totp-removed": replay_people.remove_factor,
@@ -303,12 +307,26 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
             ),
             replay_people.end_proposal,
         ),
+        **dict.fromkeys(
+            (
+                "rollout.abandoned",
+                "rollout.done",
+                "rollout.halted",
+                "rollout.paused",
+                "rollout.resumed",
+                "rollout.rolled-back",
+                "rollout.rolling-back",
+                "rollout.started",
+            ),
+            follow_rollout,
+        ),
     }
 )
 """What an act did beside the device that it was about."""
 
 TOLD_ONLY = frozenset(
     {
+        "access.refused",
         "audit.archived",
         "audit.contradicted",
         "backup.made",
@@ -329,6 +347,9 @@ TOLD_ONLY = frozenset(
         "device.suspended",
         "fleet.initialised",
         "key.reused",
+        "notification.acknowledged",
+        "notification.tested",
+        "notification.undelivered",
         "certificate.brought",
         "operator.totp-made",
         "operator.totp-refused",
@@ -340,6 +361,9 @@ TOLD_ONLY = frozenset(
         "provisioning.lapsed",
         "provisioning.signed",
         "request.refused",
+        "rollout.gate-passed",
+        "rollout.wave-begun",
+        "rollout.wave-settled",
         "station.finding",
         "station.lease-intended",
         "trust.refused",
@@ -354,6 +378,7 @@ LOST = frozenset(
         "devices.imported",  # which proofs a maker's list brought for devices: import it again
         "operator.totp-confirmed",  # the secret of a second factor: fleet operator totp enroll
         "renewal.hastened",  # fleet cert renew says it again
+        "rollout.planned",  # the devices of its waves: fleet rollout plan finds them again
         "station.leased",  # the certificate of a station's CA
         "station.root-made",
     }

@@ -29,11 +29,12 @@ from fleet.ra.keeping.backup_manifest import Manifest
 from fleet.ra.keeping.kept_trail import KeptTrail, Proof, entries_after, prove
 from fleet.ra.keeping.replay import Replayed, replay
 from fleet.ra.keeping.replay_acts import details_of
+from fleet.ra.keeping.replay_rollouts import RESTORED
 from fleet.ra.keeping.restore_files import require_whole, unpack
 from fleet.ra.keeping.restore_succession import Settling, Succession, require_opens, settle
 from fleet.ra.succession.compromise import Loss
 from fleet.ra.trail_lines import KeptEntry
-from fleet.store import audit, restoring, verification
+from fleet.store import audit, restoring, rollouts, verification
 from fleet.store.copying import take_inventory
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
@@ -130,6 +131,7 @@ async def _bring_up_to_date(
         )
     authority = await require_opens(store, home)
     await store.write(restoring.drop_answers, None)
+    await store.write(rollouts.halt_all, RESTORED)
     await store.write(restoring.leap, _leap(manifest.made_at, now))
     restored = Restored(
         home=order.into,
