@@ -22,7 +22,8 @@ from fleet.model import (
 )
 from fleet.ports import Transaction
 from fleet.ra.gap import WITHOUT_TRAIL, end_gap, open_gap
-from fleet.ra.keeping import replay_inventory, replay_access, replay_people, replay_stations
+from fleet.ra.keeping import replay_access, replay_inventory, replay_people, replay_stations
+from fleet.ra.keeping.replay_rollouts import follow_rollout
 from fleet.store import (
     attributes,
     authorities,
