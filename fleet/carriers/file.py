@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fleet.channel_sections import FileConfig
 from fleet.core.letter import Letter
+from fleet.errors import BadInputError
 from fleet.files import SECRET_MODE, sync_folder, telling
 
 _LOOKED_BACK = 1024 * 1024
@@ -26,6 +27,14 @@ class FileCarrier:
         """Return where it stands; raises as `Carrier` says."""
         is_new = await asyncio.to_thread(append_once, self._path, letter.cloud_event(), mark=letter.id)
         return f"written to {self._path.name}" if is_new else f"it stood in {self._path.name} already"
+
+    def check(self) -> None:
+        """Look whether the file can be written, or made; raises `FleetError`."""
+        with telling(self._path):
+            if self._path.exists():
+                os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW))
+            elif not os.access(self._path.parent, os.W_OK | os.X_OK):
+                raise BadInputError(f"{self._path.parent} cannot be written", hint="name another path")
 
 
 def append_once(path: Path, line: bytes, *, mark: str) -> bool:

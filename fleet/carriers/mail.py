@@ -69,6 +69,11 @@ class MailCarrier:
             finally:
                 client.close()
 
+    def check(self) -> None:
+        """Read the password and the roots; raises `FleetError`."""
+        client_tls(self._settings.trust, root=self._root)
+        self._password()
+
     def _password(self) -> Secret | None:
         file = self._settings.password_file
         return None if file is None else read_secret(self._root / file)

@@ -13,7 +13,7 @@ from device_agent.wire.secret import Secret
 from fleet.channel_sections import HookConfig
 from fleet.core.letter import CLOUD_EVENTS, Letter
 from fleet.errors import RefusedError, UnreachableError
-from fleet.outbound import HttpsPoster, Target, read_shared_secret
+from fleet.outbound import HttpsPoster, Target, client_tls, read_shared_secret
 from fleet.ports import Clock
 
 SIGNATURE = "Fleet-Signature"
@@ -41,6 +41,11 @@ class HookCarrier:
         )
         answered = await HttpsPoster(target, root=self._root).post(body, headers, most=0)
         return _judged(answered.status)
+
+    def check(self) -> None:
+        """Read the secret and the roots; raises `FleetError`."""
+        client_tls(self._settings.trust, root=self._root)
+        read_shared_secret(self._settings.secret_file, root=self._root)
 
 
 def signature_of(secret: Secret, *, at: int, body: bytes) -> str:

@@ -36,6 +36,7 @@ _NOUNS = {
     "policy": "Changed profiles and policy: test, apply.",
     "key": "Keys that are never certified again: block, list.",
     "adoption": "Fleets of another CA: open, add, list, left, crl, close.",
+    "notice": "What people are told: list, show, ack, test.",
     "operator": "Operators: add, list, renew, remove.",
     "proposal": "Acts on many devices that need a second operator: list, show, approve.",
     "audit": "Who did what and when: tail, search, verify, prove, export.",

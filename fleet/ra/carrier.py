@@ -19,3 +19,11 @@ class Carrier(Protocol):
             FleetError: it cannot be sent as the channel is set up; try again.
         """
         ...
+
+    def check(self) -> None:
+        """Look at what the channel needs on this machine; nobody is called.
+
+        Raises:
+            FleetError: something is missing, or open to others.
+        """
+        ...

@@ -25,6 +25,7 @@ from fleet.ra.own.own_health import adoptions, own_certificates, server_certific
 from fleet.ra.people.audits import Notary, verify
 from fleet.ra.requests import templates
 from fleet.ra.requests.profile_health import profiles
+from fleet.ra.telling.reading import channels
 from fleet.store import allowlist, audit, certificates, inventory, provisioning, waiting
 from fleet.store.certificates import CertificateQuery
 from fleet.store.inventory import DeviceQuery
@@ -269,6 +270,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "templates": _templates,
     "audit trail": _audit_trail,
     "restore": restored,
+    "notifications": channels,
     "witnesses": witnessed,
     "clock": _clock,
     "disk": _disk,

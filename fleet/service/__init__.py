@@ -23,8 +23,10 @@ from fleet.files import write_file
 from fleet.home import open_home
 from fleet.live_tls import OwnClient
 from fleet.ports import Clock
+from fleet.ra.campaigns.conduct import conduct
 from fleet.ra.context import Context, Endpoints
 from fleet.ra.crls import CrlBook
+from fleet.ra.health import examine
 from fleet.ra.history import keep_history
 from fleet.ra.issue_own import Surroundings as Issuing
 from fleet.ra.keeping.housekeeping import keep_house
@@ -33,6 +35,7 @@ from fleet.ra.requests.observe import observe
 from fleet.ra.status.public_lists import make_public
 from fleet.ra.status.publishing import keep_published, try_to_give
 from fleet.ra.status.relying import follow_logs
+from fleet.ra.telling.telling import keep_telling
 from fleet.service.brokers import Broker, broker_of, left_running, reached_at, service_tls
 from fleet.service.contexts import Surroundings, context_of
 from fleet.service.parts import Parts, open_parts
@@ -45,6 +48,7 @@ from fleet.service.sites import (
     server_door,
     status_app,
 )
+from fleet.service.way import Way
 from fleet.store.certificates import abandon_intents
 from fleet.store.devices import hold_what_is_off
 from fleet.store.status_urls import StatusUrl, note_status_url
@@ -224,16 +228,8 @@ async def _lists(parts: Parts, *, http_port: int) -> CrlBook:
 @asynccontextmanager
 async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> AsyncIterator[Context]:
     """Follow the broker and take requests from it; both work when this begins."""
-    consumer_ready = asyncio.Event()
-    consumer: list[Consumer] = []
-
-    async def post(topic: str, body: bytes) -> None:
-        for one in consumer:
-            await one.post(topic, body)
-
-    context = context_of(
-        parts, surroundings, answering=lambda: all(one.connected for one in consumer), post=post
-    )
+    consumer_ready, way = asyncio.Event(), Way()
+    context = context_of(parts, surroundings, way=way)
     tls = service_tls(parts.home, host=parts.config.server.host)
     login = BrokerLogin(
         host=reached_at(parts.config),
@@ -242,8 +238,9 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
         tls=tls.context,
         topics=REQUEST_TOPICS + aws.REQUEST_TOPICS,
     )
-    consumer.append(Consumer(login, answerer=aws.beside(answerer(context), aws.answerer(context))))
-    for user in (broker, _OwnRequests(tls, consumer[0])):
+    consumer = Consumer(login, answerer=aws.beside(answerer(context), aws.answerer(context)))
+    way.consumer = consumer
+    for user in (broker, _OwnRequests(tls, consumer)):
         context.tls_users.add(user)
     await context.broker.synchronise()
     await try_to_give(context)
@@ -251,6 +248,7 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
         context.broker.run(),
         observe(context, broker),
         keep_house(context),
+        conduct(context),
         keep_published(context),
         follow_logs(context),
         keep_history(
@@ -259,7 +257,8 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
             clock=context.clock,
             retention=lambda: context.config.retention,
         ),
-        consumer[0].run(consumer_ready.set),
+        keep_telling(context, examine=examine),
+        consumer.run(consumer_ready.set),
     ):
         try:
             async with asyncio.timeout(_READY_SECONDS):

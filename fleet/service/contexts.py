@@ -1,7 +1,6 @@
 """Makes the context of the use cases, once ports are bound and the broker is up."""
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.broker.mosquitto import MosquittoBroker
@@ -11,13 +10,14 @@ from fleet.ra.crls import CrlBook
 from fleet.ra.limits import RateLimiter
 from fleet.ra.makers import load_makers
 from fleet.ra.nonces import Nonces
-from fleet.ra.post import Post, no_post
 from fleet.ra.presence import Presence
 from fleet.ra.turns import Turns
 from fleet.ra.webhook import HookRules, Webhook
 from fleet.ra.witness import Witness
 from fleet.service.brokers import Broker
+from fleet.service.carriers import carriers_of
 from fleet.service.parts import Parts
+from fleet.service.way import Way
 from fleet.web.webhook import HttpsHookCaller, read_secret
 from fleet.web.witness import submitter
 
@@ -35,9 +35,9 @@ def context_of(
     parts: Parts,
     surroundings: Surroundings,
     *,
-    answering: Callable[[], bool] = lambda: False,
-    post: Post = no_post,
+    way: Way | None = None,
 ) -> Context:
+    way = way or Way()
     broker, policy = surroundings.broker, parts.config.policy
     return Context(
         fleet=parts.config.fleet,
@@ -49,8 +49,9 @@ def context_of(
         endpoints=surroundings.endpoints,
         broker=BrokerLink(parts.store, () if broker is None else (broker,)),
         driver=_driver_name(broker),
-        answering=answering,
-        post=post,
+        answering=way.is_open,
+        post=way.post,
+        carriers=carriers_of(parts, way.publish),
         crls=surroundings.book,
         presence=Presence(),
         nonces=Nonces(secrets.token_bytes(32)),

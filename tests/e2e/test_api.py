@@ -27,6 +27,7 @@ EXAMPLES = {
     "domain": "prod",
     "device_id": "d1",
     "name": "ada",
+    "notification": "1",
     "operator": "eve",
     "unit": "d1",
     "lease": "40" * 16,

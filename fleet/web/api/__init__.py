@@ -23,6 +23,7 @@ from fleet.web.api import (
     keys,
     leases,
     losses,
+    notifications,
     openapi,
     own,
     people,
@@ -66,6 +67,7 @@ _NOUNS = (
     events,
     broker,
     connections,
+    notifications,
     health,
     forecast,
 )

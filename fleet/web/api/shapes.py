@@ -13,6 +13,7 @@ from fleet.ra.status import verdict_faults
 from fleet.web.api.audit_shapes import OF_THE_AUDIT
 from fleet.web.api.connection_shapes import OF_CONNECTIONS
 from fleet.web.api.health_shapes import OF_HEALTH
+from fleet.web.api.notification_shapes import OF_NOTIFICATIONS
 from fleet.web.api.people_shapes import OF_PEOPLE
 from fleet.web.api.policy_shapes import OF_POLICY
 from fleet.web.api.terms import (
@@ -352,6 +353,7 @@ SHAPES: Mapping[str, Schema] = {
     **_OF_HEALTH,
     **OF_HEALTH,
     **OF_POLICY,
+    **OF_NOTIFICATIONS,
     **OF_PEOPLE,
     **OF_CONNECTIONS,
     "OpenApi": {"type": "object", "description": "OpenAPI 3.1."},

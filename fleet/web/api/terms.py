@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from fleet.core.causes import Cause
+from fleet.core.delivery import DeliveryState
 from fleet.core.goodkey import KeyType
+from fleet.core.matters import Matter, Severity
 from fleet.core.proposal import ProposalState
 from fleet.errors import ExitCode
 from fleet.model import (
@@ -80,6 +82,7 @@ EXIT: Schema = {
 }
 
 TERMS: Mapping[str, Schema] = {
+    "acked": {**word(("yes", "no")), "description": "Whether somebody has said that he saw it."},
     "action": {**TEXT, "description": "An audit entry's `<noun>.<verb>`."},
     "actor": {
         **TEXT,
@@ -112,6 +115,7 @@ TERMS: Mapping[str, Schema] = {
     "csr": {**PEM, "description": "PKCS#10 (RFC 2986); its names do not count."},
     "cut_off": {**FLAG, "description": "Let its leaves connect no more; devices come back at recovery."},
     "days": {"type": "integer", "minimum": 1, "maximum": 3650},
+    "delivery": {**word(tuple(DeliveryState)), "description": "With a delivery that stands so."},
     "device_id": DEVICE_ID,
     "devices": list_of(DEVICE_ID),
     "domain": DOMAIN,
@@ -145,9 +149,11 @@ TERMS: Mapping[str, Schema] = {
         "description": "A certificate, all that it came from and all that followed.",
     },
     "loss": word(tuple(Loss)),
+    "matter": {**word(tuple(Matter)), "description": "What it is about, as `events` of a rule names it."},
     "name": {**TEXT, "maxLength": 100},
     "network": {**TEXT, "description": "An address, or a network such as 10.1.0.0/16."},
     "note": {**TEXT, "maxLength": 200},
+    "notification": {**COUNT, "description": "A notification, by its number."},
     "operator": {**TEXT, "description": "Somebody who works at a station."},
     "place": {**TEXT, "description": "Who saw it: mosquitto, embedded, https, log:NAME, ship:WHO/NAME."},
     "prefix": {**TEXT, "description": "What the device ids begin with."},
@@ -169,9 +175,11 @@ TERMS: Mapping[str, Schema] = {
         ),
         "description": "The root that follows, and what both have signed for it.",
     },
+    "rule": {**TEXT, "description": "A `[[notice.rule]]` of fleet.toml, by its name."},
     "room": {**COUNT, "minimum": 1, "description": "How many leaves at most at a time."},
     "rate": {**COUNT, "minimum": 1, "description": "Units a minute at most."},
     "serial": SERIAL,
+    "severity": {**word(tuple(one.word for one in Severity)), "description": "That, or graver."},
     "serials": {**list_of(TEXT), "description": "Device ids of a batch: `spring=spring-0001..spring-5000`."},
     "totp": {**TEXT, "description": "A code of one's second factor (RFC 6238), six digits."},
     "unit": {**TEXT, "description": "A unit in quarantine, by its hardware id or device id."},
@@ -184,6 +192,7 @@ TERMS: Mapping[str, Schema] = {
     "standing": word(tuple(Standing)),
     "state": word(tuple(CertificateState)),
     "successor": {**TEXT, "description": "The CA that takes over; left out: one that signs or stands by."},
+    "to": {**TEXT, "maxLength": 64, "description": "A rule or a channel; left out: everybody."},
     "token": {**TEXT, "description": "A PKCS#11 token by its URI (RFC 7512), without a PIN."},
     "units": {**COUNT, "minimum": 1, "description": "How many units at most."},
     "until": TIME,

@@ -25,6 +25,7 @@ PROMISED = {
     " release reprint",
     "audit": "tail search verify export head prove verifier archive archives checkpoint witnesses",
     "broker": "show apply sessions kick",
+    "notice": "list show ack test",
     "operator": "add list remove renew totp",
     "proposal": "list show approve reject withdraw",
 }
