@@ -16,7 +16,7 @@ JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 # What the full suite needs beside Python; `program` or `path` that proves it, then the Debian package.
 PROGRAMS := \
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients openssl:openssl cc:gcc pki:strongswan-pki mvn:maven java:default-jdk-headless curl:curl \
-  dpkg-deb:dpkg systemd-analyze:systemd softhsm2-util:softhsm2 certtool:gnutls-bin certutil:libnss3-tools nginx:nginx-light faketime:faketime zbarimg:zbar-tools \
+  dpkg-deb:dpkg systemd-analyze:systemd softhsm2-util:softhsm2 certtool:gnutls-bin certutil:libnss3-tools nginx:nginx-light apache2:apache2-bin faketime:faketime zbarimg:zbar-tools \
   swtpm:swtpm swtpm_setup:swtpm-tools tpm2_createek:tpm2-tools tpm2_ptool:libtpm2-pkcs11-tools pkcs11-tool:opensc qemu-system-arm:qemu-system-arm cargo:cargo socat:socat \
   stunnel4:stunnel4 /usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so:libengine-pkcs11-openssl \
   busybox:busybox promtool:prometheus \

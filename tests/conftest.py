@@ -24,6 +24,7 @@ PACKAGES = {
     "certutil": "libnss3-tools",
     "keytool": "default-jdk-headless",
     "nginx": "nginx-light",
+    "apache2": "apache2-bin",
     "faketime": "faketime",
     "swtpm": "swtpm swtpm-tools",
     "swtpm_setup": "swtpm-tools",

@@ -72,14 +72,16 @@ def ship_log(
 def _next(file: Path, known: State) -> Chunk | None:
     """Return the next lines; where a batch was sent and not answered, the same lines again."""
     try:
-        chunk = read_on(file, beginning=known.beginning, position=known.position)
+        # Of the very first batch, too, the file is known: it may have been rotated since.
+        beginning = known.beginning or known.sent_beginning
+        chunk = read_on(file, beginning=beginning, position=known.position)
         if chunk is None or chunk.beginning != known.sent_beginning:
             return chunk
-        start = known.position if known.beginning == chunk.beginning else 0
+        start = known.position if beginning == chunk.beginning else 0
         if not start < known.sent_position < chunk.position:
             return chunk
         most = known.sent_position - start
-        return read_on(file, beginning=known.beginning, position=known.position, most=most)
+        return read_on(file, beginning=beginning, position=known.position, most=most)
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {(error.strerror or 'error').lower()}") from error
 
