@@ -21,6 +21,7 @@ from fleet.core.goodkey import (
 )
 from fleet.core.names import Subject, expand
 from fleet.core.partition import partition_of
+from fleet.core.windows import Window
 from fleet.errors import BadInputError
 from fleet.model import Assurance, Purpose
 
@@ -190,8 +191,13 @@ class Profile:
 
         `jitter` is from 0 up to 1. Fractions of a second are cut.
         """
+        return self.window(not_before, not_after).at(jitter)
+
+    def window(self, not_before: datetime, not_after: datetime) -> Window:
+        """Return from when to when the server may have a certificate renewed."""
         lifetime = not_after - not_before
-        return (not_before + lifetime * (self.renew_from + self.renew_spread * jitter)).replace(microsecond=0)
+        opens = (not_before + lifetime * self.renew_from).replace(microsecond=0)
+        return Window(opens=opens, closes=opens + lifetime * self.renew_spread)
 
 
 _DAY = timedelta(days=1)
