@@ -3,23 +3,24 @@
 Whatever touches the life of a certificate is judged by the core, inside the unit of work that saves it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
 from fleet.core import events
+from fleet.core.marking import Marks
 from fleet.errors import NotFoundError, RefusedError
 from fleet.model import AuditEntry, ClientKind, CutOff, Device, Purpose, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.desk import Desk
 from fleet.ra.judging import Circumstances, settle
 from fleet.store import audit, certificates, claims, inventory, waiting
-from fleet.store.attributes import attributes_of
 from fleet.store.certificates import CertificateQuery, CertificateRecord
 from fleet.store.codes import CodeQuery, CodeRecord, Grant, list_codes
 from fleet.store.devices import DeviceRecord, insert_devices, load_device, load_record, mark_retired
 from fleet.store.inventory import DeviceQuery, DeviceSummary
 from fleet.store.listed import Listing, listings_of
+from fleet.store.marks import marks_of
 from fleet.store.proofs import ProofRecord, proofs_of
 
 _PAGE = 1000
@@ -48,7 +49,7 @@ class DeviceView:
     waiting: tuple[waiting.Waiting, ...]
     proofs: tuple[ProofRecord, ...] = ()
     listings: tuple[Listing, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()
+    marks: Marks = field(default_factory=Marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,7 @@ async def view_of(tx: Transaction, identity: Identity) -> DeviceView | None:
         waiting=await waiting.of_device(tx, identity),
         proofs=await proofs_of(tx, identity),
         listings=await listings_of(tx, identity),
-        attributes=tuple((await attributes_of(tx, identity)).items()),
+        marks=await marks_of(tx, identity),
     )
 
 

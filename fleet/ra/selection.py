@@ -9,11 +9,13 @@ from fleet.core.query import Query
 from fleet.core.query_text import parse_query
 from fleet.errors import BadInputError, NotFoundError
 from fleet.ports import Transaction
+from fleet.ra.desk import Desk
 from fleet.store.certificates import load_certificate
 from fleet.store.devices import load_record
 from fleet.store.inventory import DeviceQuery, count_devices, list_devices
 
 _PAGE = 1000
+_SAMPLE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,3 +111,27 @@ async def _refuse_everything(tx: Transaction, found: int) -> None:
         raise BadInputError(
             f"the query selects all {found} devices of the fleet", hint='if that is meant, say so: "all"'
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What an act on a query would be about."""
+
+    devices: int
+    fleet: int
+    """How many devices there are at all."""
+    sample: tuple[Identity, ...]
+
+
+async def preview(desk: Desk, selection: ByQuery) -> Preview:
+    """Return what a query selects, without an act; raises `BadInputError` for everything, unless said."""
+    return await desk.store.read(_preview, selection)
+
+
+async def _preview(tx: Transaction, selection: ByQuery) -> Preview:
+    asked = DeviceQuery(condition=selection.query.condition, now=selection.now, limit=_SAMPLE)
+    return Preview(
+        devices=await count_selected(tx, selection),
+        fleet=await count_devices(tx, DeviceQuery()),
+        sample=tuple(each.identity for each in await list_devices(tx, asked)),
+    )

@@ -19,6 +19,7 @@ from fleet.web.api import (
     factors,
     forecast,
     health,
+    inventory,
     keeping,
     keys,
     leases,
@@ -41,6 +42,7 @@ from fleet.web.api.routes import Route
 
 _NOUNS = (
     devices,
+    inventory,
     certificates,
     claims,
     stations,

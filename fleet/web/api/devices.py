@@ -11,6 +11,9 @@ from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import Identity, parse_domain, parse_name
 from device_agent.wire.problems import MalformedMessageError
 from fleet.attest.secure_elements import Signer
+from fleet.core.marking import Marks
+from fleet.core.query import Condition
+from fleet.core.query_text import parse_query
 from fleet.core.unreadable import UNREADABLE
 from fleet.model import ClientKind, Role, Standing
 from fleet.ra import devices
@@ -20,6 +23,7 @@ from fleet.ra.people import explain, roster
 from fleet.ra.people.roster import ImportFormat, Roster
 from fleet.store.inventory import DeviceQuery, DeviceSummary
 from fleet.store.listed import Listing
+from fleet.store.marks import marks_of_many
 from fleet.store.proofs import ProofRecord
 from fleet.web.api import waiting
 from fleet.web.api.asked import MAX_FILE_BYTES, Asked, Query
@@ -46,7 +50,7 @@ def _routes_of_many() -> tuple[Route, ...]:
             role=Role.VIEWER,
             handler=_list,
             about="Devices, by domain and id.",
-            query=("domain", "standing", "batch", "prefix"),
+            query=("domain", "standing", "batch", "prefix", "query"),
             answer=Page("Device"),
         ),
         Route(
@@ -123,12 +127,20 @@ async def _list(asked: Asked) -> Members:
         standing=query.word("standing", of=Standing),
         batch=query.text("batch"),
         prefix=query.text("prefix"),
+        condition=_condition(query),
+        now=asked.context.clock(),
         after=_cursor(query.text("after")),
         limit=query.limit(),
     )
     found = await devices.list_devices(asked.context, wanted)
+    known = await asked.context.store.read(marks_of_many, [summary.identity for summary in found])
     following = found[-1].identity.name if len(found) == wanted.limit else None
-    return listed([_summary(summary) for summary in found], following)
+    return listed([_summary(summary, known[summary.identity]) for summary in found], following)
+
+
+def _condition(query: Query) -> Condition | None:
+    text = query.long_text("query")
+    return parse_query(text).condition if text else None
 
 
 async def _register(asked: Asked) -> Members:
@@ -235,7 +247,7 @@ def _cursor(text: str) -> tuple[str, str]:
     return (identity.domain, identity.device_id)
 
 
-def _summary(summary: DeviceSummary) -> Members:
+def _summary(summary: DeviceSummary, marks: Marks) -> Members:
     return {
         "domain": summary.identity.domain,
         "device_id": summary.identity.device_id,
@@ -247,12 +259,17 @@ def _summary(summary: DeviceSummary) -> Members:
         "not_after": time_or_none(summary.not_after),
         "registered_at": time_text(summary.registered_at),
         "last_seen_at": time_or_none(summary.last_seen_at),
+        "model": marks.model or None,
+        "owner": marks.owner or None,
+        "agent_version": marks.version or None,
+        "tags": list(marks.tags),
+        "groups": list(marks.groups),
     }
 
 
 def _view(view: DeviceView, *, now: datetime) -> Members:
     return {
-        **_summary(view.summary),
+        **_summary(view.summary, view.marks),
         "hardware": view.record.hardware,
         "note": view.record.note,
         "profile": view.record.profile or None,
@@ -263,6 +280,6 @@ def _view(view: DeviceView, *, now: datetime) -> Members:
         "codes": [code_members(code) for code in view.codes],
         "proofs": [_proof(proof) for proof in view.proofs],
         "listed": [_listing(listing) for listing in view.listings],
-        "attributes": dict(view.attributes),
+        "attributes": dict(view.marks.attributes),
         "waiting": [waiting_members(request, now=now) for request in view.waiting],
     }

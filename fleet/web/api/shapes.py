@@ -13,6 +13,7 @@ from fleet.ra.status import verdict_faults
 from fleet.web.api.audit_shapes import OF_THE_AUDIT
 from fleet.web.api.connection_shapes import OF_CONNECTIONS
 from fleet.web.api.health_shapes import OF_HEALTH
+from fleet.web.api.inventory_shapes import MARKS, OF_INVENTORY
 from fleet.web.api.notification_shapes import OF_NOTIFICATIONS
 from fleet.web.api.people_shapes import OF_PEOPLE
 from fleet.web.api.policy_shapes import OF_POLICY
@@ -46,6 +47,7 @@ _SUMMARY = {
     **each("serial", maybe(SERIAL)),
     **each("registered_at", TIME),
     **each("not_after last_seen_at", maybe(TIME)),
+    **MARKS,
 }
 _CERTIFICATE = {
     **each("serial", {**TEXT, "description": "Hex; of ours always 32 digits."}),
@@ -346,6 +348,7 @@ PROBLEM: Schema = {
 
 SHAPES: Mapping[str, Schema] = {
     **_OF_DEVICES,
+    **OF_INVENTORY,
     **_OF_CERTIFICATES,
     **_OF_CLAIMS,
     **_OF_PEOPLE,

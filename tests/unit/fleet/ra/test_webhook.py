@@ -139,7 +139,12 @@ async def test_what_it_tells_of_a_device_is_kept_and_on_record(desk: Desk, recei
     }
     assert isinstance(await enroll(desk), Issued)
     view = await show(desk.context, D1)
-    assert dict(view.attributes) == {"site": "Graz", "line": "3", "tags": "eu gateway", "name": "Door 7"}
+    assert dict(view.marks.attributes) == {
+        "site": "Graz",
+        "line": "3",
+        "tags": "eu gateway",
+        "name": "Door 7",
+    }
     assert view.record.profile == "gateway"
     entries = await desk.context.store.read(
         search_newest, AuditQuery(domain="prod", device_id="d1", action="device.enriched")
