@@ -225,6 +225,18 @@ class Tally:
         """Who was told."""
         return self.size - self.waiting
 
+    def by_state(self) -> tuple[tuple[DeviceState, int], ...]:
+        """Return the counts, each with its state."""
+        return (
+            (DeviceState.WAITING, self.waiting),
+            (DeviceState.TOLD, self.told),
+            (DeviceState.UPDATED, self.updated),
+            (DeviceState.FAILED, self.failed),
+            (DeviceState.ABSENT, self.absent),
+            (DeviceState.OUT, self.out),
+            (DeviceState.UNDONE, self.undone),
+        )
+
     def plus(self, other: "Tally") -> "Tally":
         """Return both together."""
         return Tally(

@@ -40,7 +40,7 @@ _FACTS = (
     f" {_OUT_OF_SERVICE}, d.current_serial, c.state, c.profile, c.issuer, d.last_seen_at, d.profile,"
     " COALESCE(h.own_version, 0), COALESCE(h.server_version, 0), COALESCE(g.held, 0),"
     " EXISTS (SELECT 1 FROM certificates n WHERE n.domain = r.domain AND n.device_id = r.device_id"
-    " AND n.purpose = 'device' AND n.fingerprint IS NOT NULL AND n.serial > r.serial)"
+    " AND n.purpose = 'device' AND n.fingerprint IS NOT NULL AND n.serial > r.serial), r.reason"
     f" FROM rollout_devices r{DEVICE}"
     " LEFT JOIN trust_held h ON h.domain = r.domain AND h.device_id = r.device_id"
     " LEFT JOIN device_configurations g ON g.domain = r.domain AND g.device_id = r.device_id"
@@ -54,6 +54,8 @@ class RolloutDevice:
     identity: Identity
     wave: int
     facts: DeviceFacts
+    reason: str = ""
+    """Why it stands where it stands."""
     profile: str = ""
     """Of its own, by our records."""
     own_version: int = 0
@@ -267,6 +269,7 @@ def _device(row: Row) -> RolloutDevice:
     return RolloutDevice(
         identity=Identity(domain=columns.text(row[0]), device_id=columns.text(row[1])),
         wave=columns.number(row[2]),
+        reason=columns.text(row[19]),
         facts=DeviceFacts(
             state=DeviceState(columns.text(row[3])),
             told_at=times.optional_moment(row[4]),

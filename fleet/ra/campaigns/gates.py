@@ -102,16 +102,8 @@ def _details(wave: RolloutWave) -> Details:
 
 
 def _counts(standing: WaveStanding) -> Details:
-    tally = standing.tally
-    counts = (
-        ("waiting", tally.waiting),
-        ("told", tally.told),
-        ("updated", tally.updated),
-        ("failed", tally.failed),
-        ("absent", tally.absent),
-        ("out", tally.out),
-        ("forgiven", standing.forgiven),
-    )
+    counts = [(state.value, count) for state, count in standing.tally.by_state()]
+    counts.append(("forgiven", standing.forgiven))
     return tuple((name, str(count)) for name, count in counts if count)
 
 

@@ -8,10 +8,12 @@ from fleet.core.rollout import Judgement, RolloutState, Tally, judge
 from fleet.core.rollout_plan import Course, Rollout, RolloutWave, course_of
 from fleet.ports import Transaction
 from fleet.ra.campaigns.changes import ROLL_BACK
+from fleet.ra.campaigns.plan_file import stored_plan
 from fleet.ra.campaigns.records import find
 from fleet.ra.context import Context
 from fleet.store import rollout_devices, rollouts
 from fleet.store.rollout_devices import Page, RolloutDevice
+from fleet.store.rollouts import RolloutQuery
 
 _GOING_ON = frozenset({RolloutState.PLANNED, RolloutState.RUNNING, RolloutState.PAUSED})
 
@@ -42,6 +44,14 @@ async def show(context: Context, name: str) -> View:
     """Return a rollout with its waves; raises `NotFoundError`."""
     found = await context.store.read(_find, name)
     return _view(context, found.rollout, found.waves)
+
+
+async def list_rollouts(
+    context: Context, *, state: RolloutState | None, before: int, limit: int
+) -> tuple[Rollout, ...]:
+    """Return a page of rollouts, the newest first, with numbers below `before`."""
+    query = RolloutQuery(read=stored_plan, state=state, before=before, limit=limit)
+    return await context.store.read(rollouts.list_rollouts, query)
 
 
 async def list_devices(context: Context, name: str, page: Page) -> tuple[RolloutDevice, ...]:

@@ -17,6 +17,7 @@ from fleet.web.api.inventory_shapes import MARKS, OF_INVENTORY
 from fleet.web.api.notification_shapes import OF_NOTIFICATIONS
 from fleet.web.api.people_shapes import OF_PEOPLE
 from fleet.web.api.policy_shapes import OF_POLICY
+from fleet.web.api.rollout_shapes import OF_ROLLOUTS
 from fleet.web.api.terms import (
     COUNT,
     DEVICE_ID,
@@ -356,6 +357,7 @@ SHAPES: Mapping[str, Schema] = {
     **_OF_HEALTH,
     **OF_HEALTH,
     **OF_POLICY,
+    **OF_ROLLOUTS,
     **OF_NOTIFICATIONS,
     **OF_PEOPLE,
     **OF_CONNECTIONS,

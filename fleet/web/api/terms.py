@@ -11,6 +11,7 @@ from fleet.core.delivery import DeliveryState
 from fleet.core.goodkey import KeyType
 from fleet.core.matters import Matter, Severity
 from fleet.core.proposal import ProposalState
+from fleet.core.rollout import DeviceState, RolloutState
 from fleet.errors import ExitCode
 from fleet.model import (
     BrokerEventKind,
@@ -93,7 +94,7 @@ TERMS: Mapping[str, Schema] = {
     "witness": {**TEXT, "description": "A witness of the audit trail, by its name in fleet.toml."},
     "after": {**TEXT, "description": "The `next` of the page before."},
     "anchor": {**PEM, "description": "A root that is to be believed."},
-    "anyway": {**FLAG, "description": "Although devices have not acknowledged the trust bundle."},
+    "anyway": {**FLAG, "description": "Go on although devices have not acknowledged, or have failed."},
     "at": TIME,
     "attributes": {**NAMED, "description": "By name; an empty value takes one back."},
     "backup": {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "A backup's name."},
@@ -174,9 +175,12 @@ TERMS: Mapping[str, Schema] = {
     "purposes": list_of(word(("server", "service", "signer"))),
     "reason": {**TEXT, "maxLength": 200, "description": "Why, for the audit trail."},
     "realm": {**TEXT, "description": "A domain; `fleet` is the realm by whose root servers are trusted."},
+    "plan": {**TEXT, "maxLength": 32768, "description": "The plan of a rollout, TOML."},
     "rehearse": {**FLAG, "description": "Say what would happen, and change nothing."},
     "replace": {**FLAG, "description": "Revoke what the devices have when the code is used."},
     "role": word(tuple(Role)),
+    "rollout_device_state": {**word(tuple(DeviceState)), "description": "Where a device stands in it."},
+    "rollout_state": {**word(tuple(RolloutState)), "description": "Where a rollout stands."},
     "root": {
         **record(
             {"certificate": PEM, "crl": TEXT, "link": PEM, "link_back": PEM, "bundles": {"type": "array"}}
@@ -209,6 +213,8 @@ TERMS: Mapping[str, Schema] = {
     "until": TIME,
     "uses": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
     "within_hours": {"type": "integer", "minimum": 0, "maximum": 24 * 366},
+    "version": {**COUNT, "minimum": 1, "description": "The one that this was decided on."},
+    "wave": {**COUNT, "minimum": 1, "description": "A wave of a rollout; the pilot is 1."},
 }
 """Every member that a request may have."""
 
