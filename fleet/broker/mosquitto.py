@@ -157,11 +157,15 @@ class MosquittoBroker:
     async def govern(self, classes: Classes) -> None:
         """Put what certificates may do in force, for those that are connected too."""
         async with self._order:
-            rules = await asyncio.to_thread(self._launch.write_rules, classes)
-            status = _status_of(await self._ask("rules"))
-            if status.rules != rules:
+            try:
+                self._rules = await asyncio.to_thread(self._launch.write_rules, classes)
+                status = _status_of(await self._ask("rules"))
+            except FleetError:
+                self._doubt.arise("the broker did not take its rules")
+                raise
+            if status.rules != self._rules:
+                self._doubt.arise("the broker follows other rules than ours")
                 raise NeedsAttentionError("the broker's guard read other rules than were written")
-            self._rules = rules
 
     async def kick(self, name: str) -> Sequence[CutOff]:
         """Drop the live sessions of a broker name; they may come back."""

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from fleet.errors import FleetError, SequenceGapError
+from fleet.grants import Classes
 from fleet.model import AllowlistChange, CutOff, Session
 from fleet.ports import Store, SupervisedBroker
+from fleet.ra.access_rules import classes_in_force
 from fleet.store import allowlist
 
 _REMEMBERED_CHANGES = 1024
@@ -57,6 +59,15 @@ class BrokerLink:
             ended += await follower.reach(sequence)
         return tuple(ended)
 
+    async def govern(self) -> None:
+        """Make every broker follow the access policy as the store has it, for live sessions too.
+
+        Raises:
+            FleetError: a broker does not take it; it gets it with the whole set when it is back.
+        """
+        for follower in self._followers:
+            await follower.govern()
+
     async def kick(self, name: str) -> tuple[CutOff, ...]:
         """Drop the live sessions of a broker name everywhere; they may come back."""
         ended: list[CutOff] = []
@@ -93,6 +104,7 @@ class _Follower:
         self._store = store
         self._lock = asyncio.Lock()
         self._applied: int | None = None
+        self._governed: Classes | None = None
         self._ended: OrderedDict[int, tuple[CutOff, ...]] = OrderedDict()
 
     async def run(self) -> None:
@@ -109,6 +121,10 @@ class _Follower:
         """Give the broker the whole set."""
         async with self._lock:
             return await self._replace()
+
+    async def govern(self) -> None:
+        async with self._lock:
+            await self._govern()
 
     async def reach(self, sequence: int) -> tuple[CutOff, ...]:
         async with self._lock:
@@ -132,6 +148,8 @@ class _Follower:
         if self._applied is None:
             return
         try:
+            if self._governed is None or {each.access for each in change.added} - self._governed.keys() - {0}:
+                await self._govern()
             self._remember(change.sequence, tuple(await self.broker.change(change)))
         except SequenceGapError as error:
             _log.warning("%s; the broker gets the whole list", error)
@@ -142,9 +160,18 @@ class _Follower:
         else:
             self._applied = change.sequence
 
+    async def _govern(self) -> None:
+        """Tell what each class may do; one that a broker was not told of may do nothing."""
+        classes = await self._store.read(classes_in_force, None)
+        if classes != self._governed:
+            self._governed = None
+            await self.broker.govern(classes)
+            self._governed = classes
+
     async def _replace(self) -> tuple[CutOff, ...]:
         """Replace the list; who is gone afterwards was cut off within the time that this took."""
-        self._applied = None
+        self._applied = self._governed = None
+        await self._govern()
         listed = await self._store.read(allowlist.snapshot, None)
         before = await self.broker.sessions()
         started = time.perf_counter()

@@ -21,9 +21,10 @@ from fleet.core.csr import Csr
 from fleet.core.profile import Profile
 from fleet.core.ruling import Terms
 from fleet.errors import FleetError, NotFoundError
-from fleet.grants import Action
+from fleet.grants import Action, GrantSet
 from fleet.model import CertificateState, ClientKind, Purpose
 from fleet.ports import Transaction
+from fleet.ra.access_rules import grants_of_serial
 from fleet.ra.choice import IssuerName, may_issue
 from fleet.ra.context import Context
 from fleet.ra.judging import (
@@ -116,7 +117,8 @@ async def answer_of(
             if row is None or row.signed is None or not row.signed.der:
                 raise NotFoundError(f"certificate {serial} is not in the store, or not whole")
             bundles = await context.store.read(bundles_in_force, (row.domain, FLEET_REALM))
-            issuance = Issuance(message_id=message_id, anchors=anchors, bundles=bundles)
+            granted = await context.store.read(grants_of_serial, serial)
+            issuance = Issuance(message_id=message_id, anchors=anchors, bundles=bundles, granted=granted)
             return _issued(context, row, row.signed, issuance)
         case events.Confirmed(serial=serial):
             return Confirmed(id=message_id, serial=serial)
@@ -161,6 +163,8 @@ class Issuance:
     message_id: str
     anchors: tuple[str, ...]
     bundles: tuple[TrustBundle, ...]
+    granted: GrantSet
+    """What the access policy says to its certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,8 +283,10 @@ def _issued(context: Context, row: CertificateRecord, signed: SignedCertificate,
             host=context.endpoints.host,
             port=context.endpoints.mqtt_port,
             name=identity.name,
-            publish=access.topics_of(identity, serial=row.serial, action=Action.PUBLISH),
-            subscribe=access.topics_of(identity, serial=row.serial, action=Action.SUBSCRIBE),
+            publish=access.topics_of(identity, serial=row.serial, action=Action.PUBLISH, grants=to.granted),
+            subscribe=access.topics_of(
+                identity, serial=row.serial, action=Action.SUBSCRIBE, grants=to.granted
+            ),
         ),
         recovery=HttpsAddress(host=context.endpoints.host, port=context.endpoints.https_port),
         bundles=to.bundles,

@@ -31,6 +31,7 @@ from fleet.ra.history import keep_history
 from fleet.ra.issue_own import Surroundings as Issuing
 from fleet.ra.keeping.housekeeping import keep_house
 from fleet.ra.own.own_at_start import make_good
+from fleet.ra.requests.decisions import keep_decisions
 from fleet.ra.requests.observe import observe
 from fleet.ra.status.public_lists import make_public
 from fleet.ra.status.publishing import keep_published, try_to_give
@@ -247,6 +248,7 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
     async with background(
         context.broker.run(),
         observe(context, broker),
+        keep_decisions(context, broker),
         keep_house(context),
         conduct(context),
         keep_published(context),

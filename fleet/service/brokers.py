@@ -14,6 +14,7 @@ from fleet.config import BrokerDriver, BrokerMode, Config
 from fleet.errors import UnreachableError
 from fleet.home import Home
 from fleet.live_tls import OwnClient
+from fleet.ra.access_rules import classes_in_force
 from fleet.ra.status.broker_lists import make_for_brokers
 from fleet.service.parts import Parts
 
@@ -38,11 +39,12 @@ async def broker_of(parts: Parts) -> Broker:
         operational_port=server.mqtt_port,
         bootstrap_port=server.mqtt_bootstrap_port,
     )
+    classes = await parts.store.read(classes_in_force, None)
     if chosen.driver is BrokerDriver.EMBEDDED or lacking is not None:
-        return EmbeddedBroker(files, listeners, clock=parts.clock)
+        return EmbeddedBroker(files, listeners, clock=parts.clock, classes=classes)
     crls = await make_for_brokers(parts.press, now=parts.clock())
     mode = Mode.EXTERNAL if chosen.mode is BrokerMode.EXTERNAL else Mode.MANAGED
-    return MosquittoBroker(files, listeners, crls=crls, clock=parts.clock, mode=mode)
+    return MosquittoBroker(files, listeners, crls=crls, clock=parts.clock, mode=mode, classes=classes)
 
 
 async def left_running(stack: AsyncExitStack, parts: Parts) -> MosquittoBroker | None:

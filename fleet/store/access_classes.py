@@ -5,6 +5,7 @@ calls `refresh` in the same unit of work. What a class may do, the core says, no
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ _PAGE = 500
 _OF_DEVICE = "c.domain = ? AND c.device_id = ?"
 _ONE = "c.serial = ?"
 _SOME = "c.serial > ? AND c.serial <= ? AND c.state IN ('void', 'issued', 'active')"
+_IN_FORCE = "c.serial > ? AND c.serial <= ? AND c.state IN ('issued', 'active')"
 _FACTS = {
     "domain": "c.domain",
     "profile": "c.profile",
@@ -36,6 +38,8 @@ _ATTRIBUTES = (
 )
 ATTRIBUTE = "attr."
 """What the names of attributes begin with."""
+BACKEND = "backend"
+"""The fact of a backend's class: its name."""
 
 
 async def asked(tx: Transaction) -> tuple[str, ...]:
@@ -60,12 +64,20 @@ async def classes_in_use(tx: Transaction, _argument: None) -> dict[int, int]:
 
 async def class_of_backend(tx: Transaction, name: str) -> int:
     """Return the class of a backend alone."""
-    return await _number(tx, _written({"backend": {name}}))
+    return await _number(tx, _written({BACKEND: {name}}))
 
 
 async def classify_signed(tx: Transaction, serial: str) -> None:
     """Put a certificate that was just signed into its class."""
-    if names := await asked(tx):
+    backend = await tx.fetch_one(
+        "SELECT b.name FROM certificates c JOIN backends b ON b.name = c.name"
+        " WHERE c.serial = ? AND c.purpose = 'service'",
+        (serial,),
+    )
+    if backend is not None:
+        number = await class_of_backend(tx, columns.text(backend[0]))
+        await tx.execute("UPDATE certificates SET access_class = ? WHERE serial = ?", (number, serial))
+    elif names := await asked(tx):
         await _classify(tx, _ONE, (serial,), names)
 
 
@@ -91,7 +103,21 @@ async def refresh_all(tx: Transaction) -> int | None:
     while page := await _following(tx, last):
         moved += await _classify(tx, _SOME, (last, page), names)
         last = page
+    await tx.execute(
+        "DELETE FROM access_classes WHERE class <> 1"
+        " AND class NOT IN (SELECT DISTINCT access_class FROM certificates)"
+    )
     return await allowlist.note_all(tx) if moved else None
+
+
+async def tell_apart(tx: Transaction, names: Sequence[str]) -> list[tuple[dict[str, frozenset[str]], int]]:
+    """Return what is known of devices' certificates in force, and of how many of them just that."""
+    counts: Counter[str] = Counter()
+    last = ""
+    while page := await _following(tx, last):
+        counts.update(map(_written, (await _facts(tx, _IN_FORCE, (last, page), names)).values()))
+        last = page
+    return [(_read(text), count) for text, count in counts.items()]
 
 
 async def facts_of(
@@ -100,6 +126,16 @@ async def facts_of(
     """Return what is known of each certificate of a device, by serial."""
     found = await _facts(tx, _OF_DEVICE, (identity.domain, identity.device_id), names)
     return {serial: _frozen(facts) for serial, facts in found.items()}
+
+
+async def facts_of_serial(tx: Transaction, serial: str) -> dict[str, frozenset[str]]:
+    """Return the facts of a certificate's class."""
+    row = await tx.fetch_one(
+        "SELECT a.facts FROM certificates c JOIN access_classes a ON a.class = c.access_class"
+        " WHERE c.serial = ?",
+        (serial,),
+    )
+    return {} if row is None else _read(columns.text(row[0]))
 
 
 async def _following(tx: Transaction, serial: str) -> str:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from fleet.model import CertificateState, Purpose
 from fleet.ra.adopted.adoption import standings
+from fleet.ra.authority.beginning import SERVICE_NAME
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
 from fleet.ra.own.brought import ends_at
@@ -24,7 +25,9 @@ async def own_certificates(context: Context) -> list[Finding]:
             limit=_SEVERAL,
         )
         for record in await context.store.read(list_certificates, query):
-            fix = f"see the log of fleet serve, or renew it now: fleet cert renew {purpose}"
+            ours = f"see the log of fleet serve, or renew it now: fleet cert renew {purpose}"
+            is_backend = purpose is Purpose.SERVICE and record.name != SERVICE_NAME
+            fix = f"fleet service renew {record.name}" if is_backend else ours
             found.append(bad("own certificates", _ends(record), fix=fix))
     return found or [good("own certificates", "server, service and signers are in their time")]
 

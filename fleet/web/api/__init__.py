@@ -4,6 +4,7 @@ from aiohttp import web
 
 from fleet.ra.context import Context
 from fleet.web.api import (
+    access,
     adoptions,
     archives,
     audit,
@@ -34,6 +35,7 @@ from fleet.web.api import (
     rollouts,
     rollover,
     routes,
+    services,
     station_reports,
     stations,
     templates,
@@ -63,6 +65,8 @@ _NOUNS = (
     rollouts,
     profiles,
     policy,
+    access,
+    services,
     keys,
     keeping,
     audit,

@@ -10,6 +10,7 @@ from fleet.core.rollover import RolloverEvent, RolloverKind, RolloverState
 from fleet.core.station_recall import Fate
 from fleet.model import Purpose, Role
 from fleet.ra.status import verdict_faults
+from fleet.web.api.access_shapes import OF_ACCESS
 from fleet.web.api.audit_shapes import OF_THE_AUDIT
 from fleet.web.api.connection_shapes import OF_CONNECTIONS
 from fleet.web.api.health_shapes import OF_HEALTH
@@ -358,6 +359,7 @@ SHAPES: Mapping[str, Schema] = {
     **OF_HEALTH,
     **OF_POLICY,
     **OF_ROLLOUTS,
+    **OF_ACCESS,
     **OF_NOTIFICATIONS,
     **OF_PEOPLE,
     **OF_CONNECTIONS,

@@ -13,6 +13,7 @@ from fleet.core.matters import Matter, Severity
 from fleet.core.proposal import ProposalState
 from fleet.core.rollout import DeviceState, RolloutState
 from fleet.errors import ExitCode
+from fleet.grants import Action
 from fleet.model import (
     BrokerEventKind,
     CertificateState,
@@ -162,9 +163,17 @@ TERMS: Mapping[str, Schema] = {
     "network": {**TEXT, "description": "An address, or a network such as 10.1.0.0/16."},
     "note": {**TEXT, "maxLength": 200},
     "notification": {**COUNT, "description": "A notification, by its number."},
+    "number": {**COUNT, "description": "An access policy, by its number in the history."},
+    "reads": {**list_of(TEXT), "description": "Topic filters that a backend may subscribe to."},
+    "topic": {**TEXT, "maxLength": 256, "description": "A topic, or a filter to subscribe to."},
+    "verb": {**word(tuple(Action)), "description": "What is done with a topic."},
+    "writes": {**list_of(TEXT), "description": "Topic filters: what they match a backend may publish to."},
     "operator": {**TEXT, "description": "Somebody who works at a station."},
-    "place": {**TEXT, "description": "Who saw it: mosquitto, embedded, https, log:NAME, ship:WHO/NAME."},
     "owner": {**TEXT, "maxLength": 64, "description": "Whom devices are given to; empty: nobody."},
+    "place": {
+        **TEXT,
+        "description": "Who saw it: mosquitto, embedded, https, log:NAME, ship:WHO/NAME.",
+    },
     "prefix": {**TEXT, "description": "What the device ids begin with."},
     "profile": {**TEXT, "maxLength": 32, "description": "A profile of the domain in fleet.toml."},
     "proposal": {**TEXT, "description": "An act that needs a second operator, by its id."},
