@@ -251,3 +251,12 @@ def _trouble(row: Row) -> Trouble:
         last_at=times.moment(last_at),
         times=columns.number(number),
     )
+
+
+async def count_refusals(tx: Transaction, since: datetime) -> tuple[tuple[Cause, int], ...]:
+    """Return how many were refused since a time, by cause, wherever it was seen."""
+    rows = await tx.fetch_all(
+        "SELECT cause, SUM(times) FROM connections WHERE kind = ? AND last_at >= ? GROUP BY cause ORDER BY cause",
+        (BrokerEventKind.REFUSED.value, times.text(since)),
+    )
+    return tuple((Cause(columns.text(cause)), columns.number(count)) for cause, count in rows)

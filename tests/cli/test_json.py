@@ -118,6 +118,14 @@ PROFILE: Shape = {
 }
 ASSIGNMENT: Shape = {"domain": "str", **dict.fromkeys(("profile", "device_id", "batch"), "str?")}
 RULING: Shape = {"outcome": "str", **dict.fromkeys(("code", "reason"), "str?"), "terms": "object?"}
+WHOSE: dict[str, Shape] = {
+    **dict.fromkeys(
+        ("place", "domain", "device_id", "name", "serial", "address", "first_at", "last_at"), "str"
+    ),
+    "times": "int",
+}
+CONTACT: Shape = {**WHOSE, "number": "int", "kind": "str", **dict.fromkeys(("cause", "ending"), "str?")}
+TROUBLE: Shape = {**WHOSE, **dict.fromkeys(("cause", "meaning", "fix"), "str")}
 BROKER: Shape = {
     **dict.fromkeys(("driver", "host"), "str"),
     **dict.fromkeys(("mqtt_port", "mqtt_bootstrap_port", "sequence", "entries", "sessions"), "int"),
@@ -170,6 +178,8 @@ COMMANDS: dict[str, Shape] = {
         "unsigned": ["str"],
     },
     "doctor": [{"check": "str", "ok": "bool", "text": "str", "fix": "str?"}],
+    "connection list": [CONTACT],
+    "monitor": [TROUBLE],
     "forecast --ca-down 400d": {
         "at": "str",
         "lines": [{"kind": "str", "next": "str", "within": ["int"]}],

@@ -25,6 +25,8 @@ PROMISED = {
     " release reprint",
     "audit": "tail search verify export head prove verifier archive archives checkpoint witnesses",
     "broker": "show apply sessions kick",
+    "connection": "list",
+    "monitor": "ship",
     "notice": "list show ack test",
     "operator": "add list remove renew totp",
     "proposal": "list show approve reject withdraw",
@@ -65,7 +67,7 @@ def test_every_command_and_option_says_what_it_is_for(name: str, command: click.
 
 @pytest.mark.parametrize(("name", "command"), LEAVES, ids=[name for name, _ in LEAVES])
 def test_every_command_that_prints_data_can_print_json(name: str, command: click.Command) -> None:
-    texts = {"serve", "cert export", "audit export", "claim sheet", "ca rollover bundle"}
+    texts = {"serve", "cert export", "audit export", "claim sheet", "ca rollover bundle", "monitor ship"}
     texts |= {
         "audit head",
         "audit prove",
