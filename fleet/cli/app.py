@@ -41,6 +41,7 @@ _NOUNS = {
     "operator": "Operators: add, list, renew, remove.",
     "proposal": "Acts on many devices that need a second operator: list, show, approve.",
     "audit": "Who did what and when: tail, search, verify, prove, export.",
+    "rollout": "Changes led through the fleet in waves: plan, start, status, pause, halt.",
     "broker": "The broker: show, apply, sessions, kick.",
     "connection": "Who connected and who was refused: list.",
     "monitor": "Which certificates brokers and web servers refuse, why, and what helps.",
