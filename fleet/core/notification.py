@@ -89,8 +89,7 @@ class Known:
     level: int
     """The highest since it arose; what gets better is not told before it is over."""
     seen_at: datetime
-    domain: str = ""
-    device_id: str = ""
+    device: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +101,7 @@ class Step:
     change: Change | None
     severity: Severity
     text: str
-    domain: str = ""
-    device_id: str = ""
+    device: Identity | None = None
 
 
 def steps(rule: Rule, known: Mapping[str, Known], facts: Iterable[Fact], *, now: datetime) -> list[Step]:
@@ -152,21 +150,18 @@ def _seen(rule: Rule, known: Known | None, fact: Fact, level: int) -> Iterable[S
     phase, change = TRANSITIONS[Phase.CLEAR if known is None else Phase.RAISED, shown]
     is_passing = MATTERS[fact.matter].course is Course.PASSING
     if phase is Phase.RAISED and (change is not None or is_passing):
-        device_id = "" if fact.device is None else fact.device.device_id
         yield Step(
             subject=fact.subject,
             known=Known(
                 subject=fact.subject,
                 level=max(level, 0 if known is None else known.level),
                 seen_at=fact.at,
-                domain=fact.domain,
-                device_id=device_id,
+                device=fact.device,
             ),
             change=change,
             severity=_severity(rule, fact, level),
             text=line(fact.text),
-            domain=fact.domain,
-            device_id=device_id,
+            device=fact.device,
         )
 
 
@@ -191,6 +186,5 @@ def _over(known: Known, shown: Sight) -> Step:
         change=change,
         severity=Severity.INFO,
         text="over: mended, or no longer there",
-        domain=known.domain,
-        device_id=known.device_id,
+        device=known.device,
     )

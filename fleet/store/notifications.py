@@ -3,10 +3,11 @@
 A subject and what is told of it are saved in one commit, so that nothing is told twice, and nothing is lost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from device_agent.wire.identity import Identity
 from fleet.core.letter import Item
 from fleet.core.matters import Matter, Severity
 from fleet.core.notification import Change, Known, Step
@@ -15,6 +16,7 @@ from fleet.ports import Row, Transaction, Value
 from fleet.store import columns, times
 from fleet.store.counters import count_up, value_of
 from fleet.store.meta import get_meta, set_meta
+from fleet.store.owners import contacts_of
 
 _ITEMS, _NUMBERS = "notification-items", "notifications"
 _TRAIL = "notifications.trail"
@@ -83,8 +85,7 @@ async def known(tx: Transaction, watched: Watched) -> tuple[Known, ...]:
             subject=columns.text(row[0]),
             level=columns.number(row[1]),
             seen_at=times.moment(row[2]),
-            domain=columns.text(row[3]),
-            device_id=columns.text(row[4]),
+            device=_device(columns.text(row[3]), columns.text(row[4])),
         )
         for row in rows
     )
@@ -94,11 +95,13 @@ async def tell(tx: Transaction, telling: Telling) -> None:
     """Save what a look came to: how far is told now, and what is to be told."""
     for step in telling.steps:
         await _remember(tx, telling.watched, step)
+    owners = await _owners(tx, telling)
+    everybody = ("",) if telling.everybody else ()
     rows = [
         (step, audience)
         for step in telling.steps
         if step.change is not None
-        for audience in await _audiences(tx, telling, step)
+        for audience in (*everybody, *_owner(owners, step))
     ]
     if not rows:
         return
@@ -177,14 +180,6 @@ async def add_deliveries(
     )
 
 
-async def contacts(tx: Transaction, owner: str) -> tuple[str, ...]:
-    """Return the mail addresses at which an owner is told of his devices."""
-    rows = await tx.fetch_all(
-        "SELECT address FROM owner_contacts WHERE owner = ? ORDER BY position", (owner,)
-    )
-    return tuple(columns.text(row[0]) for row in rows)
-
-
 async def forget_rules(tx: Transaction, kept: Sequence[Watched]) -> int:
     """Drop what is remembered and gathered for rules that are gone; return how many subjects that were."""
     wanted = {(each.rule, each.matter.value) for each in kept}
@@ -254,20 +249,30 @@ async def _remember(tx: Transaction, watched: Watched, step: Step) -> None:
         "INSERT INTO notification_subjects (rule, matter, subject, level, seen_at, domain, device_id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (rule, matter, subject) DO UPDATE SET"
         " level = excluded.level, seen_at = excluded.seen_at",
-        (*key, step.known.level, times.text(step.known.seen_at), step.domain, step.device_id),
+        (*key, step.known.level, times.text(step.known.seen_at), *_identity(step.device)),
     )
 
 
-async def _audiences(tx: Transaction, telling: Telling, step: Step) -> list[str]:
-    found = [""] if telling.everybody else []
-    if telling.owners and step.device_id:
-        row = await tx.fetch_one(
-            "SELECT owner FROM devices d WHERE domain = ? AND device_id = ? AND EXISTS"
-            " (SELECT 1 FROM owner_contacts o WHERE o.owner = d.owner)",
-            (step.domain, step.device_id),
-        )
-        found += [] if row is None else [columns.text(row[0])]
-    return found
+def _owner(owners: Mapping[Identity, str], step: Step) -> tuple[str, ...]:
+    owner = "" if step.device is None else owners.get(step.device, "")
+    return (owner,) if owner else ()
+
+
+async def _owners(tx: Transaction, telling: Telling) -> dict[Identity, str]:
+    """Return whose owners are told: those who can be reached."""
+    if not telling.owners:
+        return {}
+    devices = [each.device for each in telling.steps if each.change is not None and each.device is not None]
+    found = await contacts_of(tx, devices)
+    return {device: contact.owner for device, contact in found.items() if contact.addresses}
+
+
+def _device(domain: str, device_id: str) -> Identity | None:
+    return Identity(domain=domain, device_id=device_id) if device_id else None
+
+
+def _identity(device: Identity | None) -> tuple[str, str]:
+    return ("", "") if device is None else (device.domain, device.device_id)
 
 
 def _key(watched: Watched) -> tuple[Value, Value]:

@@ -17,6 +17,7 @@ from fleet.ra.context import Context
 from fleet.store import deliveries, notifications
 from fleet.store.deliveries import NotificationRow
 from fleet.store.notifications import Gathered, Making
+from fleet.store.owners import load_owner
 
 _ID_BYTES = 16
 
@@ -78,10 +79,9 @@ async def let_go(context: Context) -> None:
 async def _receivers(context: Context, rule: Rule, audience: str) -> Sequence[Receiver]:
     if not audience:
         return rule.to
-    addresses = await context.store.read(notifications.contacts, audience)
-    return [
-        Receiver(channel=rule.owners, address=address) for address in addresses if is_mail_address(address)
-    ]
+    owner = await context.store.read(load_owner, audience)
+    addresses = () if owner is None else owner.contacts
+    return [Receiver(channel=rule.owners, address=each) for each in addresses if is_mail_address(each)]
 
 
 def _unanswered(row: NotificationRow) -> Unanswered:
