@@ -23,7 +23,7 @@ from fleet.store.audit import AuditQuery
 from fleet.store.deliveries import NotificationQuery
 from fleet.store.owners import Owner
 from tests.desk import Desk
-from tests.telling import LOG, MAIL, end_certificate_at, rule, told
+from tests.telling import LOG, MAIL, amend, end_certificate_at, make_current, rule, told
 
 
 async def ending(desk: Desk, count: int, *, days: int) -> list[Identity]:
