@@ -78,6 +78,11 @@ SECURITY_ALONE = {
     "POST rollovers/{realm}/abandon",
     "POST profiles/assign",
     "POST policy/apply",
+    "POST access/apply",
+    "POST access/rollback",
+    "POST services",
+    "POST services/{name}/renew",
+    "POST services/{name}/revoke",
     "POST keys/block",
 }
 NOBODY = {

@@ -53,7 +53,7 @@ def _of_changes() -> tuple[Route, ...]:
     return (
         _of_file(
             "check",
-            Role.VIEWER,
+            Role.OPERATOR,
             _check,
             "Read an access policy, and judge it on this fleet.",
             "AccessChecked",
