@@ -4,13 +4,25 @@ from collections.abc import Mapping
 
 import click
 
-from fleet.cli import options
+from fleet.cli import device_marks, options, selecting
 from fleet.cli.client import Client, with_client
 from fleet.cli.device_acts import act
 from fleet.cli.device_import import import_devices
 from fleet.cli.device_queue import approve, reject
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, Json, Members, items_of, say, show_list, show_record, write_text
+from fleet.cli.output import (
+    Column,
+    Form,
+    Json,
+    Members,
+    items_of,
+    say,
+    show_list,
+    show_record,
+    visible,
+    write_text,
+)
+from fleet.errors import UsageError
 
 _COLUMNS = (
     Column(title="DEVICE", member="device_id", whole=True),
@@ -19,6 +31,23 @@ _COLUMNS = (
     Column(title="BATCH", member="batch"),
     Column(title="CERTIFICATE ENDS", member="not_after"),
     Column(title="LAST SEEN", member="last_seen_at"),
+)
+_MEMBERS = (
+    "device_id",
+    "domain",
+    "kind",
+    "standing",
+    "alarm",
+    "batch",
+    "model",
+    "owner",
+    "tags",
+    "groups",
+    "agent_version",
+    "serial",
+    "not_after",
+    "registered_at",
+    "last_seen_at",
 )
 _NAMES = {
     "device_id": "device",
@@ -29,6 +58,11 @@ _NAMES = {
     "batch": "batch",
     "hardware": "hardware",
     "note": "note",
+    "model": "model",
+    "owner": "owner",
+    "tags": "tags",
+    "groups": "groups",
+    "agent_version": "agent",
     "profile": "profile",
     "assurance": "assurance",
     "registered_at": "registered",
@@ -96,6 +130,8 @@ def command() -> None:
 @click.option("--standing", metavar="S", help="Only these: active, registered, suspended, alarmed, ...")
 @click.option("--batch", metavar="NAME", help="Only devices of a batch.")
 @click.option("--prefix", metavar="TEXT", help="Only ids that start so.")
+@selecting.query
+@click.option("--columns", metavar="NAMES", help="What to show of each, apart by commas.")
 @click.option("--waiting", is_flag=True, help="Requests that wait for approval, instead.")
 def list_devices(
     home: Place,
@@ -106,9 +142,15 @@ def list_devices(
     standing: str | None,
     batch: str | None,
     prefix: str | None,
+    query: str | None,
+    columns: str | None,
     waiting: bool,
 ) -> None:
-    """List devices, by domain and id."""
+    """List devices, by domain and id.
+
+    Columns are members of what --json prints, such as device_id,owner,tags,not_after.
+    """
+    shown = _COLUMNS if columns is None else _chosen_columns(columns)
 
     def act(client: Client) -> None:
         if waiting:
@@ -117,9 +159,15 @@ def list_devices(
             show_list(waiting_now, form, columns=_WAITING, empty="nobody waits for approval")
             return
         found = client.items(
-            "devices", domain=domain, standing=standing, batch=batch, prefix=prefix, limit=limit
+            "devices",
+            domain=domain,
+            standing=standing,
+            batch=batch,
+            prefix=prefix,
+            query=query,
+            limit=limit,
         )
-        show_list(found, form, columns=_COLUMNS, empty="no devices; fleet claim create lets one enroll")
+        show_list(found, form, columns=shown, empty="no devices; fleet claim create lets one enroll")
 
     with_client(home, act)
 
@@ -224,6 +272,15 @@ def retire(home: Place, form: Form, *, domain: str | None, device: str, reason: 
     act(home, form, options.identity_of(home, device, domain), "retire", {"reason": reason})
 
 
+def _chosen_columns(names: str) -> tuple[Column, ...]:
+    chosen = [name.strip() for name in names.split(",")]
+    if strange := [name for name in chosen if name not in _MEMBERS]:
+        raise UsageError(
+            f"there is no column {visible(strange[0][:64])!r}", hint=f"there are {', '.join(_MEMBERS)}"
+        )
+    return tuple(Column(title=name.upper().replace("_", " "), member=name) for name in chosen)
+
+
 def _all_aged(items: Json) -> Json:
     return [_aged(item) for item in items_of(items)]
 
@@ -248,5 +305,5 @@ def _section(title: str, items: Json, columns: tuple[Column, ...]) -> None:
         show_list(found, Form.TABLE, columns=columns)
 
 
-for each in (import_devices, approve, reject):
+for each in (import_devices, approve, reject, *device_marks.COMMANDS):
     command.add_command(each)

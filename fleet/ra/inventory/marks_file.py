@@ -16,6 +16,8 @@ from fleet.errors import BadInputError
 
 MOST_LINES = 100_000
 _COLUMNS = frozenset({"device_id", "domain", "model", "owner", "tags", "groups"})
+_TOLD = frozenset({"standing", "batch", "not_after"})
+"""What an export tells beside them, and nobody sets: passed over."""
 _HINT = f"columns: device_id, domain, model, owner, tags, groups, {ATTRIBUTE}NAME"
 
 
@@ -38,7 +40,7 @@ def read_marks(text: str, *, domain: str) -> tuple[tuple[Identity, Marking], ...
 
 
 def _check_head(head: list[str]) -> None:
-    strange = [name for name in head if name not in _COLUMNS and not name.startswith(ATTRIBUTE)]
+    strange = [name for name in head if name not in _COLUMNS | _TOLD and not name.startswith(ATTRIBUTE)]
     if strange or "device_id" not in head or len(set(head)) != len(head):
         what = f"there is no column {strange[0][:64]!a}" if strange else "it needs device_id, and each once"
         raise BadInputError(f"line 1: {what}", hint=_HINT)

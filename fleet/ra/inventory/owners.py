@@ -76,7 +76,8 @@ async def _remove(tx: Transaction, act: _Act) -> Owner:
     name = act.owner.name
     if owned := await count_owned(tx, name):
         raise RefusedError(
-            f"{name} owns {owned} devices", hint=f"fleet device set --query owner={name} --owner OTHER"
+            f"{name} owns {owned} device{'' if owned == 1 else 's'}",
+            hint=f"fleet device set --query owner={name} --owner OTHER",
         )
     if act.owner.removed_at is not None:
         return act.owner

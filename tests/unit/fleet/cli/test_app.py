@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[4]
 CONTEXT = click.Context(app.command, info_name="fleet")
 NOUNS = {name: app.command.get_command(CONTEXT, name) for name in app.command.list_commands(CONTEXT)}
 PROMISED = {
-    "device": "list show register import approve reject suspend resume retire explain",
+    "device": "list show register import approve reject set tag untag export suspend resume retire explain",
+    "group": "add list show put take remove",
+    "owner": "add list remove",
     "cert": "list show revoke renew export verify",
     "adoption": "open add crl list left close",
     "claim": "create list revoke sheet",
