@@ -1,6 +1,7 @@
 """What operators know of a device: its model, its owner, its tags."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from device_agent.wire.identity import Identity
 from fleet.core.marking import Marks
@@ -63,11 +64,28 @@ async def _save_attributes(
     )
 
 
-async def set_version(tx: Transaction, identity: Identity, version: str) -> None:
-    """Note the version of a device's agent, as it tells."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellsVersion:
+    """Which version of its agent a device tells."""
+
+    identity: Identity
+    version: str
+
+
+async def is_news(tx: Transaction, told: TellsVersion) -> bool:
+    """Say whether a registered device told another version before, or none."""
+    row = await tx.fetch_one(
+        "SELECT 1 FROM devices WHERE domain = ? AND device_id = ? AND agent_version <> ?",
+        (*_key(told.identity), told.version),
+    )
+    return row is not None
+
+
+async def set_version(tx: Transaction, told: TellsVersion) -> None:
+    """Note the version of a device's agent."""
     await tx.execute(
-        "UPDATE devices SET agent_version = ? WHERE domain = ? AND device_id = ? AND agent_version <> ?",
-        (version, *_key(identity), version),
+        "UPDATE devices SET agent_version = ? WHERE domain = ? AND device_id = ?",
+        (told.version, *_key(told.identity)),
     )
 
 

@@ -20,6 +20,7 @@ from fleet.ra.requests.speaker import Speaker
 from fleet.store import audit
 from fleet.store.devices import load_record
 from fleet.store.rollout_devices import stir
+from fleet.store.marks import TellsVersion, is_news, set_version
 from fleet.store.trust import HeldTrust, load_held, save_held
 
 _OF_TRUST = "trust-"
@@ -37,6 +38,7 @@ async def note_state(context: Context, identity: Identity, body: bytes) -> None:
         problem = report.problem or ""
         told = _held(context, identity, report.anchors, report.trust)
         await _keep(context, replace(told, problem=problem if problem.startswith(_OF_TRUST) else ""))
+        await _keep_version(context, identity, report.agent)
         await hear_state(context, identity, report)
     except MalformedMessageError as error:
         _log.info("the state of %s cannot be read: %s", identity.name, error)
@@ -55,6 +57,12 @@ async def note_holding(context: Context, speaker: Speaker, request: Renew | Done
     told = _held(context, speaker.identity, request.anchors, request.trust)
     before = await context.store.read(load_held, speaker.identity)
     await _keep(context, replace(told, problem="" if before is None else before.problem))
+
+
+async def _keep_version(context: Context, identity: Identity, version: str) -> None:
+    told = TellsVersion(identity=identity, version=version)
+    if await context.store.read(is_news, told):
+        await context.store.write(set_version, told)
 
 
 def _held(context: Context, identity: Identity, anchors: tuple[str, ...], trust: TrustVersions) -> HeldTrust:
