@@ -108,7 +108,7 @@ async def fill(tx: Transaction, fleet: Sequence[Sample]) -> None:
             attributes=(("site", one.word),),
         )
         await marks.save_marks(tx, identity, Marks(), after=known, source="operator:ada")
-        await marks.set_version(tx, identity, one.word)
+        await marks.set_version(tx, marks.TellsVersion(identity=identity, version=one.word))
 
 
 async def _life(tx: Transaction, one: Sample, serial: str) -> None:
