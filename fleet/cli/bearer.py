@@ -13,7 +13,12 @@ from typing import TypeAlias
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 
 from fleet.cli.client import Client
@@ -69,13 +74,24 @@ def reminder(certificate: Path, *, now: datetime) -> str | None:
 
 def made_here(name: str) -> NewKey:
     """Make a key that is to be kept in a file."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    return _new_key(name, ec.generate_private_key(ec.SECP256R1()))
+
+
+def _new_key(name: str, key: ec.EllipticCurvePrivateKey) -> NewKey:
     csr = x509.CertificateSigningRequestBuilder().subject_name(_name(name)).sign(key, hashes.SHA256())
     return NewKey(
         csr=csr.public_bytes(Encoding.PEM).decode(),
         public_key=key.public_key(),
         kept=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
     )
+
+
+def kept_key(name: str, pem: str) -> NewKey:
+    """Return a key that was made here before, with a request anew. Raises `ValueError`."""
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("no key of ours")
+    return _new_key(name, key)
 
 
 def renew(

@@ -8,6 +8,7 @@ import click
 
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
+from fleet.cli.operator_return import deny, pleas, recover, vouch
 from fleet.cli.operator_totp import totp
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
@@ -48,7 +49,8 @@ def command() -> None:
     """Operators, and what each may do: viewer reads, operator acts, security revokes and lets in."""
 
 
-command.add_command(totp)
+for _below in (totp, recover, pleas, vouch, deny):
+    command.add_command(_below)
 
 
 @command.command()

@@ -27,13 +27,13 @@ def default_home() -> Path:
 
 
 def _home(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
-    place = _place(context, parameter, value)
+    place = place_of(context, parameter, value)
     if isinstance(place, Path):
         return place
     raise UsageError("this works in a home on this machine", hint="leave --server out, or name the --home")
 
 
-def _place(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Place:
+def place_of(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Place:
     """Return the nearest thing that was named: a home at the command, then a server, then a home."""
     root = context.find_root()
     above = root.params.get("home")
@@ -62,7 +62,7 @@ place = click.option(
     "--home",
     type=click.Path(path_type=Path, readable=False),
     metavar="DIR",
-    callback=_place,
+    callback=place_of,
     help="The fleet home [FLEET_HOME, else ~/.fleet].",
 )
 """For commands that ask a server, wherever it is."""

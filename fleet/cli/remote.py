@@ -94,7 +94,7 @@ class Remote(Server):
     def _hung_up(self) -> FleetError:
         return RefusedError(
             f"{self.server} ended the connection over the certificate {self.certificate}",
-            hint="it does so where another authority signed it, or it has expired",
+            hint="it does so where another authority signed it, or it has expired: fleet operator recover",
         )
 
 

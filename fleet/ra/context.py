@@ -31,6 +31,8 @@ from fleet.ra.turns import Turns
 from fleet.ra.webhook import Webhook
 from fleet.ra.witness import Witness
 
+PLEAS_PER_MINUTE = 6
+
 
 class Listener(StrEnum):
     """By which door a request came in."""
@@ -115,6 +117,8 @@ class Context:
     turns: Turns
     by_address: RateLimiter
     by_device: RateLimiter
+    pleas: RateLimiter = field(default_factory=lambda: RateLimiter(per_minute=PLEAS_PER_MINUTE))
+    """Of operators who have no certificate any more: of one address, and in one name."""
     makers: Makers = field(default_factory=Makers)
     """Whom the domains believe about their devices' hardware."""
     webhook: Webhook | None = None

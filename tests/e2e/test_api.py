@@ -23,6 +23,7 @@ from tests.homes import FleetHome, make_home
 ROUTES = api.table()
 IN_PATH = re.compile(r"\{([a-z_]+)\}")
 EXAMPLES = {
+    "readmission": "5f3a0c2e9b1d7a44",
     "proposal": "5f3a0c2e9b1d7a44",
     "domain": "prod",
     "device_id": "d1",

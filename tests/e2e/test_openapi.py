@@ -37,6 +37,7 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "services/dashboard/revoke", {"reason": "sold"}),
     ("POST", "operators", {"name": "ada", "role": "viewer"}),
     ("POST", "second-factors", {}),
+    ("POST", "readmissions", {"name": "ada", "csr": Unit().csr}),
     ("POST", "devices/prod/d1/suspend", {"reason": "lost"}),
     ("POST", "devices/prod/d1/resume", {}),
     ("POST", "operators/ada/remove", {"reason": "left"}),

@@ -43,6 +43,8 @@ SECURITY_ALONE = {
     "POST operators/{name}/remove",
     "POST revocations",
     "POST second-factors/{name}/reset",
+    "POST readmissions/vouch",
+    "POST readmissions/{readmission}/deny",
     "POST stations",
     "POST stations/{name}/rules",
     "POST stations/{name}/revoke",
@@ -86,6 +88,7 @@ SECURITY_ALONE = {
     "POST keys/block",
 }
 NOBODY = {
+    "readmission": "nobody",
     "proposal": "nobody",
     "operator": "nobody",
     "unit": "nobody",
@@ -101,6 +104,7 @@ VIEWERS_POST = {
     "POST certificates/verify",
     "POST operators/{name}/renew",
     "POST operators/{name}/renewed",
+    "POST readmissions",  # open to everybody
     "POST second-factors",
     "POST second-factors/confirm",
     "POST second-factors/remove",

@@ -20,6 +20,7 @@ from fleet.ra.keeping.retention import let_go
 from fleet.ra.keeping.witnessing import ask_witnesses
 from fleet.ra.noticing import post_notices
 from fleet.ra.own.own_renewal import look_after_own
+from fleet.ra.people.readmission import expire_pleas
 from fleet.ra.performers import PERFORMERS
 from fleet.ra.requests.lapsing import lapse_unregistered
 from fleet.ra.requests.queue import LIFETIME as WAITING_LIFETIME
@@ -86,6 +87,7 @@ async def tick(context: Context) -> None:
     await lapse_unregistered(context)
     await forget_requests(context)
     await expire_proposals(context)
+    await expire_pleas(context)
     if await context.store.read(waiting.has_older, now - WAITING_LIFETIME):
         await context.store.write(waiting.drop_older, now - WAITING_LIFETIME)
     try:

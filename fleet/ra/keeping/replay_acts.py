@@ -18,7 +18,6 @@ from fleet.model import (
     ClientKind,
     Purpose,
     RevocationReason,
-    Role,
 )
 from fleet.ports import Transaction
 from fleet.ra.gap import WITHOUT_TRAIL, end_gap, open_gap
@@ -30,7 +29,6 @@ from fleet.store import (
     certificates,
     claims,
     keys,
-    operators,
     proofs,
     restoring,
     templates,
@@ -226,16 +224,6 @@ async def _close_batch(tx: Transaction, entry: AuditEntry) -> None:
         await claims.close_batch(tx, batch, at=entry.at)
 
 
-async def _add_operator(tx: Transaction, entry: AuditEntry) -> None:
-    details = details_of(entry)
-    record = operators.OperatorRecord(name=details["name"], role=Role(details["role"]), added_at=entry.at)
-    await operators.insert_operator(tx, record)
-
-
-async def _remove_operator(tx: Transaction, entry: AuditEntry) -> None:
-    await operators.remove_operator(tx, details_of(entry)["name"], at=entry.at)
-
-
 # --- the fleet itself -----------------------------------------------------------------------------
 
 
@@ -294,20 +282,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "access.rolled-back": replay_access.apply_policy,
         "service.added": replay_access.add_backend,
         "service.revoked": replay_access.revoke_backend,
-        "operator.added": _add_operator,
-        "operator.removed": _remove_operator,
-        "operator.totp-removed": replay_people.remove_factor,
-        **dict.fromkeys(
-            (
-                "proposal.approved",
-                "proposal.done",
-                "proposal.expired",
-                "proposal.outdated",
-                "proposal.rejected",
-                "proposal.withdrawn",
-            ),
-            replay_people.end_proposal,
-        ),
+        **replay_people.EFFECTS,
         **dict.fromkeys(
             (
                 "rollout.abandoned",
@@ -352,12 +327,7 @@ TOLD_ONLY = frozenset(
         "notification.tested",
         "notification.undelivered",
         "certificate.brought",
-        "operator.totp-made",
-        "operator.totp-refused",
         "policy.applied",
-        "proposal.failed",
-        "proposal.made",
-        "proposal.refused",
         "provisioning.intended",
         "provisioning.lapsed",
         "provisioning.signed",
@@ -370,6 +340,7 @@ TOLD_ONLY = frozenset(
         "trust.refused",
         "unit.released",
     }
+    | replay_people.TOLD_ONLY
 )
 """Acts whose whole effect stands in what became of their device, and those that had none."""
 

@@ -7,6 +7,7 @@ one at once, one is first; wrong ones are counted on record, so that a restart g
 import base64
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -36,6 +37,17 @@ _SAID = {
 }
 
 
+class CodeUse(Enum):
+    """What a code is shown for."""
+
+    ACT = "act"
+    """An act that needs one beside the certificate."""
+    CONFIRM = "confirm"
+    """The first one of a factor, which counts from then on."""
+    RETURN = "return"
+    """A way back without a certificate: wrong ones are not counted, or any stranger could lock the factor."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownCode:
     """A code that somebody typed, and where from."""
@@ -53,7 +65,7 @@ class _Trial:
     made_at: datetime
     """Of the factor that the secret is of: another one may have taken its place."""
     at: datetime
-    confirms: bool
+    use: CodeUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +99,31 @@ async def enroll(context: Context, name: str, *, actor: str) -> str:
     return enrollment_uri(secret, name=name, fleet=context.fleet)
 
 
-async def confirm(context: Context, shown: ShownCode, *, actor: str) -> None:
-    """Let a factor count from now on, by its first code. Raises as `require_code`."""
-    await _judge(context, shown, actor=actor, confirms=True)
-
-
-async def require_code(context: Context, shown: ShownCode, *, actor: str) -> None:
+async def require_code(context: Context, shown: ShownCode, *, use: CodeUse = CodeUse.ACT) -> None:
     """Let whoever has shown a code pass, once for each code.
 
     Raises:
         NotFoundError: he has no second factor that counts.
         RefusedError: the code is wrong, was used before, or too many were wrong or came too fast.
     """
-    await _judge(context, shown, actor=actor, confirms=False)
+    now = context.clock()
+    for limiter, key in (
+        (context.by_device, f"totp {shown.operator}"),
+        (context.by_address, f"totp {shown.source}"),
+    ):
+        if not limiter.allow(key, now=now):
+            raise RefusedError("too many codes in a minute", code=ProblemCode.RATE_LIMITED)
+    record = await context.store.read(second_factors.load_factor, shown.operator)
+    if record is None or (record.confirmed_at is None and use is not CodeUse.CONFIRM):
+        raise NotFoundError(
+            f"{shown.operator} has no second factor that counts", hint="fleet operator totp enroll"
+        )
+    secret = _opened(context, record)
+    trial = _Trial(shown=shown, secret=secret, made_at=record.made_at, at=now, use=use)
+    verdict = await context.store.write(_try, trial)
+    if verdict is not CodeVerdict.RIGHT:
+        message, hint = _SAID[verdict]
+        raise RefusedError(message, hint=hint)
 
 
 async def has_factor(desk: Desk, name: str) -> bool:
@@ -118,27 +142,6 @@ async def drop(desk: Desk, name: str, *, actor: str, reason: str = "") -> None:
     await desk.store.write(_drop, _Dropping(operator=name, actor=actor, reason=reason, at=desk.clock()))
 
 
-async def _judge(context: Context, shown: ShownCode, *, actor: str, confirms: bool) -> None:
-    now = context.clock()
-    for limiter, key in (
-        (context.by_device, f"totp {shown.operator}"),
-        (context.by_address, f"totp {shown.source}"),
-    ):
-        if not limiter.allow(key, now=now):
-            raise RefusedError("too many codes in a minute", code=ProblemCode.RATE_LIMITED)
-    record = await context.store.read(second_factors.load_factor, shown.operator)
-    if record is None or (record.confirmed_at is None and not confirms):
-        raise NotFoundError(
-            f"{shown.operator} has no second factor that counts", hint="fleet operator totp enroll"
-        )
-    secret = _opened(context, record)
-    trial = _Trial(shown=shown, secret=secret, made_at=record.made_at, at=now, confirms=confirms)
-    verdict = await context.store.write(_try, trial)
-    if verdict is not CodeVerdict.RIGHT:
-        message, hint = _SAID[verdict]
-        raise RefusedError(message, hint=hint)
-
-
 async def _try(tx: Transaction, trial: _Trial) -> CodeVerdict:
     """Judge a code by what is remembered at this very commit."""
     name = trial.shown.operator
@@ -147,20 +150,27 @@ async def _try(tx: Transaction, trial: _Trial) -> CodeVerdict:
         return CodeVerdict.WRONG
     code = trial.shown.code.reveal()
     verdict, state = judge_code(trial.secret, code, at=trial.at, state=record.state)
-    if state != record.state:
+    is_right = verdict is CodeVerdict.RIGHT
+    if state != record.state and (is_right or trial.use is not CodeUse.RETURN):
         await second_factors.save_state(tx, name, state)
-    if verdict is not CodeVerdict.RIGHT:
-        details = (("name", name), ("why", verdict.value), ("address", trial.shown.source))
-        told = tuple(each for each in details if each[1])
-        actor = f"operator:{name}"
-        await audit.append(
-            tx, AuditEntry(at=trial.at, action="operator.totp-refused", actor=actor, details=told)
-        )
-    elif trial.confirms and record.confirmed_at is None:
+    if not is_right:
+        await audit.append(tx, _refusal(trial, verdict))
+    elif trial.use is CodeUse.CONFIRM and record.confirmed_at is None:
         await second_factors.confirm_factor(tx, name, at=trial.at)
         entry = _entry("operator.totp-confirmed", name, f"operator:{name}", trial.at)
         await audit.append(tx, entry)
     return verdict
+
+
+def _refusal(trial: _Trial, verdict: CodeVerdict) -> AuditEntry:
+    shown = trial.shown
+    details = (("name", shown.operator), ("why", verdict.value), ("address", shown.source))
+    return AuditEntry(
+        at=trial.at,
+        action="operator.totp-refused",
+        actor="unknown" if trial.use is CodeUse.RETURN else f"operator:{shown.operator}",
+        details=tuple(each for each in details if each[1]),
+    )
 
 
 async def _drop(tx: Transaction, dropping: _Dropping) -> None:

@@ -44,3 +44,35 @@ CREATE TABLE second_factors (
     -- When its first code was shown; NULL: it counts for nothing yet.
     confirmed_at TEXT
 );
+
+-- Operators without a certificate who ask for one, each with a key of his own.
+CREATE TABLE readmissions (
+    readmission TEXT PRIMARY KEY,
+    operator TEXT NOT NULL,
+    state TEXT NOT NULL,
+    key_hash TEXT NOT NULL UNIQUE,
+    -- The request, PEM (RFC 2986).
+    csr TEXT NOT NULL,
+    -- What the person reads out to those who vouch; made of the key.
+    spoken_code TEXT NOT NULL,
+    -- How he proved more than his word: "totp", or empty.
+    proved TEXT NOT NULL,
+    address TEXT NOT NULL,
+    asked_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    decided_at TEXT,
+    -- Of the certificate that he got.
+    serial TEXT,
+    FOREIGN KEY (operator) REFERENCES operators (name)
+);
+CREATE INDEX readmissions_by_operator ON readmissions (operator, state);
+CREATE INDEX readmissions_by_state ON readmissions (state, expires_at);
+
+CREATE TABLE readmission_voices (
+    readmission TEXT NOT NULL,
+    -- An operator, or `local`: the owner of the home.
+    voice TEXT NOT NULL,
+    given_at TEXT NOT NULL,
+    PRIMARY KEY (readmission, voice),
+    FOREIGN KEY (readmission) REFERENCES readmissions (readmission)
+);

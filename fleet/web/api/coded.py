@@ -25,6 +25,7 @@ CODED: Mapping[str, CodedAct] = MappingProxyType(
         "revocations": CodedAct.REVOKE,
         "devices/{domain}/{device_id}/retire": CodedAct.RETIRE,
         "proposals/{proposal}/approve": CodedAct.APPROVE,
+        "readmissions/vouch": CodedAct.APPROVE,
         "operators": CodedAct.OPERATOR,
         "operators/{name}/remove": CodedAct.OPERATOR,
         "second-factors/{name}/reset": CodedAct.OPERATOR,
@@ -62,7 +63,7 @@ async def require_factor(asked: Asked, path: str) -> None:
             f"{act} needs a code of your second factor here", hint="--code-file FILE, or a terminal"
         )
     shown = ShownCode(operator=name, code=Secret(given[0]), source=asked.request.remote or "")
-    await require_code(asked.context, shown, actor=asked.actor)
+    await require_code(asked.context, shown)
 
 
 def needed_response(error: CodeNeededError) -> web.Response:

@@ -6,7 +6,7 @@ from fleet.core.second_factor import MOST_WRONG
 from fleet.errors import RefusedError
 from fleet.model import Role
 from fleet.ra.people import second_factor
-from fleet.ra.people.second_factor import ShownCode
+from fleet.ra.people.second_factor import CodeUse, ShownCode
 from fleet.store.second_factors import FactorRecord
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
@@ -81,12 +81,12 @@ async def _enroll(asked: Asked) -> Members:
 
 
 async def _confirm(asked: Asked) -> Members:
-    await second_factor.confirm(asked.context, _shown(asked), actor=asked.actor)
+    await second_factor.require_code(asked.context, _shown(asked), use=CodeUse.CONFIRM)
     return {"operator": asked.operator.name, "done": "confirmed"}
 
 
 async def _remove(asked: Asked) -> Members:
-    await second_factor.require_code(asked.context, _shown(asked), actor=asked.actor)
+    await second_factor.require_code(asked.context, _shown(asked))
     await second_factor.drop(asked.context, asked.operator.name, actor=asked.actor)
     return {"operator": asked.operator.name, "done": "removed"}
 

@@ -3,8 +3,23 @@
 from collections.abc import Mapping
 
 from fleet.core.proposal import ActKind, ProposalState
+from fleet.core.readmission import ReadmissionState
 from fleet.model import Role
-from fleet.web.api.terms import COUNT, FLAG, SHA256, TEXT, TIME, Schema, each, list_of, maybe, record, word
+from fleet.web.api.terms import (
+    COUNT,
+    FLAG,
+    PEM,
+    SERIAL,
+    SHA256,
+    TEXT,
+    TIME,
+    Schema,
+    each,
+    list_of,
+    maybe,
+    record,
+    word,
+)
 
 OF_PEOPLE: Mapping[str, Schema] = {
     "Proposal": record(
@@ -22,6 +37,23 @@ OF_PEOPLE: Mapping[str, Schema] = {
         each("decided_at", maybe(TIME)),
     ),
     "ProposedDevice": record(each("name", TEXT)),
+    "Plea": record(
+        each("operator spoken_code", TEXT),
+        each("state", word(tuple(ReadmissionState))),
+        {"needs": {**maybe(TEXT), "description": "Whose word lets him in."}},
+        each("expires_at", TIME),
+        each("serial", maybe(SERIAL)),
+        each("certificate", maybe(PEM)),
+    ),
+    "Readmission": record(
+        each("readmission operator address", TEXT),
+        each("state", word(tuple(ReadmissionState))),
+        {"proved": {**maybe(TEXT), "description": "`totp`: he has shown a code of his second factor."}},
+        each("voices", list_of(TEXT)),
+        each("asked_at expires_at", TIME),
+        each("decided_at", maybe(TIME)),
+        each("serial", maybe(SERIAL)),
+    ),
     "SecondFactor": record(
         each("operator", TEXT), each("made_at", TIME), each("confirmed_at", maybe(TIME)), each("locked", FLAG)
     ),

@@ -98,7 +98,9 @@ def _guarded(
         async def act() -> web.StreamResponse:
             return await _answered(route, asked)
 
-        return await once.answer(asked, act) if route.method == "POST" else await act()
+        # Answers are kept for whoever has a name: nothing is, on a route that is open to everybody.
+        is_kept = route.method == "POST" and operator is not None
+        return await once.answer(asked, act) if is_kept else await act()
 
     return handle
 

@@ -183,6 +183,7 @@ TERMS: Mapping[str, Schema] = {
     "query": {**TEXT, "maxLength": 4096, "description": "Devices, such as `tag=outdoor and expires<30d`."},
     "purposes": list_of(word(("server", "service", "signer"))),
     "reason": {**TEXT, "maxLength": 200, "description": "Why, for the audit trail."},
+    "readmission": {**TEXT, "description": "The plea of an operator who asks to be let in again, by its id."},
     "realm": {**TEXT, "description": "A domain; `fleet` is the realm by whose root servers are trusted."},
     "plan": {**TEXT, "maxLength": 32768, "description": "The plan of a rollout, TOML."},
     "rehearse": {**FLAG, "description": "Say what would happen, and change nothing."},
@@ -211,6 +212,10 @@ TERMS: Mapping[str, Schema] = {
     "signer": {**TEXT, "description": "Who signed the list: his certificate, DER in base64url."},
     "shares": {**TEXT, "description": "How many shares open it, of how many: `2of3`."},
     "station": {**TEXT, "description": "A station's name."},
+    "spoken_code": {
+        **TEXT,
+        "description": "What somebody without a certificate reads out.",
+    },
     "standing": word(tuple(Standing)),
     "state": word(tuple(CertificateState)),
     "successor": {**TEXT, "description": "The CA that takes over; left out: one that signs or stands by."},

@@ -30,7 +30,7 @@ PROMISED = {
     "connection": "list",
     "monitor": "ship",
     "notice": "list show ack test",
-    "operator": "add list remove renew totp",
+    "operator": "add list remove renew totp recover pleas vouch deny",
     "proposal": "list show approve reject withdraw",
 }
 

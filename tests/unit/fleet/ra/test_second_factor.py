@@ -9,7 +9,7 @@ import pytest
 from device_agent.wire.secret import Secret
 from fleet.core.second_factor import MOST_WRONG, STEP_SECONDS
 from fleet.errors import NotFoundError, RefusedError
-from fleet.ra.people.second_factor import ShownCode, confirm, drop, enroll, has_factor, require_code
+from fleet.ra.people.second_factor import CodeUse, ShownCode, drop, enroll, has_factor, require_code
 from fleet.store.audit import AuditQuery, search
 from fleet.store.second_factors import load_factor
 from tests.desk import Desk
@@ -37,7 +37,7 @@ class Phone:
 async def phone(desk: Desk) -> Phone:
     """Ada's, with a factor that counts; the code that confirmed it is a step old."""
     made = Phone(desk, await enroll(desk.context, "ada", actor=ADA))
-    await confirm(desk.context, shown(made.code()), actor=ADA)
+    await require_code(desk.context, shown(made.code()), use=CodeUse.CONFIRM)
     desk.clock.forward(timedelta(seconds=STEP_SECONDS))
     return made
 
@@ -48,15 +48,15 @@ async def told(desk: Desk) -> list[str]:
 
 
 async def test_a_code_lets_pass_once(desk: Desk, phone: Phone) -> None:
-    await require_code(desk.context, shown(phone.code()), actor=ADA)
+    await require_code(desk.context, shown(phone.code()))
     with pytest.raises(RefusedError, match="used before"):
-        await require_code(desk.context, shown(phone.code()), actor=ADA)
+        await require_code(desk.context, shown(phone.code()))
     assert await told(desk) == ["made", "confirmed", "refused"]
 
 
 async def test_of_many_who_send_the_same_code_at_once_exactly_one_passes(desk: Desk, phone: Phone) -> None:
     code = phone.code()
-    tries = (require_code(desk.context, shown(code, source=f"192.0.2.{n}"), actor=ADA) for n in range(8))
+    tries = (require_code(desk.context, shown(code, source=f"192.0.2.{n}")) for n in range(8))
     outcomes = await asyncio.gather(*tries, return_exceptions=True)
     assert outcomes.count(None) == 1
     assert sum(isinstance(each, RefusedError) for each in outcomes) == 7
@@ -77,14 +77,14 @@ async def test_guesses_end_whatever_the_time_and_source_and_only_a_new_factor_he
     for number in range(MOST_WRONG):
         desk.clock.forward(timedelta(minutes=2))
         with pytest.raises(RefusedError, match="wrong"):
-            await require_code(desk.context, shown("nothing", source=f"192.0.2.{number}"), actor=ADA)
+            await require_code(desk.context, shown("nothing", source=f"192.0.2.{number}"))
     desk.clock.forward(timedelta(days=30))
     with pytest.raises(RefusedError, match="none counts any more"):
-        await require_code(desk.context, shown(phone.code()), actor=ADA)
+        await require_code(desk.context, shown(phone.code()))
 
     await drop(desk.context, "ada", actor="operator:bob", reason="locked out")
     fresh = Phone(desk, await enroll(desk.context, "ada", actor=ADA))
-    await confirm(desk.context, shown(fresh.code()), actor=ADA)
+    await require_code(desk.context, shown(fresh.code()), use=CodeUse.CONFIRM)
 
 
 @pytest.mark.parametrize(("who", "address"), [("one operator", "192.0.2.{n}"), ("one source", "192.0.2.7")])
@@ -96,7 +96,7 @@ async def test_codes_come_only_so_fast_of_one_operator_and_from_one_source(
         name = "ada" if who == "one operator" else f"op{number}"
         code = ShownCode(operator=name, code=Secret("000000"), source=address.format(n=number))
         with pytest.raises((RefusedError, NotFoundError)) as caught:
-            await require_code(desk.context, code, actor=ADA)
+            await require_code(desk.context, code)
     assert "too many codes in a minute" in str(caught.value)
 
 
@@ -104,11 +104,11 @@ async def test_a_factor_counts_only_once_its_first_code_was_shown(desk: Desk) ->
     phone = Phone(desk, await enroll(desk.context, "ada", actor=ADA))
     assert not await has_factor(desk.context, "ada")
     with pytest.raises(NotFoundError, match="no second factor that counts"):
-        await require_code(desk.context, shown(phone.code()), actor=ADA)
+        await require_code(desk.context, shown(phone.code()))
     with pytest.raises(RefusedError, match="the code is wrong"):
-        await confirm(desk.context, shown("nothing"), actor=ADA)
+        await require_code(desk.context, shown("nothing"), use=CodeUse.CONFIRM)
     again = Phone(desk, await enroll(desk.context, "ada", actor=ADA))
-    await confirm(desk.context, shown(again.code()), actor=ADA)
+    await require_code(desk.context, shown(again.code()), use=CodeUse.CONFIRM)
     assert await has_factor(desk.context, "ada")
 
 
@@ -122,4 +122,4 @@ async def test_a_sealed_secret_that_was_moved_to_another_row_or_lost_its_key_ope
 ) -> None:
     desk.context.home.factors_key.unlink()
     with pytest.raises(RefusedError, match="cannot be opened: its key was lost"):
-        await require_code(desk.context, shown(phone.code()), actor=ADA)
+        await require_code(desk.context, shown(phone.code()))

@@ -1,0 +1,97 @@
+"""How an operator who has no certificate any more comes back: by the voices of others, never by his own word.
+
+Whoever vouches compares a code that only the two ends of a key know, heard over another way than this one.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from fleet.errors import BadInputError
+
+OWNER = "local"
+"""The owner of the home, among those who vouch."""
+VOICES = 2
+"""So many others must vouch, where there are so many."""
+
+_CROCKFORD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+_LOOK_ALIKES = str.maketrans("ILO", "110", "- \t")
+_SPOKEN = re.compile(r"[0-9A-HJKMNP-TV-Z]{12}", re.ASCII)
+_BYTES = 8
+
+
+class ReadmissionState(StrEnum):
+    """Where a plea stands; stored by name."""
+
+    OPEN = "open"
+    AGREED = "agreed"
+    """Enough others vouched: the certificate is being made."""
+    DONE = "done"
+    DENIED = "denied"
+    EXPIRED = "expired"
+
+
+class ReadmissionEvent(StrEnum):
+    """What happens to a plea."""
+
+    AGREE = "agree"
+    FINISH = "finish"
+    DENY = "deny"
+    EXPIRE = "expire"
+
+
+_State, _Event = ReadmissionState, ReadmissionEvent
+
+TRANSITIONS: Mapping[tuple[ReadmissionState, ReadmissionEvent], ReadmissionState] = MappingProxyType(
+    {
+        (_State.OPEN, _Event.AGREE): _State.AGREED,
+        (_State.OPEN, _Event.DENY): _State.DENIED,
+        (_State.OPEN, _Event.EXPIRE): _State.EXPIRED,
+        (_State.AGREED, _Event.FINISH): _State.DONE,
+    }
+)
+"""What is not in here is refused."""
+
+
+def spoken_code(key_hash: str) -> str:
+    """Return what the person reads out and others type: 60 bits of the key's hash, in three groups of four.
+
+    Longer than a device's short code: what is let in may act on the whole fleet, and somebody may have the
+    time to look for another key with the same code.
+    """
+    digest = hashlib.sha256(b"fleet-readmission\0" + bytes.fromhex(key_hash)).digest()
+    text = base64.b32encode(digest[:_BYTES]).decode().translate(_CROCKFORD)[:12]
+    return f"{text[:4]}-{text[4:8]}-{text[8:]}"
+
+
+def read_spoken(text: str) -> str:
+    """Return a code as `spoken_code` writes it; case, hyphens, spaces and look-alikes do not count.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    plain = text.upper().translate(_LOOK_ALIKES)
+    if not _SPOKEN.fullmatch(plain):
+        raise BadInputError("that is no code of three groups of four", hint="such as 7K3M-9QXZ-0H2P")
+    return f"{plain[:4]}-{plain[4:8]}-{plain[8:]}"
+
+
+def is_agreed(voices: frozenset[str], *, others: frozenset[str]) -> bool:
+    """Tell whether those who vouched are enough; `others` are all who may do everything, but the one himself.
+
+    Two of them and the owner of the home, or the owner alone where there are not two others: he has the keys
+    of everything, so that a small fleet is never locked out and a larger one asks two people.
+    """
+    if len(others) >= VOICES:
+        return len(voices & (others | {OWNER})) >= VOICES
+    return OWNER in voices
+
+
+def needs(others: frozenset[str]) -> str:
+    """Return whose word is needed, in words."""
+    if len(others) >= VOICES:
+        return f"two of {', '.join(sorted(others))} and the owner of the home"
+    return "the owner of the home"
