@@ -6,6 +6,7 @@ more than that: where a server took a message and the connection broke before it
 
 import asyncio
 import ssl
+from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from pathlib import Path
@@ -51,23 +52,26 @@ class MailCarrier:
 
     async def _send(self, message: bytes, to: str, tls: ssl.SSLContext, password: Secret | None) -> str:
         settings = self._settings
-        with await connected(settings.host, settings.port, allowed=settings.private_hosts) as opened:
-            client = aiosmtplib.SMTP(
-                hostname=settings.host,
-                sock=opened,
-                use_tls=settings.security is MailSecurity.TLS,
-                start_tls=settings.security is MailSecurity.STARTTLS,
-                tls_context=None if settings.security is MailSecurity.NONE else tls,
-                local_hostname=settings.sender.partition("@")[2],
-            )
-            try:
-                await client.connect()
-                if password is not None:
-                    await client.login(settings.user, password.reveal())
-                _, said = await client.sendmail(settings.sender, [to], message)
-                return said
-            finally:
-                client.close()
+        client = aiosmtplib.SMTP(
+            hostname=settings.host,
+            sock=await connected(settings.host, settings.port, allowed=settings.private_hosts),
+            use_tls=settings.security is MailSecurity.TLS,
+            start_tls=settings.security is MailSecurity.STARTTLS,
+            tls_context=None if settings.security is MailSecurity.NONE else tls,
+            local_hostname=settings.sender.partition("@")[2],
+        )
+        try:
+            await client.connect()
+            if password is not None:
+                await client.login(settings.user, password.reveal())
+            _, said = await client.sendmail(settings.sender, [to], message)
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit()  # what was taken stays taken, however it says good-bye
+            return said
+        finally:
+            if isinstance(client.transport, asyncio.Transport):
+                client.transport.abort()
+            client.close()
 
     def check(self) -> None:
         """Read the password and the roots; raises `FleetError`."""

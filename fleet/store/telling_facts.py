@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
-from fleet.model import BrokerEventKind, Purpose
+from fleet.model import Purpose
 from fleet.ports import Row, Transaction
 from fleet.store import columns, times
 
@@ -55,14 +55,6 @@ class Use:
     domain: str
     used: int
     limit: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusals:
-    """How many connections one place refused."""
-
-    place: str
-    count: int
 
 
 async def ending(tx: Transaction, query: EndingQuery) -> tuple[Ending, ...]:
@@ -126,16 +118,6 @@ async def nearly_full(tx: Transaction, _argument: None = None) -> tuple[Use, ...
         )
         for row in rows
     )
-
-
-async def refusals_since(tx: Transaction, since: datetime) -> tuple[Refusals, ...]:
-    """Return how many connections each place has refused since a time."""
-    rows = await tx.fetch_all(
-        "SELECT place, SUM(times) FROM connections WHERE kind = ? AND last_at >= ?"
-        " GROUP BY place ORDER BY place",
-        (BrokerEventKind.REFUSED.value, times.text(since)),
-    )
-    return tuple(Refusals(place=columns.text(row[0]), count=columns.number(row[1])) for row in rows)
 
 
 async def _troubled(tx: Transaction, sql: str, after: tuple[str, str]) -> tuple[Troubled, ...]:

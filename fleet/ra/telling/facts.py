@@ -11,6 +11,7 @@ from functools import partial
 from types import MappingProxyType
 
 from fleet.core.authority import ADMITTED, LISTED
+from fleet.core.causes import MEANINGS
 from fleet.core.matters import Matter, Severity
 from fleet.core.notification import Fact
 from fleet.model import Purpose
@@ -20,6 +21,7 @@ from fleet.ra.context import Context
 from fleet.ra.finding import Finding
 from fleet.store import audit, telling_facts
 from fleet.store.audit import AuditQuery
+from fleet.store.contacts import count_refusals
 from fleet.store.telling_facts import Ending, EndingQuery, Troubled, Use
 
 AUDIT_CHECK = "audit trail"
@@ -180,17 +182,17 @@ async def _quotas(survey: Survey) -> list[Fact]:
 
 async def _refusals(survey: Survey) -> list[Fact]:
     settings = survey.context.config.notice
-    found = await survey.context.store.read(telling_facts.refusals_since, survey.now - settings.burst_within)
+    found = await survey.context.store.read(count_refusals, survey.now - settings.burst_within)
     minutes = settings.burst_within // timedelta(minutes=1)
     return [
         Fact(
             matter=Matter.BROKER_REFUSALS,
-            subject=one.place,
-            text=f"{one.count} connections refused within {minutes} minutes",
+            subject=cause.value,
+            text=f"{count} connections refused within {minutes} minutes: {MEANINGS[cause].text}",
             at=survey.now,
         )
-        for one in found
-        if one.count >= settings.burst
+        for cause, count in found
+        if count >= settings.burst
     ]
 
 
