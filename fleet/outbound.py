@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -28,8 +28,8 @@ _LONGEST_SECRET = 1024
 _MOST_HEADERS = 8 * 1024
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 """NAT64 (RFC 6052 2.1): the last 32 bits are an IPv4 address."""
-_COMPATIBLE = IPv6Network("::/96")
-"""IPv4 addresses as RFC 4291 2.5.5.1 once had them."""
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that IANA has given out for the Internet (RFC 4291 2.4); nothing else leads there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,19 +179,20 @@ def require_public(host: str, *, allowed: Collection[str]) -> None:
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is one of the open Internet, and so is every one that it carries inside."""
-    if isinstance(address, IPv6Address) and any(not is_public(each) for each in _inside(address)):
+    if isinstance(address, IPv4Address):
+        return address.is_global and not address.is_multicast
+    inside = _inside(address)
+    if any(not is_public(each) for each in inside):
         return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return True
-    return address.is_global and not address.is_multicast
+    is_wrapped = address.ipv4_mapped is not None or address in _TRANSLATED
+    return is_wrapped or (address in _GLOBAL_UNICAST and address.is_global)
 
 
-def _inside(address: IPv6Address) -> Iterator[IPv4Address]:
-    """Yield the IPv4 addresses to which a network may send what is sent to an IPv6 address."""
+def _inside(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """Return the IPv4 addresses to which a network may send what is sent to an IPv6 address."""
     carried = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
-    yield from (each for each in carried if each is not None)
-    if address in _TRANSLATED or address in _COMPATIBLE:
-        yield IPv4Address(int(address) & 0xFFFFFFFF)
+    found = tuple(each for each in carried if each is not None)
+    return (*found, IPv4Address(int(address) & 0xFFFFFFFF)) if address in _TRANSLATED else found
 
 
 def client_tls(trust: Path | None, *, root: Path) -> ssl.SSLContext:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes
 from email.policy import SMTP as SMTP_POLICY
 from pathlib import Path
@@ -13,28 +13,9 @@ from hypothesis import strategies as st
 
 from fleet.carriers.mail import ID_HEADER, MailCarrier, message_of
 from fleet.channel_sections import MailConfig, MailSecurity
-from fleet.core.letter import Item, Letter
-from fleet.core.matters import Matter, Severity
-from fleet.core.notification import Change
 from fleet.errors import BadInputError, NotFoundError, RefusedError, UnreachableError
+from tests.letters import ID, letter
 from tests.post_office import PASSWORD, USER, PostOffice, post_office
-
-AT = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
-
-
-def letter(subject: str = "prod:d1", text: str = "its certificate ends") -> Letter:
-    item = Item(change=Change.ARISES, subject=subject, text=text, severity=Severity.WARNING, at=AT)
-    return Letter(
-        id="0f" * 16,
-        number=7,
-        fleet="acme",
-        rule="all",
-        matter=Matter.LEAF_ENDS,
-        severity=Severity.WARNING,
-        at=AT,
-        items=(item,),
-        count=1,
-    )
 
 
 @pytest.fixture
@@ -66,8 +47,8 @@ async def test_a_notification_arrives_over_starttls_with_an_id_by_which_a_second
     assert "taken" in said
     assert office.tls == [True, True]
     assert office.envelopes[0] == ("fleet@example.org", ["ops@example.org"])
-    assert first["Message-ID"] == second["Message-ID"] == f"<{'0f' * 16}@example.org>"
-    assert first[ID_HEADER] == "0f" * 16
+    assert first["Message-ID"] == second["Message-ID"] == f"<{ID}@example.org>"
+    assert first[ID_HEADER] == ID
     assert first["Auto-Submitted"] == "auto-generated"
     assert first["Subject"] == "[acme] warning: certificates of devices end: prod:d1"
     assert "fleet notice ack 7" in first.get_content()
@@ -163,7 +144,7 @@ async def test_a_message_whose_answer_was_lost_comes_again_under_the_same_id(
     office.closes_after_data = False
     await carrier(office, tmp_path).carry(letter(), "ops@example.org")
 
-    assert [message["Message-ID"] for message in office.messages] == [f"<{'0f' * 16}@example.org>"] * 2
+    assert [message["Message-ID"] for message in office.messages] == [f"<{ID}@example.org>"] * 2
 
 
 async def test_nobody_at_the_port_is_told_with_its_address(office: PostOffice, tmp_path: Path) -> None:
