@@ -21,7 +21,7 @@ _MOST_RULES = 200
 _MOST_LINES = 64
 _VARIABLES = tuple(dict.fromkeys([*CONNECTIONS, *FACTS]))
 _KEYS = ("name", "when", "publish", "subscribe", "roles", "users", "others")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}", re.ASCII)
+_LONGEST_NAME = 64
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _ATTRIBUTE = re.compile(r"attr\.[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9_.:@{}-]{1,128}", re.ASCII)
@@ -135,7 +135,7 @@ def _rule(members: Mapping[str, object], place: _Place, lines: _Lines) -> Rule:
             hint = f"known here: {', '.join(_KEYS)}"
             raise lines.error(place, key, f"unknown key {key!r} in [[{place.effect}]]", hint=hint)
     name, others = members.get("name"), members.get("others", False)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name) <= _LONGEST_NAME:
         raise lines.error(place, "name", "a rule needs a name", hint='such as name = "own topics"')
     if not isinstance(others, bool):
         raise lines.error(place, "others", "others must be true or false", hint="the default is false")
