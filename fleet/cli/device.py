@@ -77,11 +77,20 @@ _CERTIFICATES = (
     Column(title="RENEWED FROM", member="parent", whole=True),
 )
 _STORY = (
-    Column(title="AT", member="at", whole=True),
-    Column(title="WHAT", member="action", whole=True),
+    Column(title="AT", member="at"),
+    Column(title="STEP", member="step", whole=True),
+    Column(title="CAME", member="came", whole=True),
+    Column(title="BY RULE", member="rule", whole=True),
+    Column(title="WHAT IT SAW", member="saw", whole=True),
     Column(title="BY", member="actor"),
-    Column(title="CERTIFICATE", member="serial", whole=True),
-    Column(title="DETAILS", member="details"),
+)
+_SEEN = (
+    Column(title="LAST", member="last_at"),
+    Column(title="WHAT", member="kind", whole=True),
+    Column(title="WHY", member="why", whole=True),
+    Column(title="AT", member="place"),
+    Column(title="FROM", member="address", whole=True),
+    Column(title="TIMES", member="times"),
 )
 _WAITING = (
     Column(title="SHORT CODE", member="short_code", whole=True),
@@ -202,6 +211,8 @@ def explain(home: Place, form: Form, *, domain: str | None, device: str) -> None
         show_record(found, form, names={})
         return
     show_list(items_of(found["story"]), form, columns=_STORY)
+    seen = items_of(found["connections"])
+    _section("last connections", [{**one, "why": one["cause"] or one["ending"] or ""} for one in seen], _SEEN)
     _section("requests for approval", _all_aged(found["waiting"]), _REQUESTS)
     write_text(f"\n{found['device_id']}: {found['verdict']}")
     if found["advice"]:

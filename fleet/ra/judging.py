@@ -59,6 +59,8 @@ class Judged:
     """It changed the device: the audit trail tells of it in the same commit, be it a refusal."""
     terms: Terms | None = None
     """What the certificate will hold, when the verdict is to issue."""
+    asked: str = ""
+    """What was judged last: the word of the request, as device and server have it, or of the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,11 @@ async def settle(
         )
         after = lifecycle.intend(after, decision.verdict, serial=serial, anchor=issuer.anchor)
     outcome = Outcome(
-        after=after, decision=decision, serial=serial, issuer="" if issuer is None else issuer.issuer
+        after=after,
+        decision=decision,
+        asked=type(event).__name__.lower(),
+        serial=serial,
+        issuer="" if issuer is None else issuer.issuer,
     )
     return await _save(tx, before, outcome, circumstances, grants)
 
@@ -126,6 +132,8 @@ class Outcome:
 
     after: Device
     decision: events.Decision
+    asked: str = ""
+    """The word of the event."""
     serial: str = ""
     issuer: str = ""
     """Of a new intent."""
@@ -165,6 +173,7 @@ async def _save(
         device=outcome.after,
         retold=lineage.retold(before, outcome.after),
         is_on_record=outcome.after != before,
+        asked=outcome.asked,
     )
 
 
@@ -176,7 +185,7 @@ def entries(before: Device, outcome: Outcome, circumstances: Circumstances) -> t
     """
     found: list[AuditEntry] = []
     if outcome.after != before:
-        action, serial, details = _told(outcome) or ("device.changed", "", ())
+        action, serial, details = _told(outcome) or ("device.changed", "", (("event", outcome.asked),))
         details = (*details, *_became(before, outcome, circumstances))
         found.append(_entry(before, circumstances, action, serial, details))
     if outcome.decision.notice is not None:
@@ -214,7 +223,8 @@ def _told(outcome: Outcome) -> tuple[str, str, _Details] | None:
         case events.Dead(key_hash=key_hash):
             return "certificate.dead", "", (("key_hash", key_hash),)
         case events.Nothing(code=code, reason=reason):
-            return "request.refused", "", (("code", code.value), ("reason", reason))
+            told = (("request", outcome.asked), ("code", code.value), ("reason", reason))
+            return "request.refused", "", told
         case _:
             return None
 

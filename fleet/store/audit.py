@@ -58,6 +58,8 @@ class AuditQuery:
     serial: str = ""
     actor: str = ""
     action: str = ""
+    nobodys: bool = False
+    """With a device: also what somebody unknown did who said to be it, and whose domain nobody knows."""
     after: int = -1
     """Only entries with a higher number."""
     limit: int = 100
@@ -231,8 +233,11 @@ async def _found(tx: Transaction, query: AuditQuery, order: str) -> list[Row]:
 
 def _conditions(query: AuditQuery) -> tuple[list[str], list[Value]]:
     conditions, values = ["number > ?"], list[Value]([max(query.after, -1)])
+    if query.nobodys:
+        conditions.append("domain IN (?, '')")
+        values.append(query.domain)
     wanted = (
-        ("domain", query.domain),
+        ("domain", "" if query.nobodys else query.domain),
         ("device_id", query.device_id),
         ("serial", query.serial),
         ("actor", query.actor),

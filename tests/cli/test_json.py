@@ -47,6 +47,11 @@ ENTRY: Shape = {
     **dict.fromkeys(("at", "action", "actor", "domain", "device_id", "serial"), "str"),
     "details": "object",
 }
+DECISION: Shape = {
+    **ENTRY,
+    **dict.fromkeys(("step", "came", "rule", "saw"), "str"),
+    "advice": "str?",
+}
 DEVICE: Shape = {
     **SUMMARY,
     **dict.fromkeys(("hardware", "note", "assurance"), "str"),
@@ -197,7 +202,8 @@ COMMANDS: dict[str, Shape] = {
     "device explain prod:alpha": {
         **dict.fromkeys(("domain", "device_id", "verdict"), "str"),
         **dict.fromkeys(("standing", "advice"), "str?"),
-        "story": [ENTRY],
+        "story": [DECISION],
+        "connections": [CONTACT],
         "waiting": [WAITING],
     },
     "device suspend prod:alpha": OUTCOME,

@@ -8,11 +8,13 @@ from fleet.model import Alarm, Standing
 from fleet.ports import Transaction
 from fleet.ra.desk import Desk
 from fleet.ra.devices import DeviceView, unknown, view_of
-from fleet.store import audit, waiting
+from fleet.store import audit, contacts, waiting
 from fleet.store.audit import AuditQuery, StoredEntry
+from fleet.store.contacts import ContactQuery, StoredContact
 from fleet.store.waiting import Waiting
 
 _LONGEST_STORY = 1000
+_CONTACTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class Story:
     view: DeviceView | None
     waiting: tuple[Waiting, ...]
     entries: tuple[StoredEntry, ...]
+    contacts: tuple[StoredContact, ...]
+    """Its last connections and refusals, the newest first."""
     verdict: str
     advice: str
 
@@ -43,13 +47,20 @@ async def story_of(tx: Transaction, identity: Identity) -> Story:
     """Return the story of a device, as of one moment; raises `NotFoundError`."""
     view = await view_of(tx, identity)
     requests = await waiting.of_device(tx, identity)
-    query = AuditQuery(domain=identity.domain, device_id=identity.device_id, limit=_LONGEST_STORY)
-    entries = await audit.search_newest(tx, query)
+    place = {"domain": identity.domain, "device_id": identity.device_id}
+    entries = await audit.search_newest(tx, AuditQuery(**place, nobodys=True, limit=_LONGEST_STORY))
+    seen = await contacts.search(tx, ContactQuery(**place, limit=_CONTACTS))
     if view is None and not requests and not entries:
         raise unknown(identity)
     verdict, advice = _judgement(identity, view, requests)
     return Story(
-        identity=identity, view=view, waiting=requests, entries=entries, verdict=verdict, advice=advice
+        identity=identity,
+        view=view,
+        waiting=requests,
+        entries=entries,
+        contacts=seen,
+        verdict=verdict,
+        advice=advice,
     )
 
 

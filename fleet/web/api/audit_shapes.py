@@ -2,7 +2,21 @@
 
 from collections.abc import Mapping
 
-from fleet.web.api.terms import COUNT, FLAG, SHA256, TEXT, TIME, Schema, each, list_of, maybe, record, ref
+from fleet.core.story import Came
+from fleet.web.api.terms import (
+    COUNT,
+    FLAG,
+    SHA256,
+    TEXT,
+    TIME,
+    Schema,
+    each,
+    list_of,
+    maybe,
+    record,
+    ref,
+    word,
+)
 
 _HEAD: Schema = {
     **record(
@@ -26,14 +40,23 @@ _RECORDED: Schema = {
     "required": ["number", "at", "leaf_hash"],
     "description": "An entry as it is hashed; what is empty is left out.",
 }
+_ENTRY: Mapping[str, Schema] = {
+    **each("number", COUNT),
+    **each("at", TIME),
+    **each("action actor domain device_id serial", TEXT),
+    **each("details", {"type": "object", "additionalProperties": TEXT}),
+}
 OF_THE_AUDIT: Mapping[str, Schema] = {
     "Note": record(each("backup", TEXT), each("number", COUNT)),
     "Unfrozen": record(each("since", TIME)),
-    "Entry": record(
-        each("number", COUNT),
-        each("at", TIME),
-        each("action actor domain device_id serial", TEXT),
-        each("details", {"type": "object", "additionalProperties": TEXT}),
+    "Entry": record(_ENTRY),
+    "Decision": record(
+        _ENTRY,
+        {"step": {**TEXT, "description": "As device, server and command line all call it."}},
+        {"came": word(tuple(Came))},
+        {"rule": {**TEXT, "description": "Which rule decided; of a refusal its code."}},
+        {"saw": {**TEXT, "description": "What it decided on."}},
+        {"advice": maybe({**TEXT, "description": "What to do now."})},
     ),
     "Entries": record({"items": list_of(ref("Entry")), "next": {"type": "null"}}),
     "AuditVerdict": record(

@@ -27,10 +27,10 @@ from fleet.store.marks import marks_of_many
 from fleet.store.proofs import ProofRecord
 from fleet.web.api import waiting
 from fleet.web.api.asked import MAX_FILE_BYTES, Asked, Query
-from fleet.web.api.audit import entry_members
 from fleet.web.api.certificates import certificate_members
 from fleet.web.api.claims import code_members
 from fleet.web.api.routes import Handler, Members, One, Page, Route, listed, time_or_none
+from fleet.web.api.stories import story_members
 from fleet.web.api.waiting import outcome_members, waiting_members
 
 _DEVICE = "devices/{domain}/{device_id}"
@@ -188,16 +188,7 @@ async def _show(asked: Asked) -> Members:
 
 async def _explain(asked: Asked) -> Members:
     story = await explain.explain(asked.context, asked.identity())
-    now = asked.context.clock()
-    return {
-        "domain": story.identity.domain,
-        "device_id": story.identity.device_id,
-        "standing": None if story.view is None else story.view.summary.standing.value,
-        "verdict": story.verdict,
-        "advice": story.advice or None,
-        "story": [entry_members(entry) for entry in story.entries],
-        "waiting": [waiting_members(request, now=now) for request in story.waiting],
-    }
+    return story_members(story, now=asked.context.clock())
 
 
 class _Deed(Protocol):

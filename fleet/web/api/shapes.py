@@ -190,7 +190,8 @@ _OF_DEVICES: Mapping[str, Schema] = {
         each("device_id", DEVICE_ID),
         each("standing advice", maybe(TEXT)),
         each("verdict", TEXT),
-        {"story": list_of(ref("Entry")), "waiting": list_of(ref("Waiting"))},
+        {"story": list_of(ref("Decision")), "connections": list_of(ref("Contact"))},
+        {"waiting": list_of(ref("Waiting"))},
     ),
 }
 _OF_CERTIFICATES: Mapping[str, Schema] = {
