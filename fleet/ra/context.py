@@ -32,6 +32,8 @@ from fleet.ra.webhook import Webhook
 from fleet.ra.witness import Witness
 
 PLEAS_PER_MINUTE = 6
+GUESSES_PER_MINUTE = 120
+"""Wrong codes for one device: more than one place may send, so that no single one keeps the device out."""
 
 
 class Listener(StrEnum):
@@ -117,6 +119,8 @@ class Context:
     turns: Turns
     by_address: RateLimiter
     by_device: RateLimiter
+    guesses: RateLimiter = field(default_factory=lambda: RateLimiter(per_minute=GUESSES_PER_MINUTE))
+    """Of wrong codes, for one device."""
     pleas: RateLimiter = field(default_factory=lambda: RateLimiter(per_minute=PLEAS_PER_MINUTE))
     """Of operators who have no certificate any more: of one address, and in one name."""
     makers: Makers = field(default_factory=Makers)

@@ -34,6 +34,11 @@ class RateLimiter:
         self._buckets[key] = _Bucket(tokens - 1.0, now)
         return True
 
+    def give_back(self, key: str, *, now: datetime) -> None:
+        """Put back what `allow` took: what counts only once it has failed did not fail."""
+        if key in self._buckets:
+            self._buckets[key] = _Bucket(min(self._capacity, self._tokens(key, now) + 1.0), now)
+
     def has_room(self, key: str, *, now: datetime) -> bool:
         """Tell whether `allow` would, and take nothing: for what counts only once it has failed.
 

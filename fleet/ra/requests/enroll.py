@@ -6,7 +6,6 @@ It only gathers what the channel and the request prove; admission, the profiles 
 from datetime import datetime
 
 from device_agent.wire.messages import Reply
-from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import Pending
 from device_agent.wire.requests import Enroll
 from fleet.core.csr import read_csr
@@ -28,6 +27,7 @@ from fleet.ra.requests.applicants import (
 )
 from fleet.ra.requests.enrolling import EnrollCase, consulted, judge_enroll
 from fleet.ra.requests.evidence import proof_of
+from fleet.ra.requests.guesses import counted, guess_of
 from fleet.ra.requests.queue import RETRY_AFTER_SECONDS
 from fleet.ra.requests.rulings import question_of
 
@@ -64,16 +64,11 @@ async def enroll(
         kind=asker.kind,
         asks_webhook=context.webhook is not None,
     )
-    guess = f"code {asker.address}" if _has_code(proof) and asker.address else ""
-    if guess and not context.by_address.has_room(guess, now=now):
-        raise RefusedError("too many wrong codes from this address", code=ProblemCode.RATE_LIMITED)
     async with context.turns.of(csr.key_hash):
-        try:
+        if not _has_code(proof):
             return await _decide(context, request, case)
-        except RefusedError as error:
-            if guess and error.code is ProblemCode.CODE_INVALID:
-                context.by_address.allow(guess, now=now)
-            raise
+        with counted(context, guess_of(context, asker, request.device_id)):
+            return await _decide(context, request, case)
 
 
 def _circumstances(context: Context, asker: Asker, now: datetime) -> Circumstances:

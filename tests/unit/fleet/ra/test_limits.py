@@ -29,6 +29,17 @@ def test_to_look_whether_there_is_room_takes_none() -> None:
     assert limiter.has_room("a", now=NOON + timedelta(minutes=1))
 
 
+def test_what_is_given_back_can_be_taken_again_and_no_more_than_there_was() -> None:
+    limiter = RateLimiter(per_minute=1)
+    limiter.give_back("a", now=NOON)
+
+    assert limiter.allow("a", now=NOON)
+    for _ in range(3):
+        limiter.give_back("a", now=NOON)
+
+    assert [limiter.allow("a", now=NOON) for _ in range(2)] == [True, False]
+
+
 def test_one_asker_does_not_use_up_anothers_allowance() -> None:
     limiter = RateLimiter(per_minute=1)
 
