@@ -1,8 +1,8 @@
 """A device's story in words: of each entry of the trail the step, the rule that decided, and what it saw.
 
-The words of steps are those of the requests (`enroll`, `renew`, `confirm` ...); of a refusal, the failing step
-is behind it (`renew/standing`), as device, server and command line all call it. What a table here does not know
-is told by its own words: nothing is left out.
+The words of steps are those of the requests (`enroll`, `renew`, `confirm` ...); of a refusal, the failing
+step is behind it (`renew/standing`), as device, server and command line all call it. What a table here does
+not know is told by its own words: nothing is left out.
 """
 
 from collections.abc import Mapping

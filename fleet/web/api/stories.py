@@ -1,4 +1,4 @@
-"""A device's story as JSON: each entry of the trail about it in words, and who connected with its name.
+"""A device's story as JSON: each entry of the trail about it in words, and who connected with its name."""
 
 from datetime import datetime
 
