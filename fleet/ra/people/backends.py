@@ -103,7 +103,9 @@ async def renew_backend(context: Context, name: str, *, csr_pem: str, actor: str
     csr = read_csr(csr_pem)
     record = await context.store.read(_require_open, name)
     await context.store.read(_require_fresh, csr)
-    return NewBackend(backend=record, own=await _certify(context, record, csr, actor=actor))
+    held = await context.store.read(_in_force, name)
+    parent = held[-1].serial if held else None
+    return NewBackend(backend=record, own=await _certify(context, record, csr, parent=parent, actor=actor))
 
 
 async def list_backends(context: Context) -> tuple[BackendInForce, ...]:
@@ -125,8 +127,10 @@ async def revoke_backend(context: Context, name: str, *, actor: str, reason: str
     return ended
 
 
-async def _certify(context: Context, record: BackendRecord, csr: Csr, *, actor: str) -> CertifiedOwn:
-    request = OwnRequest(purpose=Purpose.SERVICE, name=record.name, actor=actor)
+async def _certify(
+    context: Context, record: BackendRecord, csr: Csr, *, actor: str, parent: str | None = None
+) -> CertifiedOwn:
+    request = OwnRequest(purpose=Purpose.SERVICE, name=record.name, actor=actor, parent=parent)
     own = await certify_own(surroundings(context), request, csr.public_key, now=context.clock())
     if own.sequence is not None:
         await context.broker.reach(own.sequence)
