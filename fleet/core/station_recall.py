@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from device_agent.wire.fields import Fields
-from device_agent.wire.identity import parse_device_id
-from device_agent.wire.objects import parse_hardware_id
+from device_agent.wire.identity import parse_device_id, parse_sha256
+from device_agent.wire.objects import ObjectHashes, parse_hardware_id
 from device_agent.wire.problems import MalformedMessageError
 from fleet.core.station_body import encoded, versioned
 from fleet.model import CertificateState
@@ -18,6 +18,7 @@ from fleet.model import CertificateState
 _MOST = 200
 _HIGHEST = 2**53 - 1
 _LONGEST_PREFIX = 60
+_GIVEN_LENGTH = 3 * 64
 
 
 class Fate(StrEnum):
@@ -49,17 +50,43 @@ def parse_recall(body: bytes) -> str:
     return versioned(body).sha256("fingerprint")
 
 
-def encode_recalled(issued: bytes, *, state: CertificateState) -> bytes:
-    """Return the answer: what the server said when it issued, and whether the certificate is in use."""
-    return encoded({"state": state.value, "issued": json.loads(issued)})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallAnswer:
+    """What the server said when it issued (the wire's `issued`), and whether the certificate is in use."""
+
+    issued: bytes
+    state: CertificateState
+    given: str = ""
+    """What the unit got with it, by the journal of the station that made it: see `given_text`."""
+
+    def encode(self) -> bytes:
+        """Return the body of the answer."""
+        return encoded({"state": self.state.value, "issued": json.loads(self.issued), "given": self.given})
 
 
-def parse_recalled(body: bytes) -> tuple[bytes, bool]:
-    """Return the wire's `issued` again, and whether it is in use. Raises `MalformedMessageError`."""
+def parse_recalled(body: bytes) -> RecallAnswer:
+    """Return the answer. Raises `MalformedMessageError`."""
     members = versioned(body)
     members.object("issued")
-    is_active = members.word("state", of=CertificateState) is CertificateState.ACTIVE
-    return json.dumps(json.loads(body)["issued"]).encode(), is_active
+    return RecallAnswer(
+        issued=json.dumps(json.loads(body)["issued"]).encode(),
+        state=members.word("state", of=CertificateState),
+        given=members.any_text("given", longest=_GIVEN_LENGTH),
+    )
+
+
+def given_text(hashes: ObjectHashes) -> str:
+    """Return the three hashes that a unit signs in its proof, as journals tell them: 192 hex."""
+    return (hashes.chain + hashes.anchors + hashes.configuration).hex()
+
+
+def parse_given(text: str) -> ObjectHashes | None:
+    """Return the hashes again; None where nobody told them. Raises `MalformedMessageError`."""
+    if not text:
+        return None
+    parts = [parse_sha256(text[place : place + 64]) for place in range(0, _GIVEN_LENGTH, 64)]
+    chain, anchors, configuration = (bytes.fromhex(part) for part in parts)
+    return ObjectHashes(chain=chain, anchors=anchors, configuration=configuration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

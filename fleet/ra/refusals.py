@@ -4,6 +4,7 @@ import logging
 
 from device_agent.wire.messages import Request
 from device_agent.wire.requests import Enroll
+from device_agent.wire.steps import STEPS
 from fleet.core import events
 from fleet.core.causes import of_problem
 from fleet.core.history import contact
@@ -29,8 +30,10 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
         ("request", request.kind),
         ("listener", asker.listener.value),
         ("code", error.code.value),
+        ("step", STEPS[error.code].value),
         ("reason", str(error)),
         ("address", asker.address),
+        ("request_id", request.id),
     )
     entry = AuditEntry(
         at=context.clock(),
@@ -113,6 +116,7 @@ async def record_judged(context: Context, judged: Judged, circumstances: Circums
     details = (
         ("request", judged.asked),
         ("code", verdict.code.value),
+        ("step", STEPS[verdict.code].value),
         ("reason", verdict.reason),
         ("address", circumstances.address),
     )

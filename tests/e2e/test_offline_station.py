@@ -72,7 +72,7 @@ class Wan:
     @property
     def connections(self) -> int:
         """How many connections to the server are open."""
-        connector = self.enroller._http.connector
+        connector = self.enroller._way._road.http.connector
         return 0 if connector is None else sum(map(len, connector._conns.values()))
 
     async def sync(self, upload: JournalUpload) -> JournalReceipt:

@@ -36,6 +36,7 @@ from tests.desk import Unit, station_order
 from tests.factory_floor import MemoryUnit, Wire, counted_randomness, run_session
 from tests.homes import FleetHome, utc_now
 from tests.live import configure, make_live_home
+from tests.pki import Pki, pem_of
 
 PORTS = {"mqtt_port": 8883, "mqtt_bootstrap_port": 8884, "https_port": 8443, "http_port": 8080}
 
@@ -81,8 +82,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(home: FleetHome, identity: StationIdentity, ledger: Path) -> AsyncIterator[Bench]:
-    pem = home.home.server_trust.read_bytes()
+async def bench(
+    home: FleetHome, identity: StationIdentity, ledger: Path, *, further: bytes = b""
+) -> AsyncIterator[Bench]:
+    """Give a station; `further` are certificates (PEM) that devices are to trust servers by since lately."""
+    pem = home.home.server_trust.read_bytes() + further
     anchors = tuple(one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem))
     server = AdminSocket(path=home.home.admin_socket, station=identity.name)
     async with (
@@ -152,6 +156,28 @@ async def test_a_spare_goes_on_with_units_in_every_state(
     for device_id in ids:
         assert await states(service, device_id) == [CertificateState.ACTIVE], device_id
     assert [unit.commits for unit in (made, untold)] == [1, 1], "nothing is committed a second time"
+
+
+async def test_a_spare_takes_good_units_though_the_fleet_has_another_root_since(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    """A unit proves all that it was given, which the journal of the station that made it tells."""
+    first = await new_station(service, tmp_path, "before-roll")
+    async with bench(home, first, tmp_path / "roll.db") as dead:
+        made, installed, untold = (dead.unit(f"hw-roll-{at}") for at in range(3))
+        assert (await dead.serve(made)).step is Step.COMMITTED
+        await dead.clerk.confirm(made.hardware_id)
+        await dead.serve(installed, until=steps.RecordProof)
+        await dead.clerk.upload()
+        assert (await dead.serve(untold)).step is Step.COMMITTED
+
+    spare = await new_station(service, tmp_path, "after-roll")
+    root = pem_of(Pki().roots["fleet"].certificate)
+    async with bench(home, spare, tmp_path / "after.db", further=root) as heir:
+        ends = [await heir.serve(unit) for unit in (made, installed, untold)]
+    assert [end.step for end in ends] == [Step.COMMITTED, Step.COMMITTED, Step.QUARANTINED]
+    assert ends[-1].cause is Cause.WRONG_PROOF, "nobody tells what it was given"
+    assert (made.commits, installed.commits) == (1, 1)
 
 
 async def test_a_unit_that_is_finished_is_told_as_made_before(
@@ -243,12 +269,45 @@ async def test_rework_never_passes_the_key_that_was_put_aside(
         await line.clerk.quarantine("hw-60", "the test jig says no")
         await line.ledger.release("hw-60", by="operator:ada", fate=Fate.REWORK)
 
-        end = await line.serve(unit)
-        assert (end.step, unit.commits) == (Step.FAILED, 0)
-        assert "the key that it was put aside with" in end.detail
-
-        unit.wipe()
+        aside, name = unit.pending, unit.pending.device_id if unit.pending else ""
         assert (await line.serve(unit)).step is Step.COMMITTED
+        assert aside is not None
+        assert unit.active is not None
+        assert (unit.active.device_id, unit.active.key is aside.key) == (name, False)
+        assert (await states(service, name)).count(CertificateState.ACTIVE) <= 1
+
+
+async def test_rework_survives_a_cut_between_the_key_that_goes_and_the_one_that_comes(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    station = await new_station(service, tmp_path, "press3")
+    async with bench(home, station, tmp_path / "seven.db") as line:
+        unit = line.unit("hw-70")
+        assert (await line.serve(unit, until=steps.RecordProof)).step is Step.HELD
+        name = unit.pending.device_id if unit.pending else ""
+        await line.clerk.quarantine("hw-70", "the test jig says no")
+        await line.ledger.release("hw-70", by="operator:ada", fate=Fate.REWORK)
+        unit.request(steps.NOBODY)
+        assert (await line.serve(unit)).step is Step.COMMITTED
+    assert unit.active is not None
+    assert unit.active.device_id == name
+
+
+async def test_a_unit_that_keeps_its_key_is_sent_back_to_its_factory_state(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    station = await new_station(service, tmp_path, "press4")
+    async with bench(home, station, tmp_path / "eight.db") as line:
+        unit = line.unit("hw-80")
+        assert (await line.serve(unit, until=steps.RecordProof)).step is Step.HELD
+        kept = unit.pending
+        assert kept is not None
+        unit.request = lambda _: kept.csr  # type: ignore[method-assign]  # firmware that makes one key for ever
+        await line.clerk.quarantine("hw-80", "the test jig says no")
+        await line.ledger.release("hw-80", by="operator:ada", fate=Fate.REWORK)
+        end = await line.serve(unit)
+    assert (end.step, unit.commits) == (Step.FAILED, 0)
+    assert "the key that it was put aside with" in end.detail
 
 
 def order(unit: str) -> ReleaseOrder:

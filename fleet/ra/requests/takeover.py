@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from device_agent.wire.identity import Identity
 from device_agent.wire.messages import encode
 from fleet.core import events
-from fleet.core.station_recall import Numbers, NumbersAsked, encode_recalled
+from fleet.core.station_recall import Numbers, NumbersAsked, RecallAnswer
 from fleet.errors import NotFoundError
 from fleet.model import CertificateState
 from fleet.ports import Transaction
@@ -20,6 +20,7 @@ from fleet.ra.requests.applicants import StationProof, is_free
 from fleet.ra.requests.station_word import require_station
 from fleet.store.certificates import CertificateRecord, find_by_fingerprint, load_certificate
 from fleet.store.devices import highest_number, load_device, load_record
+from fleet.store.station_journal import given_with
 from fleet.store.stations import StationRecord, enrolled_by
 
 _LIVE = frozenset({CertificateState.ISSUED, CertificateState.ACTIVE})
@@ -29,6 +30,12 @@ _LIVE = frozenset({CertificateState.ISSUED, CertificateState.ACTIVE})
 class _Question:
     proof: StationProof
     about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    row: CertificateRecord
+    given: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +52,10 @@ async def recall(context: Context, asker: Asker, fingerprint: str) -> bytes:
         NotFoundError: there is no such certificate, or it is not this station's business.
     """
     question = _Question(proof=_proof(asker), about=fingerprint)
-    row = await context.store.read(_find, question)
-    judged = Judged(verdict=events.Replay(serial=row.serial))
+    found = await context.store.read(_find, question)
+    judged = Judged(verdict=events.Replay(serial=found.row.serial))
     issued = await answer_of(context, judged, message_id=str(uuid.uuid4()))
-    return encode_recalled(encode(issued), state=row.state)
+    return RecallAnswer(issued=encode(issued), state=found.row.state, given=found.given).encode()
 
 
 async def numbers_of(context: Context, asker: Asker, asked: NumbersAsked) -> Numbers:
@@ -64,14 +71,15 @@ def _proof(asker: Asker) -> StationProof:
     return StationProof(shown=asker.certificate, name=asker.station)
 
 
-async def _find(tx: Transaction, question: _Question) -> CertificateRecord:
+async def _find(tx: Transaction, question: _Question) -> _Found:
     station = await require_station(tx, question.proof)
     row = await find_by_fingerprint(tx, question.about)
     if row is None or row.identity is None or row.state not in _LIVE:
         raise NotFoundError("no certificate in force has this fingerprint")
     if not await is_of_batch(tx, station, row.serial):
         raise NotFoundError(f"station {station.name} has no business with this certificate")
-    return row
+    maker = await enrolled_by(tx, row.serial)
+    return _Found(row=row, given=await given_with(tx, row.serial, station=maker or ""))
 
 
 async def _numbers(tx: Transaction, counting: _Counting) -> Numbers:

@@ -260,6 +260,8 @@ class _Visit:
                 return self.end(Step.QUARANTINED, reason, cause)
             case steps.Refuse(reason=reason, cause=cause):
                 return self.end(Step.FAILED, reason, cause)
+            case steps.Anew():
+                return self.end(Step.FAILED, steps.KEPT_KEY, Cause.QUARANTINED)
             case _:
                 return self.end(Step.LOST, "the station answered another question than was asked")
 

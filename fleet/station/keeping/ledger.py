@@ -15,7 +15,7 @@ from typing import Self, TypeAlias
 from device_agent.wire.problems import ProblemCode
 from fleet.core.journal import Head, Kind, SignedEntry
 from fleet.core.lease import SignedLease, parse_lease, parse_signed
-from fleet.core.station_recall import Fate
+from fleet.core.station_recall import Fate, given_text
 from fleet.errors import RefusedError
 from fleet.model import KeyOrigin
 from fleet.station.keeping.journal import Journal
@@ -175,9 +175,12 @@ class Ledger:
                 return
             number = unit.generations[-1].number + 1 if unit.generations else 1
             db.execute(
-                "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (hardware_id, number, state, b"", f"of {package.serial}", self._now()),
+                "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, used, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(hardware_id, number, state, b"", f"of {package.serial}"),
+                    *(state is UnitState.SYNCED, self._now()),
+                ),
             )
             keep_package(db, hardware_id, number, package)
 
@@ -395,7 +398,14 @@ class Ledger:
         self._tell(
             db,
             kind,
-            {**_told_of(unit), **details, "serial": package.serial, "batch": unit.batch, "key": key.value},
+            {
+                **_told_of(unit),
+                **details,
+                "serial": package.serial,
+                "batch": unit.batch,
+                "key": key.value,
+                "given": given_text(package.hashes),
+            },
         )
 
     def _tell(self, db: sqlite3.Connection, kind: Kind, details: Mapping[str, str]) -> None:

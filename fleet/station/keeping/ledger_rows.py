@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
+from fleet.core.station_recall import given_text, parse_given
 from fleet.errors import RefusedError, StoreError
 from fleet.model import KeyOrigin
 from fleet.station.keeping.life import LIFE, UnitEvent, UnitState
@@ -65,12 +66,15 @@ CREATE INDEX generations_by_request ON generations (csr_hash)
 """
 _VERSION_4 = """
 ALTER TABLE units ADD COLUMN prefix TEXT NOT NULL DEFAULT '';
-ALTER TABLE units ADD COLUMN former TEXT NOT NULL DEFAULT ''
+ALTER TABLE units ADD COLUMN former TEXT NOT NULL DEFAULT '';
+ALTER TABLE generations ADD COLUMN given TEXT NOT NULL DEFAULT '';
+ALTER TABLE generations ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE generations SET used = 1 WHERE state IN ('committed', 'labelled', 'synced', 'revoked')
 """
 _SCHEMA = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """What each version adds to the one before."""
 _GENERATIONS = (
-    "SELECT number, state, csr, csr_hash, key_origin, serial, chain, anchors, configuration"
+    "SELECT number, state, csr, csr_hash, key_origin, serial, chain, anchors, configuration, given, used"
     " FROM generations WHERE hardware_id = ? ORDER BY number"
 )
 
@@ -122,19 +126,21 @@ def move(
     if after is None:
         raise RefusedError(f"unit {hardware_id} is {generation.state} and cannot be {event}")
     db.execute(
-        "UPDATE generations SET state = ?, changed_at = ? WHERE hardware_id = ? AND number = ?",
-        (after, at, hardware_id, generation.number),
+        "UPDATE generations SET state = ?, used = max(used, ?), changed_at = ?"
+        " WHERE hardware_id = ? AND number = ?",
+        (after, after is UnitState.COMMITTED, at, hardware_id, generation.number),
     )
 
 
 def keep_package(db: sqlite3.Connection, hardware_id: str, number: int, package: Package) -> None:
     """Put what was issued beside the request that it answers."""
     db.execute(
-        "UPDATE generations SET serial = ?, fingerprint = ?, chain = ?, anchors = ?, configuration = ?"
-        " WHERE hardware_id = ? AND number = ?",
+        "UPDATE generations SET serial = ?, fingerprint = ?, chain = ?, anchors = ?, configuration = ?,"
+        " given = ? WHERE hardware_id = ? AND number = ?",
         (
             *(package.serial, package.fingerprint.hex(), package.chain, package.anchors),
-            *(package.configuration, hardware_id, number),
+            *(package.configuration, given_text(package.given) if package.given else ""),
+            *(hardware_id, number),
         ),
     )
 
@@ -151,10 +157,18 @@ def _generation(row: Sequence[object]) -> Generation:
             bytes() | None as chain,
             bytes() | None as anchors,
             bytes() | None as configuration,
+            str(given),
+            int(used),
         ):
             package = None
             if serial is not None and chain and anchors and configuration:
-                package = Package(serial=serial, chain=chain, anchors=anchors, configuration=configuration)
+                package = Package(
+                    serial=serial,
+                    chain=chain,
+                    anchors=anchors,
+                    configuration=configuration,
+                    given=parse_given(given),
+                )
             return Generation(
                 number=number,
                 state=UnitState(state),
@@ -162,6 +176,7 @@ def _generation(row: Sequence[object]) -> Generation:
                 csr_hash=csr_hash,
                 key=KeyOrigin(key),
                 package=package,
+                is_used=bool(used),
             )
         case _:
             raise StoreError("the station's ledger holds a row that is not whole")

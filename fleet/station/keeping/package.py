@@ -58,6 +58,13 @@ class Package:
     chain: bytes
     anchors: bytes
     configuration: bytes
+    given: ObjectHashes | None = None
+    """Of what the unit got from another station, where that is not what it would get today."""
+
+    @property
+    def held(self) -> ObjectHashes:
+        """The hashes of what a unit holds that was not written here just now."""
+        return self.given or self.hashes
 
     @property
     def hashes(self) -> ObjectHashes:

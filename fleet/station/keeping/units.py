@@ -20,6 +20,8 @@ class Generation:
     csr_hash: str
     key: KeyOrigin = KeyOrigin.DEVICE
     package: Package | None = None
+    is_used: bool = False
+    """The unit committed to it, at some time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,11 @@ class Unit:
     def state(self) -> UnitState:
         """The state of its newest generation."""
         return self.generations[-1].state if self.generations else UnitState.RESERVED
+
+    @property
+    def is_used(self) -> bool:
+        """Tell whether it ever was finished: it may hold an identity beside the one that it waits with."""
+        return any(one.is_used for one in self.generations)
 
     def with_request(self, csr: bytes) -> Generation | None:
         """Return the generation of a CSR."""

@@ -29,6 +29,7 @@ STAGES: Mapping[Step, Stage] = {
     Step.HELLO: Stage.WAITING,
     Step.CHECK: Stage.FOUND,
     Step.RECOGNISE: Stage.FOUND,
+    Step.FORGET: Stage.FOUND,
     Step.IDENT: Stage.FOUND,
     Step.READ: Stage.KEYED,
     Step.ISSUE: Stage.KEYED,

@@ -63,6 +63,7 @@ class Session:
         self._is_noisy = False
         self._setbacks = 0
         self._wrong_proofs = 0
+        self._has_forgotten = False
         self._detail = ""
         self._cause = Cause.NONE
         self._heard = b""
@@ -160,6 +161,11 @@ class Session:
                 self._package = package
                 self._outgoing = Outgoing(package.objects.items())
                 return self._move(Event.ISSUED)
+            case steps.Anew() if self._has_forgotten:
+                return self._stop(Event.REFUSED, steps.KEPT_KEY, Cause.QUARANTINED)
+            case steps.Anew():
+                self._has_forgotten = True
+                return self._move(Event.ANEW)
             case steps.Recorded():
                 return self._move(Event.RECORDED)
             case steps.Hold(reason=reason, cause=cause):
@@ -223,6 +229,8 @@ class Session:
         match step:
             case Step.HELLO | Step.CHECK:
                 return requests.Hello(nonce=self._nonce)
+            case Step.FORGET:
+                return requests.Ident(device_id=steps.NOBODY)
             case Step.IDENT:
                 return requests.Ident(device_id=self.device_id)
             case Step.WRITE:
@@ -328,7 +336,7 @@ class Session:
             self.caller.session,
             station_nonce=self._nonce,
             device_nonce=self.hello.nonce,
-            hashes=self.package.hashes,
+            hashes=self.package.held,
             fingerprint=self.package.fingerprint,
         )
         if is_proof_right(self.package.leaf, signature=signature, signed=signed):

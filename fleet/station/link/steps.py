@@ -20,6 +20,8 @@ class Step(StrEnum):
     CHECK = "check"
     """The line is noisy: who is there is asked twice, because nothing signs a HELLO."""
     RECOGNISE = "recognise"
+    FORGET = "forget"
+    """The unit drops the key that it was put aside with: it is asked for one of the id of nobody."""
     IDENT = "ident"
     READ = "read"
     ISSUE = "issue"
@@ -59,14 +61,19 @@ class Event(StrEnum):
     ENROL = "enrol"
     RESUME = "resume"
     ISSUED = "issued"
+    ANEW = "anew"
     RECORDED = "recorded"
     HELD = "held"
     DOUBTED = "doubted"
 
 
+NOBODY = "anew"
+"""An id that is no unit's: IDENT keeps the key that was made for the same id, and makes one for another."""
+KEPT_KEY = "it still has the key that it was put aside with: set it back to its factory state first"
+"""Of a unit that does not make another one."""
 _S, _E = Step, Event
 
-CALLS = (_S.HELLO, _S.CHECK, _S.IDENT, _S.READ, _S.WRITE, _S.INSTALL, _S.PROVE, _S.COMMIT)
+CALLS = (_S.HELLO, _S.CHECK, _S.FORGET, _S.IDENT, _S.READ, _S.WRITE, _S.INSTALL, _S.PROVE, _S.COMMIT)
 QUESTIONS = (_S.RECOGNISE, _S.ISSUE, _S.RECORD_PROOF, _S.RECORD_COMMIT)
 ENDS = (_S.COMMITTED, _S.QUARANTINED, _S.HELD, _S.LOST, _S.FAILED, _S.SILENT)
 
@@ -88,6 +95,8 @@ STEPS: Mapping[tuple[Step, Event], Step] = {
     (_S.READ, _E.SPOILT): _S.IDENT,
     (_S.READ, _E.COMPLETE): _S.ISSUE,
     (_S.ISSUE, _E.ISSUED): _S.WRITE,
+    (_S.ISSUE, _E.ANEW): _S.FORGET,
+    (_S.FORGET, _E.ANSWERED): _S.IDENT,
     (_S.WRITE, _E.MORE): _S.WRITE,
     (_S.WRITE, _E.SPOILT): _S.WRITE,
     (_S.WRITE, _E.COMPLETE): _S.INSTALL,
@@ -196,6 +205,11 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Anew:
+    """Let the unit make another key first: this one was put aside, and nothing was committed with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
     """Answer to `Issue`."""
 
@@ -231,4 +245,4 @@ class Refuse:
     cause: Cause = Cause.NONE
 
 
-Decision: TypeAlias = Enrol | Resume | Issued | Recorded | Hold | Doubt | Refuse
+Decision: TypeAlias = Enrol | Resume | Issued | Anew | Recorded | Hold | Doubt | Refuse

@@ -175,6 +175,8 @@ class Clerk:
         return unit is not None and unit.state is UnitState.SYNCED
 
     async def _recognise(self, hello: HelloReply) -> steps.Decision:
+        if hello.device_id == steps.NOBODY:
+            hello = replace(hello, device_id="")
         unit = await self._ledger.find(hello.hardware_id)
         if unit and unit.doubt:
             return steps.Doubt(reason=unit.doubt, cause=Cause.QUARANTINED)
@@ -222,8 +224,9 @@ class Clerk:
         if unit is None or asked is None:
             return steps.Hold(reason="the ledger lost the unit")
         if unit.rework and asked.package is not None:
-            reason = "it still has the key that it was put aside with: set it back to its factory state first"
-            return steps.Refuse(reason=reason, cause=Cause.QUARANTINED)
+            if unit.is_used:
+                return steps.Refuse(reason=steps.KEPT_KEY, cause=Cause.QUARANTINED)
+            return steps.Anew()
         if asked.state is UnitState.REVOKED:
             reason = "its key was replaced by a later one: is it a copy or an old image"
             return steps.Doubt(reason=reason, cause=Cause.OLD_COPY)

@@ -21,13 +21,14 @@ from fleet.core.station_recall import (
     Release,
     encode_recall,
     encode_taken,
+    parse_given,
     parse_numbers,
     parse_recalled,
     parse_releases,
 )
 from fleet.core.station_sync import JournalReceipt, JournalUpload, parse_receipt
 from fleet.errors import RefusedError, UnreachableError
-from fleet.model import KeyOrigin
+from fleet.model import CertificateState, KeyOrigin
 from fleet.station.keeping.package import Issuance, IssueOrder
 from fleet.station.server.recall import Recalled
 from fleet.station.server.way import PATIENCE, Server, Way, read
@@ -82,15 +83,15 @@ class HttpEnroller:
 
     async def recall(self, fingerprint: bytes) -> Recalled:
         """Post `recall`; raises NotFoundError, RefusedError, UnreachableError."""
-        body = await self._way.ask("recall", encode_recall(fingerprint.hex()))
-        try:
-            issued, is_in_use = parse_recalled(body)
-            reply = messages.parse_reply(issued)
-        except MalformedMessageError as error:
-            raise UnreachableError(f"the server's answer cannot be read: {error}") from error
+        found = read(parse_recalled, await self._way.ask("recall", encode_recall(fingerprint.hex())))
+        reply = read(messages.parse_reply, found.issued)
         if not isinstance(reply, messages.Issued):
             raise UnreachableError(f"the server answered recall with {reply.kind}")
-        return Recalled(issuance=self._issuance(reply), is_in_use=is_in_use)
+        return Recalled(
+            issuance=self._issuance(reply),
+            is_in_use=found.state is CertificateState.ACTIVE,
+            given=read(parse_given, found.given),
+        )
 
     async def numbers(self, asked: NumbersAsked) -> Numbers:
         """Post `numbers`; raises RefusedError, UnreachableError."""

@@ -1,8 +1,9 @@
 """Goes on where another station stopped: its units, its numbers, and what was decided about units here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from device_agent.wire.objects import ObjectHashes
 from fleet.core.station_recall import Numbers, NumbersAsked, Release
 from fleet.errors import NotFoundError, UnreachableError
 from fleet.station.keeping.ledger import Ledger
@@ -16,6 +17,8 @@ class Recalled:
 
     issuance: Issuance
     is_in_use: bool
+    given: ObjectHashes | None = None
+    """What the unit got with it, where the station that made it told."""
 
 
 class Recaller(Protocol):
@@ -61,7 +64,8 @@ class Heir:
         await self._ledger.reserve(hardware_id, device_id=device_id, model=model, batch=batch)
         order = IssueOrder(device_id=device_id, hardware_id=hardware_id, csr=b"", batch=batch)
         state = UnitState.SYNCED if found.is_in_use else UnitState.ISSUED
-        await self._ledger.adopt(hardware_id, package=pack(order, found.issuance), state=state)
+        package = replace(pack(order, found.issuance), given=found.given)
+        await self._ledger.adopt(hardware_id, package=package, state=state)
 
     async def begin_numbers(self, prefix: str) -> None:
         """Let a ledger that never gave out a number of a prefix go on after those that the server knows.

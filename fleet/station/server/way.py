@@ -22,6 +22,7 @@ from fleet.errors import FleetError, NotFoundError, RefusedError, UnreachableErr
 from fleet.station.server.tunnel import TokenServer, Tunnel
 
 _Answer = TypeVar("_Answer")
+_Said = TypeVar("_Said")
 
 PATIENCE = timedelta(seconds=20)
 _STATION_HEADER = "X-Fleet-Station"
@@ -145,8 +146,8 @@ class Way:
         raise read(partial(_error, status), answer)
 
 
-def read(parse: Callable[[bytes], _Answer], body: bytes) -> _Answer:
-    """Return what an answer says; raises `UnreachableError` for what cannot be read."""
+def read(parse: Callable[[_Said], _Answer], body: _Said) -> _Answer:
+    """Return what an answer, or a part of it, says; raises `UnreachableError` for what cannot be read."""
     try:
         return parse(body)
     except MalformedMessageError as error:

@@ -10,6 +10,7 @@ from cryptography import x509
 from fleet.ca.signers import is_signed
 from fleet.core.goodkey import certified_key
 from fleet.core.journal import Head, Kind, Outcome, after, misplaced, parse_entry, signed_text
+from fleet.core.station_recall import given_text
 from fleet.errors import RefusedError
 from fleet.station.keeping.ledger import Fate, Ledger
 from fleet.station.keeping.life import UnitEvent
@@ -26,8 +27,8 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
         yield opened
 
 
-async def made(ledger: Ledger, hardware_id: str = "hw-1", device_id: str = "d1") -> str:
-    """Take a unit from reserved to committed; return its serial."""
+async def made(ledger: Ledger, hardware_id: str = "hw-1", device_id: str = "d1") -> Package:
+    """Take a unit from reserved to committed; return what it got."""
     csr = MemoryUnit().request(device_id)
     await ledger.reserve(hardware_id, device_id=device_id, model="", batch="spring")
     await ledger.add_request(hardware_id, csr)
@@ -36,7 +37,7 @@ async def made(ledger: Ledger, hardware_id: str = "hw-1", device_id: str = "d1")
     await ledger.add_package(hardware_id, number=1, package=package)
     for event in (UnitEvent.PROVEN, UnitEvent.COMMITTED):
         await ledger.record(hardware_id, number=1, event=event)
-    return package.serial
+    return package
 
 
 async def told(ledger: Ledger) -> list[tuple[Kind, dict[str, str]]]:
@@ -45,11 +46,12 @@ async def told(ledger: Ledger) -> list[tuple[Kind, dict[str, str]]]:
 
 
 async def test_a_unit_that_is_made_leaves_what_was_issued_and_that_it_is_used(ledger: Ledger) -> None:
-    serial = await made(ledger)
-    unit = {"hardware": "hw-1", "device": "d1", "serial": serial}
+    package = await made(ledger)
+    unit = {"hardware": "hw-1", "device": "d1", "serial": package.serial}
+    given = given_text(package.hashes)
     assert await told(ledger) == [
         (Kind.OPENED, {}),
-        (Kind.ISSUED, {**unit, "batch": "spring", "key": "device"}),
+        (Kind.ISSUED, {**unit, "batch": "spring", "key": "device", "given": given}),
         (Kind.COMMITTED, unit),
     ]
 
