@@ -83,6 +83,7 @@ _STORY = (
     Column(title="BY RULE", member="rule", whole=True),
     Column(title="WHAT IT SAW", member="saw", whole=True),
     Column(title="BY", member="actor"),
+    Column(title="CERTIFICATE", member="serial", whole=True),
 )
 _SEEN = (
     Column(title="LAST", member="last_at"),
@@ -210,7 +211,13 @@ def explain(home: Place, form: Form, *, domain: str | None, device: str) -> None
     if form is not Form.TABLE:
         show_record(found, form, names={})
         return
-    show_list(items_of(found["story"]), form, columns=_STORY)
+    # An operator's act stands on the trail by itself, beside what it changed of the record.
+    story = [
+        told
+        for told in items_of(found["story"])
+        if told["action"] != "device.changed" or not str(told["actor"]).startswith("operator:")
+    ]
+    show_list(story, form, columns=_STORY)
     seen = items_of(found["connections"])
     _section("last connections", [{**one, "why": one["cause"] or one["ending"] or ""} for one in seen], _SEEN)
     _section("requests for approval", _all_aged(found["waiting"]), _REQUESTS)

@@ -55,7 +55,7 @@ _ACTS: Mapping[str, _Act] = {
     "device.retired": _Act("retire", "an operator ended it for good", "{reason}"),
     "device.revoked": _Act("revoke", "what was revoked is never admitted again", "{reason}"),
     "device.replaced": _Act("replace", "a new lineage takes the place of the old one", "{reason}"),
-    "device.proved": _Act("proof", "who it is was shown by", "{evidence}, assurance {assurance}"),
+    "device.proved": _Act("proof", "who it is, was shown by:", "{evidence}, assurance {assurance}"),
     "device.ruled": _Act("rule", "the profiles of the domain", "profile {profile}, assurance {assurance}"),
     "device.enriched": _Act("webhook", "the company's own service allowed it, and told of it", "{profile}"),
     "device.done": _Act("done", "the device has dropped its older keys", ""),
