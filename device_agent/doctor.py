@@ -188,8 +188,9 @@ def _agent(told: Mapping[str, object] | None) -> Finding:
         return _bad("agent", "no agent runs, so nothing is renewed", "device-agent run")
     match told:
         case {"problem": str(word), "problem_text": str(text), "problem_since": str(since), **rest}:
-            hint = rest.get("problem_hint")
-            why = f"an agent runs, and since {since} there is the problem {word}: {text}"
+            hint, step = rest.get("problem_hint"), rest.get("problem_step")
+            at_step = f" at the step {step}" if isinstance(step, str) else ""
+            why = f"an agent runs, and since {since} there is the problem {word}{at_step}: {text}"
             return _bad("agent", why, hint if isinstance(hint, str) else None)
         case {"problem": str(word)}:
             return _bad("agent", f"an agent runs, and there is the problem {word}", "device-agent status")

@@ -48,9 +48,12 @@ class RefusedError(AgentError):
         retry: Retry,
         retry_after_seconds: int | None = None,
         hint: str | None = None,
+        request: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.request = request
+        """The id of what was refused, by which the server's log and audit trail know it."""
         self.retry = retry
         self.retry_after_seconds = retry_after_seconds
 

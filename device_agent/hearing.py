@@ -42,6 +42,7 @@ def _error(reply: replies.Problem | replies.Pending | replies.Time | replies.Cha
                 retry=reply.retry,
                 retry_after_seconds=reply.retry_after_seconds,
                 hint=_HINTS.get(reply.code),
+                request=reply.id,
             )
         case replies.Pending():
             return RefusedError(
@@ -50,6 +51,7 @@ def _error(reply: replies.Problem | replies.Pending | replies.Time | replies.Cha
                 retry=Retry.LATER,
                 retry_after_seconds=reply.retry_after_seconds,
                 hint="compare the code with the operator's",
+                request=reply.id,
             )
         case replies.Time() | replies.Challenge():
             return ChannelError(f"the server answered with {reply.kind} to another question")

@@ -11,7 +11,7 @@ from device_agent.core.lifecycle import state_of
 from device_agent.core.record import Anchor
 from device_agent.core.stored import StoredRecord
 from device_agent.core.tally import Tally
-from device_agent.trouble import Trouble
+from device_agent.trouble import Trouble, failing_step
 from device_agent.wire.fields import time_text
 from device_agent.wire.identity import parse_name
 from device_agent.wire.trust import FLEET_REALM
@@ -42,6 +42,8 @@ class Status:
     anchors: tuple[str, ...]
     problem: str | None
     """What is wrong, in one word: the server's problem codes, and words of our own where it has none."""
+    problem_step: str | None
+    """Which step fails, by the name that server and CLI have for it."""
     problem_since: str | None
     problem_text: str | None
     """What is wrong, and where."""
@@ -101,6 +103,7 @@ def status_of(
         est=None if record.est is None else str(record.est),
         anchors=tuple(anchor.fingerprint for anchor in record.life.anchors),
         problem=problem,
+        problem_step=failing_step(problem) if problem else None,
         problem_since=time_text(trouble.since) if trouble else None,
         problem_text=trouble.text if trouble else None,
         problem_hint=trouble.hint if trouble else None,

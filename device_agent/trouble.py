@@ -18,6 +18,7 @@ from device_agent.errors import (
 )
 from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
 from device_agent.wire.replies import ReportedState
+from device_agent.wire.steps import Step, step_of
 
 KEY_LOST = "key-lost"
 DISCONNECTED = "disconnected"
@@ -34,6 +35,15 @@ _WORDS: Mapping[type[AgentError], str] = {
     StateError: "state",
 }
 """Problems that the server has no code for; the first that fits."""
+_OWN_STEPS: Mapping[str, Step] = {
+    "not-admitted": Step.CONNECT,
+    "unreachable": Step.CONNECT,
+    DISCONNECTED: Step.CONNECT,
+    "unacceptable-answer": Step.ACCEPT,
+    "key-store": Step.KEEP,
+    "state": Step.KEEP,
+    KEY_LOST: Step.KEEP,
+}
 
 
 def word_of(error: AgentError) -> str:
@@ -41,6 +51,11 @@ def word_of(error: AgentError) -> str:
     if isinstance(error, RefusedError):
         return error.code
     return next((word for kind, word in _WORDS.items() if isinstance(error, kind)), "failed")
+
+
+def failing_step(word: str) -> Step | None:
+    """Return the step that a word belongs to, by the name that server and CLI have for it; None: any."""
+    return step_of(word) or _OWN_STEPS.get(word)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +66,11 @@ class Trouble:
     text: str
     since: datetime
     hint: str | None = None
+
+    @property
+    def step(self) -> Step | None:
+        """The failing step, where it is known."""
+        return failing_step(self.word)
 
 
 def trouble_of(error: AgentError | None, before: Trouble | None, *, now: datetime) -> Trouble | None:

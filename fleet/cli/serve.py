@@ -1,14 +1,18 @@
 """`fleet serve`: runs all that the configuration names, until it is told to stop."""
 
 import asyncio
-import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from fleet.cli import options
-from fleet.cli.output import say, visible, write_text
+from fleet.cli.output import say, write_text
+from fleet.config import load
+from fleet.home import open_home
+from fleet.log import begin
+from fleet.watching_sections import LogLevel
 
 
 @click.command()
@@ -29,7 +33,8 @@ def command(home: Path, *, verbose: bool, reload: bool) -> None:
     from fleet.ra.context import Endpoints  # noqa: PLC0415 - the whole server, needed here only
     from fleet.service import serve  # noqa: PLC0415 - as above
 
-    _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
+    log = load(open_home(home).config).log
+    writer = begin(replace(log, level=LogLevel.DEBUG) if verbose else log, sys.stderr)
 
     def ready(endpoints: Endpoints) -> None:
         say(f"devices enroll at   {endpoints.host}:{endpoints.mqtt_bootstrap_port} (MQTT, with a claim)")
@@ -38,23 +43,7 @@ def command(home: Path, *, verbose: bool, reload: bool) -> None:
         say(f"certificate status  {endpoints.status_url}")
         write_text("ready")
 
-    asyncio.run(serve(home, ready=ready))
-
-
-class _Plain(logging.Formatter):
-    """One line for each record; what a terminal would obey is shown, not sent."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(visible(line) for line in super().format(record).splitlines())
-
-
-def _log_to_stderr(level: int) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
-    ours = logging.getLogger("fleet")
-    ours.addHandler(handler)
-    ours.setLevel(level)
-    others = logging.getLogger()
-    others.addHandler(handler)
-    others.setLevel(logging.WARNING)
-    ours.propagate = False
+    try:
+        asyncio.run(serve(home, ready=ready))
+    finally:
+        writer.close()

@@ -16,6 +16,7 @@ from device_agent.wire.problems import MalformedMessageError
 from fleet.core.causes import Cause, of_guard
 from fleet.core.history import Contact, contact, gathered
 from fleet.errors import FleetError, log_level
+from fleet.log import Event, about
 from fleet.model import BrokerEvent, BrokerEventKind, CertificateState
 from fleet.ports import Clock, Store, Transaction
 from fleet.retention_sections import RetentionConfig
@@ -115,7 +116,8 @@ async def _flushed(store: Store, history: History) -> None:
         await flush(store, history)
     except FleetError as error:
         # Kept in memory they would grow without bound; what happens next is kept again.
-        _log.log(log_level(error), "connections could not be kept: %s", error)
+        lost = about(Event.HISTORY_LOST)
+        _log.log(log_level(error), "connections could not be kept: %s", error, extra=lost)
 
 
 async def flush(store: Store, history: History) -> None:

@@ -7,21 +7,25 @@ is nobody's proof here.
 import asyncio
 import json
 import logging
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from uuid import uuid4
 
 from aiohttp import web
 
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from fleet.errors import ExitCode, FleetError, exit_code, problem_code
 from fleet.exchange import HTTP_STATUS
+from fleet.log import Event, about
 from fleet.ra.shown import ShownCertificate, shown_certificate
 
 PROBLEM_TYPE = "application/problem+json"
 BODY_SECONDS = 10
 """A client that sends slower than its whole body in this time is cut off."""
 
+_NAME = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = logging.getLogger(__name__)
 
@@ -79,10 +83,18 @@ async def problems(request: web.Request, handler: _Handler) -> web.StreamRespons
     except MalformedMessageError as error:
         return problem_response(ProblemCode.MALFORMED, str(error))
     except Exception:  # noqa: BLE001 - the outermost edge of one request; others must not suffer from it
-        _log.exception("%s %s failed", request.method, request.path)
-        detail = "the server failed over this request; its log says more"
+        name = request_name(request)
+        failed = about(Event.API_FAILED, request=name, channel="https", address=request.remote)
+        _log.exception("%s %s failed", request.method, request.path, extra=failed)
+        detail = f"the server failed over this request; its log says more: request={name}"
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         return problem_response(ProblemCode.UNAVAILABLE, detail, status=status)
+
+
+def request_name(request: web.Request) -> str:
+    """Return the name by which a client knows its request, or a new one."""
+    given = request.headers.get("Idempotency-Key", "")
+    return given if _NAME.fullmatch(given) else str(uuid4())
 
 
 def _http_problem(error: web.HTTPException) -> web.Response:

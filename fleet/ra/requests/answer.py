@@ -13,7 +13,9 @@ from device_agent.wire.messages import Reply, Request, UnsupportedTypeError, Uns
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.replies import Pending, Problem
 from device_agent.wire.requests import Attest, Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
+from device_agent.wire.steps import Step, step_of
 from fleet.errors import FleetError, RefusedError, log_level, problem_code
+from fleet.log import Event, about
 from fleet.ra.context import Asker, Context
 from fleet.ra.meter import OK, PENDING
 from fleet.ra.refusals import record_refusal
@@ -75,8 +77,44 @@ async def answer(
 async def _guarded(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
     begun = time.perf_counter()
     reply = await _caught(context, asker, request, doing)
-    context.meter.answered(request.kind, _outcome(reply), time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    context.meter.answered(request.kind, _outcome(reply), seconds)
+    _tell(asker, request, reply, seconds)
     return reply
+
+
+def _tell(asker: Asker, request: Request, reply: Reply, seconds: float) -> None:
+    """Log an answer, with the step that failed by the name that the device has for it."""
+    problem = reply if isinstance(reply, Problem) else None
+    event = about(
+        Event.REQUEST_ANSWERED,
+        **_who(asker, request),
+        serial=getattr(reply, "serial", "") or _serial_of(asker),
+        step=None if problem is None else step_of(problem.code),
+        outcome=_outcome(reply),
+        cause=None if problem is None else problem.detail,
+        seconds=round(seconds, 6),
+    )
+    _log.info("%s answered", request.kind, extra=event)
+
+
+def _who(asker: Asker, request: Request) -> dict[str, str]:
+    """Return who asks what, as fields of the log."""
+    identity = asker.identity
+    device = request.device_id if isinstance(request, Enroll) else ""
+    return {
+        "device": device if identity is None else identity.device_id,
+        "domain": asker.domain if identity is None else identity.domain,
+        "channel": asker.listener.value,
+        "address": asker.address,
+        "kind": request.kind,
+        "request": request.id,
+    }
+
+
+def _serial_of(asker: Asker) -> str:
+    """Return the certificate that somebody asks with, or the empty text."""
+    return asker.serial or ("" if asker.certificate is None else asker.certificate.serial)
 
 
 def _outcome(reply: Reply) -> str:
@@ -96,10 +134,12 @@ async def _caught(context: Context, asker: Asker, request: Request, doing: Await
         await record_refusal(context, asker, request, error)
         return Problem.of(request.id, error.code, str(error))
     except FleetError as error:
-        _log.log(log_level(error), "%s %s: %s", request.kind, request.id, error)
+        failed = about(Event.REQUEST_FAILED, **_who(asker, request), step=step_of(problem_code(error)))
+        _log.log(log_level(error), "%s: %s", request.kind, error, extra=failed)
         return Problem.of(request.id, problem_code(error), "the server cannot do this now")
     except Exception:  # noqa: BLE001 - the outermost edge of one request; others must not suffer from it
-        _log.exception("%s %s failed", request.kind, request.id)
+        failed = about(Event.REQUEST_FAILED, **_who(asker, request), step=Step.SIGN)
+        _log.exception("%s failed", request.kind, extra=failed)
         return Problem.of(request.id, ProblemCode.UNAVAILABLE, "the server failed over this request")
 
 

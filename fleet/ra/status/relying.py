@@ -14,6 +14,7 @@ from fleet.core.history import Contact, contact, gathered
 from fleet.core.log_lines import Finding, Product, Reader, Zone, time_of
 from fleet.core.log_readers import feed, reader_of
 from fleet.errors import FleetError, log_level
+from fleet.log import Event, about
 from fleet.log_following import read_on
 from fleet.model import BrokerEventKind
 from fleet.ra.context import Context
@@ -88,7 +89,8 @@ async def _follow(context: Context, log: WatchedLog, *, place: str) -> None:
             more, why = False, str(error)
             if why != told:
                 level = log_level(error) if isinstance(error, FleetError) else logging.WARNING
-                _log.log(level, "the log %s cannot be followed: %s", log.file, why)
+                unreadable = about(Event.LOG_UNREADABLE, place=place)
+                _log.log(level, "the log %s cannot be followed: %s", log.file, why, extra=unreadable)
             told = why
         if not more:
             await asyncio.sleep(_LOOK_SECONDS)
