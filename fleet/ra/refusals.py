@@ -114,6 +114,7 @@ async def record_judged(context: Context, judged: Judged, circumstances: Circums
         return
     identity, verdict = judged.identity, judged.verdict
     details = (
+        ("request", judged.asked),
         ("code", verdict.code.value),
         ("step", STEPS[verdict.code].value),
         ("reason", verdict.reason),
