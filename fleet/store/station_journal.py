@@ -105,6 +105,16 @@ async def waiting_made(tx: Transaction, key: JournalKey) -> tuple[Entry, ...]:
     return tuple(parse_entry(columns.text(entry).encode("ascii")) for (entry,) in rows)
 
 
+async def given_with(tx: Transaction, serial: str, *, station: str) -> str:
+    """Return what a unit got with a certificate, as the station that made it told; empty if it did not."""
+    row = await tx.fetch_one(
+        "SELECT entry FROM station_journal WHERE serial = ? AND station = ? AND kind IN (?, ?)"
+        " ORDER BY journal DESC, number DESC LIMIT 1",
+        (serial, station, Kind.ISSUED.value, Kind.MADE.value),
+    )
+    return "" if row is None else parse_entry(columns.text(row[0]).encode("ascii")).details.get("given", "")
+
+
 async def leased(tx: Transaction, key: JournalKey) -> tuple[Entry, ...]:
     """Return the entries of leases that were taken into use."""
     rows = await tx.fetch_all(
