@@ -106,7 +106,7 @@ def out_of_patience(aim: Aim, facts: DeviceFacts) -> Heard:
         return found
     if facts.has_asked:
         return Heard(event=DeviceEvent.TROUBLE, reason="got a new certificate, and did not come back with it")
-    seen = facts.told_at is not None and facts.seen_at is not None and facts.seen_at > facts.told_at
+    seen = facts.told_at is not None and facts.seen_at is not None and facts.seen_at >= facts.told_at
     if facts.is_online or seen:
         return Heard(event=DeviceEvent.TROUBLE, reason="was there, and did not take what is new")
     return Heard(event=DeviceEvent.SILENT, reason="was not there since it was told")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from fleet.core.maintenance import is_open, open_time_after
 from fleet.core.rollout import Tally
 from fleet.core.rollout_plan import Count, Percent, Plan, course_of
 
@@ -133,9 +132,6 @@ def _pace(plan: Plan, found: Findings) -> Iterator[Fault]:
 
 
 def _time(plan: Plan, found: Findings) -> Iterator[Fault]:
-    if plan.windows and open_time_after(plan.windows, found.now, timedelta(minutes=1)) is None:
-        yield Fault(what="its windows never open", mend="such as 'sat-sun 02:00-05:00 Europe/Berlin'")
-        return
     course = course_of(plan, waves_of(found), since=found.now)
     if course is None:
         what = f"its windows are too short for {found.selected} devices at {plan.rate_per_minute} a minute"
@@ -171,8 +167,3 @@ _AT_START: tuple[Check, ...] = (_target, _pace, _time)
 def faults_at_start(plan: Plan, found: Findings) -> tuple[Fault, ...]:
     """Return what has come up since a plan was saved: time passes, CAs stop, configurations change."""
     return tuple(fault for check in _AT_START for fault in check(plan, found))
-
-
-def opens_now(plan: Plan, now: datetime) -> bool:
-    """Tell whether devices may be told now."""
-    return is_open(plan.windows, now)
