@@ -27,6 +27,7 @@ _NOUNS = {
     "forecast": "Show what ends when, and what an outage of the CAs would cost.",
     "device": "Devices: list, show, register, import, approve, set, tag, suspend, resume, retire.",
     "group": "Groups of devices: add, list, show, put, take, remove.",
+    "move": "Devices on their way: transfer, replace, return, readmit, code, cancel.",
     "owner": "Whom devices belong to: add, list, remove.",
     "cert": "Certificates: list, show, revoke, renew, export, verify.",
     "claim": "What lets a device enroll: one-time codes and claim certificates.",

@@ -6,7 +6,7 @@ import click
 
 from fleet.cli import device_marks, options, selecting
 from fleet.cli.client import Client, with_client
-from fleet.cli.device_acts import act
+from fleet.cli.device_acts import act, decommission
 from fleet.cli.device_import import import_devices
 from fleet.cli.device_queue import approve, reject
 from fleet.cli.options import Place
@@ -323,5 +323,5 @@ def _section(title: str, items: Json, columns: tuple[Column, ...]) -> None:
         show_list(found, Form.TABLE, columns=columns)
 
 
-for each in (import_devices, approve, reject, *device_marks.COMMANDS):
+for each in (import_devices, approve, reject, decommission, *device_marks.COMMANDS):
     command.add_command(each)

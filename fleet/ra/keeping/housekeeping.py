@@ -14,6 +14,7 @@ from fleet.errors import FleetError
 from fleet.ports import Work
 from fleet.ra.acts.deciding import expire_proposals, finish_approved
 from fleet.ra.context import Context
+from fleet.ra.inventory.moving import finish_arrived
 from fleet.ra.issuing import follow
 from fleet.ra.judging import Case, Circumstances, judge
 from fleet.ra.keeping.retention import let_go
@@ -87,6 +88,7 @@ async def tick(context: Context) -> None:
     await lapse_unregistered(context)
     await forget_requests(context)
     await expire_proposals(context)
+    await finish_arrived(context)
     await expire_pleas(context)
     if await context.store.read(waiting.has_older, now - WAITING_LIFETIME):
         await context.store.write(waiting.drop_older, now - WAITING_LIFETIME)

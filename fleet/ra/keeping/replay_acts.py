@@ -243,6 +243,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
     {
         "device.enriched": _enrich,
         "device.marked": replay_inventory.mark_device,
+        "device.moved": replay_inventory.follow_move,
         "group.added": replay_inventory.add_group,
         "group.removed": replay_inventory.remove_group,
         "owner.added": replay_inventory.save_owner,

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from device_agent.wire.identity import Identity
+from device_agent.wire.identity import Identity, parse_name
 from fleet.core.marking import ATTRIBUTE_DETAIL, Marks
+from fleet.core.moving import Move, MoveKind, MoveState
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
-from fleet.store import groups, owners
+from fleet.store import groups, moves, owners
 from fleet.store.devices import load_record
 from fleet.store.groups import Group
 from fleet.store.marks import marks_of, save_marks
+from fleet.store.moves import MoveQuery
 from fleet.store.owners import Owner
 
 
@@ -74,3 +76,22 @@ def _told(before: Marks, details: Mapping[str, str]) -> Marks:
         groups=tuple(details["groups"].split()) if "groups" in details else before.groups,
         attributes=tuple(sorted((name, value) for name, value in attributes.items() if value)),
     )
+
+
+async def follow_move(tx: Transaction, entry: AuditEntry) -> None:
+    """Bring a move to where the trail left it; what became of the devices stands in entries of their own."""
+    details = dict(entry.details)
+    number = int(details["number"])
+    known = await moves.list_moves(tx, MoveQuery(after=number - 1, limit=1))
+    move = Move(
+        number=number,
+        kind=MoveKind(details["kind"]),
+        state=MoveState(details["state"]),
+        identity=parse_name(details["from"]),
+        target=parse_name(details["to"]),
+        above=details.get("above", ""),
+        started_at=known[0].started_at if known and known[0].number == number else entry.at,
+        started_by=details["started_by"],
+        changed_at=entry.at,
+    )
+    await moves.save_move(tx, move)

@@ -125,7 +125,7 @@ async def _enforce(context: Context, done: Sequence[Revoked]) -> Receipt:
         for sequence in sorted((one.sequence for one in done if one.sequence is not None), reverse=True):
             ended += await context.broker.reach(sequence)
         await give_to_brokers(context)
-        problem = await _still_open(context, frozenset(serials))
+        problem = await still_open(context, frozenset(serials))
     except FleetError as error:
         problem = str(error)
     return Receipt(
@@ -137,8 +137,8 @@ async def _enforce(context: Context, done: Sequence[Revoked]) -> Receipt:
     )
 
 
-async def _still_open(context: Context, serials: frozenset[str]) -> str:
-    """Return where one of the serials is still good, or nothing."""
+async def still_open(context: Context, serials: frozenset[str]) -> str:
+    """Return where one of some revoked serials is still good, or nothing."""
     shown = await context.store.read(shown_serials, serials)
     live = [session.name for session in await context.broker.sessions() if session.serial in shown]
     if live:

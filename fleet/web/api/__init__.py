@@ -25,6 +25,7 @@ from fleet.web.api import (
     keys,
     leases,
     losses,
+    moves,
     notifications,
     openapi,
     own,
@@ -47,6 +48,7 @@ from fleet.web.api.routes import Route
 _NOUNS = (
     devices,
     inventory,
+    moves,
     certificates,
     claims,
     stations,

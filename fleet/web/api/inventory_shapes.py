@@ -2,13 +2,39 @@
 
 from collections.abc import Mapping
 
-from fleet.web.api.terms import COUNT, TEXT, TIME, Schema, each, list_of, maybe, record
+from fleet.core.moving import MoveKind, MoveState
+from fleet.web.api.terms import (
+    COUNT,
+    DEVICE_ID,
+    DOMAIN,
+    FLAG,
+    SERIAL,
+    TEXT,
+    TIME,
+    Schema,
+    each,
+    list_of,
+    maybe,
+    record,
+    ref,
+    word,
+)
 
 MARKS: Mapping[str, Schema] = {
     **each("model owner agent_version", maybe(TEXT)),
     **each("tags groups", list_of(TEXT)),
 }
 """What operators say of a device, and the version of its agent, by its own word."""
+
+_MOVE = {
+    **each("domain to_domain", DOMAIN),
+    **each("device_id", DEVICE_ID),
+    **each("number", COUNT),
+    **each("move", word(tuple(MoveKind))),
+    **each("state", word(tuple(MoveState))),
+    **each("started_at changed_at", TIME),
+    **each("started_by", TEXT),
+}
 
 OF_INVENTORY: Mapping[str, Schema] = {
     "Selected": record(each("devices fleet_devices", COUNT), each("names", list_of(TEXT))),
@@ -21,6 +47,21 @@ OF_INVENTORY: Mapping[str, Schema] = {
         each("query", maybe(TEXT)),
         each("devices", COUNT),
         each("made_at", TIME),
+    ),
+    "Move": record(_MOVE),
+    "Moved": record(
+        _MOVE,
+        each("code", {**maybe(TEXT), "description": "Told once, here."}),
+        each("expires", maybe(TIME)),
+        {"sessions": list_of(ref("CutOff"))},
+    ),
+    "Discharge": record(
+        each("domain", DOMAIN),
+        each("device_id", DEVICE_ID),
+        each("retired_at", TIME),
+        {"revoked": list_of(SERIAL), "sessions": list_of(ref("CutOff")), "entries": list_of(COUNT)},
+        each("verified", FLAG),
+        each("problem", maybe(TEXT)),
     ),
     "Owner": record(
         each("owner about", TEXT),

@@ -168,6 +168,7 @@ TERMS: Mapping[str, Schema] = {
     "topic": {**TEXT, "maxLength": 256, "description": "A topic, or a filter to subscribe to."},
     "verb": {**word(tuple(Action)), "description": "What is done with a topic."},
     "writes": {**list_of(TEXT), "description": "Topic filters: what they match a backend may publish to."},
+    "open": {**word(("yes", "no")), "description": "Whether only what has not ended is meant."},
     "operator": {**TEXT, "description": "Somebody who works at a station."},
     "owner": {**TEXT, "maxLength": 64, "description": "Whom devices are given to; empty: nobody."},
     "place": {
@@ -204,6 +205,7 @@ TERMS: Mapping[str, Schema] = {
     "severity": {**word(tuple(one.word for one in Severity)), "description": "That, or graver."},
     "serials": {**list_of(TEXT), "description": "Device ids of a batch: `spring=spring-0001..spring-5000`."},
     "tags": {**list_of(TEXT), "description": "That are stuck on devices."},
+    "to_domain": {**DOMAIN, "description": "The domain that a device goes to."},
     "totp": {**TEXT, "description": "A code of one's second factor (RFC 6238), six digits."},
     "unit": {**TEXT, "description": "A unit in quarantine, by its hardware id or device id."},
     "shifts": {**list_of(TEXT), "description": "When it works: `mon-fri 06:00-14:00 Europe/Berlin`."},

@@ -17,8 +17,10 @@ ROOT = Path(__file__).parents[4]
 CONTEXT = click.Context(app.command, info_name="fleet")
 NOUNS = {name: app.command.get_command(CONTEXT, name) for name in app.command.list_commands(CONTEXT)}
 PROMISED = {
-    "device": "list show register import approve reject set tag untag export suspend resume retire explain",
+    "device": "list show register import approve reject set tag untag export suspend resume retire"
+    " decommission explain",
     "group": "add list show put take remove",
+    "move": "list show transfer replace return sent readmit code cancel",
     "owner": "add list remove",
     "cert": "list show revoke renew export verify",
     "adoption": "open add crl list left close",
