@@ -32,6 +32,7 @@ from fleet.watching_sections import (
     read_monitor,
     read_tracing,
 )
+from fleet.window_section import WindowsConfig, read_windows
 from fleet.witness_sections import WitnessConfig, read_witnesses
 
 _MAX_BYTES = 256 * 1024
@@ -155,6 +156,8 @@ class Config:
     rollouts: RolloutConfig = field(default_factory=RolloutConfig)
     """How far one operator goes alone."""
     retention: RetentionConfig = field(default_factory=RetentionConfig)
+    windows: WindowsConfig = field(default_factory=WindowsConfig)
+    """How an outage is made up for."""
     log: LogConfig = field(default_factory=LogConfig)
     tracing: TracingConfig | None = None
     """Where traces go; None: none are made."""
@@ -210,6 +213,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
         webhook=read_webhook(top),
         witnesses=read_witnesses(top),
         retention=read_retention(top.section("retention")),
+        windows=read_windows(top.section("windows")),
         log=read_log(top.section("log")),
         tracing=read_tracing(top),
         monitor=read_monitor(top.section("monitor")),

@@ -103,6 +103,7 @@ _NOT_COMPARED = {
     "counters",
     "meta",
     "proofs",
+    "renewal_hours",
     "requests",
     "root_crls",
     "schema_migrations",

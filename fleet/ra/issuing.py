@@ -6,7 +6,7 @@ commit. A crash in between leaves the intent void; it goes on the CRL, and a ret
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -20,6 +20,8 @@ from fleet.core import access, events, lifecycle, lineage
 from fleet.core.csr import Csr
 from fleet.core.profile import Profile
 from fleet.core.ruling import Terms
+from fleet.core.serial import jitter_of
+from fleet.core.windows import Window, choices, emptiest
 from fleet.errors import FleetError, NotFoundError
 from fleet.grants import Action, GrantSet
 from fleet.model import CertificateState, ClientKind, Purpose
@@ -41,6 +43,7 @@ from fleet.store import audit
 from fleet.store.certificates import CertificateRecord, SignedCertificate, load_certificate
 from fleet.store.devices import load_device, save_device
 from fleet.store.trust import bundles_in_force
+from fleet.store.windows import count_planned, planned_in
 
 _REACH_SECONDS = 5
 """A device waits no longer than this for its broker to hear of its certificate."""
@@ -173,11 +176,19 @@ class _Result:
     asked: Asked
     serial: str
     signed: SignedCertificate
+    window: Window
+    """When it is to be renewed."""
 
 
 async def _issue(context: Context, judged: Judged, terms: Terms, asked: Asked) -> Judged:
     signed = await signed_leaf(context, terms, asked.csr, serial=judged.serial, issuer=judged.issuer)
-    result = _Result(identity=terms.identity, asked=asked, serial=judged.serial, signed=signed)
+    result = _Result(
+        identity=terms.identity,
+        asked=asked,
+        serial=judged.serial,
+        signed=signed,
+        window=terms.profile.window(signed.not_before, signed.not_after),
+    )
     return await context.store.write(_keep, result)
 
 
@@ -220,9 +231,9 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
         return refused(ProblemCode.UNAVAILABLE, "the issuing CA was stopped while it signed; ask again")
     decision = lifecycle.signed(before, result.asked.event, serial=result.serial)
     issued = isinstance(decision.verdict, events.Issued)
-    signed = result.signed if issued else None
+    signed = await _planned(tx, result) if issued else None
     sequence = None
-    if decision.device != before or issued:
+    if decision.device != before or signed is not None:
         sequence = await save_device(
             tx,
             before,
@@ -244,6 +255,14 @@ async def _keep(tx: Transaction, result: _Result) -> Judged:
     )
 
 
+async def _planned(tx: Transaction, result: _Result) -> SignedCertificate:
+    """Choose when it is to be renewed, and count that."""
+    moments = choices(result.window, result.serial)
+    moment = emptiest(moments, await planned_in(tx, moments))
+    await count_planned(tx, moment)
+    return replace(result.signed, renew_after=moment)
+
+
 async def _note_stamp(context: Context, judged: Judged, asked: Asked) -> None:
     """Put the issue of a plain client's certificate in the broker's order (PROTOCOL.md 5).
 
@@ -260,10 +279,11 @@ async def _note_stamp(context: Context, judged: Judged, asked: Asked) -> None:
 
 
 def renew_after(context: Context, domain: str, signed: SignedCertificate) -> datetime:
-    """Return when a certificate is due for renewal; the spread comes from its serial, so it never moves."""
-    jitter = int(signed.serial[-8:], 16) / 2**32
+    """Return when a certificate is due for renewal: as planned, else by its profile and its serial alone."""
+    if signed.renew_after is not None:
+        return signed.renew_after
     return profile_of(context, domain, signed.profile).renew_after(
-        signed.not_before, signed.not_after, jitter
+        signed.not_before, signed.not_after, jitter_of(signed.serial)
     )
 
 

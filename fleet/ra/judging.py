@@ -252,6 +252,7 @@ def signed_details(signed: SignedCertificate | None) -> tuple[tuple[str, str], .
         ("fingerprint", signed.fingerprint),
         ("issuer", signed.issuer),
         ("not_before", times.text(signed.not_before)),
+        ("renew_after", "" if signed.renew_after is None else times.text(signed.renew_after)),
         ("not_after", times.text(signed.not_after)),
         ("profile", signed.profile),
     )

@@ -15,9 +15,9 @@ from fleet.store import access_classes, allowlist, authorities, columns, keys, r
 _COLUMNS = (
     "serial, purpose, name, domain, device_id, batch, key_hash, state, attempt, parent, code_id, anchor,"
     " done_stamp, issued_stamp, profile, issuer, fingerprint, not_before, not_after, der, created_at,"
-    " changed_at, reason"
+    " changed_at, reason, renew_after"
 )
-_MARKS = ", ".join("?" * 23)
+_MARKS = ", ".join("?" * 24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,8 @@ class SignedCertificate:
     der: bytes
     """Empty where a restored database knows it by its audit trail alone."""
     profile: str = ""
+    renew_after: datetime | None = None
+    """When its device is to renew it, where that was planned; None: by its profile's rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ async def store_signed(tx: Transaction, signed: SignedCertificate) -> None:
     """Add to an intent what signing made; its state stays what it is."""
     await tx.execute(
         "UPDATE certificates SET issuer = ?, fingerprint = ?, not_before = ?, not_after = ?, der = ?,"
-        " profile = ? WHERE serial = ?",
+        " profile = ?, renew_after = ? WHERE serial = ?",
         (
             signed.issuer,
             signed.fingerprint,
@@ -134,6 +136,7 @@ async def store_signed(tx: Transaction, signed: SignedCertificate) -> None:
             times.text(signed.not_after),
             signed.der,
             signed.profile,
+            times.optional_text(signed.renew_after),
             signed.serial,
         ),
     )
@@ -290,6 +293,7 @@ def _row(record: CertificateRecord) -> Row:
         times.text(record.created_at),
         times.text(record.changed_at),
         None if record.reason is None else record.reason.value,
+        None if signed is None else times.optional_text(signed.renew_after),
     )
 
 
@@ -325,4 +329,5 @@ def _signed(row: Row) -> SignedCertificate | None:
         not_before=times.moment(row[17]),
         not_after=times.moment(row[18]),
         der=columns.octets(row[19]),
+        renew_after=None if row[23] is None else times.moment(row[23]),
     )

@@ -23,12 +23,14 @@ from fleet.ra.noticing import post_notices
 from fleet.ra.own.own_renewal import look_after_own
 from fleet.ra.people.readmission import expire_pleas
 from fleet.ra.performers import PERFORMERS
+from fleet.ra.requests.draining import Pulse, look_after_windows
 from fleet.ra.requests.lapsing import lapse_unregistered
 from fleet.ra.requests.queue import LIFETIME as WAITING_LIFETIME
 from fleet.ra.status.publishing import refresh_lists
 from fleet.store import allowlist, requests, waiting
 from fleet.store.codes import GrantKind
 from fleet.store.due import Due, DueQuery, past_end, past_grace, unconfirmed, unstamped
+from fleet.store.windows import count_anew
 
 TICK_SECONDS = 10
 _A_DAY = timedelta(days=1)
@@ -40,13 +42,14 @@ _log = logging.getLogger(__name__)
 async def keep_house(context: Context) -> None:
     """Do all that is due, again and again, until cancelled."""
     works: Callable[[Context], Awaitable[None]] = begin
-    let_go_next = context.clock()
+    let_go_next, pulse = context.clock(), Pulse()
     while True:
         try:
             await works(context)
             works = tick
             await look_after_own(context)
             await ask_witnesses(context)
+            await look_after_windows(context, pulse)
             if context.clock() >= let_go_next:
                 let_go_next = context.clock() + _A_DAY
                 await let_go(context)
@@ -61,6 +64,7 @@ async def keep_house(context: Context) -> None:
 async def begin(context: Context) -> None:
     """Do what a stop may have left undone, and all that is due now."""
     await stamp_unused(context)
+    await context.store.write(count_anew, context.clock())
     await tick(context)
     await finish_approved(context, PERFORMERS)
 

@@ -332,6 +332,7 @@ TOLD_ONLY = frozenset(
         "provisioning.intended",
         "provisioning.lapsed",
         "provisioning.signed",
+        "renewals.moved",
         "request.refused",
         "rollout.gate-passed",
         "rollout.wave-begun",
@@ -371,6 +372,7 @@ def signed_of(entry: AuditEntry) -> SignedCertificate | None:
         not_before=times.moment(details["not_before"]),
         not_after=times.moment(details["not_after"]),
         profile=details.get("profile", ""),
+        renew_after=times.moment(details["renew_after"]) if details.get("renew_after") else None,
         der=b"",
     )
 
