@@ -86,6 +86,13 @@ SECURITY_ALONE = {
     "POST services/{name}/renew",
     "POST services/{name}/revoke",
     "POST keys/block",
+    "POST moves/{domain}/{device_id}/transfer",
+    "POST moves/{domain}/{device_id}/replacement",
+    "POST moves/{domain}/{device_id}/readmit",
+    "POST moves/{domain}/{device_id}/replace",
+    "POST moves/{domain}/{device_id}/code",
+    "POST moves/{domain}/{device_id}/cancel",
+    "POST devices/{domain}/{device_id}/decommission",
 }
 NOBODY = {
     "readmission": "nobody",
