@@ -1,4 +1,4 @@
-"""Reads `[notice]` out of `fleet.toml`: by which rules people are told, and when it is too much or too late."""
+"""Reads `[notice]` out of `fleet.toml`: by which rules people are told, and how long it is tried."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
