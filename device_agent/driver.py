@@ -99,6 +99,7 @@ class Driver:
         self._wants_renewal = False
         self._waiting: list[asyncio.Future[None]] = []
         self._unasked = a_day(_RENEWALS_A_DAY)
+        self._reported, self._reported_at = 0, monotonic()
         self._begun: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
 
     def want_renewal(self) -> asyncio.Future[None]:
@@ -163,6 +164,7 @@ class Driver:
                 error = await self._round(hold=True)
                 await self._note(error)
                 await self._trusting.take_brought()
+                await self._report()
                 self._chronicle.look(self._life.record)
                 failures = 0 if error is None else failures + 1
                 await self._signals.rest(
@@ -172,6 +174,14 @@ class Driver:
                     failures = await self._reconnect_later(failures)
         finally:
             await self._asking.disconnect()
+
+    async def _report(self) -> None:
+        """Tell the state where the server has set something new, or wants to hear of it so often."""
+        configured, every = self._signals.configured, self._signals.settings.report_seconds
+        is_due = every is not None and monotonic() >= self._reported_at + every
+        if is_due or configured != self._reported:
+            self._reported, self._reported_at = configured, monotonic()
+            await self._asking.report()
 
     async def _reconnect_later(self, failures: int) -> int:
         trouble = cut_off(self._signals.lost or "", self._signals.trouble, now=self._clock())
@@ -337,14 +347,18 @@ class Driver:
         return life.active is not None and life.pending is None and life.proof is None
 
     def _until_renewal(self) -> timedelta:
-        active = self._life.record.life.active
+        active, every = self._life.record.life.active, self._signals.settings.report_seconds
+        longest = _LONGEST_REST if every is None else min(timedelta(seconds=every), _LONGEST_REST)
         if active is None:
-            return _LONGEST_REST
-        return min(max(renewal.renewal_of(active) - self._clock(), _SHORTEST_REST), _LONGEST_REST)
+            return longest
+        return min(max(renewal.renewal_of(active) - self._clock(), _SHORTEST_REST), longest)
 
     def _pause(self, failures: int, error: AgentError | None) -> timedelta:
         asked = error.retry_after_seconds if isinstance(error, RefusedError) else None
-        back_off = pace.back_off(failures, jitter=self._jitter(), first=self._first_wait)
+        most = self._signals.settings.longest_wait_seconds
+        longest = pace.LONGEST_WAIT if most is None else timedelta(seconds=most)
+        jitter, first = self._jitter(), self._first_wait
+        back_off = pace.back_off(failures, jitter=jitter, first=first, longest=longest)
         return back_off + timedelta(seconds=asked or 0)
 
     async def _note(self, error: AgentError | None) -> None:

@@ -1,7 +1,7 @@
 """How a device shows itself on the operational connection: its state, the notices to it, its application.
 
-Nothing that arrives here changes a slot: a notice can make a renewal earlier or later, and bring trust
-bundles to be judged, no more.
+Nothing that arrives here changes a slot: a notice can make a renewal earlier or later, set how often the
+device speaks, and bring trust bundles to be judged, no more.
 """
 
 import logging
@@ -74,6 +74,8 @@ class Presence:
             self._signals.brought += [
                 Brought(bundle=bundle, source=Source.NOTICE) for bundle in notice.bundles
             ]
+            if notice.configuration is not None:
+                self._signals.configuration = notice.configuration
             self._life.wish(notice.serial, notice.renew_after)
         except (MalformedMessageError, StateError) as error:
             _log.warning("ignored a notice: %s", error)
@@ -90,4 +92,5 @@ class Presence:
             problem=self._signals.word,
             counters=self._meter.tally.totals(),
             time_source=self._life.moment().source.value,
+            configuration=self._signals.configured,
         )

@@ -8,6 +8,7 @@ from datetime import timedelta
 from device_agent.core.trust import Source
 from device_agent.trouble import Trouble
 from device_agent.watchdog import Pulse
+from device_agent.wire.configuration import AgentConfiguration, NumberedConfiguration
 from device_agent.wire.trust import TrustBundle
 
 _MOST_BROUGHT = 16
@@ -38,6 +39,8 @@ class Signals:
         """Trust bundles that were not judged yet; of too many the newest."""
         self.time_doubt: str | None = None
         """Why the server's last signed time is not believed; None where it is."""
+        self.configuration: NumberedConfiguration | None = None
+        """What the server's last notice has set; it stays retained there, and is kept nowhere else."""
         self.distrust: str | None = None
         """Why the last trust bundle was not taken; None where it was."""
 
@@ -47,6 +50,16 @@ class Signals:
         if self.trouble is not None:
             return self.trouble.word
         return self.distrust or self.time_doubt
+
+    @property
+    def settings(self) -> AgentConfiguration:
+        """What the server has set; nothing where it has not."""
+        return AgentConfiguration() if self.configuration is None else self.configuration.settings
+
+    @property
+    def configured(self) -> int:
+        """The number of what the server has set; 0: nothing."""
+        return 0 if self.configuration is None else self.configuration.number
 
     def ring(self) -> None:
         """Have the driver look now."""

@@ -12,7 +12,6 @@ from device_agent.wire.fields import Fields
 
 MAX_NUMBER = 2**31 - 1
 BOUNDS: Mapping[str, tuple[int, int]] = {
-    "keepalive_seconds": (10, 1200),
     "longest_wait_seconds": (60, 86_400),
     "report_seconds": (60, 604_800),
 }
@@ -23,8 +22,6 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
 class AgentConfiguration:
     """What is not given stays as the agent was started with."""
 
-    keepalive_seconds: int | None = None
-    """Of the operational connection, from the next one on."""
     longest_wait_seconds: int | None = None
     """The most that is waited between two attempts that fail."""
     report_seconds: int | None = None
