@@ -27,6 +27,7 @@ from fleet.ra.presence import Presence
 from fleet.ra.readers import Readers
 from fleet.ra.shown import ShownCertificate
 from fleet.ra.tls_users import TlsUsers
+from fleet.ra.tracing import NO_TRACER, Tracer
 from fleet.ra.turns import Turns
 from fleet.ra.webhook import Webhook
 from fleet.ra.witness import Witness
@@ -133,6 +134,8 @@ class Context:
     """Who connected and who was refused, until it is kept."""
     readers: Readers = field(default_factory=Readers)
     """Of logs that are shipped here."""
+    tracer: Tracer = NO_TRACER
+    """Takes the parts of each request's work, for traces."""
     tls_users: TlsUsers = field(default_factory=TlsUsers)
     """Who holds our certificates in memory."""
     carriers: Mapping[str, Carrier] = field(default_factory=dict)

@@ -103,8 +103,9 @@ async def follow(context: Context, judged: Judged) -> None:
     if judged.sequence is None:
         return
     try:
-        async with asyncio.timeout(_REACH_SECONDS):
-            await context.broker.reach(judged.sequence)
+        with context.tracer.span("broker"):
+            async with asyncio.timeout(_REACH_SECONDS):
+                await context.broker.reach(judged.sequence)
     except (FleetError, TimeoutError) as error:
         # The commit stands, and the broker gets the whole list when it is back: the device tries again.
         _log.warning("the brokers do not have change %d yet: %r", judged.sequence, error)
@@ -181,7 +182,9 @@ class _Result:
 
 
 async def _issue(context: Context, judged: Judged, terms: Terms, asked: Asked) -> Judged:
-    signed = await signed_leaf(context, terms, asked.csr, serial=judged.serial, issuer=judged.issuer)
+    with context.tracer.span("sign") as span:
+        span.note(serial=judged.serial, issuer=judged.issuer)
+        signed = await signed_leaf(context, terms, asked.csr, serial=judged.serial, issuer=judged.issuer)
     result = _Result(
         identity=terms.identity,
         asked=asked,
@@ -189,7 +192,8 @@ async def _issue(context: Context, judged: Judged, terms: Terms, asked: Asked) -
         signed=signed,
         window=terms.profile.window(signed.not_before, signed.not_after),
     )
-    return await context.store.write(_keep, result)
+    with context.tracer.span("commit"):
+        return await context.store.write(_keep, result)
 
 
 async def signed_leaf(

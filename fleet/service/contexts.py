@@ -44,6 +44,7 @@ def context_of(
         in_force=parts.in_force,
         store=parts.store,
         clock=parts.clock,
+        tracer=parts.tracer,
         randomness=secrets.token_bytes,
         home=parts.home,
         endpoints=surroundings.endpoints,

@@ -22,6 +22,8 @@ from fleet.ra.authority.trust_files import write_trust
 from fleet.ra.in_force import InForce
 from fleet.ra.own.brought import take_trust
 from fleet.ra.status.press import Press
+from fleet.ra.tracing import NO_TRACER, Tracer
+from fleet.service.tracing import tracing
 from fleet.store.seal import AuditSeal
 from fleet.store.sqlite import open_store
 
@@ -34,6 +36,7 @@ class Parts:
     in_force: InForce
     store: Store
     clock: Clock
+    tracer: Tracer = NO_TRACER
 
     @property
     def config(self) -> Config:
@@ -69,7 +72,9 @@ async def open_parts(stack: AsyncExitStack, home: Home, settings: Config, clock:
     take_trust(home, settings.server, own_pem=authority.server_trust_pem)
     write_trust(home, authority)
     await write_adopted(store, home)
-    return Parts(home=home, in_force=InForce(authority, settings, keys=keys), store=store, clock=clock)
+    tracer = await stack.enter_async_context(tracing(settings.tracing, fleet=settings.fleet))
+    in_force = InForce(authority, settings, keys=keys)
+    return Parts(home=home, in_force=in_force, store=store, clock=clock, tracer=tracer)
 
 
 def _require_fitting(domain: DomainConfig, authority: Authority) -> None:

@@ -76,7 +76,10 @@ async def answer(
 
 async def _guarded(context: Context, asker: Asker, request: Request, doing: Awaitable[Reply]) -> Reply:
     begun = time.perf_counter()
-    reply = await _caught(context, asker, request, doing)
+    with context.tracer.span(f"channel {asker.listener}") as span:
+        with context.tracer.span(f"ra {request.kind}"):
+            reply = await _caught(context, asker, request, doing)
+        span.note(**_who(asker, request), serial=getattr(reply, "serial", ""), outcome=_outcome(reply))
     seconds = time.perf_counter() - begun
     context.meter.answered(request.kind, _outcome(reply), seconds)
     _tell(asker, request, reply, seconds)

@@ -84,7 +84,8 @@ def _circumstances(context: Context, asker: Asker, now: datetime) -> Circumstanc
 
 
 async def _decide(context: Context, request: Enroll, case: EnrollCase) -> Reply:
-    outcome = await consulted(context, judge_enroll, case)
+    with context.tracer.span("judge"):
+        outcome = await consulted(context, judge_enroll, case)
     if isinstance(outcome, Waits):
         return Pending(id=request.id, retry_after_seconds=RETRY_AFTER_SECONDS, code=outcome.short_code)
     if outcome.replaced:

@@ -75,7 +75,8 @@ async def renew(context: Context, speaker: Speaker, request: Renew) -> Reply:
         circumstances=case.circumstances,
     )
     async with context.turns.of(speaker.identity.name):
-        judged = await context.store.write(judge_renew, case)
+        with context.tracer.span("judge"):
+            judged = await context.store.write(judge_renew, case)
         return await fulfil(context, judged, asked)
 
 
