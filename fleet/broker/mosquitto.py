@@ -18,9 +18,9 @@ from fleet.broker.doubt import Doubt
 from fleet.broker.guard import build
 from fleet.broker.guard_link import GuardLink, GuardRefusedError, LinkAddress
 from fleet.broker.listing import Head, change_text, whole_list
-from fleet.broker.mosquitto_config import LARGEST_MESSAGE, Paths
+from fleet.broker.mosquitto_config import LARGEST_MESSAGE
 from fleet.broker.mosquitto_launch import MosquittoLaunch
-from fleet.broker.mosquitto_process import MosquittoProcess, find_program
+from fleet.broker.mosquitto_process import find_program
 from fleet.broker.second_layer import probe
 from fleet.broker.service_entry import SERVICE
 from fleet.broker.settings import BrokerEndpoints, BrokerFiles, CanaryFiles, Listeners, Mode
@@ -58,11 +58,6 @@ def mosquitto_available() -> str | None:
         return f"{program} is older than 2.0, which the guard needs"
     lacking = build.missing()
     return None if lacking is None else f"{lacking}: apt-get install {build.PACKAGES}"
-
-
-def is_running(files: BrokerFiles) -> bool:
-    """Say whether a managed Mosquitto of this folder runs now."""
-    return MosquittoProcess(Paths(folder=files.folder)).find() is not None
 
 
 class MosquittoBroker:

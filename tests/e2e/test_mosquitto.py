@@ -14,9 +14,10 @@ from fleet.broker import mosquitto_launch, second_layer
 from fleet.broker.guard import build
 from fleet.broker.guard_link import GuardLink, GuardRefusedError
 from fleet.broker.list_files import ListFiles
-from fleet.broker.mosquitto import MosquittoBroker, is_running, mosquitto_available
-from fleet.broker.mosquitto_process import find_program
-from fleet.broker.settings import CanaryFiles, Listeners, Mode
+from fleet.broker.mosquitto import MosquittoBroker, mosquitto_available
+from fleet.broker.mosquitto_config import Paths
+from fleet.broker.mosquitto_process import MosquittoProcess, find_program
+from fleet.broker.settings import BrokerFiles, CanaryFiles, Listeners, Mode
 from fleet.errors import FleetError, NeedsAttentionError, StorageFullError, UnreachableError
 from fleet.model import AllowlistChange, BrokerEventKind
 from tests.broker_home import BrokerHome
@@ -50,6 +51,10 @@ async def world(home: BrokerHome) -> AsyncIterator[World]:
 
 def pid_of(home: BrokerHome) -> int:
     return int(json.loads((home.files.folder / "mosquitto.json").read_text())["pid"])
+
+
+def is_running(files: BrokerFiles) -> bool:
+    return MosquittoProcess(Paths(folder=files.folder)).find() is not None
 
 
 def log_of(home: BrokerHome) -> str:

@@ -94,7 +94,8 @@ async def rules_in_use(context: Context, text: str) -> Checked:
 
 def file_differs(context: Context, text: str) -> bool:
     """Say whether the home's `access.toml` says something else than what is in force, and waits."""
-    return context.home.access.exists() and text_of_home(context) != text
+    waiting = text_of_home(context) if context.home.access.exists() else ""
+    return bool(waiting.strip()) and waiting != text
 
 
 def _in_use(policy: Policy, known: Sequence[tuple[Facts, int]]) -> tuple[RuleInUse, ...]:
