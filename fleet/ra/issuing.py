@@ -24,6 +24,7 @@ from fleet.core.serial import jitter_of
 from fleet.core.windows import Window, choices, emptiest
 from fleet.errors import FleetError, NotFoundError
 from fleet.grants import Action, GrantSet
+from fleet.log import Event, about
 from fleet.model import CertificateState, ClientKind, Purpose
 from fleet.ports import Transaction
 from fleet.ra.access_rules import grants_of_serial
@@ -97,7 +98,13 @@ async def _without_lost(context: Context, judged: Judged, replay: events.Replay,
 async def follow(context: Context, judged: Judged) -> None:
     """Make the brokers admit what the commit admits, before anybody is answered."""
     if judged.notice is not None and judged.identity is not None:
-        _log.error("%s: %s, an operator must look", judged.identity.name, judged.notice.value)
+        found = about(
+            Event.DEVICE_ALARMED,
+            device=judged.identity.device_id,
+            domain=judged.identity.domain,
+            cause=judged.notice.value,
+        )
+        _log.error("an operator must look", extra=found)
     if judged.retold:
         context.crls.note_superseded(judged.retold)
     if judged.sequence is None:
@@ -108,7 +115,8 @@ async def follow(context: Context, judged: Judged) -> None:
                 await context.broker.reach(judged.sequence)
     except (FleetError, TimeoutError) as error:
         # The commit stands, and the broker gets the whole list when it is back: the device tries again.
-        _log.warning("the brokers do not have change %d yet: %r", judged.sequence, error)
+        behind = about(Event.BROKER_BEHIND, count=judged.sequence, cause=str(error) or "too slow")
+        _log.warning("the brokers do not have a change yet", extra=behind)
 
 
 async def answer_of(
