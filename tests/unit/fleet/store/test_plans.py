@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from device_agent.wire.identity import Identity
+from fleet.core.causes import Cause
+from fleet.core.history import contact
 from fleet.core.things import Thing, ThingKind
+from fleet.model import BrokerEventKind
 from fleet.ports import Row, Transaction, Value
 from fleet.store import (
     allowlist,
@@ -15,6 +18,7 @@ from fleet.store import (
     certificates,
     claims,
     codes,
+    contacts,
     crl_entries,
     devices,
     due,
@@ -26,6 +30,7 @@ from fleet.store import (
 )
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import CertificateQuery
+from fleet.store.contacts import ContactQuery, TroubleQuery
 from fleet.store.crl_entries import CauseQuery, ChangeQuery, ShardQuery
 from fleet.store.due import DueQuery
 from fleet.store.inventory import DeviceQuery
@@ -33,7 +38,9 @@ from fleet.store.sqlite import memory_store
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 D1 = Identity(domain="prod", device_id="d1")
+LIKE = contact(kind=BrokerEventKind.REFUSED, place="https", at=NOW, cause=Cause.EXPIRED)
 LARGE = (
+    "connections",
     "certificates",
     "devices",
     "codes",
@@ -131,6 +138,12 @@ QUERIES: dict[str, Query] = {
     ),
     "waiting": lambda tx: waiting.of_device(tx, D1),
     "waiting by short code": lambda tx: waiting.of_code(tx, "7K3M-9QXZ"),
+    "contacts of a device": lambda tx: contacts.search(tx, ContactQuery(domain="prod", device_id="d1")),
+    "contacts of a certificate": lambda tx: contacts.search(tx, ContactQuery(serial="40")),
+    "contacts from a network": lambda tx: contacts.search(tx, ContactQuery(network=("00", "ff"))),
+    "contacts like one": lambda tx: contacts.keep(tx, [LIKE]),
+    "refusals of a day": lambda tx: contacts.troubles(tx, TroubleQuery(since=NOW)),
+    "refusals by cause": lambda tx: contacts.count_refusals(tx, NOW),
     "waiting for too long": lambda tx: waiting.has_older(tx, NOW),
     "owners of things": lambda tx: listed.owners(
         tx, "prod", [Thing(kind=ThingKind.KEY, value=str(number)) for number in range(3)]
