@@ -15,7 +15,7 @@ from fleet.errors import BadInputError
 from fleet.grants import OWN_TOPICS, Effect
 from fleet.model import Assurance
 
-LARGEST = 64 * 1024
+LARGEST = 48 * 1024
 """In bytes of UTF-8."""
 _MOST_RULES = 200
 _MOST_LINES = 64

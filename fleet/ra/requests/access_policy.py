@@ -3,26 +3,34 @@
 Nothing is put in force that has a fault: the first one is told with its line, and what was in force stays.
 """
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from device_agent.wire.identity import Identity
 from fleet.access_file import DEFAULT_TEXT, LARGEST, parse
 from fleet.core.policy import Facts, Policy
 from fleet.core.policy_check import Finding, findings
+from fleet.core.proposal import ActKind
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError
 from fleet.files import PUBLIC_MODE, write_file
-from fleet.model import AuditEntry
+from fleet.model import AuditEntry, Role
 from fleet.ports import Transaction
 from fleet.ra.access_rules import SOURCE
+from fleet.ra.acts.deciding import Performer
+from fleet.ra.acts.guard import MassAct, require_second
 from fleet.ra.context import Context
 from fleet.ra.desk import Desk
 from fleet.store import access_classes, access_policies, audit
 from fleet.store.access_policies import PolicyRecord
+from fleet.store.proposals import ProposalRecord
 
 _HISTORY = 1000
+_APPLIED, _ROLLED_BACK = "access.applied", "access.rolled-back"
+_ACTION, _TEXT = "action", "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,28 +118,45 @@ def _in_use(policy: Policy, known: Sequence[tuple[Facts, int]]) -> tuple[RuleInU
     )
 
 
-async def apply_access(
-    context: Context, text: str, *, actor: str, action: str = "access.applied"
-) -> AppliedAccess:
+async def apply_access(context: Context, text: str, *, actor: str, action: str = _APPLIED) -> AppliedAccess:
     """Put a policy in force, here and at every broker; the home's file becomes what is in force.
 
     Raises:
         BadInputError: as `check_access`; what was in force stays so.
+        ProposedError: it waits for a second operator.
     """
+    checked = await _checked_or_told(context, text, actor=actor)
+    encoded = base64.b64encode(checked.text.encode()).decode()
+    act = MassAct(
+        kind=ActKind.POLICY,
+        identities=(),
+        selection=f"access policy {checked.digest[:12]}",
+        role=Role.SECURITY,
+        parameters=((_ACTION, action), (_TEXT, encoded)),
+    )
+    await require_second(context, act, actor=actor)
+    return await _put_in_force(context, checked.text, actor=actor, action=action)
+
+
+async def _put_in_force(context: Context, text: str, *, actor: str, action: str) -> AppliedAccess:
     async with context.in_force.changing:
-        try:
-            checked = await check_access(context, text)
-        except BadInputError as error:
-            await context.store.write(audit.append, _refused(context, str(error), actor))
-            raise
+        checked = await _checked_or_told(context, text, actor=actor)
         applying = _Applying(checked=checked, action=action, actor=actor, at=context.clock())
         number, sequence = await context.store.write(_apply, applying)
-        if text.strip():
-            write_file(context.home.access, checked.text.encode(), mode=PUBLIC_MODE)
+        write_file(context.home.access, checked.text.encode(), mode=PUBLIC_MODE)
     everywhere = await _reach(context, sequence)
     return AppliedAccess(
         number=number, changed=sequence is not None, digest=checked.digest, everywhere=everywhere
     )
+
+
+async def _checked_or_told(context: Context, text: str, *, actor: str) -> Checked:
+    """Return a policy that may be put in force; a refusal is on record."""
+    try:
+        return await check_access(context, text)
+    except BadInputError as error:
+        await context.store.write(audit.append, _refused(context, str(error), actor))
+        raise
 
 
 async def rollback_access(context: Context, number: int, *, actor: str) -> AppliedAccess:
@@ -148,7 +173,7 @@ async def rollback_access(context: Context, number: int, *, actor: str) -> Appli
     text = DEFAULT_TEXT if record is None else record.text
     if newest is None or newest.text == text:
         raise RefusedError(f"the access policy {number} is what is in force", hint="fleet policy history")
-    return await apply_access(context, text, actor=actor, action="access.rolled-back")
+    return await apply_access(context, text, actor=actor, action=_ROLLED_BACK)
 
 
 async def history(desk: Desk) -> tuple[PolicyRecord, ...]:
@@ -229,3 +254,18 @@ def _refusal(found: tuple[Finding, ...]) -> BadInputError:
 def _refused(context: Context, reason: str, actor: str) -> AuditEntry:
     details = (("reason", reason),)
     return AuditEntry(at=context.clock(), action="access.refused", actor=actor, details=details)
+
+
+async def _find(_context: Context, _proposal: ProposalRecord) -> tuple[Identity, ...]:
+    return ()
+
+
+async def _perform(context: Context, proposal: ProposalRecord, _devices: tuple[Identity, ...]) -> str:
+    """Put in force what somebody else agreed to, if it still fits the fleet."""
+    text = base64.b64decode(proposal.parameter(_TEXT)).decode()
+    action = proposal.parameter(_ACTION)
+    applied = await _put_in_force(context, text, actor=proposal.proposed_by, action=action)
+    return f"access policy {applied.number} is in force"
+
+
+PERFORMER = Performer(find=_find, perform=_perform)

@@ -35,6 +35,8 @@ CODED: Mapping[str, CodedAct] = MappingProxyType(
         "rollovers/{realm}/switch": CodedAct.AUTHORITY,
         "rollovers/{realm}/retire": CodedAct.AUTHORITY,
         "policy/apply": CodedAct.POLICY,
+        "access/apply": CodedAct.POLICY,
+        "access/rollback": CodedAct.POLICY,
     }
 )
 """Which routes each kind of act has; all of them are POST."""

@@ -14,8 +14,12 @@ from fleet.core import access
 from fleet.core.access import Who
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.grants import Action, TopicDecision
-from fleet.model import Purpose
+from fleet.model import Purpose, Role
 from fleet.ports import Transaction
+from fleet.ra.acts import deciding
+from fleet.ra.acts.guard import ProposedError
+from fleet.ra.people.operators import add_operator
+from fleet.ra.performers import PERFORMERS
 from fleet.ra.requests.access_policy import (
     access_in_force,
     apply_access,
@@ -199,6 +203,27 @@ async def test_an_earlier_policy_comes_back_as_the_newest(desk: Desk) -> None:
         await rollback_access(desk.context, 0, actor=ADA)
     with pytest.raises(NotFoundError):
         await rollback_access(desk.context, 9, actor=ADA)
+
+
+async def test_a_policy_that_needs_a_second_operator_waits_for_him_and_is_then_in_force(
+    fleet_home: FleetHome, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    toml = '[fleet]\nname = "acme"\n[domains.prod]\n[acts]\nalways = ["policy"]\n'
+    async with at_desk(fleet_home, tmp_path, toml=toml) as opened:
+        home = replace(opened.context.home, root=tmp_path / "home")
+        context = replace(opened.context, home=home)
+        for name in ("ada", "bob"):
+            await add_operator(context, name, role=Role.SECURITY, actor="operator:local")
+        with pytest.raises(ProposedError) as proposed:
+            await apply_access(context, SILENT, actor=ADA)
+        assert await access_in_force(context) is None
+
+        await deciding.approve(context, proposed.value.proposal, actor="operator:bob", performers=PERFORMERS)
+
+        record = await access_in_force(context)
+        assert record is not None
+        assert (record.text, record.actor) == (SILENT, ADA)
 
 
 async def test_a_broker_that_is_away_follows_when_it_is_back(desk: Desk) -> None:
