@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fleet.cli import cert_verify, options, own
+from fleet.cli import cert_verify, options, own, selecting
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import (
@@ -21,7 +21,7 @@ from fleet.cli.output import (
 )
 from fleet.errors import ExitCode, UsageError
 from fleet.files import PUBLIC_MODE, write_file
-from fleet.terminal import is_shown
+from fleet.terminal import can_ask, is_shown
 
 _COLUMNS = (
     Column(title="SERIAL", member="serial", whole=True),
@@ -188,7 +188,8 @@ command.add_command(cert_verify.verify)
     "--lineage", metavar="SERIAL", help="A certificate and all that were renewed from it or led to it."
 )
 @click.option("--batch", metavar="NAME", help="All devices of a batch.")
-@click.option("--query", metavar="Q", help='Devices by terms, such as "domain=prod prefix=line3-".')
+@selecting.query
+@selecting.yes
 @click.option("--reason", type=click.Choice(_REASONS), default="unspecified", help="As in RFC 5280 5.3.1.")
 @click.pass_context
 def revoke(
@@ -202,12 +203,19 @@ def revoke(
     lineage: str | None,
     batch: str | None,
     query: str | None,
+    yes: bool,
     reason: str,
 ) -> None:
     """Take certificates back, end their sessions, and print a receipt with the measured times."""
     given = {"device": device, "serial": serial, "lineage": lineage, "batch": batch, "query": query}
     body = {**_selection(home, domain, given), "reason": reason}
-    receipt = with_client(home, lambda client: client.post("revocations", body=body))
+
+    def act(client: Client) -> Members:
+        if query is not None and can_ask():
+            selecting.agree(client, query, what="revoke", is_agreed=yes)
+        return client.post("revocations", body=body)
+
+    receipt = with_client(home, act)
     if form is Form.TABLE:
         _print_receipt(receipt)
     else:

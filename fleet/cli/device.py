@@ -6,7 +6,7 @@ import click
 
 from fleet.cli import device_marks, options, selecting
 from fleet.cli.client import Client, with_client
-from fleet.cli.device_acts import act, decommission
+from fleet.cli.device_acts import act, decommission, suspend_all
 from fleet.cli.device_import import import_devices
 from fleet.cli.device_queue import approve, reject
 from fleet.cli.options import Place
@@ -263,11 +263,27 @@ def register(
 @command.command()
 @options.record
 @options.domain
-@options.device
+@click.argument("device", metavar="[DEVICE]", required=False)
+@selecting.query
+@selecting.yes
 @options.reason
-def suspend(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
-    """Keep a device out for now; its sessions end, nothing is revoked."""
-    act(home, form, options.identity_of(home, device, domain), "suspend", {"reason": reason})
+def suspend(
+    home: Place,
+    form: Form,
+    *,
+    domain: str | None,
+    device: str | None,
+    query: str | None,
+    yes: bool,
+    reason: str,
+) -> None:
+    """Keep a device out for now, or all that fit a query; sessions end, nothing is revoked."""
+    if (device is None) == (query is None):
+        raise UsageError("name a device, or give a --query", hint="fleet device suspend --help")
+    if device is not None:
+        act(home, form, options.identity_of(home, device, domain), "suspend", {"reason": reason})
+    elif query is not None:
+        suspend_all(home, form, query, yes=yes, reason=reason)
 
 
 @command.command()

@@ -2,8 +2,8 @@
 
 import click
 
-from fleet.cli import options
-from fleet.cli.client import with_client
+from fleet.cli import options, selecting
+from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Form, Members, cell, say, show_record
 from fleet.errors import ExitCode
@@ -16,6 +16,17 @@ def act(home: Place, form: Form, where: tuple[str, str], verb: str, body: Member
     given = {name: value for name, value in body.items() if value}
     found = with_client(home, lambda client: client.post("devices", *where, verb, body=given))
     show_record(found, form, names=DONE)
+
+
+def suspend_all(home: Place, form: Form, query: str, *, yes: bool, reason: str) -> None:
+    """Suspend all devices that fit a query, and show what came of it."""
+
+    def ask(client: Client) -> Members:
+        selecting.agree(client, query, what="suspend", is_agreed=yes)
+        return client.post("suspensions", body={"query": query, **({"reason": reason} if reason else {})})
+
+    names = {"suspended": "suspended", "passed_over": "passed over", "sessions": "sessions ended"}
+    show_record(with_client(home, ask), form, names=names)
 
 
 _RECEIPT = {

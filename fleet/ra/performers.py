@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 
 from fleet.core.proposal import ActKind
-from fleet.ra.acts import revoking
+from fleet.ra.acts import revoking, suspending
 from fleet.ra.acts.deciding import Performer
 from fleet.ra.campaigns import orders
+from fleet.ra.requests import renewing
 from fleet.ra.requests import access_policy
 
 PERFORMERS: Mapping[ActKind, Performer] = {
     ActKind.REVOKE: revoking.PERFORMER,
+    ActKind.SUSPEND: suspending.PERFORMER,
+    ActKind.RENEW: renewing.PERFORMER,
     ActKind.ROLLOUT: orders.PERFORMER,
     ActKind.POLICY: access_policy.PERFORMER,
 }

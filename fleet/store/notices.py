@@ -111,6 +111,22 @@ async def not_due_yet(tx: Transaction, query: DueQuery) -> tuple[tuple[Identity,
     )
 
 
+async def due_among(tx: Transaction, identities: Sequence[Identity]) -> tuple[tuple[Identity, str], ...]:
+    """Return those of some devices, with their current certificates, that can be made due and are not yet."""
+    found = []
+    for identity in identities:
+        row = await tx.fetch_one(
+            "SELECT c.serial FROM devices d JOIN certificates c ON c.serial = d.current_serial"
+            " LEFT JOIN early_renewals e ON e.serial = c.serial WHERE d.domain = ? AND d.device_id = ?"
+            " AND c.state IN ('active', 'expired-grace', 'expired-unused') AND c.serial >= '01'"
+            " AND d.retired_at IS NULL AND d.revoked = 0 AND e.serial IS NULL",
+            _key(identity),
+        )
+        if row is not None:
+            found.append((identity, columns.text(row[0])))
+    return tuple(found)
+
+
 async def make_due(tx: Transaction, renewals: Sequence[EarlyRenewal]) -> None:
     """Have certificates renewed early; what is due already stays due then."""
     await tx.execute_many(

@@ -45,6 +45,8 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "groups", {"name": "late", "query": "expires<30d"}),
     ("POST", "devices/marks", {"names": ["prod:d1"], "owner": "acme", "groups": ["line1"], "tags": ["x"]}),
     ("POST", "devices/marks", {"query": "tag=x", "attributes": {"site": "Graz"}, "without_tags": ["x"]}),
+    ("POST", "suspensions", {"query": "id=d2", "reason": "lost"}),
+    ("POST", "renewals", {"query": "id=d1", "within_hours": 1}),
     ("POST", "moves/prod/d1/return", {"reason": "broken"}),
     ("POST", "moves/prod/d1/sent", {}),
     ("POST", "moves/prod/d1/readmit", {}),

@@ -1,10 +1,10 @@
-"""Has all lineages of an issuing CA renewed before their time, spread so that nobody is flooded.
+"""Has lineages renewed before their time, all of an issuing CA or some, spread so that nobody is flooded.
 
 Each device is told by its retained notice, and moves at a moment of its own. What was told once is told no
 second time, so that whoever is cut off begins again and goes on where it stood.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from device_agent.wire.identity import Identity
@@ -14,7 +14,9 @@ from fleet.ports import Transaction
 from fleet.ra.context import Context
 from fleet.ra.noticing import post_soon
 from fleet.store import audit
-from fleet.store.notices import DueQuery, EarlyRenewal, make_due, not_due_yet, want_notice
+from fleet.store.notices import DueQuery, EarlyRenewal, due_among, make_due, not_due_yet, want_notice
+
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,16 @@ class Haste:
     """Which CA's lineages move, from when, and within what time."""
 
     issuer: str
+    begins: datetime
+    within: timedelta
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HasteOfSome:
+    """Which devices move, from when, and within what time."""
+
+    identities: tuple[Identity, ...]
     begins: datetime
     within: timedelta
     actor: str
@@ -47,9 +59,32 @@ async def hasten(context: Context, haste: Haste) -> int:
     return hastened
 
 
+async def hasten_some(context: Context, haste: HasteOfSome) -> int:
+    """Make what some devices have due; return how many were not yet.
+
+    Raises:
+        StoreError: some are due, and the rest when this is ordered again.
+    """
+    hastened = 0
+    for start in range(0, len(haste.identities), _AT_ONCE):
+        part = replace(haste, identities=haste.identities[start : start + _AT_ONCE])
+        hastened += await context.store.write(_make_some_due, part)
+    await post_soon(context)
+    return hastened
+
+
 def moment_of(serial: str, haste: Haste) -> datetime:
     """Return when a certificate is to be renewed: spread over the time by its own random bits."""
     return (haste.begins + haste.within * jitter_of(serial)).replace(microsecond=0)
+
+
+async def _make_some_due(tx: Transaction, haste: HasteOfSome) -> int:
+    devices = await due_among(tx, haste.identities)
+    # No CA was given up: the renewals are of no issuer.
+    whole = Haste(issuer="", begins=haste.begins, within=haste.within, actor=haste.actor)
+    if devices:
+        await _make_due(tx, _Page(haste=whole, devices=devices))
+    return len(devices)
 
 
 async def _make_due(tx: Transaction, page: _Page) -> None:
@@ -61,7 +96,8 @@ async def _make_due(tx: Transaction, page: _Page) -> None:
     await make_due(tx, renewals)
     for identity, _ in page.devices:
         await want_notice(tx, identity)
-    details = (("issuer", haste.issuer), ("devices", str(len(renewals))))
+    by_issuer = (("issuer", haste.issuer),) if haste.issuer else ()
+    details = (*by_issuer, ("devices", str(len(renewals))))
     await audit.append(
         tx, AuditEntry(at=haste.begins, action="renewal.hastened", actor=haste.actor, details=details)
     )

@@ -10,6 +10,7 @@ from fleet.web.api import (
     audit,
     authorities,
     broker,
+    bulk,
     certificates,
     claims,
     connections,
@@ -48,6 +49,7 @@ from fleet.web.api.routes import Route
 _NOUNS = (
     devices,
     inventory,
+    bulk,
     moves,
     certificates,
     claims,

@@ -55,6 +55,10 @@ OF_INVENTORY: Mapping[str, Schema] = {
         each("expires", maybe(TIME)),
         {"sessions": list_of(ref("CutOff"))},
     ),
+    "Suspended": record(
+        {"suspended": list_of(TEXT), "passed_over": list_of(TEXT), "sessions": list_of(ref("CutOff"))}
+    ),
+    "Renewing": record(each("found hastened", COUNT)),
     "Discharge": record(
         each("domain", DOMAIN),
         each("device_id", DEVICE_ID),
