@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from device_agent.wire.configuration import AgentConfiguration, NumberedConfiguration
 from device_agent.wire.fields import parse_object
 from device_agent.wire.identity import Identity
-from device_agent.wire.trust import TrustBundle
+from device_agent.wire.trust import FLEET_REALM, TrustBundle
 from fleet.ports import Transaction, Value
 from fleet.store import columns
 
@@ -76,9 +76,15 @@ async def drop_bundles(tx: Transaction, identities: Sequence[Identity], *, realm
     )
 
 
-async def is_bundle_chosen(tx: Transaction, realm: str) -> bool:
-    """Tell whether some device is told of a bundle of a realm ahead of the others."""
-    return await tx.fetch_one("SELECT 1 FROM bundle_choices WHERE realm = ? LIMIT 1", (realm,)) is not None
+async def was_bundle_told(tx: Transaction, realm: str, version: int) -> bool:
+    """Tell whether some device is told of a bundle ahead of the others, or says that it took it."""
+    chosen = await tx.fetch_one("SELECT 1 FROM bundle_choices WHERE realm = ? LIMIT 1", (realm,))
+    column = "server_version" if realm == FLEET_REALM else "own_version"
+    took = await tx.fetch_one(
+        f"SELECT 1 FROM trust_held WHERE ? IN (domain, ?) AND {column} >= ? LIMIT 1",
+        (realm, FLEET_REALM, version),
+    )
+    return version > 0 and (chosen is not None or took is not None)
 
 
 async def configuration_of(tx: Transaction, identity: Identity) -> HeldConfiguration | None:

@@ -32,6 +32,7 @@ from fleet.ra.own.own_renewal import follow_own
 from fleet.ra.succession.rollover import rollover_entry
 from fleet.store import audit
 from fleet.store.authorities import list_authorities
+from fleet.store.choices import was_bundle_told
 from fleet.store.notices import want_notices
 from fleet.store.rollovers import NeedQuery, newest_rollover, save_rollover, who_needs
 from fleet.store.trust import HeardQuery, publish_bundle, who_heard
@@ -160,6 +161,7 @@ async def advance(tx: Transaction, order: StepOrder) -> Advanced:
     if rollover == before and order.event is not RolloverEvent.PUBLISH:
         return Advanced(rollover=before, heard=heard, need=need)
     _require(before, order, heard, need)
+    await _require_untold(tx, before, order.event)
     rollover = replace(rollover, changed_at=order.at)
     changes = await _ca_changes(tx, rollover, order.event)
     for name, event in await _effects_on_record(tx, rollover, order.event):
@@ -170,6 +172,20 @@ async def advance(tx: Transaction, order: StepOrder) -> Advanced:
     forced = heard.missing if order.insistence is Insistence.GO_ON else 0
     await audit.append(tx, rollover_entry(rollover, actor=order.actor, not_heard_of=forced))
     return Advanced(rollover=rollover, changes=_real(changes), told=told, heard=heard, need=need)
+
+
+async def _require_untold(tx: Transaction, rollover: Rollover, event: RolloverEvent) -> None:
+    """Let no root be given up that a rollout has had devices trust.
+
+    Raises:
+        RefusedError: some were told of its bundle ahead of the others.
+    """
+    if event is RolloverEvent.ABANDON and await was_bundle_told(tx, rollover.realm, rollover.version or 0):
+        raise RefusedError(
+            f"a rollout has told devices of the trust bundle {rollover.version} of {rollover.realm}:"
+            " who took it goes on trusting the new root",
+            hint=f"fleet ca rollover publish {rollover.realm} leads all of them on",
+        )
 
 
 async def require_rollover(tx: Transaction, realm: str) -> Rollover:
