@@ -17,6 +17,7 @@ from fleet.model import Standing
 from fleet.ports import Transaction
 from fleet.ra.authority.authority_health import authorities, unsigned
 from fleet.ra.authority.trust_health import trust
+from fleet.ra.campaigns.rollout_health import rollouts
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding, bad, good
 from fleet.ra.keeping.restore_health import restored
@@ -266,6 +267,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "revocation lists": _revocation_lists,
     "devices": _devices,
     "trust": trust,
+    "rollouts": rollouts,
     "profiles": profiles,
     "templates": _templates,
     "audit trail": _audit_trail,

@@ -3,7 +3,7 @@
 No label names a device: there may be a million of them, and the page is no place to look one up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -17,12 +17,16 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.process_collector import ProcessCollector
 
+from fleet.core.delivery import DeliveryState
 from fleet.model import Role
 from fleet.ra.authority.authority_views import AuthorityView, list_views
+from fleet.ra.campaigns.views import View, open_views
 from fleet.ra.context import Context
 from fleet.ra.health import Health, health
 from fleet.ra.history import History
 from fleet.ra.meter import BOUNDS, Durations, Meter
+from fleet.ra.telling.reading import counts
+from fleet.web import notification_metrics, rollout_metrics
 from fleet.web.api.routes import require
 from fleet.web.api.who import operator_of
 from fleet.web.gate import unauthorized_response
@@ -36,6 +40,8 @@ class Reading:
     authorities: Sequence[AuthorityView]
     meter: Meter
     history: History
+    deliveries: Mapping[DeliveryState, int]
+    rollouts: Sequence[View]
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family (prometheus_client's interface of collectors)."""
@@ -43,7 +49,9 @@ class Reading:
         yield from _broker(self.health)
         yield from _authorities(self.authorities)
         yield from _work(self.meter)
+        yield from rollout_metrics.families(self.rollouts)
         yield from _connections(self.history)
+        yield from notification_metrics.families(self.meter, self.deliveries)
 
 
 def mount(app: web.Application, context: Context) -> None:
@@ -74,6 +82,8 @@ async def _page(context: Context) -> web.Response:
         authorities=await list_views(context),
         meter=context.meter,
         history=context.history,
+        deliveries=await counts(context),
+        rollouts=await open_views(context),
     )
     registry = CollectorRegistry(auto_describe=False)
     registry.register(reading)

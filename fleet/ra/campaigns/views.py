@@ -46,6 +46,13 @@ async def show(context: Context, name: str) -> View:
     return _view(context, found.rollout, found.waves)
 
 
+async def open_views(context: Context) -> tuple[View, ...]:
+    """Return the rollouts that are not over, the oldest first."""
+    return tuple(
+        _view(context, found.rollout, found.waves) for found in await context.store.read(_find_open, None)
+    )
+
+
 async def list_rollouts(
     context: Context, *, state: RolloutState | None, before: int, limit: int
 ) -> tuple[Rollout, ...]:
@@ -74,6 +81,15 @@ def total_of(waves: Sequence[RolloutWave]) -> Tally:
 async def _find(tx: Transaction, name: str) -> _Found:
     rollout = await find(tx, name)
     return _Found(rollout=rollout, waves=await rollouts.list_waves(tx, rollout.number))
+
+
+async def _find_open(tx: Transaction, _argument: None) -> tuple[_Found, ...]:
+    return tuple(
+        [
+            _Found(rollout=one, waves=await rollouts.list_waves(tx, one.number))
+            for one in await rollouts.open_rollouts(tx, stored_plan)
+        ]
+    )
 
 
 def _view(context: Context, rollout: Rollout, waves: tuple[RolloutWave, ...]) -> View:

@@ -33,6 +33,7 @@ PROMISED = {
     "monitor": "ship",
     "notice": "list show ack test",
     "operator": "add list remove renew totp recover pleas vouch deny",
+    "rollout": "plan start status pause resume halt roll-back abandon list devices",
     "proposal": "list show approve reject withdraw",
 }
 
