@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from device_agent.wire.replies import Problem
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
-from fleet.model import RevocationReason
+from fleet.core.causes import Cause
+from fleet.core.history import contact
+from fleet.model import BrokerEventKind, RevocationReason
 from fleet.ra.selection import ByDevice
 from fleet.ra.status.revoke import revoke
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 
+REFUSAL = contact(kind=BrokerEventKind.REFUSED, place="mosquitto", at=datetime.now(UTC), cause=Cause.EXPIRED)
 MONITORING = Path(__file__).parents[2] / "docs/how-to/monitoring"
 NAMES = re.compile(r"\bfleet_[a-z_]+")
 
@@ -73,6 +77,7 @@ async def test_a_life_is_counted(fleet: LiveFleet) -> None:
     assert shown["fleet_request_seconds_count", "enroll"] == 2
     assert shown["fleet_revocation_cut_off_seconds_count",] == 1
     assert shown["fleet_serving",] == 1
+    assert shown["fleet_notifications_outstanding", "waiting"] == 0
 
 
 async def test_the_page_over_https_is_for_operators(fleet: LiveFleet) -> None:
@@ -110,8 +115,16 @@ def test_promtool_finds_no_fault_in_the_rules(command: list[str]) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+async def test_refused_connections_are_counted_by_place_and_cause(fleet: LiveFleet) -> None:
+    for expected in (1, 2):
+        fleet.context.history.note(REFUSAL)
+        counted = values(await page(fleet))
+        assert counted["fleet_connections_refused_total", "expired", "mosquitto"] == expected
+
+
 async def test_rules_and_dashboard_name_only_what_is_shown(fleet: LiveFleet) -> None:
     await fleet.enrolled("d5")
+    fleet.context.history.note(REFUSAL)
     shown = {name for name, *_ in values(await page(fleet))}
     panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
     asked = [target["expr"] for panel in panels for target in panel["targets"]]
