@@ -132,7 +132,9 @@ def plan(home: Place, form: Form, *, file: Path | None, rehearse: bool, **flags:
 @command.command("list")
 @options.listing
 @options.limit(None)
-@click.option("--state", type=click.Choice([*RolloutState]), help="Only those that stand so.")
+@click.option(
+    "--state", type=click.Choice([one.value for one in RolloutState]), help="Only those that stand so."
+)
 def list_rollouts(home: Place, form: Form, *, limit: int | None, state: str | None) -> None:
     """List the rollouts, the newest first."""
 
@@ -172,7 +174,9 @@ def status(home: Place, form: Form, *, name: str, watch: bool) -> None:
 @options.listing
 @options.limit(None)
 @click.option("--wave", type=click.IntRange(1), metavar="N", help="Only those of a wave; the pilot is 1.")
-@click.option("--state", type=click.Choice([*DeviceState]), help="Only those that stand so.")
+@click.option(
+    "--state", type=click.Choice([one.value for one in DeviceState]), help="Only those that stand so."
+)
 @name_argument
 def devices(
     home: Place, form: Form, *, name: str, limit: int | None, wave: int | None, state: str | None

@@ -52,7 +52,9 @@ def _lines(flags: Mapping[str, Value], names: Sequence[str]) -> list[str]:
 
 _OPTIONS = (
     click.option("--name", metavar="NAME", help="What it is called."),
-    click.option("--kind", type=click.Choice([*RolloutKind]), help="What is changed [rekey]."),
+    click.option(
+        "--kind", type=click.Choice([kind.value for kind in RolloutKind]), help="What is changed [rekey]."
+    ),
     click.option("--select", metavar="QUERY", help="Which devices: group=pilot, 'all', tag=outdoor ..."),
     click.option("--percentage", type=float, metavar="P", help="Of those, the same ones each time [100]."),
     click.option("--profile", metavar="DOMAIN/NAME", help="The new profile (kind profile)."),
@@ -66,7 +68,11 @@ _OPTIONS = (
         "--window", "windows", multiple=True, metavar="W", help="'mon-fri 22:00-04:00 Europe/Berlin'."
     ),
     click.option("--ends", metavar="TIME", help="It must be over by then: 2027-03-31T18:00:00+02:00."),
-    click.option("--on-halt", type=click.Choice([*OnHalt]), help="What a halt by failures does [stop]."),
+    click.option(
+        "--on-halt",
+        type=click.Choice([act.value for act in OnHalt]),
+        help="What a halt by failures does [stop].",
+    ),
     click.option("--note", metavar="TEXT", help="What it is for."),
     click.option("--updated", type=float, metavar="SHARE", help="So many must come back well [0.95]."),
     click.option("--failed", type=float, metavar="SHARE", help="So many may fail [0.01]."),

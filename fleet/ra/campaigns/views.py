@@ -94,9 +94,8 @@ async def _find_open(tx: Transaction, _argument: None) -> tuple[_Found, ...]:
 
 def _view(context: Context, rollout: Rollout, waves: tuple[RolloutWave, ...]) -> View:
     now = context.clock().replace(microsecond=0)
-    is_judged = rollout.state in {RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED}
     judgement = None
-    if is_judged and rollout.wave:
+    if rollout.state in {RolloutState.RUNNING, RolloutState.PAUSED}:
         judgement = judge(rollout.plan.gate, waves[rollout.wave - 1].standing, now=now)
     course = None
     if rollout.state in _GOING_ON:
