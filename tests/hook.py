@@ -35,6 +35,7 @@ class Receiver:
     answer: Answer | None = None
     asked: list[dict[str, object]] = field(default_factory=list)
     signatures: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     secret: str = SECRET
     url: str = ""
     ca: Path = Path()
@@ -44,6 +45,7 @@ class Receiver:
         body = await request.read()
         self.asked.append(json.loads(body))
         self.signatures.append(request.headers["Fleet-Signature"])
+        self.bodies.append(body)
         self.began.set()
         return await (self.answer or signed)(self, request, body)
 

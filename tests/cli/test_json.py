@@ -40,6 +40,27 @@ WAITING: Shape = {
     "rejected_by": "str?",
     "age_seconds": "int",
 }
+DELIVERY: Shape = {
+    **dict.fromkeys(("receiver", "state", "changed_at"), "str"),
+    **dict.fromkeys(("next_at", "answer"), "str?"),
+    **dict.fromkeys(("escalation", "attempts"), "int"),
+}
+NOTIFICATION: Shape = {
+    **dict.fromkeys(("notification", "count", "escalated"), "int"),
+    **dict.fromkeys(("id", "rule", "matter", "type", "severity", "made_at"), "str"),
+    **dict.fromkeys(("owner", "acked_at", "acked_by", "reason"), "str?"),
+    "deliveries": [DELIVERY],
+}
+TOLD = """
+[notice.channels.log]
+kind = "file"
+path = "notices.jsonl"
+[[notice.rule]]
+name = "all"
+events = ["doctor.finding"]
+to = ["log"]
+gather_minutes = 0
+"""
 PROOF: Shape = dict.fromkeys(("key_hash", "proof", "assurance", "evidence", "proved_at"), "str")
 LISTED: Shape = dict.fromkeys(("thing", "value", "source", "listed_at"), "str")
 ENTRY: Shape = {
@@ -185,6 +206,10 @@ COMMANDS: dict[str, Shape] = {
     "doctor": [{"check": "str", "ok": "bool", "text": "str", "fix": "str?"}],
     "connection list": [CONTACT],
     "monitor": [TROUBLE],
+    "notice list": [NOTIFICATION],
+    "notice test all": [
+        {**dict.fromkeys(("receiver", "rule", "answer"), "str"), "arrived": "bool", "hint": "str?"}
+    ],
     "forecast --ca-down 400d": {
         "at": "str",
         "lines": [{"kind": "str", "next": "str", "within": ["int"]}],
@@ -406,6 +431,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterato
     (folder / "tried.toml").write_text(tried)
     (folder / "line3.toml").write_text('domain = "prod"')
     write_other_fleet(folder)
+    with (folder / "home/fleet.toml").open("a") as config:
+        config.write(TOLD)
     with served(folder):
         enroll(folder, "alpha")
         run(folder, "station lease request line1")
