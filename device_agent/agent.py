@@ -244,8 +244,8 @@ class Agent:
         return moment.now
 
     async def recover_once(self, recovery: Recovery) -> Status:
-        """Show an operator's code, where no agent runs; raises `AgentError`, and what was held goes on."""
-        begin(self._life, recovery)
+        """Show a code or the hardware, where no agent runs; raises `AgentError`; what was held goes on."""
+        begin(self._life, recovery, state=self._settings.state)
         try:
             await self._driver.settle(patience=self._settings.patience)
         finally:
@@ -254,8 +254,8 @@ class Agent:
         return self.status()
 
     async def recover(self, recovery: Recovery) -> Status:
-        """Have the running agent show an operator's code; it goes on with it where the server is away."""
-        await self._driver.begin(lambda: begin(self._life, recovery))
+        """Have the running agent show a code or the hardware; it goes on with it where the server is away."""
+        await self._driver.begin(lambda: begin(self._life, recovery, state=self._settings.state))
         return self.status()
 
     async def renew_once(self) -> Status:

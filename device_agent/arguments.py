@@ -26,6 +26,8 @@ _ENROLL_EXAMPLES = """examples:
 _RECOVER_EXAMPLES = """examples:
   device-agent recover                        asks for the code, or takes it
                                               from a pipe or a scanner
+  device-agent recover --hardware             its TPM, token or manufacturer's
+                                              certificate speaks for it
   device-agent recover --serial /dev/ttyUSB0  a station has the code"""
 _COLUMNS = 79
 
@@ -161,7 +163,7 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:
     recover = commands.add_parser(
         "recover",
-        help="come back by an operator's code, or a station: same device id, new key",
+        help="come back by an operator's code, its hardware or a station: same device id, new key",
         description=_filled(
             "Get a new certificate for the identity that this device has had, where its own way back "
             "is closed: expired for long, its key lost, or revoked and readmitted. What it holds goes on "
@@ -179,6 +181,11 @@ def _add_recover(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "and the default",
     )
     way.add_argument("--serial", metavar="PATH", help="serial port with a station at the other end")
+    way.add_argument(
+        "--hardware",
+        action="store_true",
+        help="no code: the manufacturer's certificate, TPM or PIV token that it was first let in by",
+    )
     recover.add_argument(
         "--https", metavar="HOST:PORT", help="the fleet's HTTPS listener, where it has moved"
     )

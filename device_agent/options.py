@@ -147,7 +147,7 @@ def recovery(options: argparse.Namespace, identity: Identity) -> "Recovery":
 
     address = None if options.https is None else _address(options.https, "--https")
     return Recovery(
-        code=read_code(options.code_file, of=identity),
+        code=None if options.hardware else read_code(options.code_file, of=identity),
         https=None if address is None else HttpsAddress(host=address[0], port=address[1]),
         trust_pem="" if options.trust is None else read_trust(options.trust),
     )

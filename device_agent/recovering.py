@@ -1,6 +1,6 @@
-"""Takes an operator's code on a device that has had an identity: the same id, by a new key.
+"""Brings a device that has had an identity back: the same id, by a new key, for a code or by its hardware.
 
-What the device holds stays until the new certificate is confirmed, and goes on where the code is refused.
+What the device holds stays until the new certificate is confirmed, and goes on where it is refused.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from device_agent.core.events import ProofGiven
 from device_agent.core.stored import StoredRecord, read_anchors
 from device_agent.core.trust import HeldTrust, Source
 from device_agent.errors import BadInputError, KeyStoreError, NotEnrolledError
-from device_agent.keys.place import open_keys, settle
+from device_agent.keys.place import open_keys, open_tpm, settle
 from device_agent.life import Life
 from device_agent.ports import KeyStore
 from device_agent.store import open_store
@@ -27,9 +27,10 @@ _LONGEST_CODE = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """An operator's code, and what has changed about the server since the device was there last."""
+    """What brings it back, and what has changed about the server since the device was there last."""
 
-    code: Secret
+    code: Secret | None = None
+    """An operator's; None: the hardware that it was first let in by."""
     https: HttpsAddress | None = None
     """Its HTTPS listener, where it has moved."""
     trust_pem: str = ""
@@ -38,7 +39,7 @@ class Recovery:
     def members(self) -> dict[str, object]:
         """Return the members for the running agent's own socket, the code in clear."""
         return {
-            "code": self.code.reveal(),
+            "code": None if self.code is None else self.code.reveal(),
             "https": None if self.https is None else self.https.members(),
             "trust": self.trust_pem or None,
         }
@@ -47,7 +48,7 @@ class Recovery:
     def read(cls, fields: Fields) -> "Recovery":
         """Read the members; raises `MalformedMessageError`."""
         return cls(
-            code=Secret(fields.text("code", longest=_LONGEST_CODE)),
+            code=Secret(fields.text("code", longest=_LONGEST_CODE)) if "code" in fields else None,
             https=HttpsAddress.read(fields.object("https")) if "https" in fields else None,
             trust_pem=fields.pem("trust") if "trust" in fields else "",
         )
@@ -60,12 +61,13 @@ def identity_of(record: StoredRecord) -> Identity:
     return parse_name(record.life.active.broker.name)
 
 
-def begin(life: Life, recovery: Recovery) -> None:
-    """Put the code into the record, before a key is made or anything is asked.
+def begin(life: Life, recovery: Recovery, *, state: Path) -> None:
+    """Put what brings it back into the record, before a key is made or anything is asked.
 
     Raises:
         NotEnrolledError: the device never had a certificate.
-        BadInputError: the roots cannot be read, or no address of a server is known.
+        BadInputError: the roots cannot be read, no address of a server is known, or no hardware proves it.
+        StateError: where its keys are cannot be read.
     """
     record = life.record
     identity = identity_of(record)
@@ -80,7 +82,27 @@ def begin(life: Life, recovery: Recovery) -> None:
     onto = replace(record, device_id=identity.device_id, bootstrap=bootstrap, recovery=https)
     if recovery.trust_pem:
         onto = _trusting(onto, recovery.trust_pem, life)
-    life.take(ProofGiven(proof=Proof(kind=ProofKind.CODE, code=recovery.code)), onto=onto)
+    proof = (
+        _of_hardware(record, state)
+        if recovery.code is None
+        else Proof(kind=ProofKind.CODE, code=recovery.code)
+    )
+    life.take(ProofGiven(proof=proof), onto=onto)
+
+
+def _of_hardware(record: StoredRecord, state: Path) -> Proof:
+    """Return the proof that the device was first let in by, or could have been; raises `BadInputError`."""
+    bootstrap = record.bootstrap
+    if bootstrap is None or bootstrap.domain:
+        raise BadInputError(
+            "this device was let in by no hardware of its own", hint="device-agent recover, with a code"
+        )
+    if bootstrap.idevid_key:
+        return Proof(kind=ProofKind.IDEVID)
+    if bootstrap.piv_attestation:
+        return Proof(kind=ProofKind.PIV)
+    open_tpm(state)
+    return Proof(kind=ProofKind.TPM)
 
 
 def _trusting(record: StoredRecord, trust_pem: str, life: Life) -> StoredRecord:

@@ -16,6 +16,7 @@ from device_agent.wire.problems import MalformedMessageError
 from fleet.acts_section import ActsConfig, read_acts
 from fleet.core.goodkey import AUTHORITY_KEY_TYPES, KeyType
 from fleet.core.profile import DEFAULT_PROFILES, Profile
+from fleet.core.way_back import HardwareWay
 from fleet.errors import BadInputError
 from fleet.model import Purpose
 from fleet.notice_sections import NoticeConfig, read_notice
@@ -121,6 +122,8 @@ class PolicyConfig:
     """From a CRL's thisUpdate to its nextUpdate; it is made anew after half of that."""
     recover_per_minute: int = 30
     """Requests to the recovery listener from one address, and for one device."""
+    hardware_returns: HardwareWay = HardwareWay.EXPIRED
+    """When a device may come back by the hardware that it was first known by, without a code."""
 
     @property
     def grace(self) -> timedelta:
@@ -263,6 +266,9 @@ def default_text(
         f"code_lifetime_days = {policy.code_lifetime_days}",
         f"crl_hours = {policy.crl_hours}",
         f"recover_per_minute = {policy.recover_per_minute}",
+        _explained(
+            f'hardware_returns = "{policy.hardware_returns}"', "never, expired, always: back without a code"
+        ),
     ]
     for name in domains:
         ca_key = (ca_keys or {}).get(name, KeyType.P256)
@@ -383,6 +389,7 @@ def _policy(section: Section) -> PolicyConfig:
         recover_per_minute=section.integer(
             "recover_per_minute", default.recover_per_minute, bounds=(1, 60000)
         ),
+        hardware_returns=section.word("hardware_returns", default.hardware_returns, words=HardwareWay),
     )
     section.close()
     return policy

@@ -32,9 +32,23 @@ def enroll(device: Device, request: Enroll) -> Decision:
     return _issue(device, request) if before is None else AGAIN[before.state](device, request, before)
 
 
+_HAD_ITS_LIFE = frozenset(
+    {
+        CertificateState.ACTIVE,
+        CertificateState.EXPIRED_GRACE,
+        CertificateState.EXPIRED_FINAL,
+        CertificateState.SUPERSEDED,
+        CertificateState.SUPERSEDED_ACKED,
+    }
+)
+"""A certificate that was in use: its key may be what was lost."""
+
+
 def _bind(device: Device, request: Enroll) -> Decision:
     if device.alarm:
         return frozen(device)
+    if any(one.state in _HAD_ITS_LIFE for one in of_key(device, request.key_hash)):
+        return refuse(device, ProblemCode.KEY_IN_USE, "a code admits a new key, and this one had its life")
     bound = Code(code_id=request.code_id, key_hash=request.key_hash)
     codes = tuple(bound if found.code_id == bound.code_id else found for found in device.codes)
     return _issue(replace(device, codes=codes), request)

@@ -1,20 +1,24 @@
 """Tells the story of a device: each decision as it stands in the audit trail, and what helps now."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_agent.wire.identity import Identity
+from fleet.core.way_back import HardwareWay, Rung, next_rung
 from fleet.model import Alarm, Standing
 from fleet.ports import Transaction
 from fleet.ra.desk import Desk
 from fleet.ra.devices import DeviceView, unknown, view_of
 from fleet.store import audit, contacts, waiting
 from fleet.store.audit import AuditQuery, StoredEntry
+from fleet.store.codes import GrantKind
 from fleet.store.contacts import ContactQuery, StoredContact
 from fleet.store.waiting import Waiting
 
 _LONGEST_STORY = 1000
 _CONTACTS = 20
+_EXPIRED = "its certificate has expired"
+_HARDWARE = frozenset({GrantKind.IDEVID, GrantKind.TPM, GrantKind.PIV})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,27 @@ async def explain(desk: Desk, identity: Identity) -> Story:
     Raises:
         NotFoundError: nobody has ever heard of it.
     """
-    return await desk.store.read(story_of, identity)
+    story = await desk.store.read(story_of, identity)
+    if story.view is None or story.verdict != _EXPIRED:
+        return story
+    return replace(story, advice=_way_back(story.view, desk.config.policy.hardware_returns))
+
+
+def _way_back(view: DeviceView, way: HardwareWay) -> str:
+    """Return the rung of the ladder that helps a device whose certificate has ended."""
+    identity = view.device.identity
+    by_code = (
+        f"fleet claim create --domain {identity.domain} --device {identity.device_id},"
+        " then on the device: device-agent recover"
+    )
+    has_hardware = any(proof.kind in _HARDWARE for proof in view.proofs)
+    match next_rung(view.device, way, has_hardware=has_hardware):
+        case Rung.OLD_KEY:
+            return f"it renews by itself within the grace time; after it: {by_code}"
+        case Rung.HARDWARE:
+            return f"on the device: device-agent recover --hardware; where its hardware is gone: {by_code}"
+        case _:
+            return by_code
 
 
 async def story_of(tx: Transaction, identity: Identity) -> Story:
@@ -114,9 +138,8 @@ _CASES: tuple[_Case, ...] = (
     ),
     _Case(
         is_it=lambda view: view.summary.standing is Standing.EXPIRED,
-        verdict="its certificate has expired",
-        advice="it renews by itself within the grace time; after it: "
-        "fleet claim create --domain {domain} --device {id}, then on the device: device-agent recover",
+        verdict=_EXPIRED,
+        advice="",  # as the ladder has it
     ),
     _Case(
         is_it=lambda view: view.summary.standing is Standing.ENROLLING,

@@ -16,6 +16,7 @@ from fleet.attest.manifest import ManifestVerifier
 from fleet.attest.proof import Proven, Statement
 from fleet.core import events
 from fleet.core.things import Thing, ThingKind
+from fleet.core.way_back import HardwareWay, hardware_refusal
 from fleet.model import Device, Purpose
 from fleet.ports import Transaction
 from fleet.ra.requests.applicants import (
@@ -29,6 +30,7 @@ from fleet.ra.requests.applicants import (
     Waits,
     grant_id,
     granted,
+    is_free,
     known_grant,
     refused,
     require_certificate,
@@ -37,8 +39,10 @@ from fleet.ra.requests.applicants import (
 from fleet.ra.requests.queue import wait_for_approval
 from fleet.ra.requests.station_word import admit_by_station, require_station
 from fleet.store import claims, codes, listed
+from fleet.store.certificates import with_key
 from fleet.store.codes import Grant, GrantKind
 from fleet.store.devices import DeviceRecord, insert_device, load_device, load_record
+from fleet.store.proofs import proofs_of
 
 __all__ = ["Admitted", "Applicant", "ClaimProof", "Waits", "admit", "require_certificate"]
 
@@ -154,9 +158,12 @@ async def _by_hardware(tx: Transaction, applicant: Applicant, proof: HardwarePro
         return replace(admitted, kind=proof.kind, proven=proven)
     identity = Identity(domain=proof.domain, device_id=applicant.device_id)
     device = await load_device(tx, identity)
-    if (known := _repeated(device, applicant, kind=proof.kind, proven=proven)) is not None:
+    if device is not None and not is_free(device) and not known_grant(device, applicant.key_hash):
+        await _require_way_back(tx, device, applicant, proof, is_listed=owner == applicant.device_id)
+    elif (known := _repeated(device, applicant, kind=proof.kind, proven=proven)) is not None:
         return known
-    if not is_named or (device is None and not proven.may_register):
+    is_back = device is not None and not is_free(device)
+    if not (is_named or is_back) or (device is None and not proven.may_register):
         return await wait_for_approval(
             tx,
             applicant,
@@ -169,6 +176,26 @@ async def _by_hardware(tx: Transaction, applicant: Applicant, proof: HardwarePro
     device = device or await _register(tx, identity, applicant)
     grant = Grant(code_id=grant_id(identity, applicant.key_hash), kind=proof.kind, source=proven.evidence)
     return granted(device, applicant, grant, proven=proven)
+
+
+async def _require_way_back(
+    tx: Transaction, device: Device, applicant: Applicant, proof: HardwareProof, *, is_listed: bool
+) -> None:
+    """Let a device come back by the hardware that it was first known by, where the policy says so.
+
+    Raises:
+        RefusedError: it may not, or it is other hardware: a code is needed.
+    """
+    # A key on a list is the very key that was lost: it brings nobody a new one.
+    way = HardwareWay.NEVER if proof.kind is GrantKind.MANIFEST else applicant.hardware_returns
+    known = await proofs_of(tx, device.identity)
+    is_same = is_listed or any(
+        one.kind is proof.kind and one.evidence == proof.proven.evidence for one in known
+    )
+    if await with_key(tx, applicant.key_hash):
+        raise refused(ProblemCode.KEY_IN_USE, "a way back takes a new key")
+    if why := hardware_refusal(device, way, is_same=is_same):
+        raise refused(ProblemCode.SUSPENDED if device.suspended else ProblemCode.NOT_ALLOWED, why)
 
 
 async def _owner(tx: Transaction, statement: Statement, proven: Proven) -> str:

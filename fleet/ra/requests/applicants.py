@@ -12,6 +12,7 @@ from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
 from fleet.attest.proof import Proven, Statement
 from fleet.core import events
+from fleet.core.way_back import HardwareWay
 from fleet.errors import RefusedError
 from fleet.model import CertificateState, Device, KeyOrigin, Purpose
 from fleet.ports import Transaction
@@ -93,6 +94,8 @@ class Applicant:
     at: datetime
     domain: str = ""
     """Nothing of another domain is given, where the channel named one."""
+    hardware_returns: HardwareWay = HardwareWay.NEVER
+    """When a device that has had a certificate may come back by its hardware."""
 
     def statement(self, domain: str) -> Statement:
         """Return what is to be proved in a domain; raises `RefusedError` where the channel named another."""

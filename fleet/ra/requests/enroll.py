@@ -56,6 +56,7 @@ async def enroll(
         address=asker.address,
         at=now,
         domain=asker.domain,
+        hardware_returns=context.config.policy.hardware_returns,
     )
     case = EnrollCase(
         applicant=applicant,

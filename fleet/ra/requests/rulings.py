@@ -107,7 +107,8 @@ async def rule_next(tx: Transaction, question: Question, device: Device, event: 
         step=Step.NEXT,
         assurance=record.assurance,
         keeps_key=parent is not None and parent.key_hash == question.csr.key_hash,
-        may_keep_key=device.kind is ClientKind.PLAIN,
+        # Whoever comes back late comes back with a new key, even where a profile lets a key be kept.
+        may_keep_key=device.kind is ClientKind.PLAIN and (parent is None or parent.state not in _IN_GRACE),
         expired_for=await _expired_for(tx, parent if is_new else None, record, question.at),
     )
     facts = await _facts(tx, question, record, lineage)

@@ -23,6 +23,7 @@ from device_agent.errors import (
 )
 from device_agent.recovering import Recovery, move_keys
 from device_agent.status import Status
+from device_agent.wire.fields import Fields
 from device_agent.wire.problems import ProblemCode
 from device_agent.wire.replies import HttpsAddress, Reply
 from device_agent.wire.requests import Request
@@ -332,3 +333,18 @@ async def test_a_copy_of_a_replaced_device_is_out_and_says_so(table: Table) -> N
         with pytest.raises((RefusedError, NotAdmittedError)):
             await agent.renew_once()
         assert agent.status().rung == Rung.CODE
+
+
+async def test_a_device_that_was_let_in_by_no_hardware_says_so_and_goes_on(table: Table) -> None:
+    with table.agent() as agent:
+        before = agent.status()
+        with pytest.raises(BadInputError, match="are in no TPM"):
+            await agent.recover_once(Recovery())
+        assert agent.status() == before
+        renewed = await agent.renew_once()
+    assert serial_of(renewed) != before.serial
+
+
+def test_what_brings_a_device_back_comes_over_the_agent_s_socket_as_it_was_said() -> None:
+    for wanted in (code(), Recovery()):
+        assert Recovery.read(Fields(wanted.members())) == wanted
