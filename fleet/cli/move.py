@@ -5,7 +5,7 @@ import click
 from fleet.cli import options
 from fleet.cli.client import with_client
 from fleet.cli.options import Place
-from fleet.cli.output import Column, Form, Members, say, show_list, show_record
+from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_text
 
 _COLUMNS = (
     Column(title="DEVICE", member="device_id", whole=True),
@@ -31,6 +31,8 @@ _NAMES = {
 _days = click.option(
     "--days", type=click.IntRange(1, 365), metavar="N", help="How long the code is good for [7]."
 )
+
+_code_only = click.option("--code-only", is_flag=True, help="Print the code and nothing else, to be piped.")
 
 
 @click.group()
@@ -77,16 +79,26 @@ def show(home: Place, form: Form, *, domain: str | None, device: str) -> None:
 @options.device
 @click.option("--to", "to_domain", required=True, metavar="D", help="The domain that it goes to.")
 @_days
+@_code_only
 @options.reason
 def transfer(
-    home: Place, form: Form, *, domain: str | None, device: str, to_domain: str, days: int | None, reason: str
+    home: Place,
+    form: Form,
+    *,
+    domain: str | None,
+    device: str,
+    to_domain: str,
+    days: int | None,
+    code_only: bool,
+    reason: str,
 ) -> None:
     """Move a device to another domain, with all that is known of it.
 
     It goes on where it is until its certificate in the other domain is confirmed; then the old one goes.
     """
     given = {"to_domain": options.domain_of(home, to_domain), "days": days, "reason": reason}
-    _post(home, form, options.identity_of(home, device, domain), "transfer", given)
+    done = _post(home, options.identity_of(home, device, domain), "transfer", given)
+    _show(done, form, code_only=code_only)
 
 
 @command.command("replace")
@@ -94,9 +106,17 @@ def transfer(
 @options.domain
 @options.device
 @_days
+@_code_only
 @options.reason
 def replace_device(
-    home: Place, form: Form, *, domain: str | None, device: str, days: int | None, reason: str
+    home: Place,
+    form: Form,
+    *,
+    domain: str | None,
+    device: str,
+    days: int | None,
+    code_only: bool,
+    reason: str,
 ) -> None:
     """Let other hardware take over a device's id: all that the old one has is revoked at once, for good.
 
@@ -104,7 +124,7 @@ def replace_device(
     """
     where = options.identity_of(home, device, domain)
     verb = "replace" if _is_returned(home, where) else "replacement"
-    _post(home, form, where, verb, {"days": days, "reason": reason})
+    _show(_post(home, where, verb, {"days": days, "reason": reason}), form, code_only=code_only)
 
 
 @command.command("return")
@@ -114,7 +134,7 @@ def replace_device(
 @options.reason
 def take_back(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Take a device back: it is kept out until it is readmitted, replaced or decommissioned."""
-    _post(home, form, options.identity_of(home, device, domain), "return", {"reason": reason})
+    _show(_post(home, options.identity_of(home, device, domain), "return", {"reason": reason}), form)
 
 
 @command.command()
@@ -124,7 +144,7 @@ def take_back(home: Place, form: Form, *, domain: str | None, device: str, reaso
 @options.reason
 def sent(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Note that a returned device was sent to whoever mends it."""
-    _post(home, form, options.identity_of(home, device, domain), "sent", {"reason": reason})
+    _show(_post(home, options.identity_of(home, device, domain), "sent", {"reason": reason}), form)
 
 
 @command.command()
@@ -134,7 +154,7 @@ def sent(home: Place, form: Form, *, domain: str | None, device: str, reason: st
 @options.reason
 def readmit(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Let a returned device go on, with the key that it has."""
-    _post(home, form, options.identity_of(home, device, domain), "readmit", {"reason": reason})
+    _show(_post(home, options.identity_of(home, device, domain), "readmit", {"reason": reason}), form)
 
 
 @command.command()
@@ -142,10 +162,21 @@ def readmit(home: Place, form: Form, *, domain: str | None, device: str, reason:
 @options.domain
 @options.device
 @_days
+@_code_only
 @options.reason
-def code(home: Place, form: Form, *, domain: str | None, device: str, days: int | None, reason: str) -> None:
+def code(
+    home: Place,
+    form: Form,
+    *,
+    domain: str | None,
+    device: str,
+    days: int | None,
+    code_only: bool,
+    reason: str,
+) -> None:
     """Make another code: the first was lost, or its time is over."""
-    _post(home, form, options.identity_of(home, device, domain), "code", {"days": days, "reason": reason})
+    where = options.identity_of(home, device, domain)
+    _show(_post(home, where, "code", {"days": days, "reason": reason}), form, code_only=code_only)
 
 
 @command.command()
@@ -155,7 +186,7 @@ def code(home: Place, form: Form, *, domain: str | None, device: str, days: int 
 @options.reason
 def cancel(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
     """Give a transfer up: the device stays where it is."""
-    _post(home, form, options.identity_of(home, device, domain), "cancel", {"reason": reason})
+    _show(_post(home, options.identity_of(home, device, domain), "cancel", {"reason": reason}), form)
 
 
 def _is_returned(home: Place, where: tuple[str, str]) -> bool:
@@ -163,10 +194,17 @@ def _is_returned(home: Place, where: tuple[str, str]) -> bool:
     return any(each["move"] == "return" for each in found)
 
 
-def _post(home: Place, form: Form, where: tuple[str, str], verb: str, given: Members) -> None:
+def _post(home: Place, where: tuple[str, str], verb: str, given: Members) -> Members:
     body = {name: value for name, value in given.items() if value}
-    found = with_client(home, lambda client: client.post("moves", *where, verb, body=body))
-    shown = {name: title for name, title in _NAMES.items() if name != "code" or found["code"] is not None}
-    show_record(found, form, names=shown)
-    if found["code"] is not None and form is Form.TABLE:
+    return with_client(home, lambda client: client.post("moves", *where, verb, body=body))
+
+
+def _show(moved: Members, form: Form, *, code_only: bool = False) -> None:
+    if code_only:
+        write_text(str(moved["code"]))
+        return
+    has_code = moved["code"] is not None
+    names = {name: title for name, title in _NAMES.items() if has_code or name not in {"code", "expires"}}
+    show_record(moved, form, names=names)
+    if has_code and form is Form.TABLE:
         say("hint: the code is shown this once; on the device: device-agent enroll --code-file FILE")

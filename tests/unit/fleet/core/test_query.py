@@ -1,11 +1,13 @@
 """The query language: what it reads, what it refuses and where, and what it means of a device in memory."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fleet.cli import query_reference
 from fleet.core.query import Everything, Query, View, expand, fields_of, holds, matches
 from fleet.core.query_fields import FIELDS
 from fleet.core.query_text import DEEPEST, LONGEST_QUERY, MOST_TERMS, parse_query
@@ -226,3 +228,10 @@ def test_any_text_of_its_own_words_is_a_query_or_refused(text: str) -> None:
     except BadInputError:
         return
     assert isinstance(matches(found, VIEW, now=NOW), bool)
+
+
+def test_the_reference_is_what_the_fields_say() -> None:
+    page = Path(__file__).parents[4] / "docs/reference/query-language.md"
+    assert page.read_text() == query_reference.text(), (
+        "python -m fleet.cli.query_reference"
+    )
