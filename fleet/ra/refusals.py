@@ -6,13 +6,11 @@ from device_agent.wire.messages import Request
 from device_agent.wire.requests import Enroll
 from device_agent.wire.steps import STEPS
 from fleet.core import events
-from fleet.core.causes import of_problem
-from fleet.core.history import contact
 from fleet.core.ruling import Outcome
 from fleet.errors import FleetError, RefusedError, problem_code
-from fleet.model import AuditEntry, BrokerEventKind
+from fleet.model import AuditEntry
 from fleet.ports import Transaction, Work
-from fleet.ra.context import Asker, Context, Listener
+from fleet.ra.context import Asker, Context
 from fleet.ra.judging import Circumstances, Judged
 from fleet.store import audit
 from fleet.store.requests import RequestRecord, keep_request
@@ -22,7 +20,6 @@ _log = logging.getLogger(__name__)
 
 async def record_refusal(context: Context, asker: Asker, request: Request, error: RefusedError) -> None:
     """Put a refusal on the audit trail, unless this device, address or MQTT listener has had its share."""
-    _note_contact(context, asker, error)
     device_id = request.device_id if isinstance(request, Enroll) else ""
     if asker.identity is not None:
         device_id = asker.identity.device_id
@@ -46,24 +43,6 @@ async def record_refusal(context: Context, asker: Asker, request: Request, error
     )
     who = asker.address if asker.identity is None else asker.identity.name
     await _record(context, entry, who=f"{asker.listener} {who}", work=_keep_refusal)
-
-
-def _note_contact(context: Context, asker: Asker, error: RefusedError) -> None:
-    """Put the refusal of a certificate that HTTPS was shown into the connection history."""
-    cause, shown = of_problem(error.code), asker.certificate
-    if cause is None or shown is None or asker.listener not in {Listener.HTTPS, Listener.RECOVERY}:
-        return
-    context.history.note(
-        contact(
-            kind=BrokerEventKind.REFUSED,
-            place=asker.listener.value,
-            at=context.clock(),
-            cause=cause,
-            issuer=shown.issuer,
-            serial=shown.serial,
-            address=asker.address,
-        )
-    )
 
 
 async def record_provisioning_refusal(

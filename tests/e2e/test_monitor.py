@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 import pytest
 
+from device_agent.wire import messages
+from device_agent.wire.requests import Renew
 from fleet.core.causes import Cause
 from fleet.core.log_lines import Finding, Product
 from fleet.core.log_readers import feed, reader_of
 from fleet.ra.people.operators import LOCAL
+from tests.desk import Unit
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
 from tests.mqtt import NotLetInError
@@ -60,10 +64,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def findings(product: Product, log: Path, *, after: int = 0) -> list[Finding]:
+    """Return what a log tells, without as many as were there before."""
     reader = reader_of(product)
-    found = (feed(reader, line) for line in log.read_bytes()[after:].splitlines())
+    found = (feed(reader, line) for line in log.read_bytes().splitlines())
     # Each start of a server is seen to by a connection that says nothing.
-    return [one for one in found if one is not None and one.cause is not Cause.ABORTED]
+    return [one for one in found if one is not None and one.cause is not Cause.ABORTED][after:]
 
 
 @pytest.mark.parametrize("tls", [None, ssl.TLSVersion.TLSv1_2], ids=["TLS 1.3", "TLS 1.2"])
@@ -73,7 +78,7 @@ async def test_every_refusal_of_a_live_server_is_one_finding_with_its_cause(
 ) -> None:
     server = world.servers[product]
     for kind in KINDS:
-        before = server.log.stat().st_size
+        before = len(findings(product, server.log))
         served = await visit(server, world.made, kind, tls=tls)
         if kind == "valid":
             assert served
@@ -89,7 +94,7 @@ async def test_the_access_log_of_nginx_says_whose_certificate_it_was(world: Worl
     server = world.servers[Product.NGINX]
     assert server.access is not None
     for kind in KINDS[1:]:
-        before = server.access.stat().st_size
+        before = len(findings(Product.NGINX, server.access))
         await visit(server, world.made, kind)
         await until(lambda: len(findings(Product.NGINX, server.access, after=before)) == 1)  # noqa: B023 - as above
         (one,) = findings(Product.NGINX, server.access, after=before)
@@ -175,11 +180,14 @@ async def test_a_device_is_seen_to_come_go_and_be_refused(fleet: LiveFleet) -> N
     with pytest.raises((NotLetInError, AssertionError, OSError)):
         async with device.connected():
             pass
+    renewal = messages.encode(Renew(id=str(uuid4()), csr=Unit(device_id="walks-1").csr, attempt=1))
+    async with fleet.https(device) as session, session.post("/api/v1/renew", data=renewal) as response:
+        assert response.status == 403
     rows = await items(fleet, "connections?domain=prod&device_id=walks-1")
     seen = {(row["kind"], row["place"], row["cause"]) for row in rows}
     assert {("connected", "embedded", None), ("disconnected", "embedded", None)} <= seen
     assert ("connected", "https", None) in seen
-    assert ("refused", "embedded", "revoked") in seen
+    assert {("refused", "embedded", "revoked"), ("refused", "https", "revoked")} <= seen
     assert device.issued is not None
     assert all(row["serial"] == device.issued.serial for row in rows if row["kind"] == "refused")
 
@@ -228,3 +236,29 @@ async def test_a_device_that_may_ships_with_its_own_certificate_until_it_is_revo
                 assert response.status == 403
         except aiohttp.ClientError:
             pass  # or TLS refuses it already
+
+
+@pytest.mark.needs("gcc")
+async def test_our_own_mosquitto_tells_whom_tls_refused_and_nobody_twice_over_a_restart(
+    world: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = await asyncio.to_thread(
+        make_live_home, tmp_path_factory.mktemp("mosquitto") / "home", driver="mosquitto"
+    )
+    folder, told = tmp_path_factory.mktemp("device"), 0
+    for _ in range(2):
+        async with live(made, folder) as fleet:
+            server = Server(
+                product=Product.MOSQUITTO, port=fleet.context.endpoints.mqtt_port, log=made.home.broker
+            )
+            await visit(server, world.made, "none")
+            told += 1
+            path = "connections?event=refused&place=mosquitto&cause=no-certificate"
+            async with asyncio.timeout(30):
+                while sum(int(row["times"]) for row in await items(fleet, path)) < told:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.05)
+            assert sum(int(row["times"]) for row in await items(fleet, path)) == told
+            if told == 1:
+                await fleet.enrolled("walks-2")
+            seen = await items(fleet, "connections?domain=prod&device_id=walks-2")
+            assert {"connected"} <= {row["kind"] for row in seen} <= {"connected", "disconnected"}

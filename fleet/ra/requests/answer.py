@@ -14,9 +14,12 @@ from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from device_agent.wire.replies import Pending, Problem
 from device_agent.wire.requests import Attest, Confirm, Done, Enroll, Renew, StatusQuery, TimeQuery
 from device_agent.wire.steps import Step, step_of
+from fleet.core.causes import of_problem
+from fleet.core.history import contact
 from fleet.errors import FleetError, RefusedError, log_level, problem_code
 from fleet.log import Event, about
-from fleet.ra.context import Asker, Context
+from fleet.model import BrokerEventKind
+from fleet.ra.context import Asker, Context, Listener
 from fleet.ra.meter import OK, PENDING
 from fleet.ra.refusals import record_refusal
 from fleet.ra.requests import confirm as confirming
@@ -30,6 +33,7 @@ from fleet.ra.requests.speaker import speaker_of
 
 _log = logging.getLogger(__name__)
 
+_SHOWN_BY_TLS = frozenset({Listener.HTTPS, Listener.RECOVERY})
 _MALFORMED = {
     UnsupportedVersionError: ProblemCode.UNSUPPORTED_VERSION,
     UnsupportedTypeError: ProblemCode.UNSUPPORTED_TYPE,
@@ -83,7 +87,26 @@ async def _guarded(context: Context, asker: Asker, request: Request, doing: Awai
     seconds = time.perf_counter() - begun
     context.meter.answered(request.kind, _outcome(reply), seconds)
     _tell(asker, request, reply, seconds)
+    if isinstance(reply, Problem):
+        _note_contact(context, asker, reply)
     return reply
+
+
+def _note_contact(context: Context, asker: Asker, problem: Problem) -> None:
+    """Put the refusal of a certificate that HTTPS was shown into the connection history."""
+    cause, shown = of_problem(problem.code), asker.certificate
+    if cause is None or shown is None or asker.listener not in _SHOWN_BY_TLS:
+        return
+    refused = contact(
+        kind=BrokerEventKind.REFUSED,
+        place=asker.listener.value,
+        at=context.clock(),
+        cause=cause,
+        issuer=shown.issuer,
+        serial=shown.serial,
+        address=asker.address,
+    )
+    context.history.note(refused)
 
 
 def _tell(asker: Asker, request: Request, reply: Reply, seconds: float) -> None:
