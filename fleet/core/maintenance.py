@@ -23,16 +23,21 @@ def is_open(windows: Sequence[Shift], at: datetime) -> bool:
 
 
 def spans(windows: Sequence[Shift], since: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield when it is open from a time on, in order, in UTC: each from its begin up to its end."""
-    day = since.astimezone(UTC).date() - _DAY
-    last = (since + LOOKED_AHEAD).date()
-    edges: list[datetime] = []
-    while day <= last:
-        edges = sorted({*edges[-1:], *(edge for window in windows for edge in _edges(window, day))})
+    """Yield when it is open from a time on, in order, in UTC: each from its begin up to its end.
+
+    A span ends with a day in UTC at the latest: the next one goes on there.
+    """
+    begin = datetime.combine(since.astimezone(UTC).date(), time(), UTC)
+    for days in range(LOOKED_AHEAD.days):
+        midnight = begin + days * _DAY
+        following = midnight + _DAY
+        # Zones are at most 14 hours ahead or behind: their days of three dates cover this one.
+        around = [midnight.date() + apart * _DAY for apart in (-1, 0, 1)]
+        found = {edge for window in windows for day in around for edge in _edges(window, day)}
+        edges = sorted({midnight, following, *(edge for edge in found if midnight < edge < following)})
         for begins, ends in pairwise(edges):
             if ends > since and is_open(windows, begins):
                 yield max(begins, since), ends
-        day += _DAY
 
 
 def open_time_after(windows: Sequence[Shift], since: datetime, needed: timedelta) -> datetime | None:
