@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from fleet.core.matters import Matter
 from fleet.web import api
 from fleet.web.api import reference
 from fleet.web.api.openapi import document
@@ -17,6 +18,7 @@ from fleet.web.api.terms import TERMS
 from tests.api import OpenApi, open_api
 from tests.desk import Unit
 from tests.homes import FleetHome, make_home
+from tests.telling import rule, told
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads(json.dumps(document(api.table())))
@@ -153,6 +155,20 @@ async def proposed(opened: OpenApi) -> str:
     return proposal
 
 
+async def notified(opened: OpenApi) -> str:
+    """Have people told of something, and return the notification that it became; acknowledge and test it."""
+    people = told(opened.desk, rule(Matter.BACKUP_OLD))
+    people.forward(days=30)
+    await people.all()
+    (delivery,) = await people.deliveries()
+    number = str(delivery.notification)
+    for path in ("notifications/{notification}/ack", "notifications/test"):
+        status, _, answered = await opened.local("POST", path.format(notification=number), b"{}")
+        assert status == 200, answered
+        check("POST", path, status, answered)
+    return number
+
+
 async def test_answers_are_what_it_promises(opened: OpenApi) -> None:
     for method, path, body in LIFE:
         status, _, answered = await opened.local(method, path, json.dumps(body).encode())
@@ -163,6 +179,7 @@ async def test_answers_are_what_it_promises(opened: OpenApi) -> None:
     names = {"domain": "prod", "device_id": "d1", "serial": certificates[0]["serial"], "name": "line1"}
     names["realm"] = "prod"
     names["proposal"] = await proposed(opened)
+    names["notification"] = await notified(opened)
     for route in api.table():
         if route.method == "GET" and not isinstance(route.answer, Document):
             status, _, answered = await opened.local("GET", route.path.format(**names))

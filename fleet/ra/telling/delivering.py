@@ -47,7 +47,9 @@ async def deliver(context: Context, channel: str) -> int:
 
 async def give_up_lost(context: Context) -> None:
     """Give up what waits for a channel that the configuration no longer has."""
-    for delivery in await context.store.read(deliveries.on_lost_channels, tuple(context.carriers)):
+    named = {channel.name for channel in context.config.notice.channels}
+    known = tuple(named | set(context.carriers))  # one that was added is there after a restart
+    for delivery in await context.store.read(deliveries.on_lost_channels, known):
         said = f"the channel {delivery.receiver.channel} is no longer in fleet.toml"
         await _note(context, delivery, Said(event=DeliveryEvent.EXPIRED, answer=said))
 

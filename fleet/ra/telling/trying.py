@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fleet.core.letter import Letter
 from fleet.core.notification import line
 from fleet.core.notification_rule import Receiver, Rule
 from fleet.errors import FleetError, NotFoundError
@@ -57,9 +56,11 @@ def _everybody(rule: Rule) -> Iterator[Receiver]:
 
 
 async def _try(context: Context, receiver: Receiver, rule: str) -> Trial:
-    letter: Letter = test_letter(context, rule=rule)
     try:
-        answer = await context.carriers[receiver.channel].carry(letter, receiver.address)
+        carrier = context.carriers.get(receiver.channel)
+        if carrier is None:
+            raise NotFoundError("the channel is in force after a restart", hint="start fleet serve again")
+        answer = await carrier.carry(test_letter(context, rule=rule), receiver.address)
     except FleetError as error:
         return Trial(
             receiver=receiver, rule=rule, arrived=False, answer=line(str(error)), hint=error.hint or ""
