@@ -97,6 +97,7 @@ SECURITY_ALONE = {
 NOBODY = {
     "readmission": "nobody",
     "proposal": "nobody",
+    "notification": "999",
     "operator": "nobody",
     "unit": "nobody",
     "lease": "0" * 32,
