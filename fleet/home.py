@@ -144,7 +144,12 @@ class Home:
 
     def station_root_key(self, issuer: str) -> Path:
         """The key of a root above stations' CAs, by its hex subject key identifier."""
-        return self.ca / ".stations" / f"{issuer}.key"
+        return self.station_roots / f"{issuer}.key"
+
+    @property
+    def station_roots(self) -> Path:
+        """The keys of the roots above stations' CAs."""
+        return self.ca / ".stations"
 
     @property
     def refused_pins(self) -> Path:

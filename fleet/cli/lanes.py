@@ -47,9 +47,10 @@ class Shown:
         self.board.notice = self.language.say(key, **values)
         self.tell(self.board.notice)
 
-    def count(self, kind: Kind, waiting: int) -> None:
-        """Take how many jobs of a kind were not delivered yet."""
+    def count(self, kind: Kind, waiting: int, problem: str) -> None:
+        """Take how many jobs of a kind were not delivered yet, and why."""
         self.board.waiting[kind] = waiting
+        self.board.problems[kind] = problem
 
     async def refresh(self) -> None:
         """Draw again and again until cancelled."""

@@ -42,18 +42,21 @@ _NAMES = {
 }
 
 
+_BATCH = "A batch that it may enroll; may be repeated."
+_ADDED = click.option("--batch", "batches", multiple=True, required=True, metavar="NAME", help=_BATCH)
+_CHANGED = click.option(
+    "--batch", "batches", multiple=True, metavar="NAME", help=f"{_BATCH} Then these are all that it has."
+)
+_RATE = click.option("--rate", type=click.IntRange(1), metavar="N", help="Units a minute at most.")
+_OTHER_RATE = click.option(
+    "--rate", type=click.IntRange(0), metavar="N", help="Units a minute at most; 0 for any number."
+)
+
+
 def _rules(function: _Function) -> _Function:
-    """Give a command the options of a station's rules."""
+    """Give a command the options of a station's rules that all of them take alike."""
     for option in reversed(
         (
-            click.option(
-                "--batch",
-                "batches",
-                multiple=True,
-                required=True,
-                metavar="NAME",
-                help="A batch that it may enroll; may be repeated.",
-            ),
             click.option(
                 "--quota", "quotas", multiple=True, metavar="BATCH=N", help="Units of a batch at most."
             ),
@@ -70,7 +73,6 @@ def _rules(function: _Function) -> _Function:
                 metavar="WHEN",
                 help="When it works, such as 'mon-fri 06:00-14:00 Europe/Berlin'; may be repeated.",
             ),
-            click.option("--rate", type=click.IntRange(1), metavar="N", help="Units a minute at most."),
         )
     ):
         function = option(function)
@@ -97,7 +99,9 @@ def _body(
 @options.record
 @options.domain
 @click.argument("name")
+@_ADDED
 @_rules
+@_RATE
 @click.option(
     "--csr",
     type=click.Path(path_type=Path),
@@ -174,7 +178,9 @@ def show(home: Place, form: Form, *, name: str) -> None:
 @click.command()
 @options.record
 @click.argument("name")
+@_CHANGED
 @_rules
+@_OTHER_RATE
 def change(
     home: Place,
     form: Form,
@@ -186,8 +192,12 @@ def change(
     shifts: tuple[str, ...],
     rate: int | None,
 ) -> None:
-    """Put other rules in place of a station's; what it used of a quota stays counted."""
-    body = _body(batches, quotas, serials, shifts, rate)
+    """Change what is named of a station's rules; all else stays, and what it used of a quota stays counted.
+
+    BATCH=none takes a quota or the serial numbers of a batch away, --shift none the shifts.
+    """
+    named = _body(batches, quotas, serials, shifts, rate)
+    body = {name: value for name, value in named.items() if value != []}
     found = with_client(home, lambda client: client.post("stations", name, "rules", body=body))
     show_record(found, form, names=_NAMES)
 

@@ -24,6 +24,7 @@ from fleet.ra.keeping.restore_health import restored
 from fleet.ra.keeping.witnessing import witnessed
 from fleet.ra.own.own_health import adoptions, own_certificates, server_certificate
 from fleet.ra.people.audits import Notary, verify
+from fleet.ra.people.station_health import stations
 from fleet.ra.requests import templates
 from fleet.ra.requests.profile_health import profiles
 from fleet.ra.telling.reading import channels
@@ -265,6 +266,7 @@ _CHECKS: dict[str, Callable[[Context], Awaitable[list[Finding]]]] = {
     "server certificate": server_certificate,
     "adoptions": adoptions,
     "revocation lists": _revocation_lists,
+    "stations": stations,
     "devices": _devices,
     "trust": trust,
     "rollouts": rollouts,

@@ -81,6 +81,8 @@ class Board:
     """What the scanner said last."""
     waiting: dict[Kind, int] = field(default_factory=dict)
     """Jobs that were not delivered yet."""
+    problems: dict[Kind, str] = field(default_factory=dict)
+    """Why, as whoever mends the station reads it; empty where nothing is wrong."""
     _failing: dict[str, str] = field(default_factory=dict)
     _buckets: "deque[tuple[float, int]]" = field(default_factory=deque)
 

@@ -49,10 +49,12 @@ class Sheet:
 def draw(board: Board, language: Language, sheet: Sheet, *, station: str) -> Lines:
     """Return the whole screen, at most as many lines as the sheet is high."""
     lanes = board.views(sheet.now)
-    room = max(1, sheet.height - _FRAME_LINES)
+    troubles = [visible(text) for _, text in sorted(board.problems.items()) if text]
+    room = max(1, sheet.height - _FRAME_LINES - len(troubles))
     body = _large(lanes, language, sheet, room) or _rows(lanes, language, sheet, room)
     head = _across(language.say("title", station=station), language.say("keys"), sheet.width)
     screen = [head, *(body or _grid(lanes, language, sheet, room)), *_foot(board, language, sheet)]
+    screen += [fit(text, sheet.width, "bold yellow") for text in troubles]
     return screen[: sheet.height]
 
 

@@ -143,7 +143,7 @@ def _candidates(home: Home) -> Iterator[Path]:
     database = home.database.name
     for folder, folders, names in os.walk(home.root):
         here = Path(folder)
-        folders[:] = sorted(one for one in folders if not one.startswith(".") and here / one != home.run)
+        folders[:] = sorted(one for one in folders if _is_kept(home, here / one))
         for name in sorted(names):
             is_database = here == home.root and name.startswith(database)
             is_list = name.endswith(".crl.pem")
@@ -151,6 +151,11 @@ def _candidates(home: Home) -> Iterator[Path]:
             is_made_anew = in_broker and (is_list or Path(name).suffix not in _BROKERS)
             if not (name.startswith(".") or is_database or is_made_anew or here / name == home.audit_head):
                 yield here / name
+
+
+def _is_kept(home: Home, folder: Path) -> bool:
+    """Tell whether a folder may hold what nobody can make anew."""
+    return folder == home.station_roots or (not folder.name.startswith(".") and folder != home.run)
 
 
 def _why_not(home: Home, path: Path) -> str:

@@ -9,7 +9,8 @@ from datetime import datetime
 from device_agent.wire.identity import parse_domain
 from device_agent.wire.problems import MalformedMessageError, ProblemCode
 from fleet.core.csr import Csr, read_csr
-from fleet.core.station_rules import RuleTexts, StationRules, texts_of
+from fleet.core.station_change import RuleChange
+from fleet.core.station_rules import RuleTexts, texts_of
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, CertificateState, Purpose, RevocationReason
 from fleet.ports import Transaction
@@ -54,7 +55,7 @@ class _Opening:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Changing:
     name: str
-    rules: StationRules
+    change: RuleChange
     actor: str
     at: datetime
 
@@ -91,13 +92,16 @@ async def add_station(context: Context, order: StationOrder) -> NewStation:
     return NewStation(station=record, own=own)
 
 
-async def change_rules(desk: Desk, name: str, rules: RuleTexts, *, actor: str) -> StationRecord:
-    """Put other rules in place of a station's; what it used of its quotas stays counted.
+async def change_rules(desk: Desk, name: str, change: RuleChange, *, actor: str) -> StationRecord:
+    """Change what is named of a station's rules; what it used of its quotas stays counted.
 
     Raises:
-        BadInputError: a rule is none. NotFoundError: there is no such station. RefusedError: it was closed.
+        BadInputError: a rule is none, or nothing is named.
+        NotFoundError: there is no such station. RefusedError: it was closed.
     """
-    changing = _Changing(name=name, rules=rules.read(), actor=actor, at=desk.clock())
+    if change == RuleChange():
+        raise BadInputError("nothing is named that is to change", hint=f"fleet station change {name} --help")
+    changing = _Changing(name=name, change=change, actor=actor, at=desk.clock())
     return await desk.store.write(_change, changing)
 
 
@@ -160,7 +164,7 @@ async def _add(tx: Transaction, opening: _Opening) -> None:
 
 async def _change(tx: Transaction, changing: _Changing) -> StationRecord:
     known = await require_open(tx, changing.name)
-    changed = replace(known, rules=changing.rules)
+    changed = replace(known, rules=changing.change.applied_to(known.rules))
     for batch in set(changed.batches) - set(known.batches):
         await require_batch(tx, changed.domain, batch, at=changing.at)
     await stations.save_rules(tx, changed)

@@ -179,7 +179,8 @@ async def _require_room(tx: Transaction, station: StationRecord, order: LeaseOrd
     if rule.quota is not None and used + order.count > rule.quota:
         raise RefusedError(
             f"the quota of batch {order.batch} has room for {max(rule.quota - used, 0)} units",
-            hint=f"ask for fewer, or raise it: fleet station change {station.name} --quota ...",
+            hint="ask for fewer, or raise it:"
+            f" fleet station change {station.name} --quota {order.batch}={used + order.count}",
         )
 
 

@@ -74,6 +74,8 @@ class Lane:
         self._last: LaneEvent | None = None
         self._visit: Visit | None = None
         self._failures = 0
+        self._noted: tuple[object, ...] = ()
+        """The failure that was written down last: a unit that stays, and is tried again, fails once."""
 
     async def run(self) -> None:
         """Serve the port for ever."""
@@ -112,6 +114,7 @@ class Lane:
 
     async def _finish(self, driver: Driver, visit: Visit, end: steps.End) -> None:
         if end.step is Step.SILENT:
+            self._noted = ()
             self._wait(end.detail or "waiting for a unit", end.cause)
             return
         cause = Cause.MADE_BEFORE if end.step is Step.COMMITTED and visit.is_known else end.cause
@@ -130,12 +133,19 @@ class Lane:
                 await asyncio.sleep(_SHORTLY_SECONDS if cause in _SHORTLY else _HELD_SECONDS)
             case _:
                 failed = replace(event, detail=end.detail or "the unit began anew")
-                await self._floor.ended(failed)
+                await self._note(failed)
                 await self._rest(failed)
 
     async def _end(self, event: LaneEvent) -> None:
+        self._noted = ()
         await self._floor.ended(event)
         self._tell(event)
+
+    async def _note(self, event: LaneEvent) -> None:
+        failure = (event.hardware_id, event.cause, event.detail)
+        if failure != self._noted:
+            await self._floor.ended(event)
+        self._noted = failure
 
     async def _rest(self, event: LaneEvent) -> None:
         """What failed is tried again, the first time at once, then later and later."""

@@ -111,6 +111,10 @@ class Book:
         """Return how many jobs of a kind were not delivered."""
         return await self._writer.run(lambda db: _waiting(db, kind))
 
+    async def problem(self, kind: Kind) -> str:
+        """Return why the oldest job that was refused was; empty where none is."""
+        return await self._writer.run(lambda db: _problem(db, kind))
+
     async def done(self, jobs: Sequence[Job]) -> None:
         """Note that jobs arrived."""
         numbers = [(self._now(), job.number) for job in jobs]
@@ -189,6 +193,15 @@ def _due(db: sqlite3.Connection, kind: Kind, limit: int, now: str) -> tuple[Job,
 def _waiting(db: sqlite3.Connection, kind: Kind) -> int:
     row = db.execute("SELECT count(*) FROM jobs WHERE kind = ? AND done_at IS NULL", (kind,)).fetchone()
     return int(row[0])
+
+
+def _problem(db: sqlite3.Connection, kind: Kind) -> str:
+    row = db.execute(
+        "SELECT problem FROM jobs WHERE kind = ? AND done_at IS NULL AND problem <> ''"
+        " ORDER BY number LIMIT 1",
+        (kind,),
+    ).fetchone()
+    return "" if row is None else str(row[0])
 
 
 def _again(db: sqlite3.Connection, kind: Kind, unit: str, now: str) -> int:

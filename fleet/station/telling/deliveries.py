@@ -47,22 +47,22 @@ async def carry(
     courier: Courier,
     *,
     clock: Callable[[], datetime],
-    tell: Callable[[Kind, int], None],
+    tell: Callable[[Kind, int, str], None],
 ) -> None:
-    """Deliver what is due, until cancelled; `tell` learns how many jobs wait."""
+    """Deliver what is due, until cancelled; `tell` learns how many jobs wait, and why."""
     pause, told = _FIRST_PAUSE, ""
     while True:
         try:
             moved = await _carry_some(book, courier, now=clock())
             pause, told = _FIRST_PAUSE, ""
-            tell(courier.kind, await book.waiting(courier.kind))
+            tell(courier.kind, await book.waiting(courier.kind), await book.problem(courier.kind))
             if not moved:
                 await asyncio.sleep(_LOOK_SECONDS)
         except FleetError as error:
             if str(error) != told:
                 _log.warning("the %s queue waits: %s", courier.kind, error)
             told = str(error)
-            tell(courier.kind, await _count(book, courier.kind))
+            tell(courier.kind, await _count(book, courier.kind), told)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -9,17 +9,17 @@ from fleet.station.telling.book import Book, Kind
 from fleet.station.telling.deliveries import Courier, carry
 
 
-def _ignore(_kind: Kind, _waiting: int) -> None:
+def _ignore(_kind: Kind, _waiting: int, _problem: str) -> None:
     """Nobody wants to know how much waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlets:
-    """`tell` learns how many jobs of a kind wait."""
+    """`tell` learns how many jobs of a kind wait, and why."""
 
     book: Book | None = None
     couriers: tuple[Courier, ...] = ()
-    tell: Callable[[Kind, int], None] = _ignore
+    tell: Callable[[Kind, int, str], None] = _ignore
 
     @property
     def kinds(self) -> frozenset[Kind]:

@@ -3,6 +3,7 @@
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.secret import Secret
 from fleet.core.badge import LONGEST
+from fleet.core.station_change import RuleChange
 from fleet.core.station_rules import MOST_A_MINUTE, RuleTexts, texts_of
 from fleet.model import Role
 from fleet.ra.own.station_renewal import certify_again
@@ -52,9 +53,8 @@ def _of_one() -> tuple[Route, ...]:
             path="stations/{name}/rules",
             role=Role.SECURITY,
             handler=_change,
-            about="Put other rules in place of a station's; what it used stays counted.",
+            about="Change what is named of a station's rules; what it used stays counted.",
             body=_RULES,
-            needs=frozenset({"batches"}),
             answer=One("Station"),
         ),
         Route(
@@ -145,8 +145,9 @@ async def _add(asked: Asked) -> Members:
 
 
 async def _change(asked: Asked) -> Members:
-    rules = _rules(asked.body())
-    return _station(await stations.change_rules(asked.context, _name(asked), rules, actor=asked.actor))
+    return _station(
+        await stations.change_rules(asked.context, _name(asked), _change_of(asked.body()), actor=asked.actor)
+    )
 
 
 async def _certify(asked: Asked) -> Members:
@@ -198,16 +199,27 @@ def _name(asked: Asked) -> str:
 
 
 def _rules(body: Fields) -> RuleTexts:
-    def texts(name: str) -> tuple[str, ...]:
-        return body.texts(name, longest=_LONGEST_RULE) if name in body else ()
-
     return RuleTexts(
-        batches=texts("batches"),
-        quotas=texts("quotas"),
-        serials=texts("serials"),
-        shifts=texts("shifts"),
+        batches=_texts(body, "batches"),
+        quotas=_texts(body, "quotas"),
+        serials=_texts(body, "serials"),
+        shifts=_texts(body, "shifts"),
         rate_per_minute=body.integer("rate", lowest=1, highest=MOST_A_MINUTE) if "rate" in body else None,
     )
+
+
+def _change_of(body: Fields) -> RuleChange:
+    return RuleChange(
+        batches=_texts(body, "batches"),
+        quotas=_texts(body, "quotas"),
+        serials=_texts(body, "serials"),
+        shifts=_texts(body, "shifts"),
+        rate_per_minute=body.integer("rate", lowest=0, highest=MOST_A_MINUTE) if "rate" in body else None,
+    )
+
+
+def _texts(body: Fields, name: str) -> tuple[str, ...]:
+    return body.texts(name, longest=_LONGEST_RULE) if name in body else ()
 
 
 def _station(station: StationRecord) -> Members:

@@ -12,6 +12,7 @@ from fleet.cli.screen.drawing import Sheet, draw, fit
 from fleet.cli.screen.language import Language, Mark, codes, own_code
 from fleet.errors import UsageError
 from fleet.station.link.causes import Cause
+from fleet.station.telling.book import Kind
 from fleet.station.telling.events import LaneEvent, Stage
 
 ENGLISH = Language.load("en")
@@ -94,6 +95,18 @@ def test_128_lanes_are_all_there_on_80_by_24_and_those_that_failed_in_words() ->
     assert [int(number) for number in shown][:128] == list(range(1, 129))
     assert any("needs somebody: 1" in line for line in lines)
     assert any(" 77 " in line and "spring-0076" in line and "The test says no" in line for line in lines)
+
+
+def test_the_screen_says_why_the_printer_holds_labels_up_and_keeps_its_size() -> None:
+    for stages in ([Stage.SYNCED] * 4, [Stage.SYNCED] * 16, [Stage.SYNCED] * 128):
+        board = board_of(*stages)
+        board.waiting[Kind.LABEL] = 3
+        board.problems[Kind.LABEL] = "the printer 192.0.2.9:9100 does not answer\x1b[2J"
+        lines = text_of(board)
+        assert "waiting: 0 results, 3 labels" in lines[-2]
+        assert lines[-1].rstrip() == "the printer 192.0.2.9:9100 does not answer\\x1b[2J"
+        board.problems[Kind.LABEL] = ""
+        assert "does not answer" not in "".join(text_of(board))
 
 
 def test_more_lanes_than_fit_come_in_pages() -> None:

@@ -18,7 +18,7 @@ from fleet.ca.backup import Opener, Sealer, check
 from fleet.ca.shares import combine_shares
 from fleet.core.authority import KeyKind
 from fleet.errors import BadInputError, FleetError, RefusedError
-from fleet.files import PUBLIC_MODE, SECRET_MODE
+from fleet.files import PUBLIC_MODE, SECRET_MODE, make_folder, write_file
 from fleet.home import Home
 from fleet.model import AuditEntry
 from fleet.ra.keeping import backup as backups
@@ -68,11 +68,15 @@ def contents(made: Backup) -> dict[str, tuple[bytes, int]]:
 
 
 async def test_it_holds_keys_database_configuration_and_certificates(keeper: Keeper) -> None:
+    root = keeper.home.station_root_key("00ff")
+    make_folder(root.parent)
+    write_file(root, b"sealed")
     found = contents(keeper.back_up())
     assert next(iter(found)) == "manifest.json"
     assert list(found)[-1] == "fleet.db"
     for path in ("fleet.toml", "ca/issuing-passphrase", "ca/prod/ca.key", "ca/prod/device-1/ca.key"):
         assert found[path][0] == (keeper.home.root / path).read_bytes()
+    assert "ca/.stations/00ff.key" in found, "roots above stations' CAs are made once"
     for path in ("audit/key.pem", "server/tls.key", "operators/admin.p12", "trust/prod/root.pem"):
         assert path in found
     assert found["ca/prod/ca.key"][1] == SECRET_MODE

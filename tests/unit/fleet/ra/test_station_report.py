@@ -1,13 +1,16 @@
 """What stations made is counted from their journals, and what does not agree with the records is found."""
 
+from datetime import timedelta
+
 from device_agent.wire.replies import Issued
 from device_agent.wire.requests import Proof, ProofKind
 from fleet.core.journal import Kind, SignedEntry
-from fleet.core.station_rules import RuleTexts
+from fleet.core.station_change import RuleChange
 from fleet.model import BrokerEventKind
 from fleet.ra.context import Asker, Listener
+from fleet.ra.people.station_health import stations as station_findings
 from fleet.ra.people.station_report import report, suspects
-from fleet.ra.people.stations import change_rules
+from fleet.ra.people.stations import change_rules, close_station
 from fleet.ra.requests.answer import answer
 from fleet.store.station_report import By, ReportQuery, Yield
 from tests.desk import Desk, Unit
@@ -138,8 +141,8 @@ async def test_units_over_a_quota_that_was_lowered_are_found(desk: Desk) -> None
     await scribe_of(desk)
     for device_id in ("d1", "d2"):
         await made(desk, device_id)
-    rules = RuleTexts(batches=("spring",), quotas=("spring=1",))
-    await change_rules(desk.context, "line3", rules, actor="operator:test")
+    lowered = RuleChange(quotas=("spring=1",))
+    await change_rules(desk.context, "line3", lowered, actor="operator:test")
     assert await kinds(desk) == [("over-quota", "spring")]
 
 
@@ -158,3 +161,25 @@ async def test_a_hint_is_safe_to_paste_whatever_a_station_says(desk: Desk) -> No
     hints = {one.kind: one.hint for one in await suspects(desk.context)}
     assert hints["clone"] == "fleet device explain 'd1; reboot'"
     assert hints["duplicate"] == "fleet cert show 'x; y'"
+
+
+async def of_line3(desk: Desk) -> list[tuple[str, str]]:
+    found = await station_findings(desk.context)
+    return [(one.text, one.fix) for one in found if "line3" in one.text]
+
+
+async def test_the_doctor_tells_of_news_about_stations_and_not_of_old_findings(desk: Desk) -> None:
+    scribe = await scribe_of(desk)
+    assert await of_line3(desk) == []
+    entries = scribe.some()
+    await sync(desk, [entries[0], entries[2]])
+    report_of = "fleet station report --findings --station line3"
+    assert await of_line3(desk) == [("line3: what it did does not agree, 1 times", report_of)]
+    desk.clock.forward(timedelta(days=31))
+    assert await of_line3(desk) == []
+    desk.clock.forward(timedelta(days=330))
+    ((ending, renewal),) = await of_line3(desk)
+    assert "the certificate of line3 ends" in ending
+    assert renewal == "at the station: fleet station renew line3"
+    await close_station(desk.context, "line3", actor="operator:test")
+    assert await of_line3(desk) == []

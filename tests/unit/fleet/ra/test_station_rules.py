@@ -10,6 +10,7 @@ import pytest
 
 from device_agent.wire.replies import Confirmed, Issued, Problem
 from device_agent.wire.requests import Confirm, Proof, ProofKind
+from fleet.core.station_change import RuleChange
 from fleet.core.station_rules import RuleTexts
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.ra.context import Asker, Listener
@@ -110,7 +111,7 @@ async def test_a_quota_that_is_raised_lets_the_line_go_on(desk: Desk) -> None:
     at = await line(desk, RuleTexts(batches=("spring",), quotas=("spring=1",)))
     await at.issued("d1")
     await at.refused("d2")
-    raised = RuleTexts(batches=("spring",), quotas=("spring=2",))
+    raised = RuleChange(quotas=("spring=2",))
     await change_rules(desk.context, "line3", raised, actor="operator:test")
     await at.issued("d2")
     await at.refused("d3")
@@ -178,8 +179,9 @@ async def test_rules_are_kept_as_they_were_given(desk: Desk) -> None:
 
 async def test_a_restore_brings_changed_rules_back_from_the_trail(desk: Desk) -> None:
     before, after = RuleTexts(batches=("spring",)), RuleTexts(batches=("spring", "winter"), rate_per_minute=5)
+    change = RuleChange(batches=("spring", "winter"), rate_per_minute=5)
     await line(desk, before)
-    await change_rules(desk.context, "line3", after, actor="operator:test")
+    await change_rules(desk.context, "line3", change, actor="operator:test")
     query = audit.AuditQuery(action="station.changed")
     (stored,) = await desk.context.store.read(audit.search, query)
     record = await desk.context.store.read(load_station, "line3")
@@ -218,10 +220,12 @@ async def test_a_key_that_is_a_devices_becomes_no_stations(desk: Desk) -> None:
 
 
 async def test_rules_of_a_station_that_is_none_or_closed_are_not_changed(desk: Desk) -> None:
-    rules = RuleTexts(batches=("spring",))
+    rules, change = RuleTexts(batches=("spring",)), RuleChange(rate_per_minute=5)
     with pytest.raises(NotFoundError):
-        await change_rules(desk.context, "line9", rules, actor="operator:test")
+        await change_rules(desk.context, "line9", change, actor="operator:test")
     await line(desk, rules)
+    with pytest.raises(BadInputError, match="nothing is named"):
+        await change_rules(desk.context, "line3", RuleChange(), actor="operator:test")
     await close_station(desk.context, "line3", actor="operator:test")
     with pytest.raises(RefusedError, match="was closed"):
-        await change_rules(desk.context, "line3", rules, actor="operator:test")
+        await change_rules(desk.context, "line3", change, actor="operator:test")

@@ -81,7 +81,7 @@ async def deliver_all(book: Book, courier: Courier, kind: Kind, *, left: int) ->
     reached = asyncio.Event()
     seen: list[int] = []
 
-    def tell(_kind: Kind, waiting: int) -> None:
+    def tell(_kind: Kind, waiting: int, _problem: str) -> None:
         seen.append(waiting)
         if waiting <= left:
             reached.set()
