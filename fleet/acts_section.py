@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from fleet.core.proposal import ActKind, SecondPersonRule
+from fleet.core.proposal import DELIBERATE, ActKind, SecondPersonRule
 from fleet.core.second_factor import CodedAct
 from fleet.toml_section import Section
 
@@ -42,9 +42,16 @@ def read_acts(top: Section) -> ActsConfig:
 
 
 def _second(section: Section, usual: SecondPersonRule) -> SecondPersonRule:
+    always = frozenset(section.words("always", (), words=ActKind))
+    if not always <= DELIBERATE:
+        raise section.error(
+            "always",
+            f"always may hold {', '.join(sorted(DELIBERATE))}: a stolen device is kept out at once",
+            hint="devices = 1 lets every larger act wait",
+        )
     return SecondPersonRule(
         devices=section.integer("devices", usual.devices, bounds=(1, _MANY)),
         percent=section.integer("percent", usual.percent, bounds=(0, 100)),
         percent_from=section.integer("percent_from", usual.percent_from, bounds=(1, _MANY)),
-        always=frozenset(section.words("always", (), words=ActKind)),
+        always=always,
     )

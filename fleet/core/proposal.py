@@ -15,12 +15,15 @@ class ActKind(StrEnum):
 
     REVOKE = "revoke"
     SUSPEND = "suspend"
-    RETIRE = "retire"
     RENEW = "renew"
     """Have certificates renewed before their time."""
     ROLLOUT = "rollout"
     POLICY = "policy"
     """Put another access policy in force."""
+
+
+DELIBERATE = frozenset({ActKind.RENEW, ActKind.ROLLOUT, ActKind.POLICY})
+"""Kinds that may need a second person in any case: no emergency waits for one of them."""
 
 
 class ProposalState(StrEnum):

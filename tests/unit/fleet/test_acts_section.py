@@ -31,6 +31,7 @@ def test_what_is_said_counts() -> None:
         ("percent = 101", "percent must be an integer from 0 to 100"),
         ("percent_from = 0", "percent_from must be"),
         ('always = ["revoked"]', "always must be a list of some of revoke, "),
+        ('always = ["revoke"]', "always may hold policy, renew, rollout: a stolen device is kept out at once"),
         ('code_for = ["nothing"]', "code_for must be a list of some of revoke, "),
         ("proposal_hours = 0", "proposal_hours must be an integer from 1 to 720"),
         ("drift_percent = -1", "drift_percent must be an integer from 0 to 100"),

@@ -245,6 +245,10 @@ async def test_what_a_stop_came_in_between_is_done_at_the_next_start_and_told_ag
     assert [action for action, _ in await actions(desk)].count("proposal.done") == 1
 
 
+def test_every_kind_of_act_that_is_proposed_can_be_done() -> None:
+    assert set(PERFORMERS) == set(ActKind)
+
+
 async def test_a_proposal_that_nobody_made_is_not_found(desk: Desk) -> None:
     with pytest.raises(NotFoundError, match="there is no proposal nothing"):
         await deciding.show_proposal(desk.context, "nothing")
