@@ -123,19 +123,18 @@ def is_drawn(place: str, percentage: float) -> bool:
     return int(place, 16) < percentage / 100 * _PLACES
 
 
-def wave_sizes(waves: Sequence[Wave], total: int) -> tuple[int, ...]:
-    """Return how many devices waves take of a total; what a query finds must have been counted before.
+def wave_sizes(waves: Sequence[Wave], *, whole: int, left: int) -> tuple[int, ...]:
+    """Return how many devices each wave takes that is no query, of those that queries have left.
 
-    Waves with queries are left out of it: they take what they find, `total` is all that is left to the
-    others, and percentages are of this.
+    Percentages are of all devices of the rollout.
     """
-    left, found = total, []
+    found = []
     for wave in waves:
         match wave.size:
             case Count(devices=devices):
                 size = min(devices, left)
             case Percent(percent=percent):
-                size = min(math.ceil(total * percent / 100), left)
+                size = min(math.ceil(whole * percent / 100), left)
             case Rest():
                 size = left
             case Matching():

@@ -173,7 +173,8 @@ async def _assign_waves(context: Context, number: int, plan: Plan, now: datetime
                 pass
     found = await context.store.read(rollout_survey.survey, Survey(rollout=number, plan=plan, now=now))
     sized = [place for place, wave in enumerate(plan.waves, 1) if not isinstance(wave.size, Matching)]
-    for place, size in zip(sized, wave_sizes(plan.waves, found.unassigned), strict=True):
+    sizes = wave_sizes(plan.waves, whole=found.selected, left=found.unassigned)
+    for place, size in zip(sized, sizes, strict=True):
         for count in _pages(size):
             await context.store.write(
                 rollout_devices.assign, Assignment(rollout=number, wave=place, limit=count)
