@@ -92,6 +92,12 @@ _OPTIONS = (
 )
 
 
+def _missing(ports: tuple[str, ...]) -> tuple[str, ...]:
+    from fleet.station.link.port import is_there  # noqa: PLC0415 - the station's parts, needed here only
+
+    return tuple(port for port in dict.fromkeys(ports) if not is_there(port))
+
+
 def _all(function: _Function) -> _Function:
     for option in reversed(_OPTIONS):
         function = option(function)
@@ -116,6 +122,8 @@ def command(home: Place, form: str, **given: "Unpack[Given]") -> None:
     line = line_of(home, given)
     texts = Language.load(given["language"] or own_code())
     live = is_shown() and not given["headless"]
+    for port in _missing(line.ports):
+        say(f"there is no port {port} yet: its lane waits until it is plugged in")
     with shown(Form(form), language=texts, station=line.place.station, live=live) as screen:
         asyncio.run(run_line(line, screen))
     say(f"{screen.board.passed} passed, {screen.board.failed} failed")

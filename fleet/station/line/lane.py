@@ -82,7 +82,7 @@ class Lane:
         while True:
             try:
                 while not ports.is_there(self._port):
-                    self._wait("waiting for the port", Cause.NO_PORT)
+                    self._wait(f"there is no port {self._port}", Cause.NO_PORT)
                     await asyncio.sleep(_REOPEN_SECONDS)
                 with ports.opened(self._port, baud=self._floor.baud) as line:
                     await self._attend(line)
