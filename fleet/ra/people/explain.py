@@ -71,9 +71,10 @@ async def story_of(tx: Transaction, identity: Identity) -> Story:
     """Return the story of a device, as of one moment; raises `NotFoundError`."""
     view = await view_of(tx, identity)
     requests = await waiting.of_device(tx, identity)
-    place = {"domain": identity.domain, "device_id": identity.device_id}
-    entries = await audit.search_newest(tx, AuditQuery(**place, nobodys=True, limit=_LONGEST_STORY))
-    seen = await contacts.search(tx, ContactQuery(**place, limit=_CONTACTS))
+    domain, device_id = identity.domain, identity.device_id
+    query = AuditQuery(domain=domain, device_id=device_id, nobodys=True, limit=_LONGEST_STORY)
+    entries = await audit.search_newest(tx, query)
+    seen = await contacts.search(tx, ContactQuery(domain=domain, device_id=device_id, limit=_CONTACTS))
     if view is None and not requests and not entries:
         raise unknown(identity)
     verdict, advice = _judgement(identity, view, requests)
