@@ -49,7 +49,6 @@ _VERSIONS = (
     Column(title="POLICY", member="number", whole=True),
     Column(title="APPLIED", member="applied_at"),
     Column(title="BY", member="actor"),
-    Column(title="DIGEST", member="digest"),
 )
 _HOME = ""
 """`--access` without a file: the home's."""
@@ -144,7 +143,7 @@ def apply(home: Place, form: Form, *, access: str | None) -> None:
 @command.command()
 @options.listing
 def history(home: Place, form: Form) -> None:
-    """List the access policies that were in force, the last one first; --json has their text."""
+    """List the access policies that were in force, the last one first; --json has text and digest."""
 
     def act(client: Client) -> None:
         show_list(client.items("access", "history"), form, columns=_VERSIONS)

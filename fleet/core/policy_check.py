@@ -32,21 +32,25 @@ def findings(
     `profiles` are those of each domain; `known` is what is known of the certificates that are admitted now,
     and nothing where there are none yet.
     """
-    found = [*_nothing_granted(policy, tuple(known))]
+    found = [*_nothing_allowed(policy)]
     for rule in policy.rules:
         found += _impossible(rule, profiles)
         found += _never_decides(policy, rule)
+    found = found or [*_nobody_granted(policy, tuple(known))]
     return tuple(sorted(found, key=lambda finding: finding.line))
 
 
-def _nothing_granted(policy: Policy, known: tuple[Facts, ...]) -> Iterator[Finding]:
+def _nothing_allowed(policy: Policy) -> Iterator[Finding]:
     if not any(rule.effect is Effect.ALLOW for rule in policy.rules):
         yield Finding(
             line=1,
             message="the policy grants nothing to anybody: no device could tell or hear anything",
             hint='add [[allow]] with publish = ["devices/{domain}/{id}/#"]',
         )
-    elif known and not any(_grants_anything(policy, facts) for facts in known):
+
+
+def _nobody_granted(policy: Policy, known: tuple[Facts, ...]) -> Iterator[Finding]:
+    if known and not any(_grants_anything(policy, facts) for facts in known):
         yield Finding(
             line=min(rule.line for rule in policy.rules if rule.effect is Effect.ALLOW),
             message="no device that is admitted now would be granted anything",

@@ -54,12 +54,13 @@ async def classes(tx: Transaction, _argument: None) -> dict[int, dict[str, froze
     return {columns.number(number): _read(columns.text(facts)) for number, facts in rows}
 
 
-async def classes_in_use(tx: Transaction, _argument: None) -> dict[int, int]:
-    """Return how many certificates of devices are admitted in each class."""
+async def count_classes(tx: Transaction, _argument: None) -> list[tuple[dict[str, frozenset[str]], int]]:
+    """Return the facts of every class of devices, and how many certificates are admitted in it."""
     rows = await tx.fetch_all(
-        "SELECT access_class, COUNT(*) FROM allowlist WHERE purpose = 'device' GROUP BY access_class"
+        "SELECT a.facts, COUNT(*) FROM allowlist l JOIN access_classes a ON a.class = l.access_class"
+        " WHERE l.purpose = 'device' GROUP BY a.facts"
     )
-    return {columns.number(number): columns.number(count) for number, count in rows}
+    return [(_read(columns.text(facts)), columns.number(count)) for facts, count in rows]
 
 
 async def class_of_backend(tx: Transaction, name: str) -> int:
@@ -171,6 +172,9 @@ async def _standing(tx: Transaction, where: str, parameters: Sequence[Value]) ->
     return {columns.text(serial): columns.number(number) for serial, number in rows}
 
 
+# Left joins, for the order in which SQLite looks: certificates of a page first, then what is known of each.
+
+
 async def _facts(
     tx: Transaction, where: str, parameters: Sequence[Value], names: Sequence[str]
 ) -> dict[str, Facts]:
@@ -178,7 +182,7 @@ async def _facts(
     selected = "".join(f", {_FACTS[name]}" for name in single)
     rows = await tx.fetch_all(
         f"SELECT c.serial{selected} FROM certificates c"
-        " JOIN devices d ON d.domain = c.domain AND d.device_id = c.device_id"
+        " LEFT JOIN devices d ON d.domain = c.domain AND d.device_id = c.device_id"
         f" WHERE c.purpose = 'device' AND {where}",
         parameters,
     )
@@ -203,10 +207,11 @@ async def _listed(
     else:
         (column, joined), given = _LISTS[name], []
     rows = await tx.fetch_all(
-        f"SELECT c.serial, {column} FROM certificates c JOIN {joined} WHERE c.purpose = 'device' AND {where}",
+        f"SELECT c.serial, {column} FROM certificates c LEFT JOIN {joined}"
+        f" WHERE c.purpose = 'device' AND {where}",
         (*given, *parameters),
     )
-    return [(columns.text(serial), columns.text(value)) for serial, value in rows]
+    return [(columns.text(serial), columns.text(value)) for serial, value in rows if value is not None]
 
 
 async def _number(tx: Transaction, facts: str) -> int:

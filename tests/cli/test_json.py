@@ -26,6 +26,25 @@ CERTIFICATE: dict[str, Shape] = {
 SUMMARY: dict[str, Shape] = {
     **dict.fromkeys(("domain", "device_id", "kind", "standing", "alarm", "registered_at"), "str"),
     **dict.fromkeys(("batch", "serial", "not_after", "last_seen_at"), "str?"),
+    **dict.fromkeys(("model", "owner", "agent_version"), "str?"),
+    **dict.fromkeys(("tags", "groups"), ["str"]),
+}
+MOVE: dict[str, Shape] = {
+    **dict.fromkeys(("domain", "device_id", "move", "state", "to_domain", "started_by"), "str"),
+    **dict.fromkeys(("started_at", "changed_at"), "str"),
+    "number": "int",
+}
+MARKED: Shape = dict.fromkeys(("found", "changed"), "int")
+MOVED: Shape = {**MOVE, "code": "str?", "expires": "str?", "sessions": [CUT_OFF]}
+OWNER: Shape = {
+    **dict.fromkeys(("owner", "about", "added_at"), "str"),
+    "contacts": ["str"],
+    "removed_at": "str?",
+}
+GROUP: Shape = {
+    **dict.fromkeys(("group", "note", "made_at"), "str"),
+    "query": "str?",
+    "devices": "int",
 }
 CODE: Shape = {
     **dict.fromkeys(("domain", "device_id", "code_id", "kind", "source", "created_at"), "str"),
@@ -84,6 +103,18 @@ DEVICE: Shape = {
     "proofs": [PROOF],
     "listed": [LISTED],
     "attributes": "object",
+}
+ACCESS_CHECKED: dict[str, Shape] = {
+    "digest": "str",
+    "asks": ["str"],
+    "rules": [{**dict.fromkeys(("rule", "effect"), "str"), **dict.fromkeys(("line", "certificates"), "int")}],
+}
+ACCESS_APPLIED: Shape = {"number": "int", **dict.fromkeys(("changed", "everywhere"), "bool"), "digest": "str"}
+SERVICE: dict[str, Shape] = {
+    **dict.fromkeys(("service", "added_at"), "str"),
+    **dict.fromkeys(("serial", "not_after", "revoked_at"), "str?"),
+    "reads": ["str"],
+    "writes": ["str"],
 }
 OUTCOME: Shape = {"domain": "str", "device_id": "str", "action": "str", "sessions": [CUT_OFF]}
 ADOPTED = "--ca old.pem --crl old.crl.pem"
@@ -233,7 +264,35 @@ COMMANDS: dict[str, Shape] = {
     },
     "device suspend prod:alpha": OUTCOME,
     "device resume prod:alpha": OUTCOME,
+    "owner add acme --contact fleet@acme.example": OWNER,
+    "owner list": [OWNER],
+    "group add pilot": GROUP,
+    "group list": [GROUP],
+    "group show pilot": GROUP,
+    "group put pilot prod:alpha": MARKED,
+    "group take pilot prod:alpha": MARKED,
+    "group remove pilot": GROUP,
+    "device set prod:alpha --owner acme --model TX --attr site=graz": MARKED,
+    "device tag outdoor prod:alpha": MARKED,
+    "device untag outdoor prod:alpha": MARKED,
+    "device export --query id=alpha": [SUMMARY],
+    "move return lab:beta": MOVED,
+    "move list": [MOVE],
+    "move show lab:beta": MOVE,
+    "move sent lab:beta": MOVED,
+    "move readmit lab:beta": MOVED,
+    "move transfer lab:beta --to prod": MOVED,
+    "move code lab:beta": MOVED,
+    "move cancel lab:beta": MOVED,
     "device retire lab:beta": OUTCOME,
+    "device decommission lab:beta": {
+        **dict.fromkeys(("domain", "device_id", "retired_at"), "str"),
+        "revoked": ["str"],
+        "sessions": [CUT_OFF],
+        "entries": ["int"],
+        "verified": "bool",
+        "problem": "str?",
+    },
     "device import --domain prod /dev/stdin": dict.fromkeys(("listed", "registered", "things"), "int"),
     "cert list": [CERTIFICATE],
     "cert show {serial}": {**CERTIFICATE, "revoked_at": "str?", "reason": "str?"},
@@ -374,6 +433,41 @@ COMMANDS: dict[str, Shape] = {
         ],
     },
     "policy apply": {"changed": "bool", "profiles": "int"},
+    "policy show": {
+        **ACCESS_CHECKED,
+        **dict.fromkeys(("number",), "int"),
+        "text": "str",
+        **dict.fromkeys(("applied_at", "actor"), "str?"),
+        "differs": "bool",
+    },
+    "policy check access.toml": ACCESS_CHECKED,
+    "policy test --access access.toml": {
+        **dict.fromkeys(("decisions", "different"), "int"),
+        "since": "str?",
+        "items": [],
+    },
+    "policy apply --access access.toml": ACCESS_APPLIED,
+    "policy history": [{"number": "int", **dict.fromkeys(("digest", "applied_at", "actor", "text"), "str")}],
+    "policy rollback 0": ACCESS_APPLIED,
+    "policy explain --domain prod alpha publish x": {
+        **dict.fromkeys(("domain", "device_id", "verb", "topic"), "str"),
+        **dict.fromkeys(("admitted", "allowed", "protocols"), "bool"),
+        **dict.fromkeys(("rule", "pattern"), "str?"),
+        "line": "int?",
+        "facts": "object",
+        "lacking": [],
+        "roles": [],
+        "users": [],
+    },
+    "service add dashboard --read devices/# --out keys": {
+        **SERVICE,
+        **dict.fromkeys(("certificate", "key"), "str"),
+    },
+    "service list": [SERVICE],
+    "service renew dashboard --out keys": dict.fromkeys(
+        ("service", "serial", "not_after", "certificate", "key"), "str"
+    ),
+    "service revoke dashboard": {"service": "str", "revoked": ["str"]},
     "key block {leaf} --reason seen": {"blocked": "int", "known": "int", "in_force": ["str"]},
     "key list": [dict.fromkeys(("key_hash", "reason", "blocked_at", "blocked_by"), "str")],
     "broker show": BROKER,
@@ -430,6 +524,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, made_home: Path) -> Iterato
     tried = (folder / "home/fleet.toml").read_text().replace("[domains.prod]", TRIED)
     (folder / "tried.toml").write_text(tried)
     (folder / "line3.toml").write_text('domain = "prod"')
+    (folder / "access.toml").write_text('[[allow]]\nname = "a"\npublish = ["x/#"]\n')
     write_other_fleet(folder)
     with (folder / "home/fleet.toml").open("a") as config:
         config.write(TOLD)
