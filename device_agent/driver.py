@@ -46,15 +46,7 @@ from device_agent.journal import fields
 from device_agent.life import Life
 from device_agent.signals import Brought, Signals
 from device_agent.timing import Timing
-from device_agent.trouble import (
-    KEY_LOST,
-    cut_off,
-    failing_step,
-    may_pass,
-    require_wanted,
-    trouble_of,
-    word_of,
-)
+from device_agent.trouble import KEY_LOST, cut_off, fields_of, may_pass, require_wanted, trouble_of, word_of
 from device_agent.trusting import Trusting
 from device_agent.wire import pace
 from device_agent.wire.problems import ProblemCode, Retry
@@ -366,11 +358,7 @@ class Driver:
         before = self._signals.word
         self._signals.trouble = trouble_of(error, self._signals.trouble, now=self._clock())
         if error is not None:
-            word = word_of(error)
-            request = error.request if isinstance(error, RefusedError) else ""
-            step = failing_step(word) or ""
-            told = fields(problem=word, step=step, request=request, hint=error.hint or "")
-            _log.warning("%s", error, extra=told)
+            _log.warning("%s", error, extra=fields_of(error))
         if self._signals.word != before:
             await self._asking.report()
 

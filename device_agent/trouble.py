@@ -16,6 +16,7 @@ from device_agent.errors import (
     StateError,
     UnacceptableAnswerError,
 )
+from device_agent.journal import fields
 from device_agent.wire.problems import RETRY_ADVICE, ProblemCode, Retry
 from device_agent.wire.replies import ReportedState
 from device_agent.wire.steps import Step, step_of
@@ -51,6 +52,12 @@ def word_of(error: AgentError) -> str:
     if isinstance(error, RefusedError):
         return error.code
     return next((word for kind, word in _WORDS.items() if isinstance(error, kind)), "failed")
+
+
+def fields_of(error: AgentError) -> dict[str, object]:
+    """Return what a log is told of an error: its word, its step, the id of the request, and what to do."""
+    word, request = word_of(error), error.request if isinstance(error, RefusedError) else ""
+    return fields(problem=word, step=failing_step(word) or "", request=request, hint=error.hint or "")
 
 
 def failing_step(word: str) -> Step | None:
