@@ -1,4 +1,4 @@
-"""Sends checkpoints of the audit trail to a witness (C2SP tlog-witness): strict HTTPS, as all calls out are."""
+"""Sends checkpoints of the audit trail to a witness (C2SP tlog-witness): strict HTTPS, as all calls out."""
 
 from pathlib import Path
 

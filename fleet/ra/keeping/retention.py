@@ -1,4 +1,4 @@
-"""What `[retention]` lets go: old entries of the audit trail, and the bytes of certificates that are long over.
+"""What `[retention]` lets go: old entries of the audit trail, and bytes of certificates that are long over.
 
 Neither takes a proof away: the trail's hashes stay, and so do the fingerprint, the dates and the fate of each
 certificate. By default nothing goes.
@@ -21,7 +21,7 @@ _SLACK = timedelta(days=7)
 
 
 async def let_go(context: Context) -> None:
-    """Archive and drop what is older than `[retention]` says; to be called once a day. Raises `FleetError`."""
+    """Archive and drop what is older than `[retention]` says; called once a day. Raises `FleetError`."""
     await finish(context)
     rules = context.config.retention
     if rules.audit is not None and await _is_due(context, rules.audit + _SLACK):
