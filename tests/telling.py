@@ -1,6 +1,6 @@
 """Telling people, for tests: rules, a channel in memory, and devices whose certificates come to their end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -10,12 +10,15 @@ from fleet.core.letter import Letter
 from fleet.core.matters import Matter
 from fleet.core.notification_rule import Receiver, Rule
 from fleet.errors import FleetError
+from fleet.model import AuditEntry
 from fleet.ports import Transaction, Value
 from fleet.ra.context import Context
 from fleet.ra.finding import Finding
 from fleet.ra.telling.delivering import deliver
+from fleet.ra.telling.facts import QUICK
 from fleet.ra.telling.telling import survey, turn
-from fleet.store import times
+from fleet.store import audit, times
+from fleet.store.audit import AuditQuery
 from fleet.store.deliveries import Delivery, NotificationQuery, deliveries_of, list_notifications
 from tests.desk import Desk
 
@@ -53,7 +56,7 @@ class Told:
 
     async def look(self) -> None:
         """Do what the server does every five minutes, and at each turn."""
-        await survey(self.context, examine=self._examine)
+        await survey(self.context, set(Matter) - QUICK, examine=self._examine)
         await turn(self.context)
 
     async def deliver(self) -> int:
@@ -129,3 +132,32 @@ async def make_current(context: Context, identity: Identity) -> None:
         *key,
     )
     await amend(context, "UPDATE certificates SET state = 'active' WHERE domain = ? AND device_id = ?", *key)
+
+
+async def ending(desk: Desk, count: int, *, days: int) -> list[Identity]:
+    """Enroll devices whose certificates end in so many days."""
+    found = []
+    for number in range(count):
+        device_id = f"d{number:03}"
+        await desk.enrolled(device_id)
+        identity = Identity(domain="prod", device_id=device_id)
+        await make_current(desk.context, identity)
+        await end_certificate_at(desk.context, identity, desk.clock() + timedelta(days=days))
+        found.append(identity)
+    return found
+
+
+async def entry(desk: Desk, action: str, *details: tuple[str, str], device: str = "") -> None:
+    made = AuditEntry(
+        at=desk.clock(),
+        action=action,
+        actor=f"device:prod:{device}" if device else "server",
+        domain="prod" if device else "",
+        device_id=device,
+        details=details,
+    )
+    await desk.context.store.write(audit.append, made)
+
+
+async def trail(desk: Desk, action: str) -> Sequence[AuditEntry]:
+    return [one.entry for one in await desk.context.store.read(audit.search, AuditQuery(action=action))]

@@ -4,7 +4,7 @@ A delivery is `sending` on record before anything is sent, and `sent` or `waitin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -153,35 +153,19 @@ async def on_lost_channels(tx: Transaction, channels: Sequence[str]) -> tuple[De
     return tuple(found for found in map(_delivery, rows) if found.receiver.channel not in channels)
 
 
-async def begin(tx: Transaction, outcome: Outcome) -> Delivery:
-    """Note that a delivery is on its way, before anything of it is."""
-    await note(tx, outcome)
-    (found,) = [
-        each
-        for each in (await deliveries_of(tx, [outcome.delivery.notification]))[outcome.delivery.notification]
-        if each.receiver == outcome.delivery.receiver
-    ]
-    return found
+async def begin(tx: Transaction, outcome: Outcome) -> Delivery | None:
+    """Note that a delivery is on its way, before anything of it is; None: it was settled meanwhile."""
+    if not await _settle(tx, outcome):
+        return None
+    delivery = outcome.delivery
+    state = after(delivery.state, outcome.event)
+    return replace(delivery, state=state, attempts=delivery.attempts + 1, changed_at=outcome.at)
 
 
 async def note(tx: Transaction, outcome: Outcome) -> DeliveryState:
     """Note what happened to a delivery, and on the audit trail if it was given up; return how it stands."""
-    delivery = outcome.delivery
-    state = after(delivery.state, outcome.event)
-    changed = await tx.execute(
-        "UPDATE notification_deliveries SET state = ?, attempts = attempts + ?, next_at = ?, changed_at = ?,"
-        " answer = ? WHERE notification = ? AND channel = ? AND address = ? AND state = ?",
-        (
-            state.value,
-            int(outcome.event is DeliveryEvent.BEGIN),
-            times.text(outcome.next_at),
-            times.text(outcome.at),
-            outcome.answer[:_LONGEST_ANSWER] or delivery.answer,
-            *_key(delivery),
-            delivery.state.value,
-        ),
-    )
-    if changed and state is DeliveryState.DEAD and outcome.entry is not None:
+    state = after(outcome.delivery.state, outcome.event)
+    if await _settle(tx, outcome) and state is DeliveryState.DEAD and outcome.entry is not None:
         await audit.append(tx, outcome.entry)
     return state
 
@@ -218,13 +202,16 @@ async def acknowledge(tx: Transaction, ack: Acknowledgement) -> bool:
     return bool(changed)
 
 
-async def unanswered(tx: Transaction, _argument: None = None) -> tuple[NotificationRow, ...]:
-    """Return the notifications that nobody has acknowledged, and of which something still stands."""
+async def unanswered(tx: Transaction, rules: Sequence[str]) -> tuple[NotificationRow, ...]:
+    """Return notifications by some rules that nobody has acknowledged, as far as something still stands."""
+    marks = ", ".join("?" * len(rules))
     rows = await tx.fetch_all(
-        f"SELECT {_NOTIFICATION}, {_ACK} FROM notifications n WHERE n.acked_at IS NULL AND EXISTS"
+        f"SELECT {_NOTIFICATION}, {_ACK} FROM notifications n"
+        f" WHERE n.acked_at IS NULL AND n.rule IN ({marks}) AND EXISTS"
         " (SELECT 1 FROM notification_items i JOIN notification_subjects s ON s.rule = i.rule"
         " AND s.matter = i.matter AND s.subject = i.subject"
-        " WHERE i.notification = n.number AND i.change <> 'clears') ORDER BY n.number"
+        " WHERE i.notification = n.number AND i.change <> 'clears') ORDER BY n.number",
+        rules,
     )
     return tuple(_notification(row) for row in rows)
 
@@ -242,6 +229,25 @@ async def count_by_state(tx: Transaction, _argument: None = None) -> Mapping[Del
         " OR (d.state = 'dead' AND n.acked_at IS NULL) GROUP BY d.state"
     )
     return {DeliveryState(columns.text(state)): columns.number(count) for state, count in rows}
+
+
+async def _settle(tx: Transaction, outcome: Outcome) -> bool:
+    """Save what an event makes of a delivery that stands as it was read; tell whether it did."""
+    delivery = outcome.delivery
+    changed = await tx.execute(
+        "UPDATE notification_deliveries SET state = ?, attempts = attempts + ?, next_at = ?, changed_at = ?,"
+        " answer = ? WHERE notification = ? AND channel = ? AND address = ? AND state = ?",
+        (
+            after(delivery.state, outcome.event).value,
+            int(outcome.event is DeliveryEvent.BEGIN),
+            times.text(outcome.next_at),
+            times.text(outcome.at),
+            outcome.answer[:_LONGEST_ANSWER] or delivery.answer,
+            *_key(delivery),
+            delivery.state.value,
+        ),
+    )
+    return bool(changed)
 
 
 def _conditions(query: NotificationQuery) -> tuple[list[str], list[Value]]:

@@ -9,7 +9,19 @@ from fleet.ports import Row, Transaction
 from fleet.store import columns, times
 
 _PAGE = 1000
-_NEARLY_FULL_PERCENT = 90
+NEARLY_FULL_PERCENT = 90
+_CURRENT = (
+    "EXISTS (SELECT 1 FROM devices d WHERE d.domain = c.domain AND d.device_id = c.device_id"
+    " AND d.current_serial = c.serial AND d.retired_at IS NULL)"
+)
+"""A device's certificate that it uses."""
+_NEWEST = (
+    "NOT EXISTS (SELECT 1 FROM certificates n WHERE n.name = c.name AND n.purpose = c.purpose"
+    " AND n.state IN ('issued', 'active') AND n.not_after > c.not_after)"
+    " AND NOT EXISTS (SELECT 1 FROM batches b WHERE c.purpose = 'claim' AND b.domain = c.domain"
+    " AND b.name = c.batch AND b.closed_at IS NOT NULL)"
+)
+"""The last one of those that one name has, unless it is the claim of a batch that was closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +71,11 @@ class Use:
 
 async def ending(tx: Transaction, query: EndingQuery) -> tuple[Ending, ...]:
     """Return a page of certificates in use that end before a time: the newest one that each name has."""
-    newest = (
-        "EXISTS (SELECT 1 FROM devices d WHERE d.domain = c.domain AND d.device_id = c.device_id"
-        " AND d.current_serial = c.serial AND d.retired_at IS NULL)"
-        if query.purpose is Purpose.DEVICE
-        else "NOT EXISTS (SELECT 1 FROM certificates n WHERE n.name = c.name AND n.purpose = c.purpose"
-        " AND n.state IN ('issued', 'active') AND n.not_after > c.not_after)"
-    )
+    which = _CURRENT if query.purpose is Purpose.DEVICE else _NEWEST
     rows = await tx.fetch_all(
         "SELECT c.name, c.serial, c.not_after, c.domain, c.device_id FROM certificates c"
         " WHERE c.state IN ('issued', 'active') AND c.not_after < ? AND (c.not_after, c.serial) > (?, ?)"
-        f" AND c.purpose = ? AND {newest} ORDER BY c.not_after, c.serial LIMIT ?",
+        f" AND c.purpose = ? AND {which} ORDER BY c.not_after, c.serial LIMIT ?",
         (times.text(query.before), *query.after, query.purpose.value, _PAGE),
     )
     return tuple(_ending(query.purpose, row) for row in rows)
@@ -107,7 +113,7 @@ async def nearly_full(tx: Transaction, _argument: None = None) -> tuple[Use, ...
         " WHERE b.quota IS NOT NULL AND s.closed_at IS NULL AND b.used * 100 >= b.quota * ?"
         " UNION ALL SELECT 'batch ' || domain || '/' || name, domain, uses, uses_allowed FROM batches"
         " WHERE uses_allowed > 0 AND closed_at IS NULL AND uses * 100 >= uses_allowed * ? ORDER BY 1",
-        (_NEARLY_FULL_PERCENT, _NEARLY_FULL_PERCENT),
+        (NEARLY_FULL_PERCENT, NEARLY_FULL_PERCENT),
     )
     return tuple(
         Use(

@@ -86,6 +86,8 @@ async def _try(context: Context, carrier: Carrier, delivery: Delivery) -> None:
     now = context.clock()
     beginning = Outcome(delivery=delivery, event=DeliveryEvent.BEGIN, at=now, next_at=now)
     begun = await context.store.write(deliveries.begin, beginning)
+    if begun is None:
+        return
     said = await attempt(context, carrier, begun)
     if said.event is DeliveryEvent.FAILED and is_over(context, begun):
         said = Said(event=DeliveryEvent.EXPIRED, answer=said.answer)

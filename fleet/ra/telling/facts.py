@@ -22,11 +22,10 @@ from fleet.ra.finding import Finding
 from fleet.store import audit, telling_facts
 from fleet.store.audit import AuditQuery
 from fleet.store.contacts import count_refusals
-from fleet.store.telling_facts import Ending, EndingQuery, Troubled, Use
+from fleet.store.telling_facts import NEARLY_FULL_PERCENT, Ending, EndingQuery, Troubled, Use
 
 AUDIT_CHECK = "audit trail"
 """The doctor's check of the audit trail, which is a matter of its own."""
-_NEARLY_FULL_PERCENT = 90
 
 Examine = Callable[[Context], Awaitable[Sequence[Finding]]]
 """The doctor."""
@@ -165,7 +164,7 @@ async def _quotas(survey: Survey) -> list[Fact]:
             limit=view.record.room,
         )
         for view in await list_views(survey.context)
-        if view.record.room and view.leaves * 100 >= view.record.room * _NEARLY_FULL_PERCENT
+        if view.record.room and view.leaves * 100 >= view.record.room * NEARLY_FULL_PERCENT
     ]
     return [
         Fact(

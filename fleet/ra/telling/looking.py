@@ -3,6 +3,7 @@
 A crash between two commits repeats the look, which then finds what is left to tell, and nothing else.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -10,11 +11,14 @@ from itertools import islice
 from fleet.core.matters import MATTERS, Course, Matter
 from fleet.core.notification import Fact, Known, Step, happenings, steps
 from fleet.core.notification_rule import Rule
+from fleet.errors import FleetError
 from fleet.ra.context import Context
 from fleet.ra.telling.facts import BY_DOCTOR, FACTS, Examine, Survey
 from fleet.ra.telling.trail_facts import entries_of_interest, entries_so_far, facts_of
 from fleet.store import notifications
 from fleet.store.notifications import Telling, TrailRead, Watched
+
+_log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
 """Subjects that one commit tells of."""
@@ -30,7 +34,11 @@ async def look(context: Context, matters: Iterable[Matter], *, examine: Examine)
     findings = await examine(context) if wanted & BY_DOCTOR else ()
     survey = Survey(context=context, ahead=ahead, findings=findings)
     for matter in sorted(wanted):
-        facts = await FACTS[matter](survey)
+        try:
+            facts = await FACTS[matter](survey)
+        except FleetError as error:
+            _log.warning("nobody can be told of %s now: %s", matter, error)
+            continue
         for rule in rules:
             if matter in rule.matters:
                 await _tell(context, rule, matter, facts)

@@ -57,9 +57,10 @@ def due_at(rule: Rule, gathered: Gathered, *, now: datetime) -> datetime:
 async def escalate(context: Context) -> int:
     """Have those told in turn who are next, where nobody has acknowledged; return how many notifications."""
     count, now = 0, context.clock()
-    for row in await context.store.read(deliveries.unanswered, None):
-        rule = context.config.notice.rule(row.rule)
-        if rule is None or told_at(rule.quiet, row.severity, now) > now:
+    rules = {rule.name: rule for rule in context.config.notice.rules if rule.escalations}
+    for row in await context.store.read(deliveries.unanswered, tuple(rules)) if rules else ():
+        rule = rules[row.rule]
+        if told_at(rule.quiet, row.severity, now) > now:
             continue
         stage, receivers = escalated_to(rule.escalations, _unanswered(row), now=now)
         if stage != row.stage:

@@ -5,20 +5,27 @@ All state stands in the store: a server that comes back goes on where the other 
 
 import asyncio
 import logging
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from fleet.core.matters import Matter
 from fleet.errors import FleetError
 from fleet.ra.context import Context
 from fleet.ra.telling.delivering import give_up_lost, keep_delivering
-from fleet.ra.telling.facts import QUICK, Examine
+from fleet.ra.telling.facts import BY_DOCTOR, QUICK, Examine
 from fleet.ra.telling.looking import forget, look, look_at_trail
 from fleet.ra.telling.making import escalate, let_go, make_notifications
 from fleet.store import deliveries
 
 TURN_SECONDS = 10
-SURVEY_EVERY = timedelta(minutes=5)
-"""How often everything is looked for; certificates end in days, and the doctor takes a while."""
+ROUNDS: Mapping[timedelta, frozenset[Matter]] = MappingProxyType(
+    {
+        timedelta(minutes=5): frozenset(Matter) - QUICK - BY_DOCTOR,
+        timedelta(minutes=30): BY_DOCTOR,
+    }
+)
+"""How often what can wait is looked for: certificates end in days, and the doctor takes a while."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,22 +47,23 @@ async def turn(context: Context) -> None:
     await escalate(context)
 
 
-async def survey(context: Context, *, examine: Examine) -> None:
-    """Look for everything else, and clean up."""
+async def survey(context: Context, matters: Collection[Matter], *, examine: Examine) -> None:
+    """Look for what can wait, and clean up."""
     await forget(context)
-    await look(context, set(Matter) - QUICK, examine=examine)
+    await look(context, matters, examine=examine)
     await give_up_lost(context)
     await let_go(context)
 
 
 async def _keep_looking(context: Context, examine: Examine) -> None:
-    surveyed: datetime | None = None
+    made: dict[timedelta, datetime] = {}
     while True:
         try:
             now = context.clock()
-            if surveyed is None or not surveyed <= now < surveyed + SURVEY_EVERY:
-                await survey(context, examine=examine)
-                surveyed = now
+            for every, matters in ROUNDS.items():
+                if every not in made or not made[every] <= now < made[every] + every:
+                    await survey(context, matters, examine=examine)
+                    made[every] = now
             await turn(context)
         except FleetError as error:
             _log.warning("people may be told late: %s", error)

@@ -1,6 +1,5 @@
 """People are told what they have to know: once, together, in time, and until it has reached them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,46 +12,13 @@ from fleet.core.notification import Change
 from fleet.core.notification_rule import Escalation, QuietHours
 from fleet.core.station_rules import Shift
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError, UnreachableError
-from fleet.model import AuditEntry
-from fleet.ra.finding import bad
 from fleet.ra.telling import reading, trying
 from fleet.ra.telling.delivering import deliver
-from fleet.ra.telling.telling import turn
-from fleet.store import audit, deliveries, notifications, owners
-from fleet.store.audit import AuditQuery
+from fleet.store import deliveries, notifications, owners
 from fleet.store.deliveries import NotificationQuery
 from fleet.store.owners import Owner
 from tests.desk import Desk
-from tests.telling import LOG, MAIL, amend, end_certificate_at, make_current, rule, told
-
-
-async def ending(desk: Desk, count: int, *, days: int) -> list[Identity]:
-    """Enroll devices whose certificates end in so many days."""
-    found = []
-    for number in range(count):
-        device_id = f"d{number:03}"
-        await desk.enrolled(device_id)
-        identity = Identity(domain="prod", device_id=device_id)
-        await make_current(desk.context, identity)
-        await end_certificate_at(desk.context, identity, desk.clock() + timedelta(days=days))
-        found.append(identity)
-    return found
-
-
-async def entry(desk: Desk, action: str, *details: tuple[str, str], device: str = "") -> None:
-    made = AuditEntry(
-        at=desk.clock(),
-        action=action,
-        actor=f"device:prod:{device}" if device else "server",
-        domain="prod" if device else "",
-        device_id=device,
-        details=details,
-    )
-    await desk.context.store.write(audit.append, made)
-
-
-async def trail(desk: Desk, action: str) -> Sequence[AuditEntry]:
-    return [one.entry for one in await desk.context.store.read(audit.search, AuditQuery(action=action))]
+from tests.telling import LOG, MAIL, amend, end_certificate_at, ending, entry, rule, told, trail
 
 
 async def test_many_devices_that_end_together_are_one_message(desk: Desk) -> None:
@@ -165,100 +131,6 @@ async def test_a_rule_of_one_domain_tells_nothing_of_another(desk: Desk) -> None
     await people.all()
 
     assert not people.letters()
-
-
-async def test_what_happened_before_anybody_was_to_be_told_is_history(desk: Desk) -> None:
-    people = told(desk, rule(Matter.ROLLOUT_HALTED))
-    await entry(desk, "rollout.halted", ("rollout", "old"))
-    await people.all()
-    await entry(desk, "rollout.halted", ("rollout", "spring"), ("rule", "error rate"))
-
-    await people.all()
-    await people.all()
-
-    (letter,) = people.letters()
-    assert letter.items[0].subject.startswith("spring (audit entry ")
-    assert letter.items[0].text == "halted by server: rule error rate"
-    assert letter.severity is Severity.CRITICAL
-
-
-async def test_a_device_whose_renewal_is_refused_all_day_is_told_of_once_a_day(desk: Desk) -> None:
-    people = told(desk, rule(Matter.RENEWAL_REFUSED))
-    await people.all()
-    for _ in range(36):
-        await entry(desk, "request.refused", ("request", "renew"), ("code", "bad-key"), device="d1")
-        await people.all()
-        people.forward(hours=1)
-    assert len(people.letters()) == 1
-
-    people.forward(hours=30)
-    await entry(desk, "request.refused", ("code", "frozen"), ("reason", "it is"), device="d1")
-    await people.all()
-
-    assert len(people.letters()) == 2
-
-
-@pytest.mark.parametrize(
-    ("device", "request_kind", "code"),
-    [
-        ("d1", "renew", "busy"),
-        ("d1", "renew", "unavailable"),
-        ("d1", "enroll", "bad-key"),
-        ("", "renew", "x"),
-    ],
-)
-async def test_a_refusal_that_ends_by_itself_or_is_no_renewal_is_not_told(
-    desk: Desk, device: str, request_kind: str, code: str
-) -> None:
-    people = told(desk, rule(Matter.RENEWAL_REFUSED))
-    await people.all()
-    await entry(desk, "request.refused", ("request", request_kind), ("code", code), device=device)
-
-    await people.all()
-
-    assert not people.letters()
-
-
-async def test_an_alarm_is_told_until_somebody_resolved_it(desk: Desk) -> None:
-    people = told(desk, rule(Matter.DEVICE_ALARM))
-    await ending(desk, 1, days=60)
-    for alarm in (2, 0):
-        await amend(desk.context, "UPDATE devices SET alarm = ?", alarm)
-        await turn(people.context)
-        await people.deliver()
-
-    assert [item.change for letter in people.letters() for item in letter.items] == [
-        Change.ARISES,
-        Change.CLEARS,
-    ]
-
-
-async def test_the_doctor_is_heard_and_a_damaged_trail_is_a_matter_of_its_own(desk: Desk) -> None:
-    people = told(desk, rule(Matter.DOCTOR, Matter.AUDIT_DAMAGED))
-    people.findings = [bad("disk", "3 MiB are free", fix="x"), bad("audit trail", "entry 7 differs", fix="y")]
-    await people.all()
-    people.findings = []
-    people.forward(minutes=5)
-    await people.all()
-
-    told_of = {(letter.matter, letter.is_over) for letter in people.letters()}
-    assert told_of == {
-        (matter, over) for matter in (Matter.DOCTOR, Matter.AUDIT_DAMAGED) for over in (False, True)
-    }
-
-
-async def test_a_backup_that_is_too_old_is_told_until_there_is_a_new_one(desk: Desk) -> None:
-    people = told(desk, rule(Matter.BACKUP_OLD))
-    await entry(desk, "backup.made")
-    await people.all()
-    assert not people.letters()
-    people.forward(days=8)
-    await people.all()
-    await entry(desk, "backup.made")
-    people.forward(minutes=5)
-    await people.all()
-
-    assert [letter.is_over for letter in people.letters()] == [False, True]
 
 
 async def test_a_failing_receiver_is_tried_again_with_growing_pauses_and_gets_the_same_message(
