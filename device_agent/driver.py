@@ -44,6 +44,7 @@ from device_agent.errors import (
 )
 from device_agent.journal import fields
 from device_agent.life import Life
+from device_agent.reporting import Reporting
 from device_agent.signals import Brought, Signals
 from device_agent.timing import Timing
 from device_agent.trouble import KEY_LOST, cut_off, fields_of, may_pass, require_wanted, trouble_of, word_of
@@ -54,8 +55,6 @@ from device_agent.wire.replies import Issued
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_REST = timedelta(hours=1)
-"""A clock may be set while we sleep; so often we look."""
 _SHORTEST_REST = timedelta(seconds=10)
 """A server that wants everything renewed at once gets no storm from us."""
 _LONGEST_RETRY = timedelta(seconds=15)
@@ -91,7 +90,7 @@ class Driver:
         self._wants_renewal = False
         self._waiting: list[asyncio.Future[None]] = []
         self._unasked = a_day(_RENEWALS_A_DAY)
-        self._reported, self._reported_at = 0, monotonic()
+        self._reporting = Reporting(asking, signals)
         self._begun: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
 
     def want_renewal(self) -> asyncio.Future[None]:
@@ -156,7 +155,7 @@ class Driver:
                 error = await self._round(hold=True)
                 await self._note(error)
                 await self._trusting.take_brought()
-                await self._report()
+                await self._reporting.tell()
                 self._chronicle.look(self._life.record)
                 failures = 0 if error is None else failures + 1
                 await self._signals.rest(
@@ -166,14 +165,6 @@ class Driver:
                     failures = await self._reconnect_later(failures)
         finally:
             await self._asking.disconnect()
-
-    async def _report(self) -> None:
-        """Tell the state where the server has set something new, or wants to hear of it so often."""
-        configured, every = self._signals.configured, self._signals.settings.report_seconds
-        is_due = every is not None and monotonic() >= self._reported_at + every
-        if is_due or configured != self._reported:
-            self._reported, self._reported_at = configured, monotonic()
-            await self._asking.report()
 
     async def _reconnect_later(self, failures: int) -> int:
         trouble = cut_off(self._signals.lost or "", self._signals.trouble, now=self._clock())
@@ -339,17 +330,14 @@ class Driver:
         return life.active is not None and life.pending is None and life.proof is None
 
     def _until_renewal(self) -> timedelta:
-        active, every = self._life.record.life.active, self._signals.settings.report_seconds
-        longest = _LONGEST_REST if every is None else min(timedelta(seconds=every), _LONGEST_REST)
+        active, longest = self._life.record.life.active, self._reporting.longest_rest
         if active is None:
             return longest
         return min(max(renewal.renewal_of(active) - self._clock(), _SHORTEST_REST), longest)
 
     def _pause(self, failures: int, error: AgentError | None) -> timedelta:
         asked = error.retry_after_seconds if isinstance(error, RefusedError) else None
-        most = self._signals.settings.longest_wait_seconds
-        longest = pace.LONGEST_WAIT if most is None else timedelta(seconds=most)
-        jitter, first = self._jitter(), self._first_wait
+        jitter, first, longest = self._jitter(), self._first_wait, self._reporting.longest_wait
         back_off = pace.back_off(failures, jitter=jitter, first=first, longest=longest)
         return back_off + timedelta(seconds=asked or 0)
 
