@@ -1,8 +1,9 @@
 """`fleet monitor`: certificates that were refused, by cause, with what helps; and lines of logs, shipped."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
@@ -18,13 +19,16 @@ from fleet.core.causes import Cause
 from fleet.core.log_lines import Product
 from fleet.errors import UsageError
 
+Asked: TypeAlias = Mapping[str, str | None]
+"""The parameters of a query."""
+
 _LOOK_SECONDS = 2.0
 _COLUMNS = (
     Column(title="CAUSE", member="cause", whole=True),
     Column(title="TIMES", member="times"),
     Column(title="WHO", member="who", whole=True),
     Column(title="ADDRESS", member="address", whole=True),
-    Column(title="SEEN BY", member="place"),
+    Column(title="SEEN BY", member="place", whole=True),
     Column(title="SINCE", member="first_at"),
     Column(title="LAST", member="last_at"),
     Column(title="CERTIFICATE", member="serial", whole=True),
@@ -65,7 +69,7 @@ def command(
     def act(client: Client) -> None:
         found = list(client.items("monitor", limit=limit, **asked))
         if watch:
-            _show_news(_news(client, asked, found), form)
+            watch_troubles(client, asked, found, form)
         else:
             _show(found, form)
 
@@ -86,7 +90,7 @@ def _show(found: list[Members], form: Form) -> None:
         say(f"hint: {first['fix']}")
 
 
-def _news(client: Client, asked: dict[str, str | None], known: list[Members]) -> Iterator[Members]:
+def _news(client: Client, asked: Asked, known: list[Members]) -> Iterator[Members]:
     """Yield what was refused since the last look, with how often, without an end."""
     counts = {_key(row): int(str(row["times"])) for row in known}
     while True:
@@ -103,8 +107,9 @@ def _key(row: Members) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in names)
 
 
-def _show_news(rows: Iterator[Members], form: Form) -> None:
-    for row in rows:
+def watch_troubles(client: Client, asked: Asked, known: list[Members], form: Form) -> None:
+    """Print what is refused from now on, without an end."""
+    for row in _news(client, asked, known):
         if form is Form.JSONL:
             write_line(row)
             continue

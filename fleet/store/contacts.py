@@ -57,19 +57,27 @@ class Keeping:
 async def keep(tx: Transaction, contacts: Sequence[Contact]) -> None:
     """Add contacts; one like another of the last minutes is counted there."""
     for one in contacts:
-        since = times.text(one.first_at - ALIKE_FOR)
+        near = (times.text(one.first_at - ALIKE_FOR), times.text(one.first_at + ALIKE_FOR))
         row = await tx.fetch_one(
-            "SELECT number FROM connections WHERE likeness = ? AND first_at >= ?"
+            "SELECT number FROM connections WHERE likeness = ? AND first_at BETWEEN ? AND ?"
             " ORDER BY number DESC LIMIT 1",
-            (one.likeness, since),
+            (one.likeness, *near),
         )
         if row is None:
             await _insert(tx, one)
         else:
-            await tx.execute(
-                "UPDATE connections SET times = times + ?, last_at = ? WHERE number = ?",
-                (one.times, times.text(one.last_at), columns.number(row[0])),
-            )
+            await _count(tx, one, columns.number(row[0]))
+
+
+async def _count(tx: Transaction, one: Contact, number: int) -> None:
+    """Count a contact in the row of one like it; a log may tell of the earlier one later."""
+    first, last = times.text(one.first_at), times.text(one.last_at)
+    await tx.execute(
+        "UPDATE connections SET times = times + ?,"
+        " first_at = CASE WHEN first_at > ? THEN ? ELSE first_at END,"
+        " last_at = CASE WHEN last_at < ? THEN ? ELSE last_at END WHERE number = ?",
+        (one.times, first, first, last, last, number),
+    )
 
 
 async def _insert(tx: Transaction, one: Contact) -> None:
@@ -256,7 +264,8 @@ def _trouble(row: Row) -> Trouble:
 async def count_refusals(tx: Transaction, since: datetime) -> tuple[tuple[Cause, int], ...]:
     """Return how many were refused since a time, by cause, wherever it was seen."""
     rows = await tx.fetch_all(
-        "SELECT cause, SUM(times) FROM connections WHERE kind = ? AND last_at >= ? GROUP BY cause ORDER BY cause",
+        "SELECT cause, SUM(times) FROM connections WHERE kind = ? AND last_at >= ?"
+        " GROUP BY cause ORDER BY cause",
         (BrokerEventKind.REFUSED.value, times.text(since)),
     )
     return tuple((Cause(columns.text(cause)), columns.number(count)) for cause, count in rows)

@@ -78,6 +78,15 @@ async def test_repeats_are_one_row_for_some_minutes_and_another_one_later(desk: 
     assert early.contact.last_at == NOON + timedelta(minutes=2)
 
 
+async def test_what_a_log_tells_late_moves_no_row_back_in_time(desk: Desk) -> None:
+    store = desk.context.store
+    for minutes in (5, 0):
+        await keep(store, refused(1, minutes=minutes))
+    (row,) = await found(store)
+    assert (row.contact.first_at, row.contact.last_at) == (NOON, NOON + timedelta(minutes=5))
+    assert row.contact.times == 2
+
+
 async def test_the_history_is_found_by_network_cause_and_time_page_by_page(desk: Desk) -> None:
     store = desk.context.store
     await keep(store, *(refused(number, minutes=number) for number in range(1, 8)))
