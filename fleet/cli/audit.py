@@ -108,6 +108,7 @@ def _file(name: str, what: str) -> Callable[[_Function], _Function]:
 
 @command.command()
 @options.record
+@click.option("--records", is_flag=True, help="Compare the records of all devices with the trail, too.")
 @_file("--proof", "Check this proof, off line, instead.")
 @_file("--trail", "Check what fleet audit export printed, off line, instead.")
 @_file("--head", "For these: a signed head that you kept.")
@@ -118,18 +119,28 @@ def verify(
     home: Place,
     form: Form,
     *,
+    records: bool,
     proof: Path | None,
     trail: Path | None,
     head: Path | None,
     key: Path | None,
 ) -> None:
-    """Check every entry against the signed heads. Exit code 0: whole; 7: something was changed."""
+    """Check every entry against the signed heads. Exit code 0: whole; 7: something was changed.
+
+    With --records, also that each device's record is what the trail tells of it: states, keys, serials,
+    fingerprints. It reads the whole trail, so it takes a while in a large fleet.
+    """
     if proof or trail or head or key:
         show_evidence(form, Evidence(proof=proof, trail=trail, head=head, key=key))
         return
     found = with_client(home, lambda client: client.get("audit", "verify"))
-    _show_verdict(found, form)
-    context.exit(ExitCode.NEEDS_ATTENTION if items_of(found["findings"]) else ExitCode.DONE)
+    beside = with_client(home, lambda client: client.get("audit", "records")) if records else None
+    _show_verdict(found if beside is None else {**found, "records": beside}, form)
+    differences = items_of(beside["differences"]) if beside else []
+    if form is Form.TABLE and beside:
+        _show_differences(beside, differences)
+    is_whole = not items_of(found["findings"]) and not differences
+    context.exit(ExitCode.DONE if is_whole else ExitCode.NEEDS_ATTENTION)
 
 
 def _show_verdict(found: Members, form: Form) -> None:
@@ -144,6 +155,17 @@ def _show_verdict(found: Members, form: Form) -> None:
     else:
         gone = f", {found['archived']} of them archived" if found["archived"] else ""
         write_text(f"whole: {found['size']} entries{gone}, newest signed head {found['root']}")
+
+
+def _show_differences(beside: Members, differences: list[Members]) -> None:
+    if not differences:
+        write_text(f"records: {beside['devices']} devices are what the trail tells")
+        return
+    say(f"error: {len(differences)} devices are not what the trail tells")
+    for one in differences:
+        what = one["what"]
+        write_text(f"{one['name']}: {', '.join(map(str, what)) if isinstance(what, list) else what}")
+    say("hint: somebody wrote the database beside the server: see who could, and restore it from a backup")
 
 
 def _where(finding: Members) -> str:

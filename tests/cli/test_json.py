@@ -27,7 +27,8 @@ SUMMARY: dict[str, Shape] = {
     **dict.fromkeys(("domain", "device_id", "kind", "standing", "alarm", "registered_at"), "str"),
     **dict.fromkeys(("batch", "serial", "not_after", "last_seen_at"), "str?"),
     **dict.fromkeys(("model", "owner", "agent_version"), "str?"),
-    **dict.fromkeys(("tags", "groups"), ["str"]),
+    "tags": ["str"],
+    "groups": ["str"],
 }
 MOVE: dict[str, Shape] = {
     **dict.fromkeys(("domain", "device_id", "move", "state", "to_domain", "started_by"), "str"),
@@ -407,6 +408,13 @@ COMMANDS: dict[str, Shape] = {
         "findings": [{"first": "int", "last": "int", "text": "str"}],
     },
     "audit archive --older 30d": [],
+    "audit verify --records": {
+        "whole": "bool",
+        **dict.fromkeys(("size", "heads", "archived"), "int"),
+        **dict.fromkeys(("root", "signed_at"), "str"),
+        "findings": [{"first": "int", "last": "int", "text": "str"}],
+        "records": {"devices": "int", "differences": [{"name": "str", "what": ["str"]}]},
+    },
     "audit archives": [],
     "audit witnesses": [],
     "audit verify --trail trail.jsonl --head head.json --key home/audit/public.pem": {"proven": "str"},

@@ -5,6 +5,7 @@ from device_agent.wire.identity import parse_serial
 from fleet.core import trace
 from fleet.model import Role
 from fleet.ra.health import notary_of
+from fleet.ra.keeping.reconciling import reconcile
 from fleet.ra.people import audits
 from fleet.store.audit import AuditQuery, StoredEntry
 from fleet.web.api.asked import MAX_PAGE, Asked
@@ -39,6 +40,14 @@ def routes() -> tuple[Route, ...]:
             handler=_verify,
             about="Check every entry against the signed heads.",
             answer=One("AuditVerdict"),
+        ),
+        Route(
+            method="GET",
+            path="audit/records",
+            role=Role.VIEWER,
+            handler=_records,
+            about="Compare the record of each device with what the trail tells of it.",
+            answer=One("AuditRecords"),
         ),
     )
 
@@ -79,6 +88,14 @@ async def _verify(asked: Asked) -> Members:
             {"first": finding.first, "last": finding.last, "text": finding.text}
             for finding in verdict.findings
         ],
+    }
+
+
+async def _records(asked: Asked) -> Members:
+    found = await reconcile(asked.context)
+    return {
+        "devices": found.devices,
+        "differences": [{"name": one.name, "what": list(one.what)} for one in found.differences],
     }
 
 

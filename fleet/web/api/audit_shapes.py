@@ -67,6 +67,10 @@ OF_THE_AUDIT: Mapping[str, Schema] = {
         each("signed_at", maybe(TIME)),
         each("findings", list_of(record(each("first last", COUNT), each("text", TEXT)))),
     ),
+    "AuditRecords": record(
+        each("devices", COUNT),
+        {"differences": list_of(record(each("name", TEXT), each("what", list_of(TEXT))))},
+    ),
     "AuditArchives": record(
         {
             "items": list_of(
