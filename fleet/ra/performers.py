@@ -6,8 +6,7 @@ from fleet.core.proposal import ActKind
 from fleet.ra.acts import revoking, suspending
 from fleet.ra.acts.deciding import Performer
 from fleet.ra.campaigns import orders
-from fleet.ra.requests import renewing
-from fleet.ra.requests import access_policy
+from fleet.ra.requests import access_policy, renewing
 
 PERFORMERS: Mapping[ActKind, Performer] = {
     ActKind.REVOKE: revoking.PERFORMER,

@@ -1,4 +1,4 @@
-"""What became of rollouts after the backup: the trail says how far they were, and none goes on by a restore."""
+"""What became of rollouts after the backup: the trail says how far they were; none goes on by a restore."""
 
 from fleet.core.rollout import SUPERVISED, RolloutState
 from fleet.model import AuditEntry
