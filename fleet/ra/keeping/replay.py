@@ -15,7 +15,7 @@ from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra.keeping.replay_acts import EFFECTS, TOLD_ONLY, details_of, identity_of, reason_of, signed_of
 from fleet.ra.trail_lines import KeptEntry
-from fleet.store import audit, certificates, claims
+from fleet.store import access_classes, audit, certificates, claims
 from fleet.store.codes import Grant, GrantKind
 from fleet.store.devices import DeviceRecord, insert_device, load_device, load_record, save_device
 
@@ -51,6 +51,7 @@ async def replay(tx: Transaction, kept: Sequence[KeptEntry]) -> Replayed:
                 f"entry {one.number} ({action}) of the kept trail cannot be done again: {error}",
                 hint="report this as a defect; restoring without --audit leaves it out",
             ) from error
+    await access_classes.refresh_all(tx)  # whatever changed what the access policy asks about
     return Replayed(done=done, strange=strange)
 
 

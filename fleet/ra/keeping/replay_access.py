@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fleet.access_file import parse
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
-from fleet.store import access_classes, access_policies, backends
+from fleet.store import access_policies, backends
 from fleet.store.access_policies import PolicyRecord
 from fleet.store.backends import BackendRecord
 
@@ -24,7 +24,6 @@ async def apply_policy(tx: Transaction, entry: AuditEntry) -> None:
     )
     if await access_policies.load_policy(tx, record.number) is None:
         await access_policies.insert_policy(tx, record)
-        await access_classes.refresh_all(tx)
 
 
 async def add_backend(tx: Transaction, entry: AuditEntry) -> None:

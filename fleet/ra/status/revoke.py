@@ -25,6 +25,7 @@ from fleet.ra.status.press import press_of
 from fleet.ra.status.public_lists import current_list
 from fleet.store import allowlist, audit
 from fleet.store.adopted import shown_serials
+from fleet.store.backends import load_backend
 from fleet.store.certificates import end_certificate, load_certificate
 from fleet.store.devices import load_device
 
@@ -185,6 +186,11 @@ async def _revoke_own(tx: Transaction, case: RevokeCase) -> Revoked:
     row = await load_certificate(tx, case.serial)
     if row is None:
         raise NotFoundError(f"there is no certificate {case.serial}", hint="fleet cert list")
+    if await load_backend(tx, row.name) is not None and row.purpose is Purpose.SERVICE:
+        raise RefusedError(
+            f"{case.serial} is a certificate of the service {row.name}",
+            hint=f"fleet service revoke {row.name}",
+        )
     if row.purpose in _INSTEAD:
         raise RefusedError(
             f"{case.serial} is a certificate of purpose {row.purpose}, which the fleet itself runs on",

@@ -1,11 +1,15 @@
 """Backends: certified with a scope of topics, admitted with it and no more, renewed, and cut off for good."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from fleet.core import access
 from fleet.core.access import Who
 from fleet.errors import BadInputError, NotFoundError, RefusedError
-from fleet.model import Purpose
+from fleet.model import Purpose, RevocationReason
+from fleet.ra.keeping.replay_acts import EFFECTS
 from fleet.ra.own.own_health import own_certificates
 from fleet.ra.people.backends import (
     NOTIFICATIONS,
@@ -16,11 +20,18 @@ from fleet.ra.people.backends import (
     renew_backend,
     revoke_backend,
 )
+from fleet.ra.requests.access_policy import apply_access
+from fleet.ra.selection import BySerial
+from fleet.ra.status.revoke import revoke
 from fleet.store import audit
+from fleet.store.access_policies import newest_policy
 from fleet.store.audit import AuditQuery
-from tests.desk import Desk, Unit
+from fleet.store.backends import list_backends as list_records
+from tests.desk import Desk, Unit, at_desk
+from tests.homes import FleetHome
 
 ADA = "operator:ada"
+POLICY = "[[allow]]\nname = 'a'\npublish = ['x']\n"
 
 
 def order(
@@ -156,3 +167,36 @@ async def test_the_doctor_tells_of_a_backends_end(desk: Desk) -> None:
     fixes = [finding.fix for finding in await own_certificates(desk.context)]
 
     assert "fleet service renew dashboard" in fixes
+
+
+async def test_its_certificate_is_taken_back_with_the_backend_not_alone(desk: Desk) -> None:
+    made = await add_backend(desk.context, order())
+    one = BySerial(serial=made.own.issued.serial)
+
+    with pytest.raises(RefusedError) as refused:
+        await revoke(desk.context, one, reason=RevocationReason.UNSPECIFIED, actor=ADA)
+
+    assert refused.value.hint == "fleet service revoke dashboard"
+
+
+async def test_the_trail_brings_policy_and_backends_back(
+    desk: Desk, fleet_home: FleetHome, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    home = replace(desk.context.home, root=tmp_path / "home")
+    await apply_access(replace(desk.context, home=home), POLICY, actor=ADA)
+    await add_backend(desk.context, order(writes=("devices/prod/+/orders",)))
+    await add_backend(desk.context, order("sold"))
+    await revoke_backend(desk.context, "sold", actor=ADA, reason="")
+    told = [
+        stored.entry
+        for action in ("access.applied", "service.added", "service.revoked")
+        for stored in await desk.context.store.read(audit.search, AuditQuery(action=action))
+    ]
+    (tmp_path / "other").mkdir()
+    async with at_desk(fleet_home, tmp_path / "other") as other:
+        for entry in told:
+            await other.context.store.write(EFFECTS[entry.action], entry)
+
+        for read in (newest_policy, list_records):
+            assert await other.context.store.read(read, None) == await desk.context.store.read(read, None)
