@@ -19,7 +19,7 @@ from fleet.core.letter import Letter
 from fleet.core.notification import line
 from fleet.errors import RefusedError, UnreachableError
 from fleet.files import read_secret
-from fleet.outbound import client_tls, connected
+from fleet.outbound import client_tls, connected, require_public
 
 ID_HEADER = "Fleet-Notification"
 _LOGIN_WANTED = 530
@@ -74,7 +74,8 @@ class MailCarrier:
             client.close()
 
     def check(self) -> None:
-        """Read the password and the roots; raises `FleetError`."""
+        """Read the password and the roots, and look at an address that is literal; raises `FleetError`."""
+        require_public(self._settings.host, allowed=self._settings.private_hosts)
         client_tls(self._settings.trust, root=self._root)
         self._password()
 

@@ -8,12 +8,13 @@ import hashlib
 import hmac
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from device_agent.wire.secret import Secret
 from fleet.channel_sections import HookConfig
 from fleet.core.letter import CLOUD_EVENTS, Letter
 from fleet.errors import RefusedError, UnreachableError
-from fleet.outbound import HttpsPoster, Target, client_tls, read_shared_secret
+from fleet.outbound import HttpsPoster, Target, client_tls, read_shared_secret, require_public
 from fleet.ports import Clock
 
 SIGNATURE = "Fleet-Signature"
@@ -43,7 +44,8 @@ class HookCarrier:
         return _judged(answered.status)
 
     def check(self) -> None:
-        """Read the secret and the roots; raises `FleetError`."""
+        """Read the secret and the roots, and look at an address that is literal; raises `FleetError`."""
+        require_public(urlsplit(self._settings.url).hostname or "", allowed=self._settings.private_hosts)
         client_tls(self._settings.trust, root=self._root)
         read_shared_secret(self._settings.secret_file, root=self._root)
 

@@ -99,6 +99,9 @@ async def test_a_server_inside_of_the_network_gets_no_mail_unless_it_is_named(
 ) -> None:
     with pytest.raises(UnreachableError, match=r"not.* public"):
         await carrier(office, tmp_path, host=host, private_hosts=()).carry(letter(), "ops@example.org")
+    if host != "localhost":
+        with pytest.raises(UnreachableError):
+            carrier(office, tmp_path, host=host, private_hosts=()).check()
     assert not office.messages
 
 
