@@ -258,6 +258,20 @@ async def test_an_operators_release_reaches_the_station(
     assert (await states(service, unit.active.device_id)).count(CertificateState.ACTIVE) <= 1
 
 
+async def test_a_unit_that_was_just_released_is_not_put_aside_once_more(
+    home: FleetHome, service: Service, tmp_path: Path
+) -> None:
+    station = await new_station(service, tmp_path, "press5")
+    async with bench(home, station, tmp_path / "nine.db") as line:
+        unit = line.unit("hw-90")
+        await line.serve(unit)
+        await line.clerk.quarantine("hw-90", "the test jig says no")
+        assert (await line.serve(unit)).step is Step.QUARANTINED
+        await line.clerk.upload()
+        await release_unit(service.context, order("hw-90"))
+        assert (await line.serve(unit)).step is Step.COMMITTED
+
+
 async def test_rework_never_passes_the_key_that_was_put_aside(
     home: FleetHome, service: Service, tmp_path: Path
 ) -> None:

@@ -115,6 +115,8 @@ class Board:
         elif event.stage is Stage.FOUND and lane.event.stage is not Stage.FOUND:
             lane.began = now
         self._count(event, now)
+        if event.label and event.label in self.notice:
+            self.notice = ""  # the unit is there, nobody is to plug it in
         lane.event = event
         if lane.mark in ENDS:
             lane.end, lane.ended_at = event, now

@@ -14,6 +14,7 @@ from rich.text import Text
 from fleet.cli.output import visible
 from fleet.cli.screen.board import Board, LaneView
 from fleet.cli.screen.language import Language, Mark
+from fleet.station.link.causes import Cause
 from fleet.station.telling.book import Kind
 from fleet.station.telling.dots import half_blocks, has_letters_for
 
@@ -160,7 +161,7 @@ def _cell(lane: LaneView, language: Language) -> Text:
 
 def _step(lane: LaneView, language: Language) -> str:
     event = lane.event
-    words = language.stage(event.stage)
+    words = "" if event.cause is Cause.NO_PORT else language.stage(event.stage)
     if lane.mark is not Mark.BUSY or not event.total:
         return words
     filled = _BAR * event.done // event.total

@@ -3,8 +3,10 @@
 It never lets an answer out before the ledger has it on the disk.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -32,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 _SUSPICIOUS = frozenset({ProblemCode.KEY_IN_USE})
 """Refusals of the server that say something of the unit: its key is another device's."""
+_DECISION_SECONDS = 3.0
+"""So long a unit in quarantine waits for what its server decided; then it is put aside as before."""
 _HOLDS_CERTIFICATE = (LinkState.PENDING, LinkState.ACTIVE)
 
 
@@ -179,6 +183,8 @@ class Clerk:
             hello = replace(hello, device_id="")
         unit = await self._ledger.find(hello.hardware_id)
         if unit and unit.doubt:
+            unit = await self._released(unit)
+        if unit and unit.doubt:
             return steps.Doubt(reason=unit.doubt, cause=Cause.QUARANTINED)
         is_coded = hello.device_id in self._codes
         is_anew = is_coded or (unit is not None and unit.rework)
@@ -207,6 +213,16 @@ class Clerk:
             prefix=self._ids.counted(hello.device_id),
         )
         return steps.Enrol(device_id=device_id)
+
+    async def _released(self, unit: Unit) -> Unit | None:
+        """Return a unit in quarantine by what operators decided up to now, as far as that can be asked.
+
+        Whoever released it plugs it in at once.
+        """
+        with suppress(FleetError, TimeoutError):
+            async with asyncio.timeout(_DECISION_SECONDS):
+                await self._heir.carry_out()
+        return await self._ledger.find(unit.hardware_id)
 
     async def _resumed(self, unit: Unit | None, hello: HelloReply) -> steps.Decision:
         """Let a unit prove what it holds; where the ledger does not know it, the server may."""
