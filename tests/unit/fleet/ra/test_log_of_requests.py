@@ -10,6 +10,7 @@ from device_agent.trouble import failing_step, word_of
 from device_agent.wire.replies import Issued, Problem
 from device_agent.wire.requests import Proof, ProofKind
 from device_agent.wire.secret import Secret
+from fleet.core.story import decision
 from fleet.log import Event, TextForm, members_of
 from fleet.ra.requests.answer import answer
 from fleet.store import audit
@@ -39,6 +40,7 @@ async def test_a_refusal_has_one_id_and_one_step_everywhere(
     details = dict(entry.entry.details)
     assert {refusal.value.request, line["request"], details["request_id"]} == {request.id}
     assert {failing_step(word_of(refusal.value)), line["step"], details["step"]} == {"prove"}
+    assert decision(entry.entry).step == "enroll/prove"  # as `fleet device explain` shows it
     assert (line["device"], line["channel"], line["kind"]) == ("d1", "bootstrap", "enroll")
     assert line["outcome"] == details["code"] == reply.code
     assert "0000-0000" not in TextForm().format(caplog.records[-1])
