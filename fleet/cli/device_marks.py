@@ -11,7 +11,7 @@ from fleet.cli import options, selecting
 from fleet.cli.client import Client, with_client
 from fleet.cli.handed import content_of
 from fleet.cli.options import Place
-from fleet.cli.output import Form, Json, Members, cell, show_record
+from fleet.cli.output import Form, Json, Members, cell, show_list, show_record
 from fleet.errors import UsageError
 
 DONE = {"found": "devices", "changed": "changed"}
@@ -107,14 +107,18 @@ def untag(
 
 
 @click.command()
-@options.place
+@options.listing
 @options.domain
 @selecting.query
-def export(home: Place, *, domain: str | None, query: str | None) -> None:
+def export(home: Place, form: Form, *, domain: str | None, query: str | None) -> None:
     """Write devices as CSV, which fleet device set --csv reads again."""
 
     def write(client: Client) -> None:
-        _write_csv(client.items("devices", domain=domain, query=query))
+        found = client.items("devices", domain=domain, query=query)
+        if form is Form.TABLE:
+            _write_csv(found)
+        else:
+            show_list(found, form, columns=())
 
     with_client(home, write)
 

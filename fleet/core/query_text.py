@@ -73,7 +73,7 @@ def parse_query(text: str) -> Query:
     if len(text) > LONGEST_QUERY:
         raise BadInputError(
             f"the query has {len(text)} characters, and {LONGEST_QUERY} is the most",
-            hint="fleet device group add puts devices into a group of their own",
+            hint="fleet group add makes a group to ask for",
         )
     if not text.strip():
         raise BadInputError("the query is empty", hint="all selects every device; tag=outdoor some of them")

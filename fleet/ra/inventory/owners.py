@@ -32,7 +32,7 @@ async def save(desk: Desk, owner: Owner, *, actor: str) -> Owner:
         parse_address(address)
     if len(owner.contacts) > _MOST_CONTACTS or len(set(owner.contacts)) != len(owner.contacts):
         raise BadInputError(
-            f"an owner has at most {_MOST_CONTACTS} contacts, each once", hint="fleet owner show NAME"
+            f"an owner has at most {_MOST_CONTACTS} contacts, each once", hint="fleet owner list"
         )
     return await desk.store.write(_save, _Act(owner=owner, actor=actor, at=desk.clock()))
 
