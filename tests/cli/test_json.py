@@ -380,6 +380,22 @@ COMMANDS: dict[str, Shape] = {
     "station new-journal line1 --reason lost": STATION,
     "station revoke line1": {"station": "str", "revoked": ["str"]},
     "operator renew admin": dict.fromkeys(("operator", "serial", "not_after", "certificate", "key"), "str"),
+    "operator totp enroll": {"operator": "str", "uri": "str"},
+    "operator totp list": [
+        {**dict.fromkeys(("operator", "made_at"), "str"), "confirmed_at": "str?", "locked": "bool"}
+    ],
+    "operator recover admin --out back": {
+        **dict.fromkeys(("operator", "state", "spoken_code", "needs", "expires_at"), "str"),
+        **dict.fromkeys(("serial", "certificate"), "str?"),
+    },
+    "operator pleas": [
+        {
+            **dict.fromkeys(("readmission", "operator", "state", "address", "asked_at", "expires_at"), "str"),
+            **dict.fromkeys(("proved", "decided_at", "serial"), "str?"),
+            "voices": [],
+        }
+    ],
+    "proposal list": [],
     "cert renew server service": dict.fromkeys(("serial", "issuer", "not_after"), "str"),
     f"adoption open old --domain prod {ADOPTED} --list fleet.csv --certificates thing.pem": {
         **ADOPTION,

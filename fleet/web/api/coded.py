@@ -37,6 +37,9 @@ CODED: Mapping[str, CodedAct] = MappingProxyType(
         "policy/apply": CodedAct.POLICY,
         "access/apply": CodedAct.POLICY,
         "access/rollback": CodedAct.POLICY,
+        "devices/{domain}/{device_id}/decommission": CodedAct.RETIRE,
+        "access/apply": CodedAct.POLICY,
+        "access/rollback": CodedAct.POLICY,
     }
 )
 """Which routes each kind of act has; all of them are POST."""

@@ -6,6 +6,8 @@ from fleet.config import parse
 from fleet.core.proposal import ActKind
 from fleet.core.second_factor import CodedAct
 from fleet.errors import BadInputError
+from fleet.web import api
+from fleet.web.api.coded import CODED
 
 BEGINNING = '[fleet]\nname = "acme"\n[domains.prod]\n[acts]\n'
 
@@ -31,7 +33,10 @@ def test_what_is_said_counts() -> None:
         ("percent = 101", "percent must be an integer from 0 to 100"),
         ("percent_from = 0", "percent_from must be"),
         ('always = ["revoked"]', "always must be a list of some of revoke, "),
-        ('always = ["revoke"]', "always may hold policy, renew, rollout: a stolen device is kept out at once"),
+        (
+            'always = ["revoke"]',
+            "always may hold policy, renew, rollout: a stolen device is kept out at once",
+        ),
         ('code_for = ["nothing"]', "code_for must be a list of some of revoke, "),
         ("proposal_hours = 0", "proposal_hours must be an integer from 1 to 720"),
         ("drift_percent = -1", "drift_percent must be an integer from 0 to 100"),
@@ -42,3 +47,9 @@ def test_a_fault_is_told_with_its_line(line: str, said: str) -> None:
     with pytest.raises(BadInputError) as caught:
         parse(BEGINNING + line + "\n", source="fleet.toml")
     assert str(caught.value).startswith(f"fleet.toml:5: {said}")
+
+
+def test_every_act_that_may_need_a_code_has_a_route_and_every_such_route_is_there() -> None:
+    posts = {route.path for route in api.table() if route.method == "POST" and route.role is not None}
+    assert set(CODED) <= posts
+    assert set(CODED.values()) == set(CodedAct)
