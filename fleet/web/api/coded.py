@@ -38,8 +38,6 @@ CODED: Mapping[str, CodedAct] = MappingProxyType(
         "access/apply": CodedAct.POLICY,
         "access/rollback": CodedAct.POLICY,
         "devices/{domain}/{device_id}/decommission": CodedAct.RETIRE,
-        "access/apply": CodedAct.POLICY,
-        "access/rollback": CodedAct.POLICY,
     }
 )
 """Which routes each kind of act has; all of them are POST."""
