@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent.wire.identity import Identity
+from device_agent.wire.notices import StateReport
 from device_agent.wire.requests import Confirm
 from fleet.core.marking import Changes, Marking
 from fleet.core.query_text import parse_query
@@ -23,6 +24,7 @@ from fleet.ra.inventory.marks_file import read_marks
 from fleet.ra.keeping.replay_acts import EFFECTS
 from fleet.ra.performers import PERFORMERS
 from fleet.ra.requests.answer import answer
+from fleet.ra.requests.held_trust import note_state
 from fleet.ra.requests.renewing import RenewOrder, renew_or_propose
 from fleet.ra.selection import by_query, preview
 from fleet.store import audit
@@ -322,3 +324,12 @@ async def test_devices_are_made_due_by_query_once(desk: Desk) -> None:
     assert desk.clock() <= due <= desk.clock() + order.within
     with pytest.raises(NotFoundError, match="nothing fits the query"):
         await renew_or_propose(desk.context, RenewOrder(query="id=zz", within=timedelta()), actor=ADA)
+
+
+async def test_the_version_that_an_agent_tells_is_found(desk: Desk) -> None:
+    await three(desk)
+    report = StateReport(agent="1.4.2", serial="0" * 32)
+    for _ in range(2):
+        await note_state(desk.context, D1, report.encode())
+    assert await found(desk, "version=1.4.*") == ["d1"]
+    assert await found(desk, 'version=""') == ["d2", "d3"]

@@ -1,5 +1,6 @@
 """Devices on their way, on a real store, authority and core: who is let in at each step, and what stays."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from device_agent.wire.replies import Confirmed, Issued, Problem
 from device_agent.wire.requests import Confirm, Proof, ProofKind, Renew
 from fleet.core.marking import Changes, Marking
 from fleet.core.moving import MoveEvent, MoveKind, MoveState
-from fleet.errors import NotFoundError, RefusedError
+from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import CertificateState, Role, Standing
 from fleet.ra import devices
 from fleet.ra.inventory import moving
@@ -236,3 +237,33 @@ async def test_a_receipt_says_what_keeps_it_from_being_verified(desk: Desk) -> N
     assert receipt.verified
     desk.broker.fails = True
     assert not (await decommission(desk.context, D1, actor=ADA)).verified
+
+
+async def test_who_is_cut_off_over_a_replacement_finds_it_done_and_asks_for_another_code(desk: Desk) -> None:
+    _, old = await joined(desk)
+    desk.broker.fails = True
+    with suppress(FleetError):
+        await moving.begin(desk.context, MoveKind.REPLACEMENT, D1, to="prod", order=ORDER)
+
+    assert (await state(desk), await standing(desk, D1)) == (MoveState.WAITING, Standing.REGISTERED)
+    desk.broker.fails = False
+    await desk.context.broker.synchronise()
+    assert old.serial not in desk.broker.listed
+    with pytest.raises(RefusedError, match="on its way already"):
+        await moving.begin(desk.context, MoveKind.REPLACEMENT, D1, to="prod", order=ORDER)
+    again = await moving.advance(desk.context, D1, MoveEvent.CODE, order=ORDER)
+    await confirm(desk, await with_code(desk, again))
+    for _ in range(2):
+        await moving.finish_arrived(desk.context)
+    assert await told(desk, D1) == ["waiting", "waiting", "done"]
+
+
+async def test_a_code_whose_time_is_over_lets_nobody_take_over(desk: Desk) -> None:
+    await joined(desk)
+    begun = await moving.begin(desk.context, MoveKind.REPLACEMENT, D1, to="prod", order=ORDER)
+    desk.clock.forward(ORDER.lifetime + timedelta(seconds=1))
+    assert begun.code is not None
+    late = Unit(device_id="d1")
+    proof = Proof(kind=ProofKind.CODE, code=begun.code.code)
+    assert isinstance(await answer(desk.context, late.at_bootstrap(), late.enroll(proof)), Problem)
+    assert await standing(desk, D1) is Standing.REGISTERED
