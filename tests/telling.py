@@ -147,6 +147,26 @@ async def ending(desk: Desk, count: int, *, days: int) -> list[Identity]:
     return found
 
 
+async def crowd(desk: Desk, count: int, *, days: int) -> None:
+    """Put devices on record by the hundred, whose certificates end in so many days."""
+    await desk.context.store.write(_fill, (count, times.text(desk.clock() + timedelta(days=days))))
+
+
+async def _fill(tx: Transaction, wanted: tuple[int, str]) -> None:
+    count, end = wanted
+    names = [(f"{(0x40 << 120) + number:032x}", f"c{number:05}") for number in range(count)]
+    await tx.execute_many(
+        "INSERT INTO devices (domain, device_id, kind, registered_at, current_serial)"
+        " VALUES ('prod', ?, 'agent', ?, ?)",
+        [(device_id, end, serial) for serial, device_id in names],
+    )
+    await tx.execute_many(
+        "INSERT INTO certificates (serial, purpose, name, domain, device_id, key_hash, state, not_after,"
+        " created_at, changed_at) VALUES (?, 'device', ?, 'prod', ?, '', 'active', ?, ?, ?)",
+        [(serial, f"prod:{device_id}", device_id, end, end, end) for serial, device_id in names],
+    )
+
+
 async def entry(desk: Desk, action: str, *details: tuple[str, str], device: str = "") -> None:
     made = AuditEntry(
         at=desk.clock(),

@@ -60,6 +60,8 @@ async def escalate(context: Context) -> int:
     rules = {rule.name: rule for rule in context.config.notice.rules if rule.escalations}
     for row in await context.store.read(deliveries.unanswered, tuple(rules)) if rules else ():
         rule = rules[row.rule]
+        if row.audience and rule.to:
+            continue  # everybody's notification tells of the same, and is escalated
         if told_at(rule.quiet, row.severity, now) > now:
             continue
         stage, receivers = escalated_to(rule.escalations, _unanswered(row), now=now)

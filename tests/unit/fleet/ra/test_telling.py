@@ -18,19 +18,23 @@ from fleet.store import deliveries, notifications, owners
 from fleet.store.deliveries import NotificationQuery
 from fleet.store.owners import Owner
 from tests.desk import Desk
-from tests.telling import LOG, MAIL, amend, end_certificate_at, ending, entry, rule, told, trail
+from tests.telling import LOG, MAIL, amend, crowd, end_certificate_at, ending, entry, rule, told, trail
 
 
-async def test_many_devices_that_end_together_are_one_message(desk: Desk) -> None:
+async def test_five_hundred_devices_that_end_together_are_one_message_and_one_all_clear(desk: Desk) -> None:
     people = told(desk, rule(Matter.LEAF_ENDS))
-    await ending(desk, 12, days=5)
-
+    await crowd(desk, 500, days=5)
     await people.all()
 
     (letter,) = people.letters()
-    assert letter.count == 12
+    assert (letter.count, len(letter.items)) == (500, 100)
     assert {item.change for item in letter.items} == {Change.ARISES}
-    assert letter.title == "[acme] warning: certificates of devices end (12)"
+    assert letter.title == "[acme] warning: certificates of devices end (500)"
+    assert "and 400 more: fleet notice show 1" in letter.text()
+
+    await amend(desk.context, "UPDATE certificates SET not_after = '2031-01-01T00:00:00Z'")
+    await people.all()
+    assert [(each.count, each.is_over) for each in people.letters()] == [(500, False), (500, True)]
 
 
 async def test_what_comes_nearer_is_told_at_each_threshold_once_and_its_end_as_an_all_clear(
