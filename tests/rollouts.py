@@ -60,7 +60,9 @@ def plan_text(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plant:
+class Plant:
+    """Devices that have an active certificate by their rows."""
+
     names: tuple[str, ...]
     issuer: str
     at: datetime
@@ -79,8 +81,8 @@ class Field:
     async def plant(self, *names: str, domain: str = "prod", kind: ClientKind = ClientKind.AGENT) -> None:
         """Have devices with an active certificate."""
         issuer = self.desk.context.authority.issuers[0].issuer_id
-        plant = _Plant(names=names, issuer=issuer, at=self.desk.clock(), domain=domain, kind=kind)
-        await self.desk.context.store.write(_plant, plant)
+        plant = Plant(names=names, issuer=issuer, at=self.desk.clock(), domain=domain, kind=kind)
+        await self.desk.context.store.write(plant_devices, plant)
 
     async def plan(self, text: str) -> Planned:
         return await plan_rollout(self.desk.context, PlanOrder(text=text, actor=OPERATOR))
@@ -156,7 +158,8 @@ def serial_of(at: datetime, name: str, above: str | None = None) -> str:
     return new_serial(now=at, randomness=randomness, above=above)
 
 
-async def _plant(tx: Transaction, plant: _Plant) -> None:
+async def plant_devices(tx: Transaction, plant: Plant) -> None:
+    """Write them."""
     identities = [Identity(domain=plant.domain, device_id=name) for name in plant.names]
     await insert_devices(
         tx,
