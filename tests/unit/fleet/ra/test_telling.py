@@ -1,5 +1,6 @@
 """People are told what they have to know: once, together, in time, and until it has reached them."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ from device_agent.wire.identity import Identity
 from fleet.core.delivery import DeliveryState
 from fleet.core.matters import Matter, Severity
 from fleet.core.notification import Change
-from fleet.core.notification_rule import Escalation, QuietHours
+from fleet.core.notification_rule import Escalation, QuietHours, Receiver
 from fleet.core.station_rules import Shift
 from fleet.errors import BadInputError, FleetError, NotFoundError, RefusedError, UnreachableError
 from fleet.ra.telling import reading, trying
@@ -265,6 +266,31 @@ async def test_whoever_does_not_answer_is_followed_by_the_next_until_somebody_ha
     assert [address for _, address in people.carriers["mail"].letters] == ["ops@example.org"]
     (seen,) = await trail(desk, "notification.acknowledged")
     assert seen.actor == "operator:ada"
+
+
+async def test_an_owner_s_copy_is_not_escalated_beside_everybody_s(desk: Desk) -> None:
+    boss = Receiver(channel="mail", address="boss@example.org")
+    steps = (Escalation(after=timedelta(hours=1), to=(boss,)),)
+    people = told(desk, rule(Matter.LEAF_ENDS, owners="mail", escalations=steps))
+    (device,) = await ending(desk, 1, days=5)
+    owner = Owner(name="ada", contacts=("ada@example.org",), added_at=desk.clock())
+    await desk.context.store.write(owners.save_owner, owner)
+    await give(desk, device, "ada")
+    await people.all()
+    people.forward(hours=2)
+    await people.all()
+
+    assert [address for _, address in people.carriers["mail"].letters] == ["ada@example.org", boss.address]
+
+
+async def test_two_that_empty_the_outbox_at_once_send_each_message_once(desk: Desk) -> None:
+    people = told(desk, rule(Matter.BACKUP_OLD))
+    people.forward(days=30)
+    await people.look()
+
+    await asyncio.gather(*(people.deliver() for _ in range(4)))
+
+    assert len(people.letters()) == 1
 
 
 async def test_what_is_over_is_escalated_to_nobody(desk: Desk) -> None:
