@@ -12,11 +12,13 @@ from device_agent.wire.framing import Framing
 from firmware_scripts.mcu.building import text_bytes
 from firmware_scripts.mcu.emulator import Board
 from firmware_scripts.mcu.passport import ROOM
+from fleet.core.station_recall import Fate
 from fleet.station.keeping.ledger import Ledger
 from fleet.station.keeping.life import UnitState
+from fleet.station.link import steps
 from fleet.station.link.steps import Step
 from tests.factory_floor import Floor, fixed_clock
-from tests.factory_line import CLEAN_CALLS, FLOOR, Line
+from tests.factory_line import CLEAN_CALLS, FLOOR, KilledError, Line
 from tests.mcu import McuWire, caller_of, firmware, new_board, wired
 
 __all__ = ["firmware"]
@@ -172,6 +174,23 @@ async def test_a_wiped_unit_gets_a_new_certificate_and_the_old_one_is_revoked(be
     flash = bench.board.flash.read_bytes()
     bench.board.prepare(flash[:ROOM].ljust(len(flash), b"\xff"))
     with wired(bench.board) as wire:
+        end = await bench.line.serve(wire)
+    assert end.step is Step.COMMITTED
+    (old, _), (new, _) = await bench.generations()
+    assert (old, new) == (UnitState.REVOKED, UnitState.COMMITTED)
+
+
+async def test_a_unit_that_is_reworked_before_its_commit_makes_another_key_by_itself(bench: Bench) -> None:
+    def dies(question: steps.Question) -> None:
+        if isinstance(question, steps.RecordProof):
+            raise KilledError
+
+    with wired(bench.board) as wire:
+        await bench.line.serve(wire, tries=1, spoil=dies)
+        opening = Ledger.opened(bench.line.path, clock=fixed_clock, identity=FLOOR.identity)
+        async with opening as ledger:
+            await ledger.quarantine(bench.hardware_id, "the test jig says no")
+            await ledger.release(bench.hardware_id, by="operator:ada", fate=Fate.REWORK)
         end = await bench.line.serve(wire)
     assert end.step is Step.COMMITTED
     (old, _), (new, _) = await bench.generations()
