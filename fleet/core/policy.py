@@ -199,8 +199,15 @@ def _near(policy: Policy, who: Who, facts: Facts, action: Action, topic: str) ->
         for rule in policy.rules
         if rule.effect is Effect.ALLOW
         and not rule.holds(facts)
-        and any(access.allows(who, grant, action, topic) for _, _, grant in _grants(rule, facts))
+        and any(
+            access.allows(who, grant, action, topic) for _, _, grant in _grants(rule, _wished(rule, facts))
+        )
     )
+
+
+def _wished(rule: Rule, facts: Facts) -> Facts:
+    """Return what would be known of a certificate, were the conditions of a rule true."""
+    return {**facts, **{each.fact: each.values for each in rule.when if not each.holds(facts)}}
 
 
 def _words(

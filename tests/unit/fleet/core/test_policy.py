@@ -81,7 +81,7 @@ def test_an_answer_names_the_rule_and_the_line_it_rests_on() -> None:
     nothing = decide(policy, DEVICE, {}, action=Action.SUBSCRIBE, topic="sites/north/orders/1")
     assert (denied.rule, denied.by and denied.by.line) == (policy.rules[2], 16)
     assert (granted.rule, granted.by and granted.by.line) == (policy.rules[0], 3)
-    assert (nothing.rule, nothing.near) == (None, ())  # it is in no group that the topic could be of
+    assert (nothing.rule, nothing.near) == (None, (policy.rules[1],))
 
 
 def test_a_rule_that_would_allow_it_is_named_with_what_it_lacks() -> None:

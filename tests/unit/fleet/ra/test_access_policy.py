@@ -265,7 +265,10 @@ async def test_an_explanation_names_the_rule_and_what_is_lacking(desk: Desk) -> 
     in_berlin = await explain_access(desk.context, asking("sites/berlin/orders/1"))
 
     assert (own.admitted, own.decided.allowed) == (True, True)
-    assert (orders.decided.allowed, orders.lacking) == (False, ())
+    assert not orders.decided.allowed
+    assert [(rule.name, unmet) for rule, unmet in orders.lacking] == [
+        ("Berlin's orders", ("attr.site = berlin",))
+    ]
     assert in_berlin.decided.allowed
     assert in_berlin.facts == {"attr.site": frozenset({"berlin"})}
 
