@@ -10,6 +10,8 @@ from pathlib import Path
 
 MOST_BYTES = 256 * 1024
 """Of one reading."""
+MOST_OLD = 1024 * 1024
+"""Of a log that is met for the first time no more than its last bytes are read."""
 _LONGEST_FIRST = 4096
 _BEFORE = ".1"
 """What logrotate(8) appends to the file before."""
@@ -17,10 +19,11 @@ _BEFORE = ".1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Whole lines of a log, and the place behind them."""
+    """Whole lines of a log, from the place where they start to the one behind them."""
 
     lines: tuple[bytes, ...]
     beginning: str
+    start: int
     position: int
 
 
@@ -38,7 +41,7 @@ def read_on(path: Path, *, beginning: str, position: int, most: int = MOST_BYTES
         position = 0
     if not current:
         return None
-    return _lines(path, current, position, most)
+    return _lines(path, current, position if beginning else _late(path), most)
 
 
 def beginning_of(path: Path) -> str:
@@ -52,6 +55,17 @@ def beginning_of(path: Path) -> str:
     return hashlib.sha256(first).hexdigest() if whole else ""
 
 
+def _late(path: Path) -> int:
+    """Return where the newest lines of a log begin."""
+    with path.open("rb") as file:
+        old = file.seek(0, 2) - MOST_OLD
+        if old <= 0:
+            return 0
+        file.seek(old)
+        file.readline()
+        return file.tell()
+
+
 def _lines(path: Path, beginning: str, position: int, most: int) -> Chunk | None:
     with path.open("rb") as file:
         if file.seek(0, 2) < position:
@@ -63,4 +77,6 @@ def _lines(path: Path, beginning: str, position: int, most: int) -> Chunk | None
         if len(content) < most:
             return None
         end = len(content)  # one line without an end: no server writes such
-    return Chunk(lines=tuple(content[:end].splitlines()), beginning=beginning, position=position + end)
+    # At line feeds alone: whatever else ends a line elsewhere may have come from a stranger.
+    lines = tuple(content[:end].removesuffix(b"\n").split(b"\n"))
+    return Chunk(lines=lines, beginning=beginning, start=position, position=position + end)

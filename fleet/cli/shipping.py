@@ -28,8 +28,7 @@ class State:
 
     beginning: str = ""
     position: int = 0
-    sent_beginning: str = ""
-    sent_position: int = 0
+    sent: int = 0
 
 
 def ship_log(
@@ -48,15 +47,10 @@ def ship_log(
                 return
             time.sleep(_LOOK_SECONDS)
             continue
-        known = State(
-            beginning=known.beginning,
-            position=known.position,
-            sent_beginning=chunk.beginning,
-            sent_position=chunk.position,
-        )
+        known = State(beginning=chunk.beginning, position=chunk.start, sent=chunk.position)
         save(state, known)
         try:
-            found = _send(client, chunk, known, product=product, name=name)
+            found = _send(client, chunk, product=product, name=name)
         except UnreachableError as error:
             if once:
                 raise
@@ -72,30 +66,26 @@ def ship_log(
 def _next(file: Path, known: State) -> Chunk | None:
     """Return the next lines; where a batch was sent and not answered, the same lines again."""
     try:
-        # Of the very first batch, too, the file is known: it may have been rotated since.
-        beginning = known.beginning or known.sent_beginning
-        chunk = read_on(file, beginning=beginning, position=known.position)
-        if chunk is None or chunk.beginning != known.sent_beginning:
+        chunk = read_on(file, beginning=known.beginning, position=known.position)
+        if chunk is None or chunk.beginning != known.beginning:
             return chunk
-        start = known.position if beginning == chunk.beginning else 0
-        if not start < known.sent_position < chunk.position:
+        if not chunk.start < known.sent < chunk.position:
             return chunk
-        most = known.sent_position - start
-        return read_on(file, beginning=beginning, position=known.position, most=most)
+        most = known.sent - chunk.start
+        return read_on(file, beginning=known.beginning, position=known.position, most=most)
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {(error.strerror or 'error').lower()}") from error
 
 
-def _send(client: Client, chunk: Chunk, known: State, *, product: str, name: str) -> int:
+def _send(client: Client, chunk: Chunk, *, product: str, name: str) -> int:
     offset = datetime.now(UTC).astimezone().utcoffset()
-    start = f"{known.beginning} {known.position} {chunk.beginning} {chunk.position}"
     found = client.post_text(
         "monitor",
         "lines",
         body=b"\n".join(chunk.lines) + b"\n",
         log=name,
         product=product,
-        batch=hashlib.sha256(start.encode()).hexdigest(),
+        batch=hashlib.sha256(f"{chunk.beginning} {chunk.start} {chunk.position}".encode()).hexdigest(),
         east_of_utc=0 if offset is None else int(offset.total_seconds()),
     )
     return int(str(found["found"]))
@@ -115,18 +105,8 @@ def load(path: Path) -> State:
     except (OSError, ValueError) as error:
         raise BadInputError(f"{path} is no state of this command", hint="name another file") from error
     match members:
-        case {
-            "beginning": str() as beginning,
-            "position": int() as position,
-            "sent_beginning": str() as sent_beginning,
-            "sent_position": int() as sent_position,
-        }:
-            return State(
-                beginning=beginning,
-                position=position,
-                sent_beginning=sent_beginning,
-                sent_position=sent_position,
-            )
+        case {"beginning": str() as beginning, "position": int() as position, "sent": int() as sent}:
+            return State(beginning=beginning, position=position, sent=sent)
         case _:
             raise BadInputError(f"{path} is no state of this command", hint="name another file")
 

@@ -1,5 +1,6 @@
 """Readers of logs that are shipped here: each remembers what belongs to the next line of its log."""
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ _MOST_READERS = 1024
 class Readers:
     """By place and product, the busiest ones only."""
 
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of whoever reads lines in a thread: a reader is for one at a time."""
     _known: OrderedDict[tuple[str, Product], Reader] = field(default_factory=OrderedDict)
 
     def of(self, place: str, product: Product) -> Reader:

@@ -109,5 +109,5 @@ def _batch(shipper: str, parameters: Mapping[str, str], body: bytes) -> Batch:
         id=batch,
         product=product,
         east_of_utc=timedelta(seconds=east),
-        lines=body.splitlines(),
+        lines=body.split(b"\n"),
     )

@@ -58,7 +58,9 @@ async def take_batch(context: Context, batch: Batch) -> Taken:
     """Keep the refusals that a batch of lines tells of, once."""
     reader = context.readers.of(batch.place, batch.product)
     zone = Zone(now=context.clock(), east_of_utc=batch.east_of_utc)
-    found = _contacts(_findings(reader, batch.lines), place=batch.place, zone=zone)
+    async with context.readers.turn:
+        findings = await asyncio.to_thread(_findings, reader, batch.lines)
+    found = _contacts(findings, place=batch.place, zone=zone)
     rows = gathered(await context.store.read(recognised, found))
     shipped = Shipped(shipper=batch.shipper, batch=batch.id, at=zone.now, found=rows)
     is_new = await context.store.write(keep_shipped, shipped)
@@ -102,7 +104,7 @@ async def _read(context: Context, log: WatchedLog, reader: Reader, place: str) -
     chunk = await asyncio.to_thread(read_on, log.file, beginning=known.beginning, position=known.position)
     if chunk is None:
         return False
-    findings = _findings(reader, chunk.lines)
+    findings = await asyncio.to_thread(_findings, reader, chunk.lines)
     if place == BROKER_LOG:
         findings = [one for one in findings if not _is_known_already(one)]
     now = context.clock()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.log_following import MOST_BYTES, read_on
+from fleet.log_following import MOST_BYTES, MOST_OLD, read_on
 
 
 class Follower:
@@ -79,6 +79,12 @@ def test_a_new_log_in_the_place_of_the_old_one_is_known_by_its_first_line(follow
     assert follower.lines == [b"one", b"ONE", b"TWO"]
 
 
+def test_only_a_line_feed_ends_a_line(follower: Follower) -> None:
+    append(follower.path, b"one\rstill one\x0b\x0c\ntwo\n")
+    follower.read()
+    assert follower.lines == [b"one\rstill one\x0b\x0c", b"two"]
+
+
 def test_a_line_that_never_ends_does_not_stop_the_reading(follower: Follower) -> None:
     append(follower.path, b"one\n" + b"x" * 100)
     follower.read(most=32)
@@ -86,6 +92,14 @@ def test_a_line_that_never_ends_does_not_stop_the_reading(follower: Follower) ->
     follower.read(most=32)
     assert follower.lines[0] == b"one"
     assert follower.lines[-1] == b"last"
+
+
+def test_of_a_long_log_that_is_new_only_the_newest_lines_are_read(follower: Follower) -> None:
+    append(follower.path, b"old\n" * MOST_OLD + b"last\n")
+    follower.read()
+    assert follower.lines[-1] == b"last"
+    assert set(follower.lines[:-1]) == {b"old"}
+    assert MOST_OLD - 8 <= sum(len(line) + 1 for line in follower.lines) <= MOST_OLD
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.booleans()), max_size=12))

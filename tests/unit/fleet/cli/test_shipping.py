@@ -85,7 +85,7 @@ def test_what_is_no_state_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    state = State(beginning="ab", position=3, sent_beginning="cd", sent_position=9)
+    state = State(beginning="ab", position=3, sent=9)
     save(tmp_path / "state", state)
     assert load(tmp_path / "state") == state
     assert load(tmp_path / "none") == State()
