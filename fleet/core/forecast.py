@@ -1,5 +1,6 @@
 """What ends when, if everything goes on as it is, and what an outage of the CAs would cost. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -47,6 +48,27 @@ class Ends:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedHour:
+    """How many renewals are planned for an hour."""
+
+    hour: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Week:
+    """What ends in a week, and how many renewals are planned in it."""
+
+    begins: date
+    """Its Monday, UTC."""
+    ends: tuple[tuple[str, int], ...]
+    """Each kind of which something ends, and how many."""
+    renewals: int
+    busiest_hour: int
+    """Renewals in its fullest hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A kind of certificate: when its next one ends, and how many end within each horizon."""
 
@@ -69,6 +91,38 @@ def lines(ends: Iterable[Ends], *, now: datetime) -> tuple[Line, ...]:
         )
         for kind, found in kinds.items()
     )
+
+
+def weeks(
+    ends: Iterable[Ends], *, planned: Iterable[PlannedHour], now: datetime, count: int
+) -> tuple[Week, ...]:
+    """Return so many weeks from this one on; what had ended or was planned before counts in the first."""
+    first = _monday(now.date())
+    ended: list[Counter[str]] = [Counter() for _ in range(count)]
+    hours: list[list[int]] = [[] for _ in range(count)]
+    for one in ends:
+        if (number := _week_of(one.day, first)) < count:
+            ended[number][one.kind] += one.count
+    for hour in planned:
+        if (number := _week_of(hour.hour.date(), first)) < count:
+            hours[number].append(hour.count)
+    return tuple(
+        Week(
+            begins=first + timedelta(weeks=number),
+            ends=tuple(sorted(ended[number].items())),
+            renewals=sum(hours[number]),
+            busiest_hour=max(hours[number], default=0),
+        )
+        for number in range(count)
+    )
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
+
+
+def _week_of(day: date, first: date) -> int:
+    return max(0, (day - first).days // 7)
 
 
 def dark_days(outage: Outage, *, dark: Iterable[Ends], lost: Iterable[Ends]) -> tuple[DarkDay, ...]:

@@ -39,8 +39,11 @@ class Suggested:
 
 def choices(window: Window, serial: str) -> tuple[datetime, ...]:
     """Return the moments that a serial gives by its random bits, the last ones first."""
+    opens, length = window.opens, (window.closes - window.opens).total_seconds() / 2 ** (4 * _DIGITS)
     ends = range(len(serial), len(serial) - CHOICES * _DIGITS, -_DIGITS)
-    return tuple(window.at(int(serial[end - _DIGITS : end], 16) / 2 ** (4 * _DIGITS)) for end in ends)
+    return tuple(
+        opens + timedelta(seconds=int(int(serial[end - _DIGITS : end], 16) * length)) for end in ends
+    )
 
 
 def emptiest(moments: tuple[datetime, ...], planned: Mapping[datetime, int]) -> datetime:

@@ -242,9 +242,18 @@ COMMANDS: dict[str, Shape] = {
     "notice test all": [
         {**dict.fromkeys(("receiver", "rule", "answer"), "str"), "arrived": "bool", "hint": "str?"}
     ],
-    "forecast --ca-down 400d": {
+    "forecast simulate --devices 1000": [
+        {
+            "name": "str",
+            "about": "str",
+            **dict.fromkeys(("devices", "ended"), "int"),
+            **dict.fromkeys(("before", "after"), {"peak": "float", "tries": "int", "seconds": "int"}),
+        }
+    ],
+    "forecast --weeks 2 --ca-down 400d": {
         "at": "str",
         "lines": [{"kind": "str", "next": "str", "within": ["int"]}],
+        "weeks": [{"begins": "str", "ends": "object", **dict.fromkeys(("renewals", "busiest_hour"), "int")}],
         "attention": ["str"],
         "outage": {
             "until": "str",
@@ -510,7 +519,7 @@ COMMANDS: dict[str, Shape] = {
 }
 ENDS_WITH = {
     "doctor": 7,
-    "forecast --ca-down 400d": 7,
+    "forecast --weeks 2 --ca-down 400d": 7,
     "ca compromise prod/device-1 --rehearse": 7,
     "policy test --config tried.toml": 7,
 }

@@ -58,6 +58,15 @@ OF_HEALTH: Mapping[str, Schema] = {
                 record(each("kind", TEXT), each("next", _DAY), {"within": list_of(COUNT)}),
             )
         },
+        {
+            "weeks": list_of(
+                record(
+                    each("begins", _DAY),
+                    {"ends": {"type": "object", "additionalProperties": COUNT}},
+                    each("renewals busiest_hour", COUNT),
+                )
+            )
+        },
         each("attention", list_of(TEXT)),
         {"outage": maybe(_OUTAGE)},
     ),

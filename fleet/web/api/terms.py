@@ -150,6 +150,13 @@ TERMS: Mapping[str, Schema] = {
         "default": 0,
         "description": "For how many days no CA signs, from now; 0: no such thing is asked.",
     },
+    "weeks": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 520,
+        "default": 0,
+        "description": "How many weeks are told one by one, from this one on.",
+    },
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     "lineage": {
         **SERIAL,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.core.forecast import HORIZONS, DarkDay, Ends, Outage, dark_days, lines
+from fleet.core.forecast import HORIZONS, DarkDay, Ends, Outage, PlannedHour, dark_days, lines, weeks
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ends = st.builds(
@@ -24,6 +24,28 @@ def test_each_horizon_holds_the_one_before_it(found: list[Ends]) -> None:
         assert line.next_day == min(one.day for one in mine)
         last = (NOW + HORIZONS[-1]).date()
         assert line.within[-1] == sum(one.count for one in mine if one.day <= last)
+
+
+hours = st.builds(
+    PlannedHour,
+    hour=st.datetimes(timezones=st.just(UTC)).filter(lambda one: one.year < 9000),
+    count=st.integers(1, 99),
+)
+
+
+@given(st.lists(ends), st.lists(hours), st.integers(1, 60))
+def test_every_week_is_told_and_nothing_in_them_is_lost(
+    found: list[Ends], planned: list[PlannedHour], count: int
+) -> None:
+    told = weeks(found, planned=planned, now=NOW, count=count)
+    assert [week.begins for week in told] == [
+        told[0].begins + timedelta(weeks=number) for number in range(count)
+    ]
+    assert told[0].begins <= NOW.date() < told[0].begins + timedelta(weeks=1)
+    end = told[0].begins + timedelta(weeks=count)
+    assert sum(n for week in told for _, n in week.ends) == sum(one.count for one in found if one.day < end)
+    assert sum(week.renewals for week in told) == sum(one.count for one in planned if one.hour.date() < end)
+    assert all(week.busiest_hour <= week.renewals for week in told)
 
 
 @given(dark=st.lists(ends))
