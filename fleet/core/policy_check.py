@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 from fleet.core import access
 from fleet.core.access import Who
-from fleet.core.policy import Condition, Facts, Policy, Rule, Written, grants_of
+from fleet.core.policy import CONNECTIONS, Condition, Facts, Policy, Rule, Written, grants_of
 from fleet.grants import Action, Effect, Grant
 from fleet.model import Purpose
+
+MOST_KINDS = 10_000
+"""Of certificates that a policy may tell apart: brokers hold what each kind may do."""
 
 _ANYBODY = Who(purpose=Purpose.DEVICE, name="", serial="", client_id="")
 
@@ -36,7 +39,8 @@ def findings(
     for rule in policy.rules:
         found += _impossible(rule, profiles)
         found += _never_decides(policy, rule)
-    found = found or [*_nobody_granted(policy, tuple(known))]
+    admitted = tuple(known)
+    found = found or [*_nobody_granted(policy, admitted), *_too_many(policy, admitted)]
     return tuple(sorted(found, key=lambda finding: finding.line))
 
 
@@ -56,6 +60,22 @@ def _nobody_granted(policy: Policy, known: tuple[Facts, ...]) -> Iterator[Findin
             message="no device that is admitted now would be granted anything",
             hint="loosen a condition; fleet policy explain DEVICE publish TOPIC shows what is known of one",
         )
+
+
+def _too_many(policy: Policy, known: tuple[Facts, ...]) -> Iterator[Finding]:
+    if len(known) > MOST_KINDS:
+        fact = max(policy.asks, key=lambda name: len({facts.get(name) for facts in known}))
+        yield Finding(
+            line=min(line for rule in policy.rules for line in _lines_about(rule, fact)),
+            message=f"{fact} tells more than {MOST_KINDS} kinds of certificates apart",
+            hint="ask about a group, or another fact that many devices share",
+        )
+
+
+def _lines_about(rule: Rule, fact: str) -> Iterator[int]:
+    yield from (condition.line for condition in rule.when if condition.fact == fact)
+    if fact not in CONNECTIONS:
+        yield from (written.line for written in rule.written if fact in written.variables)
 
 
 def _grants_anything(policy: Policy, facts: Facts) -> bool:

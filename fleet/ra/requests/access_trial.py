@@ -70,11 +70,6 @@ class AccessExplained:
     users: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trying:
-    wanted: Policy
-
-
 async def try_access(context: Context, text: str) -> AccessTrial:
     """Return which recorded decisions a policy would change; empty text is the home's file.
 
@@ -82,7 +77,7 @@ async def try_access(context: Context, text: str) -> AccessTrial:
         BadInputError: the policy has a fault.
     """
     checked = await check_access(context, text)
-    return await context.store.read(_try, _Trying(wanted=checked.policy))
+    return await context.store.read(_try, checked.policy)
 
 
 async def explain_access(context: Context, question: Question) -> AccessExplained:
@@ -94,11 +89,11 @@ async def explain_access(context: Context, question: Question) -> AccessExplaine
     return await context.store.read(_explain, question)
 
 
-async def _try(tx: Transaction, trying: _Trying) -> AccessTrial:
+async def _try(tx: Transaction, wanted: Policy) -> AccessTrial:
     present = await policy_in_force(tx, None)
     decisions, since, found = 0, None, list[AccessDifference]()
     known: dict[str, tuple[Who, Facts] | None] = {}
-    asks = (*present.asks, *trying.wanted.asks)
+    asks = (*present.asks, *wanted.asks)
     after: tuple[str, str, str, int] = ("", "", "", 0)
     while page := await decisions_after(tx, after):
         for kept in page:
@@ -110,7 +105,7 @@ async def _try(tx: Transaction, trying: _Trying) -> AccessTrial:
                 continue
             decisions += 1
             since = kept.first_at if since is None else min(since, kept.first_at)
-            found += _difference(kept, speaker, present=present, wanted=trying.wanted)
+            found += _difference(kept, speaker, present=present, wanted=wanted)
         after = _key(page[-1])
     found.sort(key=lambda each: each.kept.last_at, reverse=True)
     return AccessTrial(

@@ -10,7 +10,7 @@ from fleet.access_file import DEFAULT_TEXT, parse
 from fleet.core import access
 from fleet.core.access import Who
 from fleet.core.policy import Facts, Policy, decide, grants_of, roles_of, users_of
-from fleet.core.policy_check import findings
+from fleet.core.policy_check import MOST_KINDS, findings
 from fleet.grants import DEFAULT_CLASSES, Action
 from fleet.model import Purpose
 from tests.policies import FACTS, FILTER, POLICY, TOPIC
@@ -215,6 +215,18 @@ def test_a_policy_that_grants_nothing_to_any_device_that_is_there_is_a_fault() -
     assert findings(parse(text), profiles=PROFILES, known=[{"group": frozenset({"south"})}])
     assert not findings(parse(text), profiles=PROFILES, known=[NORTH])
     assert not findings(parse(text), profiles=PROFILES)
+
+
+def test_a_policy_that_tells_each_device_from_every_other_is_a_fault() -> None:
+    known = [
+        {"group": frozenset({"north"}), "domain": frozenset({str(number)})}
+        for number in range(MOST_KINDS + 1)
+    ]
+
+    (found,) = findings(parse(RULES), profiles=PROFILES, known=known)
+
+    assert (found.line, found.message) == (15, "domain tells more than 10000 kinds of certificates apart")
+    assert not findings(parse(RULES), profiles=PROFILES, known=known[1:])
 
 
 @pytest.mark.parametrize("text", [DEFAULT_TEXT, RULES])
