@@ -37,6 +37,7 @@ _NAMES = {
     "assurance": "assurance",
     "by_label": "by_label",
     "server_key": "server_key",
+    "ways_back": "back by",
     "devices": "assigned devices",
     "batches": "assigned batches",
 }

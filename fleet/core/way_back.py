@@ -101,6 +101,17 @@ def ladder_table() -> str:
     return "\n".join(rows)
 
 
+def ways_told(*, grace_days: int, way: HardwareWay, code_days: int) -> tuple[str, ...]:
+    """Return how a device of a fleet comes back, the least first, with what the configuration says."""
+    hardware = {
+        HardwareWay.NEVER: (),
+        HardwareWay.EXPIRED: ("its hardware once it has expired",),
+        HardwareWay.ALWAYS: ("its hardware",),
+    }[way]
+    old_key = (f"its old key for {grace_days} days",) if grace_days else ()
+    return (*old_key, *hardware, f"a code good for {code_days} days", "a station")
+
+
 def next_rung(device: Device, way: HardwareWay, *, has_hardware: bool) -> Rung:
     """Return the rung that helps a device without a certificate in force, as far as the records tell."""
     if not device.revoked and any(one.state is CertificateState.EXPIRED_GRACE for one in device.certificates):

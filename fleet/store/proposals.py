@@ -16,6 +16,7 @@ _COLUMNS = (
     "proposal, kind, state, role, proposed_by, selection, parameters, reason, because, devices, total,"
     " digest, names, proposed_at, expires_at, decided_by, decided_at, outcome"
 )
+_WITHOUT_NAMES = _COLUMNS.replace(" names,", " NULL,")
 _LONGEST_PARAMETER = 64 * 1024
 
 
@@ -34,8 +35,10 @@ class ProposalRecord:
     because: str
     total: int
     digest: str
-    names: tuple[str, ...]
-    """Of the devices that were shown, `DOMAIN:ID`, in order; once approved, those that it is done to."""
+    devices: int
+    """How many were shown; once approved, how many it is done to."""
+    names: tuple[str, ...] = ()
+    """Of those devices, `DOMAIN:ID`, in order; lists leave them out."""
     proposed_at: datetime
     expires_at: datetime
     decided_by: str | None = None
@@ -69,13 +72,13 @@ async def load_proposal(tx: Transaction, proposal: str) -> ProposalRecord | None
 
 
 async def list_proposals(tx: Transaction, query: ProposalQuery) -> tuple[ProposalRecord, ...]:
-    """Return a page of proposals, by id; ids begin with the time, so the oldest comes first."""
+    """Return a page of proposals, without names, by id; ids begin with the time: the oldest comes first."""
     conditions, values = ["proposal > ?"], [query.after]
     if query.state is not None:
         conditions.append("state = ?")
         values.append(query.state.value)
     rows = await tx.fetch_all(
-        f"SELECT {_COLUMNS} FROM proposals WHERE {' AND '.join(conditions)} ORDER BY proposal LIMIT ?",
+        f"SELECT {_WITHOUT_NAMES} FROM proposals WHERE {' AND '.join(conditions)} ORDER BY proposal LIMIT ?",
         (*values, query.limit),
     )
     return tuple(_record(row) for row in rows)
@@ -99,9 +102,9 @@ async def same_proposal(tx: Transaction, wanted: ProposalRecord) -> ProposalReco
 
 
 async def overdue(tx: Transaction, now: datetime) -> tuple[ProposalRecord, ...]:
-    """Return the open proposals whose time is over."""
+    """Return the open proposals whose time is over, without names."""
     rows = await tx.fetch_all(
-        f"SELECT {_COLUMNS} FROM proposals WHERE state = ? AND expires_at <= ? ORDER BY proposal",
+        f"SELECT {_WITHOUT_NAMES} FROM proposals WHERE state = ? AND expires_at <= ? ORDER BY proposal",
         (ProposalState.OPEN.value, times.text(now)),
     )
     return tuple(_record(row) for row in rows)
@@ -110,17 +113,22 @@ async def overdue(tx: Transaction, now: datetime) -> tuple[ProposalRecord, ...]:
 async def save_decision(tx: Transaction, record: ProposalRecord) -> None:
     """Save where a proposal stands now, by whom, and what came of it."""
     await tx.execute(
-        "UPDATE proposals SET state = ?, devices = ?, names = ?, decided_by = ?, decided_at = ?, outcome = ?"
-        " WHERE proposal = ?",
+        "UPDATE proposals SET state = ?, decided_by = ?, decided_at = ?, outcome = ? WHERE proposal = ?",
         (
             record.state.value,
-            len(record.names),
-            _packed(record.names),
             record.decided_by,
             times.optional_text(record.decided_at),
             record.outcome,
             record.proposal,
         ),
+    )
+
+
+async def narrow(tx: Transaction, record: ProposalRecord) -> None:
+    """Save to which devices a proposal is done."""
+    await tx.execute(
+        "UPDATE proposals SET devices = ?, names = ? WHERE proposal = ?",
+        (record.devices, _packed(record.names), record.proposal),
     )
 
 
@@ -154,7 +162,7 @@ def _values(record: ProposalRecord) -> tuple[Value, ...]:
         _text(record.parameters),
         record.reason,
         record.because,
-        len(record.names),
+        record.devices,
         record.total,
         record.digest,
         _packed(record.names),
@@ -170,10 +178,12 @@ def _packed(names: tuple[str, ...]) -> bytes:
     return zlib.compress("\n".join(names).encode())
 
 
-def _names(packed: bytes, count: int) -> tuple[str, ...]:
-    """Return the names behind the bytes of a column, which our own store wrote."""
+def _names(packed: bytes | None, count: int) -> tuple[str, ...]:
+    """Return the names behind the bytes of a column; none where it was not read."""
+    if packed is None or not count:
+        return ()
     try:
-        names = tuple(zlib.decompress(packed).decode().split("\n")) if count else ()
+        names = tuple(zlib.decompress(packed).decode().split("\n"))
     except (zlib.error, UnicodeDecodeError) as error:
         raise StoreError("the names of a proposal are damaged", hint="propose the act anew") from error
     if len(names) != count:
@@ -194,7 +204,8 @@ def _record(row: Row) -> ProposalRecord:
         because=columns.text(row[8]),
         total=columns.number(row[10]),
         digest=columns.text(row[11]),
-        names=_names(columns.octets(row[12]), columns.number(row[9])),
+        devices=columns.number(row[9]),
+        names=_names(columns.optional_octets(row[12]), columns.number(row[9])),
         proposed_at=times.moment(row[13]),
         expires_at=times.moment(row[14]),
         decided_by=columns.optional_text(row[15]),

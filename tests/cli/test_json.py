@@ -169,7 +169,7 @@ TEMPLATE: dict[str, Shape] = {
 }
 PROFILE: Shape = {
     **dict.fromkeys(("domain", "profile", "assurance"), "str"),
-    **{name: ["str"] for name in ("key_types", "usages", "names")},
+    **{name: ["str"] for name in ("key_types", "usages", "names", "ways_back")},
     **dict.fromkeys(("rsa_bits", "lifetime_days", "backdate_minutes", "devices", "batches"), "int"),
     **dict.fromkeys(("renew_from", "renew_spread"), "float"),
     **dict.fromkeys(("same_key", "approval", "by_label", "server_key", "experimental"), "bool"),

@@ -118,11 +118,12 @@ async def finish_approved(context: Context, performers: Performers) -> None:
 
     What cannot be done stays approved, which the trail tells: whoever approves it again has it done.
     """
-    for record in await context.store.read(
+    for listed in await context.store.read(
         proposals.list_proposals, ProposalQuery(state=ProposalState.APPROVED, limit=_PAGE)
     ):
-        async with context.turns.of(f"proposal {record.proposal}"):
+        async with context.turns.of(f"proposal {listed.proposal}"):
             with suppress(FleetError):
+                record = await show_proposal(context, listed.proposal)
                 await _perform(context, record, performers[record.kind])
 
 
@@ -205,9 +206,10 @@ async def _decide(tx: Transaction, step: _Step) -> ProposalRecord:
     await audit.append(
         tx, replace(told(record, _ACTIONS[step.event], actor=step.actor, why=step.outcome), at=step.at)
     )
-    if step.names is not None:
-        decided = replace(decided, names=step.names)
     await proposals.save_decision(tx, decided)
+    if step.names is not None:
+        decided = replace(decided, names=step.names, devices=len(step.names))
+        await proposals.narrow(tx, decided)
     return decided
 
 

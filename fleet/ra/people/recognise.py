@@ -18,6 +18,7 @@ from fleet.store.operators import OperatorRecord, load_operator
 
 _ANOTHER = "connect with the certificate of an operator; fleet operator add makes one"
 _NEW = "somebody with the role security adds another operator: fleet operator add"
+_BACK = "two others let you in again: fleet operator recover NAME"
 
 _Found = tuple[CertificateRecord, OperatorRecord]
 
@@ -60,12 +61,12 @@ def _require_in_force(certificate: CertificateRecord, operator: OperatorRecord, 
     if certificate.state is not CertificateState.ACTIVE or signed is None:
         raise RefusedError(
             f"the certificate of operator {operator.name} is {certificate.state}, not active",
-            hint=_NEW,
+            hint=_BACK,
             code=ProblemCode.REVOKED,
         )
     if not signed.not_before <= now < signed.not_after:
         raise RefusedError(
             f"the certificate of operator {operator.name} is good from {signed.not_before:%Y-%m-%d} to"
             f" {signed.not_after:%Y-%m-%d}, and not today",
-            hint=_NEW,
+            hint=_BACK,
         )

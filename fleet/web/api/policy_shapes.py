@@ -34,6 +34,7 @@ OF_POLICY: Mapping[str, Schema] = {
         each("profile", TEXT),
         each("key_types", list_of(word(tuple(KeyType)))),
         each("usages names", list_of(TEXT)),
+        {"ways_back": {**list_of(TEXT), "description": "How a device that lost its certificate comes back."}},
         each("assurance", word([level.word for level in Assurance])),
         each("rsa_bits lifetime_days backdate_minutes devices batches", COUNT),
         each("renew_from renew_spread", NUMBER),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from device_agent.wire.identity import parse_device_id
 from device_agent.wire.problems import MalformedMessageError
 from fleet.core.profile import Profile
+from fleet.core.way_back import ways_told
 from fleet.errors import NotFoundError
 from fleet.model import Role
 from fleet.ra.people.assignments import Assignment, assign
@@ -57,7 +58,7 @@ async def _list(asked: Asked) -> Members:
     ]
     page, following = page_of(found, query, key=lambda one: f"{one[0]}/{one[1].name}")
     counted = await asked.context.store.read(assigned_profiles, None)
-    return listed([_members(domain, profile, counted) for domain, profile in page], following)
+    return listed([_members(asked, domain, profile, counted) for domain, profile in page], following)
 
 
 async def _show(asked: Asked) -> Members:
@@ -65,7 +66,8 @@ async def _show(asked: Asked) -> Members:
     domain = asked.context.config.domain(asked.domain(found["domain"]))
     for profile in () if domain is None else domain.profiles:
         if domain is not None and profile.name == found["name"]:
-            return _members(domain.name, profile, await asked.context.store.read(assigned_profiles, None))
+            counted = await asked.context.store.read(assigned_profiles, None)
+            return _members(asked, domain.name, profile, counted)
     raise NotFoundError(f"{found['domain']} has no profile {found['name'][:64]!r}", hint="fleet profile list")
 
 
@@ -89,12 +91,17 @@ async def _assign(asked: Asked) -> Members:
     }
 
 
-def _members(domain: str, profile: Profile, counted: Sequence[Assigned]) -> Members:
+def _members(asked: Asked, domain: str, profile: Profile, counted: Sequence[Assigned]) -> Members:
     """Return a profile as JSON, each setting under its name in fleet.toml, and who it was assigned to."""
     own = next((one for one in counted if (one.domain, one.profile) == (domain, profile.name)), None)
+    policy = asked.context.config.policy
+    ways = ways_told(
+        grace_days=policy.grace_days, way=policy.hardware_returns, code_days=policy.code_lifetime_days
+    )
     return {
         "domain": domain,
         "profile": profile.name,
+        "ways_back": ways,
         "key_types": sorted(profile.key_types),
         "rsa_bits": profile.rsa_bits,
         "lifetime_days": profile.lifetime.days,

@@ -136,7 +136,7 @@ def proposal_members(record: ProposalRecord) -> Members:
         "parameters": dict(record.parameters),
         "reason": record.reason or None,
         "because": record.because,
-        "devices": len(record.names),
+        "devices": record.devices,
         "total": record.total,
         "sample": record.names[:_SAMPLE],
         "digest": record.digest,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.core.way_back import HardwareWay, Rung, hardware_refusal, ladder_table, next_rung
+from fleet.core.way_back import HardwareWay, Rung, hardware_refusal, ladder_table, next_rung, ways_told
 from fleet.model import CertificateState
 from tests.lives import device
 
@@ -45,6 +45,14 @@ def test_the_lowest_rung_that_helps_is_the_one(
     state: CertificateState, has_hardware: bool, way: HardwareWay, rung: Rung
 ) -> None:
     assert next_rung(device(state), way, has_hardware=has_hardware) is rung
+
+
+def test_the_ways_are_told_as_the_configuration_has_them() -> None:
+    code = ("a code good for 30 days", "a station")
+    told = ways_told(grace_days=7, way=HardwareWay.EXPIRED, code_days=30)
+    assert told == ("its old key for 7 days", "its hardware once it has expired", *code)
+    assert ways_told(grace_days=0, way=HardwareWay.NEVER, code_days=30) == code
+    assert ways_told(grace_days=0, way=HardwareWay.ALWAYS, code_days=30) == ("its hardware", *code)
 
 
 def test_the_guide_has_the_ladder_as_it_is() -> None:

@@ -56,7 +56,11 @@ async def code_of(desk: Desk, asker: Asker, unit: Unit, proof: Proof) -> Problem
     return reply.code if isinstance(reply, Problem) else None
 
 
-@pytest.mark.parametrize("way", [by_mqtt, by_mqtt_unseen, by_https, by_est])
+def by_station(_desk: Desk, _unit: Unit) -> Asker:
+    return Asker(listener=Listener.ADMIN, station="line1")
+
+
+@pytest.mark.parametrize("way", [by_mqtt, by_mqtt_unseen, by_https, by_est, by_station])
 async def test_one_source_guesses_only_so_often_over_every_channel(
     desk: Desk, way: Callable[[Desk, Unit], Asker]
 ) -> None:
