@@ -41,10 +41,10 @@ def toml_of(flags: Mapping[str, Value]) -> str:
 
 
 def _lines(flags: Mapping[str, Value], names: Sequence[str]) -> list[str]:
-    # Texts, numbers and lists of texts of JSON are those of TOML 1.0, too, escapes included.
+    # Texts, numbers and lists of texts of JSON are TOML's, too, but for characters written as two escapes.
     given = ((name, flags[name]) for name in names)
     return [
-        f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}"
+        f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}"
         for name, value in given
         if value not in (None, ())
     ]
