@@ -27,6 +27,14 @@ DEVICE = (
 
 _LIVE = "('told', 'failed', 'absent')"
 
+_TOLD_ONCE = (
+    DeviceState.TOLD,
+    DeviceState.UPDATED,
+    DeviceState.FAILED,
+    DeviceState.ABSENT,
+    DeviceState.OUT,
+)
+
 _OUT_OF_SERVICE = """CASE
     WHEN d.retired_at IS NOT NULL THEN 'retired'
     WHEN d.revoked = 1 THEN 'revoked'
@@ -197,13 +205,14 @@ async def list_members(tx: Transaction, page: Page) -> tuple[RolloutDevice, ...]
 
 
 async def to_undo(tx: Transaction, page: Page) -> tuple[RolloutDevice, ...]:
-    """Return devices that were told, and not yet told to go back."""
-    rows = await tx.fetch_all(
-        f"{_FACTS} WHERE r.rollout = ? AND r.told_at IS NOT NULL"
-        " AND r.state IN ('told', 'updated', 'failed', 'absent', 'out')"
-        " ORDER BY r.domain, r.device_id LIMIT ?",
-        (page.rollout, page.limit),
-    )
+    """Return devices that were told, and not yet told to go back; state by state, as their index has them."""
+    rows: list[Row] = []
+    for state in _TOLD_ONCE:
+        rows += await tx.fetch_all(
+            f"{_FACTS} WHERE r.rollout = ? AND r.state = ? AND r.told_at IS NOT NULL"
+            " ORDER BY r.domain, r.device_id LIMIT ?",
+            (page.rollout, state.value, page.limit - len(rows)),
+        )
     return tuple(_device(row) for row in rows)
 
 

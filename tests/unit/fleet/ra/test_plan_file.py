@@ -1,4 +1,4 @@
-"""Plans of rollouts: what is written is read, faults are told with their line, and no text breaks the reader."""
+"""Plans of rollouts: what is written is read, faults are told with their line, no text breaks the reader."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
