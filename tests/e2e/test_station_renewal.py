@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fleet.cli.remote import Remote
 from fleet.cli.station_key import key_in_file
@@ -30,8 +32,10 @@ from fleet.store.certificates import CertificateQuery, list_certificates
 from tests.desk import station_order
 from tests.e2e.test_line_run import Pc
 from tests.e2e.test_own_bearers import state_of
+from tests.factory_floor import issue_leaf
 from tests.homes import FleetHome, utc_now
 from tests.live import LiveFleet, live, make_live_home
+from tests.pki import Pki, pem_of
 
 YEAR = timedelta(days=365)
 
@@ -183,6 +187,28 @@ async def test_a_server_that_is_away_is_asked_again_after_a_while_and_not_at_eve
     async with far.renewal() as renewal:
         assert await renewal.look(far.taken.append)
     assert far.taken[-1].signer.public_key == kept
+
+
+async def test_a_server_that_is_another_fleets_is_told_apart_from_one_that_is_away(
+    fleet: LiveFleet, far: Far
+) -> None:
+    stranger = Pki().roots["fleet"]
+    (far.files.key.parent / "server.pem").write_bytes(pem_of(stranger.certificate))
+    async with far.renewal() as renewal:
+        with pytest.raises(UnreachableError, match="does not prove to be the fleet's: unable to get"):
+            await renewal.renew(far.taken.append)
+
+
+async def test_a_certificate_that_the_server_does_not_take_is_named(fleet: LiveFleet, far: Far) -> None:
+    key = load_pem_private_key(far.files.key.read_bytes(), password=None)
+    stranger = Pki().roots["fleet"].issuing("strangers")
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    leaf = issue_leaf(stranger, key.public_key(), far.name)
+    far.files.certificate.write_bytes(pem_of(leaf) + pem_of(stranger.certificate))
+    async with far.renewal() as renewal:
+        with pytest.raises(UnreachableError, match="over a certificate that it does not take") as caught:
+            await renewal.renew(far.taken.append)
+    assert "fleet station renew --request" in str(caught.value.hint)
 
 
 async def test_what_was_renewed_by_hand_is_found_by_the_line_that_runs(fleet: LiveFleet, far: Far) -> None:

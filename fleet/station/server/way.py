@@ -4,6 +4,7 @@ It can be replaced while it is used, by one that shows the next certificate. It 
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ _Answer = TypeVar("_Answer")
 _Said = TypeVar("_Said")
 
 PATIENCE = timedelta(seconds=20)
+_ENDED = (ssl.SSLError, ConnectionResetError)
 _STATION_HEADER = "X-Fleet-Station"
 _JSON = {"Content-Type": "application/json"}
 
@@ -126,9 +128,7 @@ class Way:
             ) as response:
                 return response.status, await bounded(response.content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(
-                "the registration authority does not answer", hint="is `fleet serve` running"
-            ) from error
+            raise _explained(error, base=road.base) from error
         finally:
             road.asked -= 1
             if not road.asked:
@@ -169,6 +169,23 @@ async def _road_to(server: Server, patience: timedelta) -> _Road:
         http, base = await stack.enter_async_context(connected(server, patience=patience))
         own = {_STATION_HEADER: server.station} if isinstance(server, AdminSocket) else {}
         return _Road(http=http, base=base, headers=_JSON | own, stack=stack.pop_all())
+
+
+def _explained(error: Exception, *, base: str) -> UnreachableError:
+    """Return why nobody answered: TLS 1.3 tells a refusal with the first read (RFC 8446 4.4.2.4)."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", error.certificate_error)
+        return UnreachableError(
+            f"the server does not prove to be the fleet's: {why}",
+            hint="--trust names the fleet's trust/server.pem; the host must be in its certificate",
+        )
+    is_ended = isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(error.__cause__, _ENDED)
+    if is_ended and base.startswith("https:"):
+        return UnreachableError(
+            "the server ended the connection, as it does over a certificate that it does not take",
+            hint="has it ended, by the server's clock: fleet station renew --request",
+        )
+    return UnreachableError("the registration authority does not answer", hint="is `fleet serve` running")
 
 
 def _error(status: int, body: bytes) -> FleetError:
