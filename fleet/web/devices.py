@@ -10,10 +10,11 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from device_agent.wire.fields import MAX_BODY_BYTES, Fields
+from device_agent.wire.fields import MAX_BODY_BYTES, Fields, time_text
 from device_agent.wire.identity import parse_domain, parse_serial
 from device_agent.wire.messages import Reply, encode
 from device_agent.wire.replies import Pending, Problem
+from fleet.core.renewal_info import CertificateName
 from fleet.core.station_recall import (
     encode_releases,
     parse_numbers_asked,
@@ -34,6 +35,7 @@ from fleet.ra.requests.made_offline import admit_made
 from fleet.ra.requests.recover import recover
 from fleet.ra.requests.released import tell_releases
 from fleet.ra.requests.takeover import numbers_of, recall
+from fleet.ra.status.renewal_info import ASK_AGAIN, renewal_info
 from fleet.web.gate import PROBLEM_TYPE, body_of, peer_certificate
 
 STATION_HEADER = "X-Fleet-Station"
@@ -51,6 +53,7 @@ def mount(app: web.Application, context: Context, *, listener: Listener) -> None
         app.router.add_post(f"/api/v1/{kind}", routes.ask)
     app.router.add_post("/api/v1/recover", routes.recover)
     app.router.add_get("/api/v1/nonce", routes.nonce)
+    app.router.add_get("/api/v1/renewal-info/{name}", routes.renewal_info)
     app.router.add_post("/api/v1/station/journal", routes.sync)
     app.router.add_post("/api/v1/station/recall", routes.recall)
     app.router.add_post("/api/v1/station/numbers", routes.numbers)
@@ -133,6 +136,17 @@ class _DeviceRoutes:
         nonce = context.nonces.issue(now=now, randomness=context.randomness(8))
         found = {"nonce": nonce, "expires_in": int(LIFETIME.total_seconds())}
         return web.json_response(found, headers={"Cache-Control": "no-store"})
+
+    async def renewal_info(self, request: web.Request) -> web.Response:
+        """When a certificate is to be renewed, by its name, as of RFC 9773; whoever asks."""
+        context = self._context
+        if not context.by_address.allow(f"renewal-info {request.remote}", now=context.clock()):
+            raise web.HTTPTooManyRequests(headers={"Retry-After": "60"})
+        found = await renewal_info(context, CertificateName.parse(request.match_info["name"]))
+        window = {"start": time_text(found.start), "end": time_text(found.end)}
+        wait = str(int(ASK_AGAIN.total_seconds()))
+        headers = {"Cache-Control": "no-store", "Retry-After": wait}
+        return web.json_response({"suggestedWindow": window}, headers=headers)
 
     def _asker(self, request: web.Request) -> Asker:
         if self._listener is Listener.ADMIN:

@@ -123,7 +123,24 @@ _JOURNAL: Schema = {
     "required": ["v", "now", "entries"],
 }
 
+_CERTIFICATE_NAME: Schema = {
+    **TEXT,
+    "pattern": "^[A-Za-z0-9_-]{1,64}[.][A-Za-z0-9_-]{1,64}$",
+    "description": "Key identifier of the issuer, a dot, the serial: base64url, as of RFC 9773 4.1.",
+}
+
 WIRE_SCHEMAS: Mapping[str, Schema] = {
+    "RenewalInfo": {
+        "type": "object",
+        "properties": {
+            "suggestedWindow": {
+                "type": "object",
+                "properties": {"start": TIME, "end": TIME},
+                "required": ["start", "end"],
+            }
+        },
+        "required": ["suggestedWindow"],
+    },
     "WireReply": {
         "type": "object",
         "description": "An answer of the wire; `type` says which members it has.",
@@ -203,6 +220,15 @@ def wire_paths() -> Mapping[str, Members]:
         }
     }
     found["/api/v1/monitor/lines"] = {"post": _lines()}
+    found["/api/v1/renewal-info/{name}"] = {
+        "get": {
+            "operationId": "get_renewal_info",
+            "summary": "When a certificate is to be renewed (RFC 9773); `Retry-After`: when to ask again.",
+            "tags": ["devices' own"],
+            "parameters": [{"name": "name", "in": "path", "required": True, "schema": _CERTIFICATE_NAME}],
+            "responses": _responses("RenewalInfo"),
+        }
+    }
     found["/api/v1/nonce"] = {
         "get": {
             "operationId": "get_nonce",
