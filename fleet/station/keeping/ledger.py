@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from device_agent.wire.problems import ProblemCode
 from fleet.core.journal import Head, Kind, SignedEntry
 from fleet.core.lease import SignedLease, parse_lease, parse_signed
 from fleet.core.station_recall import Fate, given_text
@@ -21,6 +20,8 @@ from fleet.model import KeyOrigin
 from fleet.station.keeping.journal import Journal
 from fleet.station.keeping.ledger_rows import (
     finished_rows,
+    insert_adopted,
+    insert_request,
     keep_package,
     load_unit,
     move,
@@ -30,7 +31,7 @@ from fleet.station.keeping.ledger_rows import (
 )
 from fleet.station.keeping.life import UnitEvent, UnitState
 from fleet.station.keeping.package import Package
-from fleet.station.keeping.units import Attempt, Unit, csr_hash_of
+from fleet.station.keeping.units import Attempt, Unit
 from fleet.station.keeping.workshop import Made
 from fleet.station.keeping.writer import GroupWriter
 from fleet.station.own.identity import StationIdentity
@@ -147,44 +148,12 @@ class Ledger:
             RefusedError: another unit has shown the same one; its code is KEY_IN_USE.
         """
 
-        def work(db: sqlite3.Connection) -> None:
-            other = db.execute(
-                "SELECT hardware_id FROM generations WHERE csr_hash = ? AND hardware_id <> ?",
-                (csr_hash_of(csr), hardware_id),
-            ).fetchone()
-            if other is not None:
-                raise RefusedError(f"unit {other[0]} has the same key", code=ProblemCode.KEY_IN_USE)
-            db.execute(
-                "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, key_origin, changed_at)"
-                " SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ? FROM generations"
-                " WHERE hardware_id = ? ON CONFLICT (hardware_id, csr_hash) DO NOTHING",
-                (
-                    *(hardware_id, UnitState.RESERVED, csr, csr_hash_of(csr), key.value),
-                    *(self._now(), hardware_id),
-                ),
-            )
-
-        await self._writer.run(work)
+        await self._writer.run(lambda db: insert_request(db, hardware_id, csr, key=key, at=self._now()))
 
     async def adopt(self, hardware_id: str, *, package: Package, state: UnitState) -> None:
         """Take in what another station made for a reserved unit; one that is known already stays as it is."""
-
-        def work(db: sqlite3.Connection) -> None:
-            unit = load_unit(db, hardware_id)
-            if unit is None or unit.with_fingerprint(package.fingerprint):
-                return
-            number = unit.generations[-1].number + 1 if unit.generations else 1
-            db.execute(
-                "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, used, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(hardware_id, number, state, b"", f"of {package.serial}"),
-                    *(state is UnitState.SYNCED, self._now()),
-                ),
-            )
-            keep_package(db, hardware_id, number, package)
-
-        await self._writer.run(work)
+        at = self._now()
+        await self._writer.run(lambda db: insert_adopted(db, hardware_id, package, state=state, at=at))
 
     async def last_number(self, prefix: str) -> int | None:
         """Return the last number of a prefix that was given out; None before the first."""

@@ -3,12 +3,13 @@
 import sqlite3
 from collections.abc import Sequence
 
+from device_agent.wire.problems import ProblemCode
 from fleet.core.station_recall import given_text, parse_given
 from fleet.errors import RefusedError, StoreError
 from fleet.model import KeyOrigin
 from fleet.station.keeping.life import LIFE, UnitEvent, UnitState
 from fleet.station.keeping.package import Package
-from fleet.station.keeping.units import Generation, Unit
+from fleet.station.keeping.units import Generation, Unit, csr_hash_of
 
 _MOST = 1000
 _VERSION_1 = """
@@ -116,6 +117,38 @@ def load_unit(db: sqlite3.Connection, hardware_id: str) -> Unit | None:
         prefix=str(prefix),
         former=str(former),
     )
+
+
+def insert_request(db: sqlite3.Connection, hardware_id: str, csr: bytes, *, key: KeyOrigin, at: str) -> None:
+    """Keep a CSR as a unit's next generation; raises `RefusedError` where another unit has shown it."""
+    other = db.execute(
+        "SELECT hardware_id FROM generations WHERE csr_hash = ? AND hardware_id <> ?",
+        (csr_hash_of(csr), hardware_id),
+    ).fetchone()
+    if other is not None:
+        raise RefusedError(f"unit {other[0]} has the same key", code=ProblemCode.KEY_IN_USE)
+    db.execute(
+        "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, key_origin, changed_at)"
+        " SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ? FROM generations"
+        " WHERE hardware_id = ? ON CONFLICT (hardware_id, csr_hash) DO NOTHING",
+        (hardware_id, UnitState.RESERVED, csr, csr_hash_of(csr), key.value, at, hardware_id),
+    )
+
+
+def insert_adopted(
+    db: sqlite3.Connection, hardware_id: str, package: Package, *, state: UnitState, at: str
+) -> None:
+    """Keep what another station made as a unit's next generation, unless it is there."""
+    unit = load_unit(db, hardware_id)
+    if unit is None or unit.with_fingerprint(package.fingerprint):
+        return
+    number = unit.generations[-1].number + 1 if unit.generations else 1
+    db.execute(
+        "INSERT INTO generations (hardware_id, number, state, csr, csr_hash, used, changed_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (hardware_id, number, state, b"", f"of {package.serial}", state is UnitState.SYNCED, at),
+    )
+    keep_package(db, hardware_id, number, package)
 
 
 def move(
