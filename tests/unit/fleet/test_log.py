@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.log import FIELDS, MOST_WAITING, Event, JsonForm, TextForm, Writer, about, begin
+from fleet.log import FIELDS, MOST_WAITING, Event, JsonForm, TextForm, Writer, about, begin, members_of
 from fleet.watching_sections import LogConfig, LogForm, LogLevel
+from fleet.web.gate import problems
 
 HOSTILE = st.text(max_size=300) | st.sampled_from(
     [
@@ -151,3 +154,19 @@ def test_a_stream_that_is_gone_stops_nobody(tmp_path: Path) -> None:
     writer.setFormatter(TextForm())
     writer.emit(record("x"))
     writer.close()
+
+
+@pytest.mark.parametrize("given", ["0f3c7d6a-94d8-4c0d-87ca-a3c774317aff", "x" * 65, "a b", "", 'a"b\\n'])
+async def test_what_failed_over_http_is_known_by_the_client_s_own_key(
+    given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_request: web.Request) -> web.Response:
+        raise RuntimeError("a defect")
+
+    headers = {"Idempotency-Key": given} if given else {}
+    answer = await problems(make_mocked_request("POST", "/api/v1/devices", headers=headers), broken)
+    assert isinstance(answer, web.Response)
+    detail = json.loads(answer.body or b"")["detail"]  # type: ignore[arg-type]  # it is bytes
+    told = members_of(caplog.records[-1])["request"]
+    assert detail.endswith(f"request={told}")
+    assert (told == given) is (given.startswith("0f3c"))
