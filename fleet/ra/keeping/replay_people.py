@@ -32,7 +32,9 @@ async def add_operator(tx: Transaction, entry: AuditEntry) -> None:
 
 async def remove_operator(tx: Transaction, entry: AuditEntry) -> None:
     """Let somebody act no more."""
-    await operators.remove_operator(tx, dict(entry.details)["name"], at=entry.at)
+    name = dict(entry.details)["name"]
+    await operators.remove_operator(tx, name, at=entry.at)
+    await second_factors.drop_factor(tx, name)
 
 
 async def end_proposal(tx: Transaction, entry: AuditEntry) -> None:

@@ -15,6 +15,7 @@ from fleet.ra.people.batches import surroundings
 from fleet.ra.people.stations import end_own
 from fleet.store import audit, operators
 from fleet.store.operators import OperatorRecord
+from fleet.store.second_factors import drop_factor
 
 LOCAL = "local"
 """How the audit trail calls the owner of the home; no operator may have this name."""
@@ -112,6 +113,7 @@ async def _remove(tx: Transaction, removal: _Removal) -> tuple[str, ...]:
             hint="add another one first: fleet operator add NAME --role security",
         )
     await operators.remove_operator(tx, removal.name, at=removal.at)
+    await drop_factor(tx, removal.name)
     details = tuple(
         (name, value) for name, value in (("name", removal.name), ("reason", removal.reason)) if value
     )

@@ -93,7 +93,7 @@ async def vouch(context: Context, vouching: Vouching) -> ReadmissionRecord:
     Raises:
         BadInputError: the code is none.
         NotFoundError: no plea in that name has that code.
-        RefusedError: it is one's own.
+        RefusedError: it is one's own, or of somebody who was removed.
         FleetError: it is agreed, and could not be signed: it is when he asks again.
     """
     vouching = replace(vouching, spoken=read_spoken(vouching.spoken))
@@ -166,10 +166,15 @@ async def _plead(context: Context, plea: Plea, csr: Csr) -> ReadmissionRecord:
     return await context.store.write(_record_plea, record)
 
 
-async def _record_plea(tx: Transaction, record: ReadmissionRecord) -> ReadmissionRecord:
-    operator = await operators.load_operator(tx, record.operator)
+async def _require_operator(tx: Transaction, name: str) -> None:
+    """Refuse whoever is no operator, or none any more."""
+    operator = await operators.load_operator(tx, name)
     if operator is None or operator.removed_at is not None:
-        raise RefusedError(f"no operator {record.operator} may come back here")
+        raise RefusedError(f"no operator {name} may come back here", hint="fleet operator list")
+
+
+async def _record_plea(tx: Transaction, record: ReadmissionRecord) -> ReadmissionRecord:
+    await _require_operator(tx, record.operator)
     if await blocked_because(tx, record.key_hash) is not None or await with_key(tx, record.key_hash):
         raise RefusedError("the key is somebody's", hint="make a new key", code=ProblemCode.KEY_IN_USE)
     if len(await readmissions.open_of_operator(tx, record.operator)) >= MOST_OPEN:
@@ -193,6 +198,7 @@ async def _tell_refusal(context: Context, vouching: Vouching, why: str) -> None:
 async def _vouch(tx: Transaction, vouched: tuple[Vouching, datetime]) -> ReadmissionRecord | None:
     """Count a voice, and judge all of them by who may act at this very commit."""
     vouching, now = vouched
+    await _require_operator(tx, vouching.operator)
     found = await readmissions.open_of_operator(tx, vouching.operator)
     record = next((one for one in found if one.spoken_code == vouching.spoken), None)
     if record is None or record.expires_at <= now:
@@ -239,6 +245,7 @@ async def _certified(context: Context, record: ReadmissionRecord) -> str:
 
 async def _revoke_earlier(tx: Transaction, revoking: tuple[ReadmissionRecord, datetime]) -> None:
     record, at = revoking
+    await _require_operator(tx, record.operator)
     for each in await _in_force(tx, record):
         reason = RevocationReason.SUPERSEDED
         await certificates.end_certificate(

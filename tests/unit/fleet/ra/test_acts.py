@@ -15,6 +15,7 @@ from fleet.ra.acts.guard import ProposedError
 from fleet.ra.acts.revoking import RevokeOrder, revoke_or_propose
 from fleet.ra.context import Context
 from fleet.ra.devices import Registration, register
+from fleet.ra.keeping.housekeeping import begin
 from fleet.ra.people.operators import add_operator, remove_operator
 from fleet.ra.performers import PERFORMERS
 from fleet.ra.selection import ByDevice, by_query
@@ -238,7 +239,7 @@ async def test_what_a_stop_came_in_between_is_done_at_the_next_start_and_told_ag
     with pytest.raises(asyncio.CancelledError):
         await deciding.approve(desk.context, proposal, actor=BOB, performers=dying)
 
-    await deciding.finish_approved(desk.context, PERFORMERS)
+    await begin(desk.context)
 
     assert all([await is_revoked(desk, each) for each in batch])
     assert (await approve(desk, proposal)).state is ProposalState.DONE

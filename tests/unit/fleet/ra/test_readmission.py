@@ -169,6 +169,15 @@ async def test_who_is_no_operator_any_more_comes_back_no_more(desk: Desk, name: 
 
 
 @pytest.mark.usefixtures("people")
+async def test_who_was_removed_while_he_asked_is_let_in_by_nobody(desk: Desk) -> None:
+    asked = await ask(desk.context, plea(Unit()))
+    await say(desk, "bob", asked)
+    await remove_operator(desk.context, "ada", actor=LOCAL)
+    with pytest.raises(RefusedError, match="no operator ada may come back here"):
+        await say(desk, "eve", asked)
+
+
+@pytest.mark.usefixtures("people")
 async def test_a_key_that_somebody_has_lets_nobody_in(desk: Desk) -> None:
     unit, _ = await desk.enrolled("d1")
     with pytest.raises(RefusedError, match="the key is somebody's"):

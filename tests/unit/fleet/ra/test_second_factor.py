@@ -9,6 +9,8 @@ import pytest
 from device_agent.wire.secret import Secret
 from fleet.core.second_factor import MOST_WRONG, STEP_SECONDS
 from fleet.errors import NotFoundError, RefusedError
+from fleet.model import Role
+from fleet.ra.people.operators import add_operator, remove_operator
 from fleet.ra.people.second_factor import CodeUse, ShownCode, drop, enroll, has_factor, require_code
 from fleet.store.audit import AuditQuery, search
 from fleet.store.second_factors import load_factor
@@ -110,6 +112,13 @@ async def test_a_factor_counts_only_once_its_first_code_was_shown(desk: Desk) ->
     again = Phone(desk, await enroll(desk.context, "ada", actor=ADA))
     await require_code(desk.context, shown(again.code()), use=CodeUse.CONFIRM)
     assert await has_factor(desk.context, "ada")
+
+
+async def test_who_is_removed_leaves_no_secret_behind(desk: Desk) -> None:
+    await add_operator(desk.context, "ada", role=Role.VIEWER, actor="operator:local")
+    await enroll(desk.context, "ada", actor=ADA)
+    await remove_operator(desk.context, "ada", actor="operator:local")
+    assert await desk.context.store.read(load_factor, "ada") is None
 
 
 async def test_who_has_a_factor_cannot_be_given_another_behind_his_back(desk: Desk, phone: Phone) -> None:
