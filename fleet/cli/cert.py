@@ -87,6 +87,7 @@ command.add_command(own.renew)
 @click.option(
     "--ends-before", metavar="TIME", help="Only those that end before, such as 2026-12-31T00:00:00Z."
 )
+@selecting.query
 def list_certificates(
     home: Place,
     form: Form,
@@ -98,6 +99,7 @@ def list_certificates(
     state: str | None,
     batch: str | None,
     ends_before: str | None,
+    query: str | None,
 ) -> None:
     """List certificates in the order of their making."""
     device_id = None
@@ -114,6 +116,7 @@ def list_certificates(
             state=state,
             batch=batch,
             ends_before=ends_before,
+            query=query,
         )
         show_list(found, form, columns=_COLUMNS, empty="no certificates")
 

@@ -43,6 +43,9 @@ class MoveState(StrEnum):
 OPEN = frozenset({MoveState.HELD, MoveState.AWAY, MoveState.WAITING})
 """Of one device, one move at a time is open."""
 
+KEPT_OUT = frozenset({MoveState.HELD, MoveState.AWAY})
+"""Only a decision about the move lets the hardware in again."""
+
 
 class MoveEvent(StrEnum):
     """What happens to it."""
@@ -116,7 +119,7 @@ def _steps() -> dict[tuple[MoveKind, MoveState, MoveEvent], Step]:
             (kind, _State.DONE, _Event.ARRIVE): done,
             (kind, _State.SCRAPPED, _Event.SCRAP): scrapped,
         }
-    for state in (_State.HELD, _State.AWAY):
+    for state in KEPT_OUT:
         steps |= {
             (_Kind.RETURN, state, _Event.SEND): Step(state=_State.AWAY),
             (_Kind.RETURN, state, _Event.READMIT): Step(state=_State.DONE, act=_Act.RESUME),

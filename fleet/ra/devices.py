@@ -9,6 +9,7 @@ from datetime import datetime
 from device_agent.wire.identity import Identity
 from fleet.core import events
 from fleet.core.marking import Marks
+from fleet.core.moving import KEPT_OUT
 from fleet.errors import NotFoundError, RefusedError
 from fleet.model import AuditEntry, ClientKind, CutOff, Device, Purpose, RevocationReason
 from fleet.ports import Transaction
@@ -21,6 +22,7 @@ from fleet.store.devices import DeviceRecord, insert_devices, load_device, load_
 from fleet.store.inventory import DeviceQuery, DeviceSummary
 from fleet.store.listed import Listing, listings_of
 from fleet.store.marks import marks_of
+from fleet.store.moves import newest_move
 from fleet.store.proofs import ProofRecord, proofs_of
 
 _PAGE = 1000
@@ -215,6 +217,12 @@ async def _suspend(tx: Transaction, act: Act) -> int | None:
 
 async def _resume(tx: Transaction, act: Act) -> int | None:
     device = await require_in_service(tx, act.identity)
+    move = await newest_move(tx, act.identity)
+    if move is not None and move.state in KEPT_OUT:
+        raise RefusedError(
+            f"{act.identity.name} came back, and is {move.state}",
+            hint=f"fleet move readmit {act.identity.name}",
+        )
     asked: list[events.Event] = []
     if device.alarm:
         asked.append(events.CarryOn())

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
+from fleet.core.query import Condition
 from fleet.model import Certificate, CertificateState, Purpose, RevocationReason
 from fleet.ports import Row, Transaction, Value
 from fleet.store import access_classes, allowlist, authorities, columns, keys, revocations, times
+from fleet.store.groups import asked_groups
+from fleet.store.search import Sql
+from fleet.store.search_ways import Search, choose, keys_of
 
 _COLUMNS = (
     "serial, purpose, name, domain, device_id, batch, key_hash, state, attempt, parent, code_id, anchor,"
@@ -82,6 +86,10 @@ class CertificateQuery:
     batch: str = ""
     name_prefix: str = ""
     ends_before: datetime | None = None
+    devices: Condition | None = None
+    """Only those of devices that fit (`fleet.core.query`)."""
+    now: datetime | None = None
+    """What durations of `devices` count from."""
     after: str = ""
     """Only higher serials: the last one of the page before."""
     limit: int = 100
@@ -158,12 +166,21 @@ async def find_by_fingerprint(tx: Transaction, fingerprint: str) -> CertificateR
 async def list_certificates(tx: Transaction, query: CertificateQuery) -> tuple[CertificateRecord, ...]:
     """Return a page of certificates in the order of their serials, which is that of their making."""
     conditions, values = _conditions(query)
+    if query.devices is not None:
+        keys = await _keys(tx, query.devices, query.now)
+        conditions.append(f"purpose = 'device' AND (domain, device_id) IN ({keys.text})")
+        values += keys.values
     where = " AND ".join(conditions)
     rows = await tx.fetch_all(
         f"SELECT {_COLUMNS} FROM certificates WHERE {where} ORDER BY serial LIMIT ?",
         (*values, query.limit),
     )
     return tuple(_record(row) for row in rows)
+
+
+async def _keys(tx: Transaction, devices: Condition, now: datetime | None) -> Sql:
+    search = Search(condition=await asked_groups(tx, devices), now=now)
+    return keys_of(search, await choose(tx, search))
 
 
 async def expiring(tx: Transaction, query: CertificateQuery) -> tuple[CertificateRecord, ...]:

@@ -62,7 +62,7 @@ async def list_devices(tx: Transaction, query: DeviceQuery) -> tuple[DeviceSumma
 
 async def count_devices(tx: Transaction, query: DeviceQuery) -> int:
     """Return how many devices a query finds, on whatever page it stands."""
-    search = replace(await _search(tx, query), after=("", ""), limit=-1)
+    search = replace(await _search(tx, query), after=("", ""))
     found = search_ways.count(search, await search_ways.choose(tx, search))
     row = await tx.fetch_one(found.text, found.values)
     return 0 if row is None else columns.number(row[0])

@@ -115,18 +115,23 @@ async def _size(tx: Transaction, arm: Arm) -> int:
 
 def page(shown: str, search: Search, way: Way) -> Sql:
     """Return the search for a page: domain and id of each device, then what is to be shown."""
-    arms = [_arm(shown, search, arm) for arm in way or (_ALL,)]
+    arms = [_arm(f", {shown}", search, arm) for arm in way or (_ALL,)]
     text = " UNION ".join(arm.text for arm in arms)
     values = tuple(value for arm in arms for value in arm.values)
     return Sql(text=f"{text} ORDER BY 1, 2 LIMIT ?", values=(*values, search.limit))
 
 
 def count(search: Search, way: Way) -> Sql:
-    """Return the search for how many there are, whatever the page."""
-    arms = [_arm("1", search, arm) for arm in way or (_ALL,)]
-    text = " UNION ".join(arm.text for arm in arms)
+    """Return the search for how many there are, on this page and after it."""
+    keys = keys_of(search, way)
+    return Sql(text=f"SELECT COUNT(*) FROM ({keys.text}) AS found", values=keys.values)
+
+
+def keys_of(search: Search, way: Way) -> Sql:
+    """Return the search for domain and id of all devices, on this page and after it."""
+    arms = [_arm("", search, arm) for arm in way or (_ALL,)]
     values = tuple(value for arm in arms for value in arm.values)
-    return Sql(text=f"SELECT COUNT(*) FROM ({text}) AS found", values=values)
+    return Sql(text=" UNION ".join(arm.text for arm in arms), values=values)
 
 
 _ALL = Arm(found=Sql(text="1 = 1"))
@@ -136,7 +141,7 @@ def _arm(shown: str, search: Search, arm: Arm) -> Sql:
     source, meant = arm.rows()
     asked = where(search.condition, now=search.now)
     text = (
-        f"SELECT {arm.key}.domain, {arm.key}.device_id, {shown} FROM {source}"
+        f"SELECT {arm.key}.domain, {arm.key}.device_id{shown} FROM {source}"
         " LEFT JOIN certificates c ON c.serial = d.current_serial"
         f" WHERE {meant.text} AND ({arm.key}.domain, {arm.key}.device_id) > (?, ?) AND ({asked.text})"
     )

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.test_tutorial import Reader, Step, reader, shows, steps
 
 __all__ = ["reader"]

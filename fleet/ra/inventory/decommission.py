@@ -47,11 +47,8 @@ async def decommission(context: Context, identity: Identity, *, actor: str, reas
         NotFoundError: it is not registered.
         RefusedError: it is being transferred: cancel that, or let it end.
     """
+    cut_offs = await _retire(context, identity, actor=actor, reason=reason)
     view = await show(context, identity)
-    cut_offs: tuple[CutOff, ...] = ()
-    if view.record.retired_at is None:
-        cut_offs = await _retire(context, identity, actor=actor, reason=reason)
-        view = await show(context, identity)
     revoked = _revoked(view)
     problem = await _problem(context, frozenset(revoked))
     assert view.record.retired_at is not None  # noqa: S101 - it was retired above, or before
@@ -67,8 +64,11 @@ async def decommission(context: Context, identity: Identity, *, actor: str, reas
 
 
 async def _retire(context: Context, identity: Identity, *, actor: str, reason: str) -> tuple[CutOff, ...]:
+    """End its move, or else retire it; whoever is retired already stays so."""
     move = await context.store.read(moves.newest_move, identity)
     if move is None or move.state not in OPEN:
+        if (await show(context, identity)).record.retired_at is not None:
+            return ()
         return (await retire(context, identity, actor=actor, reason=reason)).cut_offs
     if move.kind is MoveKind.TRANSFER:
         raise RefusedError(

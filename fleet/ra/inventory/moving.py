@@ -3,6 +3,7 @@
 Whoever is cut off finds it whole, or not begun. A code is shown once, to whoever made it.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -11,7 +12,7 @@ from fleet.core import events
 from fleet.core.lineage import highest_serial
 from fleet.core.marking import Marks, changes_of
 from fleet.core.moving import BEGINNINGS, OPEN, Move, MoveAct, MoveEvent, MoveKind, Step, follow
-from fleet.errors import NotFoundError, RefusedError
+from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, CutOff, Device, RevocationReason
 from fleet.ports import Transaction
 from fleet.ra.desk import Desk
@@ -38,6 +39,8 @@ _ENDINGS = {
 }
 _WITH_CODE = frozenset({MoveAct.ADMIT, MoveAct.EXCHANGE})
 _REPLACED = "its device was replaced"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +130,10 @@ async def show(desk: Desk, identity: Identity) -> Move:
 async def finish_arrived(desk: Desk) -> None:
     """End the moves whose new certificate is confirmed: only now the old one goes."""
     for move in await desk.store.read(moves.arrived, None):
-        await advance(desk, move.identity, MoveEvent.ARRIVE, order=MoveOrder(actor="server"))
+        try:
+            await advance(desk, move.identity, MoveEvent.ARRIVE, order=MoveOrder(actor="server"))
+        except FleetError as error:
+            _log.warning("the move of %s does not end: %s", move.identity.name, error)
 
 
 async def _enforced(desk: Desk, step: Step, done: tuple[Move, int | None], code: NewCode) -> Moved:

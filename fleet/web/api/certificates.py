@@ -5,7 +5,7 @@ from aiohttp import web
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import Identity, parse_domain
 from device_agent.wire.problems import MalformedMessageError
-from fleet.core.query_text import LONGEST_QUERY
+from fleet.core.query_text import LONGEST_QUERY, parse_query
 from fleet.model import CertificateState, CutOff, Purpose, RevocationReason, Role
 from fleet.ra.acts.revoking import RevokeOrder, revoke_or_propose
 from fleet.ra.people import certificates
@@ -35,7 +35,7 @@ def _shown() -> tuple[Route, ...]:
             role=Role.VIEWER,
             handler=_list,
             about="Certificates, by serial.",
-            query=("domain", "device_id", "purpose", "state", "batch", "name", "ends_before"),
+            query=("domain", "device_id", "purpose", "state", "batch", "name", "ends_before", "query"),
             answer=Page("Certificate"),
         ),
         Route(
@@ -101,6 +101,8 @@ async def _list(asked: Asked) -> Members:
         batch=query.text("batch"),
         name_prefix=query.text("name"),
         ends_before=query.time("ends_before"),
+        devices=None if (text := query.long_text("query")) == "" else parse_query(text).condition,
+        now=asked.context.clock(),
         after=query.text("after"),
         limit=query.limit(),
     )

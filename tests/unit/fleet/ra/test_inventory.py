@@ -29,6 +29,7 @@ from fleet.ra.requests.renewing import RenewOrder, renew_or_propose
 from fleet.ra.selection import by_query, preview
 from fleet.store import audit
 from fleet.store.audit import AuditQuery
+from fleet.store.certificates import CertificateQuery, list_certificates
 from fleet.store.groups import Group
 from fleet.store.inventory import DeviceQuery
 from fleet.store.marks import marks_of
@@ -333,3 +334,17 @@ async def test_the_version_that_an_agent_tells_is_found(desk: Desk) -> None:
         await note_state(desk.context, D1, report.encode())
     assert await found(desk, "version=1.4.*") == ["d1"]
     assert await found(desk, 'version=""') == ["d2", "d3"]
+
+
+async def test_certificates_are_listed_by_what_their_devices_are(desk: Desk) -> None:
+    _, first = await desk.enrolled("d1")
+    _, second = await desk.enrolled("d2")
+    await mark_each(desk.context, ((D1, OUTDOOR),), speaker=OPERATOR)
+
+    async def serials(query: str) -> list[str]:
+        asked = CertificateQuery(devices=parse_query(query).condition, now=desk.clock())
+        return [each.serial for each in await desk.context.store.read(list_certificates, asked)]
+
+    assert await serials("tag=outdoor") == [first.serial]
+    assert await serials("tag=outdoor or id=d2") == sorted([first.serial, second.serial])
+    assert await serials("not tag=outdoor and registered<1d") == [second.serial]

@@ -170,6 +170,10 @@ async def test_a_returned_device_is_kept_out_until_it_is_readmitted_with_the_key
     await moving.finish_arrived(desk.context)
     assert await state(desk) is MoveState.AWAY
 
+    with pytest.raises(RefusedError, match="prod:d1 came back, and is away") as caught:
+        await devices.resume(desk.context, D1, actor=ADA)
+    assert caught.value.hint == "fleet move readmit prod:d1"
+    assert issued.serial not in desk.broker.listed
     await moving.advance(desk.context, D1, MoveEvent.READMIT, order=ORDER)
     assert issued.serial in desk.broker.listed
     assert await told(desk, D1) == ["held", "away", "done"]
@@ -229,6 +233,14 @@ async def test_a_returned_device_that_is_scrapped_is_retired(desk: Desk) -> None
     receipt = await decommission(desk.context, D1, actor=ADA)
     assert (await state(desk), await standing(desk, D1)) == (MoveState.SCRAPPED, Standing.RETIRED)
     assert receipt.verified
+
+
+async def test_a_device_that_was_retired_on_its_way_is_on_its_way_no_more(desk: Desk) -> None:
+    await joined(desk)
+    await moving.begin(desk.context, MoveKind.REPLACEMENT, D1, to="prod", order=ORDER)
+    await devices.retire(desk.context, D1, actor=ADA)
+    await decommission(desk.context, D1, actor=ADA)
+    assert await state(desk) is MoveState.SCRAPPED
 
 
 async def test_a_receipt_says_what_keeps_it_from_being_verified(desk: Desk) -> None:
