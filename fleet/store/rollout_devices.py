@@ -141,10 +141,11 @@ async def add_members(tx: Transaction, members: Members) -> None:
 
 
 async def drop_members(tx: Transaction, page: Page) -> int:
-    """Forget a page of the devices of a draft; return how many."""
+    """Forget a page of the devices of a draft; return how many. Those of a rollout that was saved stay."""
     return await tx.execute(
         "DELETE FROM rollout_devices WHERE (rollout, domain, device_id) IN"
-        " (SELECT rollout, domain, device_id FROM rollout_devices WHERE rollout = ? LIMIT ?)",
+        " (SELECT r.rollout, r.domain, r.device_id FROM rollout_devices r"
+        " JOIN rollouts x ON x.number = r.rollout WHERE r.rollout = ? AND x.state = 'drafted' LIMIT ?)",
         (page.rollout, page.limit),
     )
 

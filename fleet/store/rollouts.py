@@ -101,8 +101,12 @@ async def drafts(tx: Transaction, _argument: None = None) -> tuple[int, ...]:
 
 
 async def drop_draft(tx: Transaction, number: int) -> None:
-    """Forget a draft whose devices were forgotten."""
-    await tx.execute("DELETE FROM rollout_waves WHERE rollout = ?", (number,))
+    """Forget a draft whose devices were forgotten; a rollout that was saved stays."""
+    await tx.execute(
+        "DELETE FROM rollout_waves WHERE rollout IN"
+        " (SELECT number FROM rollouts WHERE number = ? AND state = ?)",
+        (number, _DRAFTED),
+    )
     await tx.execute("DELETE FROM rollouts WHERE number = ? AND state = ?", (number, _DRAFTED))
 
 

@@ -1,4 +1,4 @@
-"""A server that is killed in the midst of a wave goes on with it: nobody is left out, and nobody told twice."""
+"""A server that is killed in the midst of a wave goes on with it: nobody is left out or told twice."""
 
 import asyncio
 import json

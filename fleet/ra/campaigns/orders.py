@@ -16,10 +16,10 @@ from fleet.errors import RefusedError
 from fleet.model import Role
 from fleet.ports import Transaction
 from fleet.ra.acts.deciding import Performer
-from fleet.ra.acts.guard import MassAct, require_second
+from fleet.ra.acts.guard import MassAct, ProposedError, require_second
 from fleet.ra.campaigns.gates import begin_wave
 from fleet.ra.campaigns.planning import findings, refusal_of
-from fleet.ra.campaigns.records import Step, find, save, take
+from fleet.ra.campaigns.records import Step, find, note_refused, save, take
 from fleet.ra.campaigns.targets import Target, find_target
 from fleet.ra.context import Context
 from fleet.store import rollout_devices, rollouts
@@ -66,9 +66,15 @@ async def give_order(context: Context, order: Order) -> Rollout:
         ProposedError: so many devices need a second operator, and the start was put on record as a proposal.
         RefusedError: it cannot be done now, or somebody else was faster.
     """
-    if order.event is RolloutEvent.START:
-        await _require_startable(context, order)
-    return await _give(context, order)
+    try:
+        if order.event is RolloutEvent.START:
+            await _require_startable(context, order)
+        return await _give(context, order)
+    except ProposedError:
+        raise
+    except RefusedError as error:
+        await note_refused(context, order.name, error, act=order.event.value, actor=order.actor)
+        raise
 
 
 async def _give(context: Context, order: Order) -> Rollout:

@@ -27,6 +27,7 @@ from fleet.errors import RefusedError
 from fleet.model import AuditEntry, CertificateState, ClientKind, Standing
 from fleet.ports import Transaction
 from fleet.ra.campaigns.plan_file import read_plan, stored_plan
+from fleet.ra.campaigns.records import note_refused
 from fleet.ra.campaigns.targets import Target, find_target
 from fleet.ra.context import Context
 from fleet.store import audit, rollout_devices, rollout_survey, rollouts
@@ -85,26 +86,33 @@ async def plan_rollout(context: Context, order: PlanOrder) -> Planned:
         BadInputError: it cannot be read.
         RefusedError: something speaks against it; all of it is told.
     """
-    plan, now = read_plan(order.text), context.clock().replace(microsecond=0)
-    await _require_free(context, plan.name)
+    plan = read_plan(order.text)
+    try:
+        await _require_free(context, plan.name)
+        return await _checked(context, order, plan)
+    except RefusedError as error:
+        if order.saving is Saving.SAVE:
+            await note_refused(context, plan.name, error, act="plan", actor=order.actor)
+        raise
+
+
+async def _checked(context: Context, order: PlanOrder, plan: Plan) -> Planned:
+    """Write a draft, look at it, and make it a rollout or forget it."""
+    now = context.clock().replace(microsecond=0)
     target = await find_target(context, plan)
     draft = Draft(plan=plan, text=order.text, target=target.name, actor=order.actor, at=now)
     number = await context.store.write(rollouts.insert_draft, draft)
-    is_kept = False
     try:
         left_out = await _write_members(context, number, plan, now)
         await _assign_waves(context, number, plan, now)
         found = await findings(context, number, plan, target)
         planned = _planned(plan, replace(found, left_out=tuple(sorted(left_out.items()))))
-        if order.saving is Saving.SAVE:
-            opening = _Opening(number=number, plan=plan, devices=found.selected, actor=order.actor, at=now)
-            rollout = await context.store.write(_open, opening)
-            is_kept = True
-            planned = replace(planned, rollout=rollout)
-        return planned
+        if order.saving is Saving.REHEARSE:
+            return planned
+        opening = _Opening(number=number, plan=plan, devices=found.selected, actor=order.actor, at=now)
+        return replace(planned, rollout=await context.store.write(_open, opening))
     finally:
-        if not is_kept:
-            await forget_draft(context, number)
+        await forget_draft(context, number)  # what was saved is none any more
 
 
 async def forget_drafts(context: Context) -> None:

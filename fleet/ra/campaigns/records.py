@@ -9,6 +9,7 @@ from fleet.errors import NotFoundError, RefusedError
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra.campaigns.plan_file import stored_plan
+from fleet.ra.desk import Desk
 from fleet.store import audit, rollouts
 from fleet.store.rollouts import ByName
 
@@ -84,6 +85,13 @@ async def tell(tx: Transaction, rollout: Rollout, step: Step, *, action: str, de
         details=tuple((name, value) for name, value in told if value),
     )
     await audit.append(tx, entry)
+
+
+async def note_refused(desk: Desk, name: str, error: RefusedError, *, act: str, actor: str) -> None:
+    """Put on the trail that an operator was refused, and why."""
+    details = (("rollout", name), ("act", act), ("reason", str(error)))
+    entry = AuditEntry(at=desk.clock(), action="rollout.refused", actor=actor, details=details)
+    await desk.store.write(audit.append, entry)
 
 
 def conflict(rollout: Rollout, seen: int) -> RefusedError:

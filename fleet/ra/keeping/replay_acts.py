@@ -335,6 +335,7 @@ TOLD_ONLY = frozenset(
         "renewals.moved",
         "request.refused",
         "rollout.gate-passed",
+        "rollout.refused",
         "rollout.wave-begun",
         "rollout.wave-settled",
         "station.finding",

@@ -19,8 +19,8 @@ from fleet.ra.requests.rollout_words import hear_state
 from fleet.ra.requests.speaker import Speaker
 from fleet.store import audit
 from fleet.store.devices import load_record
-from fleet.store.rollout_devices import stir
 from fleet.store.marks import TellsVersion, is_news, set_version
+from fleet.store.rollout_devices import stir
 from fleet.store.trust import HeldTrust, load_held, save_held
 
 _OF_TRUST = "trust-"

@@ -8,9 +8,12 @@ from fleet.core.rollout import RolloutEvent, RolloutState
 from fleet.errors import RefusedError
 from fleet.ra.campaigns.conduct import Pace
 from fleet.ra.campaigns.orders import Insistence
+from fleet.ra.campaigns.plan_file import read_plan
+from fleet.ra.campaigns.planning import PlanOrder, Saving, forget_draft, forget_drafts, plan_rollout
 from fleet.store.notices import count_wanted
-from tests.desk import Desk
-from tests.rollouts import Field, plan_text
+from fleet.store.rollouts import Draft, insert_draft
+from tests.desk import NOON, Desk
+from tests.rollouts import OPERATOR, Field, plan_text
 
 _State, _Event = RolloutState, RolloutEvent
 TEN = tuple(f"d-{number}" for number in range(10))
@@ -301,3 +304,26 @@ async def test_a_plan_that_cannot_be_met_is_refused_when_it_is_saved(
     with pytest.raises(RefusedError) as caught:
         await field.plan(text)
     assert reason in str(caught.value)
+
+
+async def test_whoever_is_refused_is_on_the_trail_and_a_rehearsal_is_not(field: Field) -> None:
+    for saving in (Saving.REHEARSE, Saving.SAVE):
+        order = PlanOrder(text=plan_text(select="tag=none"), actor="operator:ada", saving=saving)
+        with pytest.raises(RefusedError):
+            await plan_rollout(field.desk.context, order)
+    assert await field.actions() == ["refused"]
+
+
+async def test_a_rollout_that_was_saved_is_no_draft_to_be_forgotten(field: Field) -> None:
+    await field.plan(plan_text())
+    number = (await field.view()).rollout.number
+    await forget_draft(field.desk.context, number)
+    assert (await field.view()).total.waiting == 10
+
+
+async def test_what_a_stop_has_left_of_a_plan_is_forgotten_at_the_next_start(field: Field) -> None:
+    draft = Draft(plan=read_plan(plan_text()), text=plan_text(), target="", actor=OPERATOR, at=NOON)
+    await field.desk.context.store.write(insert_draft, draft)
+    assert await field.rows() == 3
+    await forget_drafts(field.desk.context)
+    assert await field.rows() == 0
