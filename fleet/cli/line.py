@@ -15,16 +15,18 @@ from fleet.cli.lanes import Shown
 from fleet.cli.scanning import typed_lines
 from fleet.cli.station_renewing import renewing
 from fleet.cli.workplace import Workplace
-from fleet.errors import FleetError
+from fleet.errors import FleetError, RefusedError
 from fleet.station.drivers.choice import Drivers
 from fleet.station.keeping.lease_files import open_workshop
 from fleet.station.keeping.ledger import Ledger
+from fleet.station.keeping.workshop import Workshop
 from fleet.station.line.gate import Gate
 from fleet.station.line.hotplug import UsbRule, watched
 from fleet.station.line.jig import Jig
 from fleet.station.line.scanner import Kind, Labels, Scan, Use, parse_scan
 from fleet.station.making.clerk import Clerk
 from fleet.station.making.ids import IdRule
+from fleet.station.own.identity import StationIdentity
 from fleet.station.runner import Station
 from fleet.station.server.authority import HttpEnroller
 from fleet.station.server.renewal import Renewal
@@ -114,12 +116,21 @@ async def _station(
         ids=line.ids,
         batch=line.batch,
         recaller=enroller,
-        workshop=await open_workshop(ledger, identity, key=place.files.key, servers=place.anchors),
+        workshop=await _workshop(ledger, identity, place),
         drivers=line.drivers,
         baud=line.baud,
         gate=Gate(book=book, labels=labels, jig=line.jig, models=line.models),
         outlets=Outlets(book=book, couriers=await _couriers(stack, line), tell=shown.count),
     )
+
+
+async def _workshop(ledger: Ledger, identity: StationIdentity, place: Workplace) -> Workshop | None:
+    """Return what signs off line; a lease of a CA that this station has left is no reason to stand still."""
+    try:
+        return await open_workshop(ledger, identity, key=place.files.key, servers=place.anchors)
+    except RefusedError as error:
+        _log.warning("nothing is signed off line: %s; %s", error, error.hint)
+        return None
 
 
 async def _couriers(stack: AsyncExitStack, line: Line) -> tuple[Courier, ...]:

@@ -143,7 +143,18 @@ def add(
         write_json(found)
         return
     show_record({name: value for name, value in found.items() if value not in (None, [])}, form, names=_NAMES)
-    say(f"next: fleet station run --station {name} --port /dev/ttyUSB0")
+    stays_here = out is None and csr is None and isinstance(home, Path)
+    place = files.key if csr is not None else Path(key.place)
+    say(f"next: {_next_here(name) if stays_here else _next_elsewhere(name, place)}")
+
+
+def _next_here(name: str) -> str:
+    return f"fleet station run --station {name} --port /dev/ttyUSB0"
+
+
+def _next_elsewhere(name: str, key: Path) -> str:
+    pair = f"--operator-cert {name}.crt --operator-key {key.name}"
+    return f"at the station, fleet --server URL {pair} --trust server.pem station run --port /dev/ttyUSB0"
 
 
 def _key(
