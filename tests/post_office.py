@@ -36,6 +36,7 @@ class PostOffice:
     hangs_in_data: bool = False
     closes_in_data: bool = False
     closes_after_data: bool = False
+    hangs_at_the_end: bool = False
     greeted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
@@ -61,6 +62,11 @@ class PostOffice:
         if self.closes_after_data:
             cast("asyncio.Transport", server.transport).abort()
         return self.says_to_data
+
+    async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802
+        if self.hangs_at_the_end:
+            await asyncio.Event().wait()
+        return "221 Bye"
 
     def authenticate(
         self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: LoginPassword

@@ -22,6 +22,7 @@ from fleet.files import read_secret
 from fleet.outbound import client_tls, connected, require_public
 
 ID_HEADER = "Fleet-Notification"
+_GOOD_BYE_SECONDS = 2.0
 _LOGIN_WANTED = 530
 """RFC 4954 6: about who we are, and not about the message."""
 
@@ -37,22 +38,38 @@ class MailCarrier:
         message = message_of(letter, sender=self._settings.sender, to=address)
         tls = client_tls(self._settings.trust, root=self._root)
         password = self._password()
-        seconds = self._settings.timeout.total_seconds()
         try:
-            async with asyncio.timeout(seconds):
-                return await self._send(message, address, tls, password)
+            return await self._send(message, address, tls, password)
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refusal(error.recipients[0]) from error
         except aiosmtplib.SMTPResponseException as error:
             raise _refusal(error) from error
         except TimeoutError as error:
+            seconds = self._settings.timeout.total_seconds()
             raise UnreachableError(f"the mail server did not take it within {seconds:.0f} s") from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise UnreachableError(f"the mail server cannot be used: {_words(error)}") from error
 
     async def _send(self, message: bytes, to: str, tls: ssl.SSLContext, password: Secret | None) -> str:
+        client: aiosmtplib.SMTP | None = None
+        try:
+            async with asyncio.timeout(self._settings.timeout.total_seconds()):
+                client = await self._client(tls)
+                await client.connect()
+                if password is not None:
+                    await client.login(self._settings.user, password.reveal())
+                _, said = await client.sendmail(self._settings.sender, [to], message)
+            # What was taken stays taken, however the server says good-bye.
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=_GOOD_BYE_SECONDS)
+            return said
+        finally:
+            if client is not None and isinstance(client.transport, asyncio.Transport):
+                client.transport.abort()
+
+    async def _client(self, tls: ssl.SSLContext) -> aiosmtplib.SMTP:
         settings = self._settings
-        client = aiosmtplib.SMTP(
+        return aiosmtplib.SMTP(
             hostname=settings.host,
             sock=await connected(settings.host, settings.port, allowed=settings.private_hosts),
             use_tls=settings.security is MailSecurity.TLS,
@@ -60,18 +77,6 @@ class MailCarrier:
             tls_context=None if settings.security is MailSecurity.NONE else tls,
             local_hostname=settings.sender.partition("@")[2],
         )
-        try:
-            await client.connect()
-            if password is not None:
-                await client.login(settings.user, password.reveal())
-            _, said = await client.sendmail(settings.sender, [to], message)
-            with suppress(aiosmtplib.SMTPException, OSError):
-                await client.quit()  # what was taken stays taken, however it says good-bye
-            return said
-        finally:
-            if isinstance(client.transport, asyncio.Transport):
-                client.transport.abort()
-            client.close()
 
     def check(self) -> None:
         """Read the password and the roots, and look at an address that is literal; raises `FleetError`."""

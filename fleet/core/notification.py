@@ -17,7 +17,6 @@ from fleet.core.notification_rule import Rule
 CALM = timedelta(days=1)
 """What happened and did not happen again for so long may be told anew."""
 LONGEST_TEXT = 300
-LONGEST_SUBJECT = 200
 
 
 class Phase(StrEnum):

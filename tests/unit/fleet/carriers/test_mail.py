@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.carriers import mail
 from fleet.carriers.mail import ID_HEADER, MailCarrier, message_of
 from fleet.channel_sections import MailConfig, MailSecurity
 from fleet.errors import BadInputError, NotFoundError, RefusedError, UnreachableError
@@ -136,6 +137,15 @@ async def test_a_server_that_hangs_or_closes_in_the_middle_is_tried_again(
     with pytest.raises(UnreachableError, match="did not take it within"):
         await carrier(office, tmp_path, timeout=timedelta(seconds=0.5)).carry(letter(), "ops@example.org")
     assert not office.messages
+
+
+async def test_what_was_taken_is_sent_however_the_server_says_good_bye(
+    office: PostOffice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "_GOOD_BYE_SECONDS", 0.1)
+    office.hangs_at_the_end = True
+
+    assert "taken" in await carrier(office, tmp_path).carry(letter(), "ops@example.org")
 
 
 async def test_a_message_whose_answer_was_lost_comes_again_under_the_same_id(
