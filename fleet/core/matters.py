@@ -82,7 +82,7 @@ MATTERS: Mapping[Matter, About] = MappingProxyType(
         Matter.CA_ENDS: _ends("certificates of CAs", "fleet ca list"),
         Matter.CRL_ENDS: _ends("revocation lists", "fleet ca crl NAME, or see the log of fleet serve"),
         Matter.SERVER_ENDS: _ends("certificates of the server", "fleet cert renew server"),
-        Matter.SERVICE_ENDS: _ends("certificates of services", "fleet cert renew service"),
+        Matter.SERVICE_ENDS: _ends("certificates of services", "fleet cert renew service, or fleet service renew NAME"),
         Matter.STATION_ENDS: _ends("certificates of stations", "fleet station list"),
         Matter.OPERATOR_ENDS: _ends("certificates of operators", "fleet operator renew NAME"),
         Matter.SIGNER_ENDS: _ends("certificates of status signers", "fleet cert renew signer"),
