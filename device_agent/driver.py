@@ -61,7 +61,8 @@ _LONGEST_RETRY = timedelta(seconds=15)
 _RENEWALS_A_DAY = 24
 """Flash wears: a server whose certificates are always due gets no more; an operator may ask for more."""
 
-_AT_REST = frozenset({State.SETTLING, State.SETTLED})
+_MAY_WAIT = frozenset({State.SETTLING, State.SETTLED, State.RENEWING})
+"""Where a renewal is to come, or waits for its answer."""
 
 _TURNS_AWAY = frozenset({ProblemCode.REVOKED, ProblemCode.SUSPENDED})
 """A listener that opens TLS to any certificate of ours, as EST's, says so instead of closing."""
@@ -184,7 +185,7 @@ class Driver:
             return self._ended(unreached, before_it)
         while True:
             before = self._refused
-            error = await self._do(self._life.take(Tick(facts=self._facts())))
+            error = None if self._is_put_off() else await self._do(self._life.take(Tick(facts=self._facts())))
             if hold:
                 error = error or await self._hold()
             if self._refused == before:
@@ -208,7 +209,7 @@ class Driver:
         is connected has heard so by a notice.
         """
         life = self._life.record.life
-        if self._wants_renewal or life.active is None or state_of(life) not in _AT_REST:
+        if self._wants_renewal or life.active is None or state_of(life) not in _MAY_WAIT:
             return None
         is_told = self._asking.serial is not None
         if is_told or not renewal.was_missed(life.active, now=self._clock()):
@@ -315,6 +316,10 @@ class Driver:
         before = Rung.CERTIFICATE if record.standing is None else record.standing.rung
         word = "" if error is None else word_of(error)
         self._life.stand(rung_of(shown, before=before), why=KEY_LOST if is_lost else word)
+
+    def _is_put_off(self) -> bool:
+        is_asked_for = self._wants_renewal or Route.ACTIVE in self._refused
+        return self._life.is_put_off() and not is_asked_for
 
     def _serial(self) -> str:
         active = self._life.record.life.active

@@ -22,7 +22,7 @@ from device_agent.core.csr import csr_der
 from device_agent.core.est_acceptance import accept_of_another
 from device_agent.core.events import Action, Answer, Event, Facts, KeyLost, KeyMade, Route
 from device_agent.core.ladder import Rung, Standing
-from device_agent.core.lifecycle import step
+from device_agent.core.lifecycle import State, state_of, step
 from device_agent.core.rate import a_day
 from device_agent.core.record import Credential, DeviceRecord, Pending
 from device_agent.core.stored import StoredRecord, anchors_of
@@ -32,6 +32,7 @@ from device_agent.journal import fields
 from device_agent.ports import Clock, KeyStore, Signer
 from device_agent.store import RecordStore
 from device_agent.wire.identity import parse_name
+from device_agent.wire.pace import latest
 from device_agent.wire.replies import BrokerAddress, Issued
 from device_agent.wire.requests import ProofKind
 
@@ -66,6 +67,7 @@ class Life:
         `domain` is the only one that an identity is taken of; None takes the first that comes.
         """
         self._domain, self._wishes = domain, a_day(_WISHES_A_DAY)
+        self._put_off_until: datetime | None = None
         self._store, self._keys, self._published = store, keys, published
         self._clock, self._new_key_name = clock, new_key_name
         self._record = self._load()
@@ -115,6 +117,14 @@ class Life:
     def facts(self, *, refused: frozenset[Route]) -> Facts:
         """Return what the table needs to know of this moment."""
         return renewal.facts(self._record.life, now=self._clock(), refused=refused)
+
+    def is_put_off(self) -> bool:
+        """Tell whether a renewal that was due, and has begun, was given a later moment by the server."""
+        until, active = self._put_off_until, self._record.life.active
+        is_begun = state_of(self._record.life) is State.RENEWING
+        if until is None or active is None or not is_begun:
+            return False
+        return self._clock() < min(until, latest(active.not_before, active.not_after))
 
     def signer(self, key: str) -> Signer:
         """Return a key; raises `KeyStoreError`."""
@@ -227,6 +237,8 @@ class Life:
         if life.active is None or life.active.serial != serial:
             return
         moment = max(renew_after.replace(microsecond=0), life.active.not_before)
+        if renewal.renewal_of(life.active) <= self._clock():
+            self._put_off_until = moment
         after = replace(self._record, life=replace(life, active=replace(life.active, renew_after=moment)))
         if after == self._record:
             return
