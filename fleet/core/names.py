@@ -4,7 +4,7 @@ A device's own name, by which it is told from others, is never made here, and no
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from device_agent.wire.identity import Identity, dns_label, dns_name
@@ -43,6 +43,12 @@ class Subject:
             "hardware": self.hardware,
             **{f"{_ATTRIBUTE}{name}": value for name, value in self.attributes},
         }
+
+
+def attributes_named(patterns: Iterable[str]) -> frozenset[str]:
+    """Return the attributes that names are made of by some patterns."""
+    places = (place for pattern in patterns for place in _PLACE.findall(pattern))
+    return frozenset(place.removeprefix(_ATTRIBUTE) for place in places if place.startswith(_ATTRIBUTE))
 
 
 def fault_of(pattern: str, *, fleet: str) -> str | None:

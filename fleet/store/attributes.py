@@ -34,15 +34,20 @@ async def attributes_of(tx: Transaction, identity: Identity) -> dict[str, str]:
     return {columns.text(name): columns.text(value) for name, value in rows}
 
 
-async def vouched_labels(tx: Transaction, identity: Identity) -> tuple[tuple[str, str], ...]:
-    """Return those attributes that are DNS labels, and that the device has not said of itself.
-
-    Parameters of a template are a device's own words: no name of it is made of them.
-    """
+async def vouched(tx: Transaction, identity: Identity) -> tuple[tuple[str, str], ...]:
+    """Return those attributes that the device has not said of itself, by name."""
     rows = await tx.fetch_all(
         "SELECT name, value FROM device_attributes"
         " WHERE domain = ? AND device_id = ? AND source <> 'template' ORDER BY name",
         (identity.domain, identity.device_id),
     )
-    found = [(columns.text(name), columns.text(value)) for name, value in rows]
+    return tuple((columns.text(name), columns.text(value)) for name, value in rows)
+
+
+async def vouched_labels(tx: Transaction, identity: Identity) -> tuple[tuple[str, str], ...]:
+    """Return those attributes that are DNS labels, and that the device has not said of itself.
+
+    Parameters of a template are a device's own words: no name of it is made of them.
+    """
+    found = await vouched(tx, identity)
     return tuple((name, value) for name, value in found if _LABEL.fullmatch(value))

@@ -4,11 +4,12 @@ Whoever says the same again changes nothing. What would change the access of a d
 may not decide about access.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
 from fleet.core.marking import Marking, Marks, changes_of, checked
+from fleet.core.names import attributes_named
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, Role
 from fleet.ports import Transaction
@@ -16,6 +17,7 @@ from fleet.ra.desk import Desk
 from fleet.ra.devices import unknown
 from fleet.ra.selection import ByQuery, count_selected
 from fleet.store import access_classes, audit
+from fleet.store.attributes import vouched
 from fleet.store.devices import load_record
 from fleet.store.groups import load_group
 from fleet.store.inventory import DeviceQuery, list_devices
@@ -24,6 +26,8 @@ from fleet.store.owners import load_owner
 
 PAGE = 500
 """Devices that share a commit."""
+
+_ASK = "ask somebody who has the role security; fleet operator list names them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +61,13 @@ async def mark_each(desk: Desk, told: tuple[tuple[Identity, Marking], ...], *, s
     Raises:
         BadInputError: a word can be none of its kind, or nothing is said.
         NotFoundError: a device, an owner or a group is not there.
-        RefusedError: it would change what devices may do, and the speaker may not.
+        RefusedError: it would change what devices may do or are called, and the speaker may not.
     """
     for _, marking in told:
         if checked(marking).says_nothing:
             raise BadInputError("nothing is said of a device", hint="fleet device set --help")
+    if speaker.role is not Role.SECURITY:
+        _refuse_to_name(desk, told)
     await desk.store.read(_require_all, tuple(identity for identity, _ in told))
     changed = 0
     for start in range(0, len(told), PAGE):
@@ -88,6 +94,21 @@ async def mark_page(
     return Marked(found=len(found), changed=done.changed, following=following)
 
 
+def _refuse_to_name(desk: Desk, told: tuple[tuple[Identity, Marking], ...]) -> None:
+    """Refuse what the names in certificates are made of."""
+    named = {
+        domain.name: attributes_named(name for profile in domain.profiles for name in profile.names)
+        for domain in desk.config.domains
+    }
+    for identity, marking in told:
+        for name, _ in marking.attributes:
+            if name in named.get(identity.domain, ()):
+                raise RefusedError(
+                    f"a profile of {identity.domain} makes names in certificates of the attribute {name}",
+                    hint=_ASK,
+                )
+
+
 async def _commit(desk: Desk, work: _Work) -> int:
     changed, sequence = await desk.store.write(_mark, work)
     if sequence is not None:
@@ -105,7 +126,7 @@ async def _mark(tx: Transaction, work: _Work) -> tuple[int, int | None]:
     """Return how many devices changed, and the allowlist's new number, if that did."""
     changed: list[Identity] = []
     for identity, marking in work.told:
-        before = await marks_of(tx, identity)
+        before = await _before(tx, identity, marking)
         after = marking.of(before)
         if after != before:
             await _require_known(tx, before, after=after)
@@ -116,9 +137,18 @@ async def _mark(tx: Transaction, work: _Work) -> tuple[int, int | None]:
     if sequence is not None and work.speaker.role is not Role.SECURITY:
         raise RefusedError(
             "the access policy asks for what is changed, so that devices would be allowed something else",
-            hint="ask somebody who has the role security; fleet operator list names them",
+            hint=_ASK,
         )
     return len(changed), sequence
+
+
+async def _before(tx: Transaction, identity: Identity, marking: Marking) -> Marks:
+    """Return what is known; what a device has said of itself is unsaid where an operator says it now."""
+    known = await marks_of(tx, identity)
+    own = set(known.attributes) - set(await vouched(tx, identity))
+    said = {name for name, value in marking.attributes if value}
+    kept = (one for one in known.attributes if one not in own or one[0] not in said)
+    return replace(known, attributes=tuple(kept))
 
 
 async def _require_known(tx: Transaction, before: Marks, *, after: Marks) -> None:

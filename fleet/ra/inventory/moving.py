@@ -27,6 +27,7 @@ from fleet.ra.devices import (
 from fleet.ra.judging import Circumstances, settle
 from fleet.ra.people.claims import CODE_BYTES, CODE_ID_BYTES, NewCode, format_code
 from fleet.store import audit, keys, moves, waiting
+from fleet.store.attributes import vouched
 from fleet.store.codes import Grant, GrantKind, code_hash
 from fleet.store.devices import load_record, mark_retired
 from fleet.store.marks import marks_of, save_marks
@@ -272,7 +273,9 @@ async def _prepare_target(tx: Transaction, beginning: _Beginning) -> None:
 
 
 async def _carry_marks(tx: Transaction, beginning: _Beginning) -> None:
-    carried = replace(await marks_of(tx, beginning.identity), version="")
+    """Take along what operators know; what the device has said of itself, it says again."""
+    said = await vouched(tx, beginning.identity)
+    carried = replace(await marks_of(tx, beginning.identity), version="", attributes=said)
     before = replace(await marks_of(tx, beginning.target), version="")
     if carried in {before, Marks()}:
         return

@@ -1,6 +1,7 @@
 """Marks, groups, owners and acts by query, on a real store: what is said, and what is refused to whom."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from device_agent.wire.identity import Identity
 from device_agent.wire.notices import StateReport
 from device_agent.wire.requests import Confirm
 from fleet.core.marking import Changes, Marking
+from fleet.core.names import attributes_named
 from fleet.core.query_text import parse_query
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, Role, Standing
@@ -28,6 +30,7 @@ from fleet.ra.requests.held_trust import note_state
 from fleet.ra.requests.renewing import RenewOrder, renew_or_propose
 from fleet.ra.selection import by_query, preview
 from fleet.store import audit
+from fleet.store.attributes import put_attributes, vouched
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import CertificateQuery, list_certificates
 from fleet.store.groups import Group
@@ -35,7 +38,8 @@ from fleet.store.inventory import DeviceQuery
 from fleet.store.marks import marks_of
 from fleet.store.notices import early_renewal
 from fleet.store.owners import Owner, contacts_of
-from tests.desk import Desk
+from tests.desk import Desk, at_desk
+from tests.homes import FleetHome
 
 ADA, LOCAL = "operator:ada", "operator:local"
 OPERATOR = Speaker(actor=ADA, role=Role.OPERATOR)
@@ -348,3 +352,53 @@ async def test_certificates_are_listed_by_what_their_devices_are(desk: Desk) -> 
     assert await serials("tag=outdoor") == [first.serial]
     assert await serials("tag=outdoor or id=d2") == sorted([first.serial, second.serial])
     assert await serials("not tag=outdoor and registered<1d") == [second.serial]
+
+
+async def test_what_a_device_has_said_of_itself_is_vouched_for_once_an_operator_says_it(desk: Desk) -> None:
+    await three(desk)
+    await desk.context.store.write(say_of_itself, D1)
+    assert await desk.context.store.read(vouched, D1) == ()
+    for value in ("", "Graz"):
+        await mark_each(desk.context, ((D1, Marking(tags=Changes(put=("x",)))),), speaker=OPERATOR)
+        said = Marking(attributes=(("site", value),)) if value else OUTDOOR
+        await mark_each(desk.context, ((D1, said),), speaker=OPERATOR)
+    assert await desk.context.store.read(vouched, D1) == (("site", "Graz"),)
+    assert (await mark_each(desk.context, ((D1, said),), speaker=OPERATOR)).changed == 0
+
+
+async def say_of_itself(tx: Transaction, identity: Identity) -> None:
+    await put_attributes(tx, identity, {"site": "Graz"}, source="template")
+
+
+def test_the_attributes_that_names_are_made_of_are_known() -> None:
+    patterns = (
+        "{id}.{attribute.site}.example.org",
+        "{attribute.line}.{fleet}.example.org",
+        "plain.example.org",
+    )
+    assert attributes_named(patterns) == {"site", "line"}
+
+
+NAMING = """
+[fleet]
+name = "acme"
+[domains.prod.profiles.gateway]
+names = ["{id}.{attribute.site}.example.org"]
+[domains.lab]
+"""
+
+
+async def test_what_names_are_made_of_is_said_by_who_decides_about_names(
+    fleet_home: FleetHome, tmp_path: Path
+) -> None:
+    site = Marking(attributes=(("site", "graz"),))
+    async with at_desk(fleet_home, tmp_path, toml=NAMING) as desk:
+        await desk.register("d1")
+        await desk.register("d1", domain="lab")
+        with pytest.raises(RefusedError, match="makes names in certificates of the attribute site"):
+            await mark_each(desk.context, ((D1, site),), speaker=OPERATOR)
+        assert await found(desk, "attr.site=graz") == []
+        lab = Identity(domain="lab", device_id="d1")
+        assert (await mark_each(desk.context, ((lab, site),), speaker=OPERATOR)).changed == 1
+        security = Speaker(actor=ADA, role=Role.SECURITY)
+        assert (await mark_each(desk.context, ((D1, site),), speaker=security)).changed == 1

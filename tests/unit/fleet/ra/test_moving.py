@@ -12,6 +12,7 @@ from fleet.core.marking import Changes, Marking
 from fleet.core.moving import MoveEvent, MoveKind, MoveState
 from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.model import CertificateState, Role, Standing
+from fleet.ports import Transaction
 from fleet.ra import devices
 from fleet.ra.inventory import moving
 from fleet.ra.inventory.decommission import decommission
@@ -19,6 +20,7 @@ from fleet.ra.inventory.marking import Speaker, mark_each
 from fleet.ra.inventory.moving import Moved, MoveOrder
 from fleet.ra.requests.answer import answer
 from fleet.store import moves
+from fleet.store.attributes import put_attributes
 from fleet.store.audit import AuditQuery, search
 from fleet.store.certificates import load_certificate
 from fleet.store.moves import MoveQuery
@@ -279,3 +281,14 @@ async def test_a_code_whose_time_is_over_lets_nobody_take_over(desk: Desk) -> No
     proof = Proof(kind=ProofKind.CODE, code=begun.code.code)
     assert isinstance(await answer(desk.context, late.at_bootstrap(), late.enroll(proof)), Problem)
     assert await standing(desk, D1) is Standing.REGISTERED
+
+
+async def test_what_a_device_has_said_of_itself_goes_with_no_transfer(desk: Desk) -> None:
+    await joined(desk)
+    await desk.context.store.write(say_of_itself, D1)
+    await moving.begin(desk.context, MoveKind.TRANSFER, D1, to="lab", order=ORDER)
+    assert (await devices.show(desk.context, LAB)).marks.attributes == ()
+
+
+async def say_of_itself(tx: Transaction, identity: Identity) -> None:
+    await put_attributes(tx, identity, {"site": "Graz"}, source="template")
