@@ -24,7 +24,7 @@ async def test_a_service_asks_its_webhook_before_it_signs(tmp_path: Path) -> Non
             other, code = await fleet.proof_for("stranger")
             refused = await other.enroll(code)
     assert isinstance(reply, Issued), reply
-    assert dict(view.attributes) == {"tags": "eu"}
+    assert dict(view.marks.attributes) == {"tags": "eu"}
     assert isinstance(refused, Problem)
     assert refused.detail == "the webhook refuses: not ordered"
 
