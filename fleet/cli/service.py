@@ -10,6 +10,7 @@ from fleet.cli.handed import content_of
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_text
 from fleet.errors import BadInputError, RefusedError
+from fleet.files import make_folder
 from fleet.home import KeyPairFiles
 
 _COLUMNS = (
@@ -77,14 +78,14 @@ def add(
         "csr": _request(csr) if key is None else key.csr,
     }
     made = with_client(home, lambda client: client.post("services", body=body))
-    found: Members = {**made, "key": str(files.key)}
     if key is None:
         show_record(made, form, names=_NAMES)
         return
-    files.key.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(files.key.parent)
     pem = str(made["certificate"])
     switch(pair_content(files, key_pem=key.kept.encode(), certificate_pem=pem), named=files.certificate)
-    show_record({**found, "certificate": str(files.certificate)}, form, names=_NAMES)
+    found: Members = {**made, "certificate": str(files.certificate), "key": str(files.key)}
+    show_record(found, form, names=_NAMES)
     if form is Form.TABLE:
         say(f"next: hand both files to {name}; it connects with the client id {name}")
 
