@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from pathlib import Path
 
 import aiohttp
@@ -9,10 +10,12 @@ import pytest
 from aiohttp import web
 
 from fleet.home import Home
+from tests.desk import Unit
 from tests.hook import SECRET, Receiver, receiving
 from tests.killable import KillableServer
 from tests.live import LiveFleet, live, make_live_home
 from tests.mqtt import MqttClient, client_context
+from tests.pki import key_pem
 from tests.post_office import PASSWORD, USER, PostOffice, post_office
 from tests.unit.fleet.carriers.test_webhook import saying
 
@@ -53,12 +56,23 @@ gather_minutes = 0
     )
 
 
-async def asked(fleet: LiveFleet, path: str, body: dict[str, str] | None = None) -> dict[str, object]:
+async def asked(fleet: LiveFleet, path: str, body: dict[str, object] | None = None) -> dict[str, object]:
     async with fleet.admin() as session:
         way = session.get(f"/api/v1/{path}") if body is None else session.post(f"/api/v1/{path}", json=body)
         async with way as response:
             found: dict[str, object] = await response.json()
             return found
+
+
+async def allowed(fleet: LiveFleet) -> ssl.SSLContext:
+    """Let a backend hear what people are told, and return its TLS."""
+    unit = Unit(device_id="chat")
+    order = {"name": "chat", "reads": ["fleet/v1/notifications/+"], "csr": unit.csr}
+    made = await asked(fleet, "services", order)
+    certificate, key = fleet.folder / "chat.crt", fleet.folder / "chat.key"
+    certificate.write_text(str(made["certificate"]))
+    key.write_bytes(key_pem(unit.key))
+    return client_context(trust=fleet.home.home.server_trust, certificate=certificate, key=key)
 
 
 def log(home: Home) -> list[dict[str, object]]:
@@ -69,16 +83,15 @@ def log(home: Home) -> list[dict[str, object]]:
 @pytest.mark.needs("mosquitto", "gcc")
 async def test_every_channel_has_what_a_service_at_the_broker_hears(tmp_path: Path) -> None:
     made = await asyncio.to_thread(make_live_home, tmp_path / "home", driver="mosquitto")
-    home, pair = made.home, made.home.service
+    home = made.home
     for name in ("mail", "hook"):
         (tmp_path / name).mkdir()
     async with post_office(tmp_path / "mail", login=True) as office, receiving(tmp_path / "hook") as receiver:
         receiver.answer = saying(204)
         tell(home, office, receiver)
         async with live(made, tmp_path) as fleet:
-            tls = client_context(trust=home.server_trust, certificate=pair.certificate, key=pair.key)
-            backend = await MqttClient.open(tls, port=fleet.context.endpoints.mqtt_port)
-            assert await backend.connect("fleet-server.backend") == 0
+            backend = await MqttClient.open(await allowed(fleet), port=fleet.context.endpoints.mqtt_port)
+            assert await backend.connect("chat") == 0
             assert await backend.subscribe("fleet/v1/notifications/+") == [1]
 
             trials = await asked(fleet, "notifications/test", {"to": "all"})
