@@ -79,8 +79,11 @@ async def test_a_client_written_by_the_profile_passes(tmp_path: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 async def test_a_broken_client_is_found_by_the_right_check(
-    tmp_path: Path, make: Callable[..., PlainClient], check: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[..., PlainClient], check: str
 ) -> None:
+    if make is clients.RenewsEarly:
+        # However slow this machine is, it is too early.
+        monkeypatch.setattr(mqtt_client, "RENEW_AFTER", timedelta(hours=1))
     results = await checked(make, tmp_path)
     failed = [name for name, one in results.items() if one.outcome is Outcome.FAIL]
     assert check in failed, {name: one.detail for name, one in results.items()}
