@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from device_agent.wire.identity import Identity
 from fleet.core.serial import jitter_of
+from fleet.core.windows import Window
 from fleet.model import AuditEntry
 from fleet.ports import Transaction
 from fleet.ra.context import Context
@@ -75,7 +76,8 @@ async def hasten_some(context: Context, haste: HasteOfSome) -> int:
 
 def moment_of(serial: str, haste: Haste) -> datetime:
     """Return when a certificate is to be renewed: spread over the time by its own random bits."""
-    return (haste.begins + haste.within * jitter_of(serial)).replace(microsecond=0)
+    span = Window(opens=haste.begins, closes=haste.begins + haste.within)
+    return span.at(jitter_of(serial)).replace(microsecond=0)
 
 
 async def _make_some_due(tx: Transaction, haste: HasteOfSome) -> int:

@@ -31,6 +31,7 @@ from fleet.store import (
     proofs,
     revocations,
     waiting,
+    windows,
 )
 from fleet.store.audit import AuditQuery
 from fleet.store.certificates import CertificateQuery
@@ -39,6 +40,7 @@ from fleet.store.crl_entries import CauseQuery, ChangeQuery, ShardQuery
 from fleet.store.due import DueQuery
 from fleet.store.inventory import DeviceQuery
 from fleet.store.sqlite import memory_store
+from fleet.store.windows import HeldQuery
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 D1 = Identity(domain="prod", device_id="d1")
@@ -60,6 +62,8 @@ LARGE = (
     "group_members",
     "device_moves",
     "waiting",
+    "early_renewals",
+    "renewal_hours",
 )
 
 
@@ -163,6 +167,9 @@ QUERIES: dict[str, Query] = {
     "the newest move of a device": lambda tx: moves.newest_move(tx, D1),
     "moves towards a device": lambda tx: moves.open_towards(tx, D1),
     "moves that have arrived": lambda tx: moves.arrived(tx, None),
+    "planned renewals": lambda tx: windows.planned_in(tx, (NOW,)),
+    "renewals that were held up": lambda tx: windows.held(tx, HeldQuery(since=NOW, until=NOW)),
+    "how many were held up": lambda tx: windows.count_held(tx, HeldQuery(since=NOW, until=NOW)),
     "due among some": lambda tx: notices.due_among(tx, [D1]),
     "append to the trail": lambda tx: audit.append_many(tx, ()),
     "story of a device": lambda tx: audit.search_newest(tx, AuditQuery(domain="prod", device_id="d1")),
