@@ -16,7 +16,9 @@ from fleet.core.piv_rules import SLOTS, PinPolicy, PivRules, TouchPolicy
 from fleet.core.things import NameRule
 from fleet.toml_section import Section
 
-HTTPS_URL = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(/[\x21-\x7e]{0,1024})?")
+HTTPS_URL = re.compile(
+    r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(/[\x21-\x7e]{0,1024})?"
+)
 _FIRMWARE = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z0-9_:-]{0,32}")
 

@@ -19,9 +19,7 @@ _COLUMNS = (
 @click.command()
 @options.place
 @click.option("--key", "wants_key", is_flag=True, help="Print the key that witnesses know the fleet by.")
-@click.option(
-    "--witness", metavar="NAME", help="What this witness cosigned last, with its line."
-)
+@click.option("--witness", metavar="NAME", help="What this witness cosigned last, with its line.")
 def checkpoint(home: Place, *, wants_key: bool, witness: str | None) -> None:
     """Print the newest checkpoint of the trail: a signed note, as witnesses of logs read it (C2SP)."""
     found = with_client(home, lambda client: client.get("audit", "checkpoint", witness=witness))
