@@ -3,13 +3,13 @@
 Whoever vouches compares a code that only the two ends of a key know, heard over another way than this one.
 """
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from fleet.core.crockford import ALPHABET, grouped, plain, spelled
 from fleet.errors import BadInputError
 
 OWNER = "local"
@@ -17,10 +17,8 @@ OWNER = "local"
 VOICES = 2
 """So many others must vouch, where there are so many."""
 
-_CROCKFORD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
-_LOOK_ALIKES = str.maketrans("ILO", "110", "- \t")
-_SPOKEN = re.compile(r"[0-9A-HJKMNP-TV-Z]{12}", re.ASCII)
-_BYTES = 8
+_SIGNS = 12
+_SPOKEN = re.compile(rf"[{ALPHABET}]{{{_SIGNS}}}")
 
 
 class ReadmissionState(StrEnum):
@@ -63,8 +61,7 @@ def spoken_code(key_hash: str) -> str:
     time to look for another key with the same code.
     """
     digest = hashlib.sha256(b"fleet-readmission\0" + bytes.fromhex(key_hash)).digest()
-    text = base64.b32encode(digest[:_BYTES]).decode().translate(_CROCKFORD)[:12]
-    return f"{text[:4]}-{text[4:8]}-{text[8:]}"
+    return spelled(digest, signs=_SIGNS)
 
 
 def read_spoken(text: str) -> str:
@@ -73,10 +70,9 @@ def read_spoken(text: str) -> str:
     Raises:
         BadInputError: it is none.
     """
-    plain = text.upper().translate(_LOOK_ALIKES)
-    if not _SPOKEN.fullmatch(plain):
+    if not _SPOKEN.fullmatch(plain(text)):
         raise BadInputError("that is no code of three groups of four", hint="such as 7K3M-9QXZ-0H2P")
-    return f"{plain[:4]}-{plain[4:8]}-{plain[8:]}"
+    return grouped(plain(text))
 
 
 def is_agreed(voices: frozenset[str], *, others: frozenset[str]) -> bool:

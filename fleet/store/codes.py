@@ -11,13 +11,11 @@ from enum import StrEnum
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.secret import Secret
+from fleet.core.crockford import plain
 from fleet.ports import Row, Transaction
 from fleet.store import columns, times
 
 _COLUMNS = "code_id, domain, device_id, kind, source, key_hash, created_at, expires_at, closed_at"
-
-# Crockford base32: what people take for one another is the same (I and L are 1, O is 0).
-_LOOK_ALIKES = str.maketrans("ILO", "110", "- \t\r\n")
 
 
 class GrantKind(StrEnum):
@@ -71,8 +69,7 @@ class CodeQuery:
 
 def code_hash(code: Secret) -> str:
     """Return the SHA-256 of a code, hex; case, hyphens, spaces and look-alikes do not count."""
-    plain = code.reveal().upper().translate(_LOOK_ALIKES)
-    return hashlib.sha256(b"fleet-code-v1\0" + plain.encode()).hexdigest()
+    return hashlib.sha256(b"fleet-code-v1\0" + plain(code.reveal()).encode()).hexdigest()
 
 
 async def find_code(tx: Transaction, hashed: str) -> CodeRecord | None:

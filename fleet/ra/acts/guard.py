@@ -10,11 +10,9 @@ from fleet.core.proposal import ActKind, selection_digest, why_second
 from fleet.errors import RefusedError
 from fleet.model import AuditEntry, Role
 from fleet.ports import Transaction
-from fleet.ra.desk import Desk
+from fleet.ra.desk import Desk, ordered_id
 from fleet.store import audit, proposals
 from fleet.store.proposals import ProposalRecord
-
-_ID_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +61,7 @@ def _proposal(desk: Desk, act: MassAct, *, actor: str) -> ProposalRecord:
     now = desk.clock()
     names = tuple(sorted({each.name for each in act.identities}))
     return ProposalRecord(
-        # Lists go by id: the time first, and something that two in one second do not share.
-        proposal=f"{int(now.timestamp()):08x}{desk.randomness(_ID_BYTES).hex()}",
+        proposal=ordered_id(desk),
         kind=act.kind,
         role=act.role,
         proposed_by=actor,

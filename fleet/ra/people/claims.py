@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from device_agent.wire.identity import Identity
 from device_agent.wire.secret import Secret
 from fleet.core import events
+from fleet.core.crockford import spelled
 from fleet.errors import NotFoundError, RefusedError
 from fleet.model import AuditEntry, CertificateState, CutOff, RevocationReason
 from fleet.ports import Transaction
@@ -24,8 +25,6 @@ from fleet.store.codes import CodeQuery, CodeRecord, Grant, GrantKind, code_hash
 CODE_BYTES = 10
 """80 random bits: 16 letters of Crockford base32, in groups of four."""
 CODE_ID_BYTES = 16
-
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +150,7 @@ async def revoke_batch(desk: Desk, domain: str, name: str, *, actor: str, reason
 
 def format_code(randomness: bytes) -> Secret:
     """Return a code for people: Crockford base32 in groups of four."""
-    number, letters = int.from_bytes(randomness, "big"), ""
-    for _ in range(len(randomness) * 8 // 5):
-        number, digit = divmod(number, len(_CROCKFORD))
-        letters = _CROCKFORD[digit] + letters
-    return Secret("-".join(letters[start : start + 4] for start in range(0, len(letters), 4)))
+    return Secret(spelled(randomness, signs=len(randomness) * 8 // 5))
 
 
 async def _hand_out(tx: Transaction, handout: _Handout) -> int | None:

@@ -22,7 +22,7 @@ from fleet.errors import NotFoundError, RefusedError
 from fleet.model import AuditEntry, CertificateState, Purpose, RevocationReason, Role
 from fleet.ports import Transaction
 from fleet.ra.context import Context
-from fleet.ra.desk import Desk
+from fleet.ra.desk import Desk, ordered_id
 from fleet.ra.issue_own import OwnRequest, certify_own
 from fleet.ra.people.batches import surroundings
 from fleet.ra.people.second_factor import CodeUse, ShownCode, has_factor, require_code
@@ -34,7 +34,6 @@ from fleet.store.readmissions import ReadmissionRecord
 LIFETIME = timedelta(hours=24)
 MOST_OPEN = 3
 """Pleas in one name that nobody has decided on; more are refused until somebody denies one."""
-_ID_BYTES = 4
 _SEVERAL = 1000
 _OPERATOR = "operator:"
 
@@ -153,7 +152,7 @@ async def _plead(context: Context, plea: Plea, csr: Csr) -> ReadmissionRecord:
         proved = "totp"
     now = context.clock().replace(microsecond=0)
     record = ReadmissionRecord(
-        readmission=f"{int(now.timestamp()):08x}{context.randomness(_ID_BYTES).hex()}",
+        readmission=ordered_id(context),
         operator=plea.operator,
         key_hash=csr.key_hash,
         csr=plea.csr,

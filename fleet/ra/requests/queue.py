@@ -3,13 +3,13 @@
 Each is one device with one key; people compare a short code that is derived from the key.
 """
 
-import base64
 import hashlib
 import re
 from datetime import datetime, timedelta
 
 from device_agent.wire.identity import Identity
 from device_agent.wire.problems import ProblemCode
+from fleet.core.crockford import spelled
 from fleet.model import Assurance
 from fleet.ports import Transaction
 from fleet.ra.requests.applicants import Applicant, Waits, refused
@@ -26,8 +26,6 @@ RETRY_AFTER_SECONDS = 30
 SHORT_CODE = re.compile(r"[0-9A-HJKMNP-TV-Z]{4}-?[0-9A-HJKMNP-TV-Z]{4}", re.ASCII)
 """How people may write a short code, in upper case."""
 
-_CROCKFORD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHJKMNPQRSTVWXYZ")
-
 
 def short_code(key_hash: str) -> str:
     """Return what people compare: 40 bits of the key's hash, Crockford base32, two groups of four.
@@ -35,8 +33,7 @@ def short_code(key_hash: str) -> str:
     It is derived from the key, so that both sides know it and nobody in between can choose it.
     """
     digest = hashlib.sha256(b"fleet-pending\0" + bytes.fromhex(key_hash)).digest()
-    text = base64.b32encode(digest[:5]).decode().translate(_CROCKFORD)
-    return f"{text[:4]}-{text[4:]}"
+    return spelled(digest, signs=8)
 
 
 async def wait_for_approval(
