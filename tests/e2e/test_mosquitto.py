@@ -20,6 +20,7 @@ from fleet.broker.mosquitto_process import MosquittoProcess, find_program
 from fleet.broker.settings import BrokerFiles, CanaryFiles, Listeners, Mode
 from fleet.errors import FleetError, NeedsAttentionError, StorageFullError, UnreachableError
 from fleet.model import AllowlistChange, BrokerEventKind
+from tests.broker_bench import free_port
 from tests.broker_home import BrokerHome
 from tests.broker_world import KEY_HASH, World, mosquitto, mosquitto_of, now, put_guard
 from tests.mqtt import NotLetInError
@@ -160,10 +161,9 @@ async def test_an_event_that_was_not_finished_comes_again(home: BrokerHome) -> N
 
 
 async def test_other_ports_than_before_start_it_anew(home: BrokerHome) -> None:
-    async with mosquitto_of(home) as first:
+    async with mosquitto_of(home):
         before = pid_of(home)
-        taken = first.endpoints.operational_port
-    other = Listeners(operational_port=taken + 1 if taken < 65000 else taken - 1, bootstrap_port=0)
+    other = Listeners(operational_port=free_port(), bootstrap_port=0)
     second = mosquitto_of(home, listeners=other)
     try:
         async with second:

@@ -124,7 +124,16 @@ def _is_known_already(finding: Finding) -> bool:
 
 
 def _findings(reader: Reader, lines: Iterable[bytes]) -> list[Finding]:
-    return [found for line in lines if (found := feed(reader, line)) is not None]
+    found: list[Finding] = []
+    for line in lines:
+        try:
+            finding = feed(reader, line)
+        except Exception as error:  # noqa: BLE001 - a stranger had a hand in this line: it must not end the watch
+            _log.error("a line of a log could not be read, and was left out: %s", type(error).__name__)
+            continue
+        if finding is not None:
+            found.append(finding)
+    return found
 
 
 def _contacts(findings: Iterable[Finding], *, place: str, zone: Zone) -> tuple[Contact, ...]:
