@@ -37,6 +37,12 @@ class Pace:
     """How many devices of each rollout may be told by now; after a start from nothing, never too many."""
 
     since: dict[int, datetime] = field(default_factory=dict)
+    reachable_since: datetime | None = None
+    """Since when devices could reach us without a break; None while they cannot."""
+
+    def look(self, now: datetime, *, answering: bool) -> None:
+        """Note whether devices can reach us."""
+        self.reachable_since = (self.reachable_since or now) if answering else None
 
     def allowance(self, rollout: Rollout, now: datetime) -> int:
         """Return how many may be told now."""
@@ -71,6 +77,7 @@ async def conduct(context: Context) -> None:
 
 async def tick(context: Context, pace: Pace) -> None:
     """Do what is due for each rollout now."""
+    pace.look(context.clock(), answering=context.answering())
     for rollout in await context.store.read(rollouts.open_rollouts, stored_plan):
         if rollout.state not in SUPERVISED:
             continue
@@ -84,7 +91,7 @@ async def tend(context: Context, rollout: Rollout, pace: Pace) -> None:
     """Do what is due for a rollout now."""
     now = context.clock().replace(microsecond=0)
     if rollout.state is not RolloutState.ROLLING_BACK:
-        await hear_devices(context, rollout)
+        await hear_devices(context, rollout, reachable_since=pace.reachable_since)
         rollout = await context.store.write(judge_rollout, Sitting(name=rollout.plan.name, at=now))
     if await _may_tell(context, rollout, now):
         await _tell(context, rollout, pace)
@@ -93,7 +100,12 @@ async def tend(context: Context, rollout: Rollout, pace: Pace) -> None:
 
 
 async def _may_tell(context: Context, rollout: Rollout, now: datetime) -> bool:
-    """Tell whether devices may be told: a roll-back waits for no window, and nobody renews in a gap."""
+    """Tell whether devices may be told: where they can hear it, where nobody is frozen, and in a window.
+
+    A roll-back waits for no window.
+    """
+    if not context.answering():
+        return False
     if await context.store.read(gap_since, None):
         return False
     if rollout.state is RolloutState.ROLLING_BACK:
@@ -114,5 +126,5 @@ async def _tell(context: Context, rollout: Rollout, pace: Pace) -> None:
         if done < limit:
             break
     pace.used(rollout, told, context.clock())
-    if told and context.answering():
+    if told:
         await post_notices(context, most=told)

@@ -26,14 +26,20 @@ class _Look:
     """Names that brokers have sessions of."""
 
 
-async def hear_devices(context: Context, rollout: Rollout) -> None:
-    """Judge each device of which something became known, and each whose time to answer is over."""
-    await _page_by_page(context, _hear_stirred, _Look(rollout=rollout, at=context.clock()))
-    asked = _overdue(rollout, context.clock())
+async def hear_devices(context: Context, rollout: Rollout, *, reachable_since: datetime | None) -> None:
+    """Judge each device of which something became known, and each whose time to answer is over.
+
+    Nobody's time runs while brokers or this server are away: after that, all have it whole once more.
+    """
+    now = context.clock()
+    await _page_by_page(context, _hear_stirred, _Look(rollout=rollout, at=now))
+    if reachable_since is None or now - reachable_since < rollout.plan.gate.patience:
+        return
+    asked = _overdue(rollout, now)
     if await context.store.read(rollout_devices.overdue, replace(asked, limit=1)):
         # Asked for only where somebody's time is over: the list is as long as the fleet.
         online = frozenset(session.name for session in await context.broker.sessions())
-        look = _Look(rollout=rollout, at=context.clock(), online=online)
+        look = _Look(rollout=rollout, at=now, online=online)
         await _page_by_page(context, _hear_overdue, look)
 
 

@@ -1,5 +1,6 @@
 """Rollouts at a desk: real plans, orders, gates and store; devices by their rows."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -327,3 +328,18 @@ async def test_what_a_stop_has_left_of_a_plan_is_forgotten_at_the_next_start(fie
     assert await field.rows() == 3
     await forget_drafts(field.desk.context)
     assert await field.rows() == 0
+
+
+async def test_nobody_is_told_or_runs_out_of_patience_while_the_broker_is_away(field: Field) -> None:
+    await started(field)
+    told = await field.in_state("told")
+    await field.seen(*told)
+    there = field.desk
+    away = replace(there, context=replace(there.context, answering=lambda: False))
+    field.desk = away
+    await field.tick(after=timedelta(hours=2))
+    field.desk = there
+    await field.tick()
+    assert await field.in_state("told") == told, "they have their time from now on"
+    await field.tick(after=timedelta(minutes=11))
+    assert await field.in_state("failed") == told
