@@ -44,6 +44,8 @@ class Matter(StrEnum):
     QUOTA = "quota.reached"
     BROKER_REFUSALS = "broker.refusals"
     ROLLOUT_HALTED = "rollout.halted"
+    PROPOSAL_MADE = "proposal.made"
+    READMISSION = "operator.readmission"
     DOCTOR = "doctor.finding"
     BACKUP_OLD = "backup.old"
     AUDIT_DAMAGED = "audit.damaged"
@@ -82,7 +84,9 @@ MATTERS: Mapping[Matter, About] = MappingProxyType(
         Matter.CA_ENDS: _ends("certificates of CAs", "fleet ca list"),
         Matter.CRL_ENDS: _ends("revocation lists", "fleet ca crl NAME, or see the log of fleet serve"),
         Matter.SERVER_ENDS: _ends("certificates of the server", "fleet cert renew server"),
-        Matter.SERVICE_ENDS: _ends("certificates of services", "fleet cert renew service, or fleet service renew NAME"),
+        Matter.SERVICE_ENDS: _ends(
+            "certificates of services", "fleet cert renew service, or fleet service renew NAME"
+        ),
         Matter.STATION_ENDS: _ends("certificates of stations", "fleet station list"),
         Matter.OPERATOR_ENDS: _ends("certificates of operators", "fleet operator renew NAME"),
         Matter.SIGNER_ENDS: _ends("certificates of status signers", "fleet cert renew signer"),
@@ -113,6 +117,17 @@ MATTERS: Mapping[Matter, About] = MappingProxyType(
             course=Course.PASSING,
             severity=Severity.CRITICAL,
             fix="fleet audit search --action rollout.*",
+        ),
+        Matter.PROPOSAL_MADE: About(
+            text="an act waits for a second operator",
+            course=Course.PASSING,
+            fix="fleet proposal list",
+        ),
+        Matter.READMISSION: About(
+            text="an operator who lost his certificate asks to be let in again",
+            course=Course.PASSING,
+            severity=Severity.CRITICAL,
+            fix="fleet operator pleas",
         ),
         Matter.DOCTOR: About(text="the doctor found something", course=Course.LASTING, fix="fleet doctor"),
         Matter.BACKUP_OLD: About(

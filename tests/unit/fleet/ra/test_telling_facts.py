@@ -32,8 +32,28 @@ async def test_what_happened_before_anybody_was_to_be_told_is_history(desk: Desk
 
     (letter,) = people.letters()
     assert letter.items[0].subject.startswith("spring (audit entry ")
-    assert letter.items[0].text == "halted by server: rule error rate"
+    assert letter.items[0].text == "by server: rule error rate"
     assert letter.severity is Severity.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("action", "detail", "matter"),
+    [
+        ("proposal.made", "proposal", Matter.PROPOSAL_MADE),
+        ("operator.readmission-asked", "operator", Matter.READMISSION),
+    ],
+)
+async def test_what_waits_for_another_operator_is_told(
+    desk: Desk, action: str, detail: str, matter: Matter
+) -> None:
+    people = told(desk, rule(matter))
+    await people.all()
+    await entry(desk, action, (detail, "it"), ("act", "revoke"), ("digest", "0f"))
+    await people.all()
+
+    (letter,) = people.letters()
+    assert letter.items[0].subject.startswith("it (audit entry ")
+    assert letter.items[0].text == "by server: act revoke"
 
 
 async def test_a_device_whose_renewal_is_refused_all_day_is_told_of_once_a_day(desk: Desk) -> None:
