@@ -40,7 +40,7 @@ async def test_what_happened_before_anybody_was_to_be_told_is_history(desk: Desk
     ("action", "detail", "matter"),
     [
         ("proposal.made", "proposal", Matter.PROPOSAL_MADE),
-        ("operator.readmission-asked", "operator", Matter.READMISSION),
+        ("operator.readmission-asked", "name", Matter.READMISSION),
     ],
 )
 async def test_what_waits_for_another_operator_is_told(
