@@ -11,6 +11,7 @@ _COLUMNS = (
     "number, kind, state, domain, device_id, to_domain, to_device_id, above_serial, started_at, started_by,"
     " changed_at"
 )
+_OF_MOVE = ", ".join(f"m.{name.strip()}" for name in _COLUMNS.split(","))
 _OPEN = "state IN ('held', 'away', 'waiting')"
 
 
@@ -91,11 +92,22 @@ async def list_moves(tx: Transaction, query: MoveQuery) -> tuple[Move, ...]:
 async def arrived(tx: Transaction, _argument: None) -> tuple[Move, ...]:
     """Return the moves whose new certificate is confirmed."""
     rows = await tx.fetch_all(
-        f"SELECT {', '.join(f'm.{name.strip()}' for name in _COLUMNS.split(','))} FROM device_moves m"
+        f"SELECT {_OF_MOVE} FROM device_moves m"
         " JOIN devices d ON d.domain = m.to_domain AND d.device_id = m.to_device_id"
         " JOIN certificates c ON c.serial = d.current_serial"
         " WHERE m.state = 'waiting' AND c.state = 'active' AND c.serial > m.above_serial"
         " AND d.revoked = 0 AND d.suspended = 0 AND d.retired_at IS NULL ORDER BY m.number"
+    )
+    return tuple(_move(row) for row in rows)
+
+
+async def unwelcome(tx: Transaction, _argument: None) -> tuple[Move, ...]:
+    """Return the transfers of devices that are kept out since, and that nobody has arrived from."""
+    rows = await tx.fetch_all(
+        f"SELECT {_OF_MOVE} FROM device_moves m"
+        " JOIN devices d ON d.domain = m.domain AND d.device_id = m.device_id"
+        " WHERE m.state = 'waiting' AND m.kind = 'transfer' AND (d.revoked = 1 OR d.suspended = 1"
+        " OR d.alarm > 0 OR d.code_conflict = 1 OR d.retired_at IS NOT NULL) ORDER BY m.number"
     )
     return tuple(_move(row) for row in rows)
 

@@ -39,6 +39,7 @@ _ENDINGS = {
     MoveAct.RETIRE: RevocationReason.CESSATION_OF_OPERATION,
 }
 _WITH_CODE = frozenset({MoveAct.ADMIT, MoveAct.EXCHANGE})
+_LETS_IN = _WITH_CODE | {MoveAct.RESUME}
 _REPLACED = "its device was replaced"
 
 _log = logging.getLogger(__name__)
@@ -129,12 +130,16 @@ async def show(desk: Desk, identity: Identity) -> Move:
 
 
 async def finish_arrived(desk: Desk) -> None:
-    """End the moves whose new certificate is confirmed: only now the old one goes."""
-    for move in await desk.store.read(moves.arrived, None):
-        try:
-            await advance(desk, move.identity, MoveEvent.ARRIVE, order=MoveOrder(actor="server"))
-        except FleetError as error:
-            _log.warning("the move of %s does not end: %s", move.identity.name, error)
+    """End the moves whose new certificate is confirmed: only now the old one goes.
+
+    A transfer of a device that was kept out meanwhile is cancelled: its code would be a way in.
+    """
+    for find, event in ((moves.arrived, MoveEvent.ARRIVE), (moves.unwelcome, MoveEvent.CANCEL)):
+        for move in await desk.store.read(find, None):
+            try:
+                await advance(desk, move.identity, event, order=MoveOrder(actor="server"))
+            except FleetError as error:
+                _log.warning("the move of %s does not end: %s", move.identity.name, error)
 
 
 async def _enforced(desk: Desk, step: Step, done: tuple[Move, int | None], code: NewCode) -> Moved:
@@ -199,6 +204,10 @@ async def _take(
     """Do what a step does to the devices, and put on record where the move stands now."""
     concerned = move.target if step.act in {MoveAct.ADMIT, MoveAct.WITHDRAW} else move.identity
     device = await require_device(tx, concerned)
+    if step.act in _LETS_IN:
+        await require_in_service(tx, concerned)
+    if step.act is MoveAct.ADMIT:
+        await _require_welcome(tx, move.identity)
     if step.act in _WITH_CODE:
         move = replace(move, above=highest_serial(device) or "")
     sequence = await _act(tx, device, step.act, order=order, code=code, at=at)
@@ -236,12 +245,24 @@ def _events(device: Device, act: MoveAct, code: NewCode) -> tuple[events.Event, 
             return (events.Suspend(),)
         case MoveAct.RESUME:
             return (events.Resume(),)
-        case MoveAct.ADMIT | MoveAct.EXCHANGE:
-            # What it had is revoked in the same commit; who was suspended with it is another one.
+        case MoveAct.ADMIT:
+            return (events.Replace(code_id=code.code_id),)
+        case MoveAct.EXCHANGE:
+            # All that was suspended is revoked in the same commit: what takes over is other hardware.
             fresh = (events.Replace(code_id=code.code_id),)
             return (*fresh, events.Resume()) if device.suspended else fresh
         case _:
             return (events.Revoke(),)
+
+
+async def _require_welcome(tx: Transaction, identity: Identity) -> None:
+    """Refuse to give a device that is kept out a way in elsewhere."""
+    device = await require_in_service(tx, identity)
+    if device.revoked or device.suspended or device.alarm or device.code_conflict:
+        raise RefusedError(
+            f"{identity.name} is kept out, and gets no certificate elsewhere",
+            hint=f"fleet device explain {identity.name}",
+        )
 
 
 async def _block_keys(tx: Transaction, device: Device, *, actor: str, at: datetime) -> None:

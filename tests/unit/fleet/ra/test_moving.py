@@ -292,3 +292,53 @@ async def test_what_a_device_has_said_of_itself_goes_with_no_transfer(desk: Desk
 
 async def say_of_itself(tx: Transaction, identity: Identity) -> None:
     await put_attributes(tx, identity, {"site": "Graz"}, source="template")
+
+
+@pytest.mark.parametrize("how", ["suspended", "revoked", "retired"])
+async def test_a_device_that_is_kept_out_gets_no_way_in_elsewhere(desk: Desk, how: str) -> None:
+    async def keep_out() -> None:
+        if how == "revoked":
+            await desk.revoke("d1")
+        else:
+            await (devices.suspend if how == "suspended" else devices.retire)(desk.context, D1, actor=ADA)
+
+    await joined(desk)
+    await moving.begin(desk.context, MoveKind.TRANSFER, D1, to="lab", order=ORDER)
+    await keep_out()
+    with pytest.raises(RefusedError):
+        await moving.advance(desk.context, D1, MoveEvent.CODE, order=ORDER)
+    await moving.advance(desk.context, D1, MoveEvent.CANCEL, order=ORDER)
+    with pytest.raises(RefusedError):
+        await moving.begin(desk.context, MoveKind.TRANSFER, D1, to="lab", order=ORDER)
+    assert await standing(desk, LAB) is Standing.REVOKED
+
+
+async def test_a_retired_device_is_replaced_by_nobody(desk: Desk) -> None:
+    await joined(desk)
+    await moving.begin(desk.context, MoveKind.REPLACEMENT, D1, to="prod", order=ORDER)
+    await devices.retire(desk.context, D1, actor=ADA)
+    with pytest.raises(RefusedError, match="prod:d1 was retired"):
+        await moving.advance(desk.context, D1, MoveEvent.CODE, order=ORDER)
+    assert await standing(desk, D1) is Standing.RETIRED
+
+
+async def test_a_transfer_lifts_no_suspension_where_it_goes(desk: Desk) -> None:
+    await joined(desk)
+    await desk.register("d1", domain="lab")
+    await devices.suspend(desk.context, LAB, actor=ADA)
+    begun = await moving.begin(desk.context, MoveKind.TRANSFER, D1, to="lab", order=ORDER)
+    assert begun.code is not None
+    assert await standing(desk, LAB) is Standing.SUSPENDED
+
+
+async def test_the_code_of_a_transfer_is_closed_when_its_device_is_kept_out(desk: Desk) -> None:
+    await joined(desk)
+    begun = await moving.begin(desk.context, MoveKind.TRANSFER, D1, to="lab", order=ORDER)
+    await desk.revoke("d1")
+    await moving.finish_arrived(desk.context)
+
+    assert await state(desk) is MoveState.CANCELLED
+    assert begun.code is not None
+    thief = Unit(device_id="d1")
+    proof = Proof(kind=ProofKind.CODE, code=begun.code.code)
+    assert isinstance(await answer(desk.context, thief.at_bootstrap(), thief.enroll(proof)), Problem)
