@@ -37,7 +37,7 @@ from fleet.station.telling.printer import LabelPrinter
 from fleet.station.telling.result_file import ResultFile
 from fleet.station.telling.result_hook import ResultHook
 
-_LOOK_SECONDS = 10.0
+_LOOK_SECONDS = 2.0
 """A certificate that was renewed by hand meanwhile is found as soon."""
 
 _log = logging.getLogger(__name__)

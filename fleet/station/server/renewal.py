@@ -107,9 +107,9 @@ class Renewal:
         return found.certificate_pem
 
     async def _change(self, found: StationIdentity, take: Callable[[StationIdentity], None]) -> None:
-        self.identity = found
         take(found)
         await self.way.take(await asyncio.to_thread(self._server))
+        self.identity = found
 
 
 def load_in_force(files: KeyPairFiles) -> StationIdentity:
