@@ -1,13 +1,15 @@
 """Ten thousand devices at one server: enrolled, connected, renewed in waves, and back after a broker's fall.
 
-    python -m benchmarks.swarm [--agents 10000]            (needs Mosquitto and gcc)
+    python -m benchmarks.swarm [--agents 10000] [--rate 1800]            (needs Mosquitto and gcc)
 
 Method: `fleet serve` with Mosquitto and the guard, in processes of their own, on loopback. The devices are
 one more process: each is the real agent (its lifecycle, keys, requests, and the wire's messages) with a TLS
 connection of its own by its own certificate; its disk is memory, and MQTT is spoken by a client without a
 thread. Nothing is issued ahead. After the pilot, two in a hundred devices of the next wave cannot make
-another key: the rollout has to halt by itself. Then those are well again, and all are renewed; last, the
-broker is killed (SIGKILL), and all come back by their own back-off (5 s and doubling, full jitter).
+another key: the rollout has to halt by itself. Then those are well again, and all are renewed, as many a
+minute as --rate says: who is told faster than server and broker work waits, and may give up the request and
+ask again. Last, the broker is killed (SIGKILL), and all come back by their own back-off (5 s and doubling,
+full jitter).
 CPU is user and system time from /proc of the swarm, the server and the broker.
 """
 
@@ -50,7 +52,7 @@ _PLAN = """
 name = "{name}"
 select = "all"
 waves = {waves}
-rate_per_minute = 60000
+rate_per_minute = {rate}
 [gate]
 updated = 0.9
 failed = 0.01
@@ -83,6 +85,8 @@ class Bench:
 
     home: Home
     server: int
+    rate: int
+    """Devices that a rollout tells a minute."""
     rows: list[Row] = field(default_factory=list)
 
     def fleet(self, *arguments: str) -> object:
@@ -124,7 +128,7 @@ def resident_mb(pid: int) -> float:
 
 
 @asynccontextmanager
-async def serving(home: Home) -> AsyncIterator[Bench]:
+async def serving(home: Home, *, rate: int) -> AsyncIterator[Bench]:
     """Run the server of a home as a process of its own."""
     program = str(Path(sys.executable).parent / "fleet")
     with (home.root / "serve.log").open("wb") as log:
@@ -137,7 +141,7 @@ async def serving(home: Home) -> AsyncIterator[Bench]:
                 while not (line := await server.stdout.readline()).startswith(b"ready"):
                     if not line:
                         raise RuntimeError((home.root / "serve.log").read_text())
-            yield Bench(home=home, server=server.pid)
+            yield Bench(home=home, server=server.pid, rate=rate)
         finally:
             if server.returncode is None:
                 server.terminate()
@@ -185,7 +189,7 @@ async def measure(bench: Bench, agents: int) -> None:
 async def plan(bench: Bench, name: str, waves: Sequence[str]) -> None:
     """Save a plan."""
     file = bench.home.root / f"{name}.toml"
-    file.write_text(_PLAN.format(name=name, waves=json.dumps(list(waves))))
+    file.write_text(_PLAN.format(name=name, waves=json.dumps(list(waves)), rate=bench.rate))
     await asyncio.to_thread(bench.fleet, "rollout", "plan", str(file))
 
 
@@ -246,7 +250,8 @@ def main() -> int:
     """Run, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--agents", type=int, default=10_000)
-    agents = parser.parse_args().agents
+    parser.add_argument("--rate", type=int, default=1800)
+    given = parser.parse_args()
     logging.disable(logging.ERROR)
     if (reason := mosquitto_available()) is not None:
         print(f"error: {reason}", file=sys.stderr)
@@ -259,8 +264,8 @@ def main() -> int:
         print(f"|{'|'.join('-' * (len(one) + 1) + ':' for one in columns)}|", flush=True)
 
         async def run() -> None:
-            async with serving(home) as bench:
-                await measure(bench, agents)
+            async with serving(home, rate=given.rate) as bench:
+                await measure(bench, given.agents)
 
         asyncio.run(run())
     return 0
