@@ -99,6 +99,7 @@ class PivVerifier:
         return Proven(
             assurance=Assurance.HARDWARE,
             evidence=f"{found.words}, {maker.anchors.name} vouches for it",
+            tells_apart=found.serial is not None,
             things=(key_thing(public_key_der(attestation)), certificate_thing(attestation)),
         )
 

@@ -37,6 +37,8 @@ class Proven:
     """The device id that the evidence itself gives; empty where it names no device."""
     things: tuple[Thing, ...] = ()
     """By which of them lists may know the device."""
+    tells_apart: bool = True
+    """No other hardware proves itself in the same words: `evidence` is enough to know it again."""
     may_register: bool = False
     """Its maker may bring devices that nobody has registered."""
 

@@ -1,4 +1,4 @@
-"""The commands of the guides about operators, run as they stand: acts in twos, a code beside, the way back."""
+"""The commands of the guides about operators, run as they stand: acts in twos, codes, the way back."""
 
 import json
 import re

@@ -189,8 +189,9 @@ async def _require_way_back(
     # A key on a list is the very key that was lost: it brings nobody a new one.
     way = HardwareWay.NEVER if proof.kind is GrantKind.MANIFEST else applicant.hardware_returns
     known = await proofs_of(tx, device.identity)
-    is_same = is_listed or any(
-        one.kind is proof.kind and one.evidence == proof.proven.evidence for one in known
+    is_same = is_listed or (
+        proof.proven.tells_apart
+        and any(one.kind is proof.kind and one.evidence == proof.proven.evidence for one in known)
     )
     if await with_key(tx, applicant.key_hash):
         raise refused(ProblemCode.KEY_IN_USE, "a way back takes a new key")

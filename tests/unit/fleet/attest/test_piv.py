@@ -66,7 +66,10 @@ def test_an_attestation_is_known_by_its_certificate_too() -> None:
 
 
 def test_a_yubikey_that_keeps_its_serial_number_to_itself_is_taken() -> None:
-    assert "without a serial number" in judged(YUBIKEY.evidence(KEY, Says(serial=None))).evidence
+    proven = judged(YUBIKEY.evidence(KEY, Says(serial=None)))
+    assert "without a serial number" in proven.evidence
+    assert not proven.tells_apart
+    assert judged(YUBIKEY.evidence(KEY)).tells_apart
 
 
 def test_a_maker_may_have_cas_between_its_root_and_its_yubikeys() -> None:

@@ -16,17 +16,24 @@ from device_agent.wire.replies import Confirmed, Issued, Problem, Reply
 from device_agent.wire.requests import Confirm, Renew
 from fleet.attest.chains import Anchors
 from fleet.attest.idevid import Maker
+from fleet.attest.proof import Proven
 from fleet.core.things import NameRule
-from fleet.model import BrokerEventKind, CertificateState
+from fleet.core.way_back import HardwareWay
+from fleet.errors import RefusedError
+from fleet.model import Assurance, BrokerEventKind, CertificateState
 from fleet.ra.context import Asker, Listener
 from fleet.ra.devices import resume, suspend
 from fleet.ra.keeping.housekeeping import tick
 from fleet.ra.makers import Makers
 from fleet.ra.people.explain import explain
+from fleet.ra.requests.admission import Admitted, admit
 from fleet.ra.requests.answer import answer
+from fleet.ra.requests.applicants import Applicant, HardwareProof
 from fleet.ra.shown import ShownCertificate
 from fleet.store.certificates import load_certificate
+from fleet.store.codes import GrantKind
 from fleet.store.devices import load_device
+from fleet.store.proofs import ProofRecord, keep_proof
 from tests.desk import Desk, Unit, at_desk
 from tests.homes import FleetHome, utc_now
 from tests.makers import TestMaker
@@ -205,3 +212,35 @@ async def test_a_code_brings_a_device_back_with_a_new_key_and_never_with_the_old
         )
         fresh = Unit(device_id="d7")
         assert isinstance(await answer(desk.context, fresh.at_bootstrap(), fresh.enroll(code)), Issued)
+
+
+async def test_hardware_that_looks_like_another_of_its_kind_brings_nobody_back(opened: Opened) -> None:
+    def asking(key_hash: str, *, tells_apart: bool) -> Applicant:
+        token = Proven(
+            assurance=Assurance.HARDWARE, evidence="YubiKey without a serial number", tells_apart=tells_apart
+        )
+        return Applicant(
+            device_id="d7",
+            key_hash=key_hash,
+            proof=HardwareProof(kind=GrantKind.PIV, domain="prod", proven=token),
+            address="",
+            at=utc_now(),
+            hardware_returns=HardwareWay.ALWAYS,
+        )
+
+    async with opened("always") as desk:
+        unit, _ = await desk.enrolled("d7")
+        first = ProofRecord(
+            identity=IDENTITY,
+            key_hash=unit.key_hash,
+            kind=GrantKind.PIV,
+            assurance=Assurance.HARDWARE,
+            evidence="YubiKey without a serial number",
+            proved_at=desk.clock(),
+        )
+        await desk.context.store.write(keep_proof, first)
+
+        with pytest.raises(RefusedError, match="first known by other hardware"):
+            await desk.context.store.write(admit, asking("aa" * 32, tells_apart=False))
+        admitted = await desk.context.store.write(admit, asking("bb" * 32, tells_apart=True))
+        assert isinstance(admitted, Admitted)
