@@ -213,8 +213,10 @@ async def test_a_certificate_that_the_server_does_not_take_is_named(fleet: LiveF
 
 async def test_what_was_renewed_by_hand_is_found_by_the_line_that_runs(fleet: LiveFleet, far: Far) -> None:
     async with far.renewal() as runs, far.renewal() as by_hand:
-        await by_hand.renew(lambda _: None)
+        renewed = await by_hand.renew(lambda _: None)
+        far.now = runs.identity.ends - timedelta(days=100)
         assert await runs.look(far.taken.append)
+        assert far.taken[0].serial == renewed.serial
         await runs.renew(far.taken.append)
     assert await in_force_of(fleet, far.name) == [far.taken[-1].serial]
 

@@ -71,10 +71,11 @@ class Renewal:
             return False
         self._wait_until = now + RETRY
         before = self.identity.serial
+        found = await asyncio.to_thread(load_in_force, self._files)
+        if found.serial != before:
+            await self._change(found, take)
         if self._is_needed(now):
             await self.renew(take)
-        elif (found := await asyncio.to_thread(load_in_force, self._files)).serial != before:
-            await self._change(found, take)
         self._wait_until = None
         return self.identity.serial != before
 
