@@ -84,6 +84,8 @@ def hardware_refusal(device: Device, way: HardwareWay, *, is_same: bool) -> str:
         return f"{name} was first known by other hardware"
     if device.suspended:
         return f"{name} is suspended"
+    if device.alarm or device.code_conflict:
+        return f"an alarm stands over {name}: an operator has to look first"
     if way is HardwareWay.EXPIRED and any(one.state in _IN_FORCE for one in device.certificates):
         return f"{name} has a certificate in force, with another key"
     return ""

@@ -196,7 +196,9 @@ async def _require_way_back(
     if await with_key(tx, applicant.key_hash):
         raise refused(ProblemCode.KEY_IN_USE, "a way back takes a new key")
     if why := hardware_refusal(device, way, is_same=is_same):
-        raise refused(ProblemCode.SUSPENDED if device.suspended else ProblemCode.NOT_ALLOWED, why)
+        is_alarmed = bool(device.alarm) or device.code_conflict
+        otherwise = ProblemCode.FROZEN if is_alarmed else ProblemCode.NOT_ALLOWED
+        raise refused(ProblemCode.SUSPENDED if device.suspended else otherwise, why)
 
 
 async def _owner(tx: Transaction, statement: Statement, proven: Proven) -> str:

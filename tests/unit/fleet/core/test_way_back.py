@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fleet.core.way_back import HardwareWay, Rung, hardware_refusal, ladder_table, next_rung, ways_told
-from fleet.model import CertificateState
+from fleet.model import Alarm, CertificateState
 from tests.lives import device
 
 GUIDE = Path(__file__).parents[4] / "docs/how-to/recover-a-device.md"
@@ -25,10 +25,12 @@ def test_hardware_brings_a_device_back_where_the_policy_says_so(
 
 
 @pytest.mark.parametrize("way", HardwareWay)
-def test_other_hardware_and_a_suspended_device_come_back_in_no_way(way: HardwareWay) -> None:
+def test_other_hardware_and_a_device_that_is_kept_out_come_back_in_no_way(way: HardwareWay) -> None:
     lost = device(CertificateState.EXPIRED_FINAL)
     assert hardware_refusal(lost, way, is_same=False)
     assert hardware_refusal(replace(lost, suspended=True), way, is_same=True)
+    assert hardware_refusal(replace(lost, alarm=Alarm.CLONE), way, is_same=True)
+    assert hardware_refusal(replace(lost, code_conflict=True), way, is_same=True)
 
 
 @pytest.mark.parametrize(
