@@ -11,7 +11,7 @@ _MOST = 600_000
 class RolloutConfig:
     """What no plan may exceed."""
 
-    most_per_minute: int = 6000
+    most_per_minute: int = 3000
     """Devices told a minute, each of which has a certificate made: what this server and its CA can do."""
 
 

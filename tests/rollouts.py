@@ -35,7 +35,7 @@ name = "{name}"
 kind = "{kind}"
 select = "{select}"
 waves = {waves}
-rate_per_minute = 6000
+rate_per_minute = 3000
 {more}
 [gate]
 updated = 0.9

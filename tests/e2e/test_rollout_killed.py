@@ -82,7 +82,7 @@ def until_more(home: FleetHome, before: int) -> int:
 
 def test_a_wave_goes_on_where_the_server_was_killed(home: FleetHome) -> None:
     count = 0
-    text = plan_text(waves=f'["{MANY - 1}", "rest"]').replace("6000", "600").replace("10m", "10h")
+    text = plan_text(waves=f'["{MANY - 1}", "rest"]').replace("3000", "600").replace("10m", "10h")
     for kill in range(KILLS):
         with served(home):
             if kill == 0:

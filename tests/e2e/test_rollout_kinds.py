@@ -46,7 +46,7 @@ name = "{kind}"
 kind = "{kind}"
 select = "all id={who}-*"
 waves = ["1", "rest"]
-rate_per_minute = 6000
+rate_per_minute = 3000
 {more}
 [gate]
 updated = 1.0

@@ -27,7 +27,7 @@ PLAN = """
 name = "spring"
 select = "all"
 waves = ["25", "40%", "rest"]
-rate_per_minute = 6000
+rate_per_minute = 3000
 [gate]
 updated = 0.9
 failed = 0.01

@@ -150,3 +150,9 @@ def test_an_address_of_version_6_stands_in_brackets() -> None:
 def test_a_place_for_status_that_clients_could_not_ask_is_refused(url: str) -> None:
     error = refusal(SMALLEST + f'[server]\nstatus_url = "{url}"\n')
     assert "status_url must be http://HOST" in str(error)
+
+
+def test_the_pace_of_rollouts_has_a_limit_and_it_is_one() -> None:
+    assert parse(f"{SMALLEST}[rollouts]\nmost_per_minute = 60\n").rollouts.most_per_minute == 60
+    with pytest.raises(BadInputError, match="most_per_minute must be an integer from 1"):
+        parse(f"{SMALLEST}[rollouts]\nmost_per_minute = 0\n")

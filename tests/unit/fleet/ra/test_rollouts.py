@@ -192,7 +192,7 @@ async def test_a_device_that_goes_out_of_service_is_neither_told_nor_counted(fie
 
 
 async def test_the_pace_is_kept_and_nothing_is_made_up_for_after_a_rest(field: Field) -> None:
-    await field.plan(plan_text(more="windows = []", waves='["6", "rest"]').replace("6000", "60"))
+    await field.plan(plan_text(more="windows = []", waves='["6", "rest"]').replace("3000", "60"))
     await field.order(_Event.START)
     await field.tick()
     for expected in (1, 2, 3):
@@ -210,7 +210,7 @@ async def test_nobody_is_told_outside_of_the_windows(field: Field) -> None:
 
 
 async def test_a_server_that_was_stopped_in_a_wave_goes_on_where_it_stood(field: Field) -> None:
-    await started(field, plan_text(waves='["6", "rest"]').replace("6000", "60"))
+    await started(field, plan_text(waves='["6", "rest"]').replace("3000", "60"))
     told = await field.in_state("told")
     field.pace = Pace()  # all that a process remembers
     await field.tick()
@@ -281,14 +281,14 @@ async def test_a_plan_that_is_refused_leaves_nothing_behind(field: Field) -> Non
         (plan_text(waves='["60%", "50%"]'), "110 % of the devices together"),
         (plan_text(waves='["2", "90"]'), "the wave 2 wants 90 devices, and 8 are left for it"),
         (plan_text(waves='["tag=none", "rest"]'), "the pilot (tag=none) is empty"),
-        (plan_text().replace("6000", "6001"), "6001 devices a minute are more than the 6000"),
+        (plan_text().replace("3000", "3001"), "3001 devices a minute are more than the 3000"),
         (plan_text(gate="least = 3"), "its gate wants 3 devices updated, and the pilot has 2"),
         (plan_text().replace("failed = 0.1", "failed = 0.2"), "20.00% fail, and wants 90.00% updated"),
         (plan_text(more='ends = "2030-06-01T12:20:00Z"'), "and is to end by 2030-06-01T12:20Z"),
         (plan_text().replace("5m", "95d"), "certificates of 10 devices end before"),
         (
             plan_text(more='windows = ["sun 02:30-02:31 UTC"]\nends = "2030-07-01T00:00:00Z"').replace(
-                "6000", "1"
+                "3000", "1"
             ),
             "and is to end by 2030-07-01T00:00Z",
         ),
