@@ -11,13 +11,14 @@ from device_agent.wire.requests import Confirm, Proof, ProofKind, Renew
 from fleet.core.marking import Changes, Marking
 from fleet.core.moving import MoveEvent, MoveKind, MoveState
 from fleet.errors import FleetError, NotFoundError, RefusedError
-from fleet.model import CertificateState, Role, Standing
+from fleet.model import AuditEntry, CertificateState, Role, Standing
 from fleet.ports import Transaction
 from fleet.ra import devices
 from fleet.ra.inventory import moving
 from fleet.ra.inventory.decommission import decommission
 from fleet.ra.inventory.marking import Speaker, mark_each
 from fleet.ra.inventory.moving import Moved, MoveOrder
+from fleet.ra.keeping.replay_acts import EFFECTS
 from fleet.ra.requests.answer import answer
 from fleet.store import moves
 from fleet.store.attributes import put_attributes
@@ -342,3 +343,21 @@ async def test_the_code_of_a_transfer_is_closed_when_its_device_is_kept_out(desk
     thief = Unit(device_id="d1")
     proof = Proof(kind=ProofKind.CODE, code=begun.code.code)
     assert isinstance(await answer(desk.context, thief.at_bootstrap(), thief.enroll(proof)), Problem)
+
+
+async def test_a_restore_brings_moves_to_where_the_trail_left_them(desk: Desk) -> None:
+    await joined(desk)
+    await moving.begin(desk.context, MoveKind.RETURN, D1, to="prod", order=ORDER)
+    desk.clock.forward(timedelta(hours=1))
+    await moving.advance(desk.context, D1, MoveEvent.SEND, order=ORDER)
+    before = await moving.show(desk.context, D1)
+    found = await desk.context.store.read(search, AuditQuery(action="device.moved"))
+
+    await desk.context.store.write(lose_moves, tuple(each.entry for each in found))
+    assert await moving.show(desk.context, D1) == before
+
+
+async def lose_moves(tx: Transaction, entries: tuple[AuditEntry, ...]) -> None:
+    await tx.execute("DELETE FROM device_moves")
+    for entry in entries:
+        await EFFECTS[entry.action](tx, entry)
