@@ -235,12 +235,13 @@ def _text(file: Path) -> str:
 
 
 def _changes(client: Client, name: str) -> Iterator[Members]:
-    """Yield a rollout whenever it has changed, until it is over."""
+    """Yield a rollout whenever it has changed, until it is over; that time passes is no change."""
     shown: Members = {}
     while True:
         found = client.get("rollouts", name)
-        if found != shown:
-            shown = found
+        standing = {member: value for member, value in found.items() if member not in {"soonest", "latest"}}
+        if standing != shown:
+            shown = standing
             yield found
         if found["state"] in _OVER:
             return
