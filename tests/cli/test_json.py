@@ -182,6 +182,7 @@ WHOSE: dict[str, Shape] = {
     ),
     "times": "int",
 }
+RUSH: Shape = {"peak": "float", "tries": "int", "seconds": "int"}
 CONTACT: Shape = {**WHOSE, "number": "int", "kind": "str", **dict.fromkeys(("cause", "ending"), "str?")}
 TROUBLE: Shape = {**WHOSE, **dict.fromkeys(("cause", "meaning", "fix"), "str")}
 BROKER: Shape = {
@@ -247,7 +248,8 @@ COMMANDS: dict[str, Shape] = {
             "name": "str",
             "about": "str",
             **dict.fromkeys(("devices", "ended"), "int"),
-            **dict.fromkeys(("before", "after"), {"peak": "float", "tries": "int", "seconds": "int"}),
+            "before": RUSH,
+            "after": RUSH,
         }
     ],
     "forecast --weeks 2 --ca-down 400d": {
@@ -373,6 +375,10 @@ COMMANDS: dict[str, Shape] = {
     },
     "station lease take line1 line1.lease": LEASE_TAKEN,
     "station sync line1": SYNCED,
+    "station renew line1 --request line1.csr": {"station": "str", "request": "str"},
+    "station certify line1 --csr line1.csr": dict.fromkeys(("station", "serial", "certificate"), "str"),
+    "station renew line1 --certificate line1.crt": dict.fromkeys(("station", "serial", "not_after"), "str"),
+    "station renew line1": dict.fromkeys(("station", "serial", "not_after"), "str"),
     "station lease list": [LEASE],
     "station operator add line1 ada --badge-file badge": LINE_OPERATOR,
     "station operator list line1": [LINE_OPERATOR],

@@ -33,7 +33,7 @@ NOW = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
 KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
 FACTS = IssuerFacts(issuer_id="ab" * 20, not_after=datetime(2036, 1, 1, tzinfo=UTC), status_url="http://h:80")
 DEVICE = device_applicant(Identity(domain="prod", device_id="d1"), fleet="acme")
-PURPOSES_WITH_AN_ISSUING_CA = set(Purpose) - {Purpose.SIGNER, Purpose.AUTHORITY}
+PURPOSES_WITH_AN_ISSUING_CA = set(Purpose) - {Purpose.SIGNER, Purpose.AUTHORITY, Purpose.BACKEND}
 
 
 def test_every_purpose_with_an_issuing_ca_has_a_profile_of_its_own() -> None:
