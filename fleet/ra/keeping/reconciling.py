@@ -51,9 +51,7 @@ async def reconcile(context: Context) -> Reconciled:
     return Reconciled(devices=count, differences=tuple(found))
 
 
-async def _all(
-    context: Context, find: Work[tuple[str, str], tuple[Beside, ...]]
-) -> AsyncIterator[Beside]:
+async def _all(context: Context, find: Work[tuple[str, str], tuple[Beside, ...]]) -> AsyncIterator[Beside]:
     after = ("", "")
     while page := await context.store.read(find, after):
         for beside in page:
