@@ -152,16 +152,11 @@ class Course:
     """If all answer at once."""
     latest: datetime
     """If those who answer take all the time that they have."""
-    told_by: datetime
-    """When the last device would be told, at the latest."""
 
 
 def course_of(plan: Plan, waves: Sequence[Tally], *, since: datetime) -> Course | None:
-    """Return when what is left of a rollout would end; None where no window is long enough in a year.
-
-    Raises nothing; waves that were passed count as nothing when their tally is empty.
-    """
-    soonest = latest = told_by = since
+    """Return when what is left of a rollout would end; None where no window is long enough in a year."""
+    soonest = latest = since
     for tally in waves:
         if not tally.waiting and not tally.told and not tally.began:
             continue
@@ -170,9 +165,8 @@ def course_of(plan: Plan, waves: Sequence[Tally], *, since: datetime) -> Course 
         late = open_time_after(plan.windows, latest, pace) if tally.waiting else latest
         if early is None or late is None:
             return None
-        told_by = late if tally.waiting else told_by
         soonest, latest = early + plan.gate.soak, late + plan.gate.patience + plan.gate.soak
-    return Course(soonest=soonest, latest=latest, told_by=told_by)
+    return Course(soonest=soonest, latest=latest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
