@@ -48,13 +48,17 @@ def renew(
     """
     if request is not None and certificate is not None:
         raise UsageError("--request comes first, --certificate with what was answered", hint="one of both")
+    following = ""
     if request is not None:
         found = _requested(home, station, request)
+        following = f"next: fleet station certify {found['station']} --csr {request}"
     elif certificate is not None:
         found = _taken(home, station, certificate)
     else:
         found = asyncio.run(_renewed(home, station))
     show_record(found, form, names=_NAMES)
+    if following and form is Form.TABLE:
+        say(following)
 
 
 def _requested(home: Place, station: str | None, request: Path) -> Members:
@@ -64,7 +68,6 @@ def _requested(home: Place, station: str | None, request: Path) -> Members:
     place = place_of(home, station)
     key = begin(place.files, place.station, randomness=secrets.token_bytes(LABEL_RANDOMNESS))
     write_file(request, key.csr(place.station).encode(), mode=PUBLIC_MODE)
-    say(f"next: fleet station certify {place.station} --csr {request}")
     return {"station": place.station, "request": str(request)}
 
 
@@ -135,7 +138,8 @@ def certify(home: Place, form: Form, *, station: str, csr: Path, out: Path | Non
     write_file(target, str(made["certificate"]).encode(), mode=PUBLIC_MODE)
     names = {"station": "station", "serial": "serial", "certificate": "certificate"}
     show_record({**made, "certificate": str(target)}, form, names=names)
-    say(f"next, at the station: fleet station renew --certificate {target.name}")
+    if form is Form.TABLE:
+        say(f"next, at the station: fleet station renew --certificate {target.name}")
 
 
 COMMANDS = (renew, certify)
