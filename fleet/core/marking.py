@@ -68,6 +68,20 @@ class Marking:
         )
 
 
+def facts_changed(before: Marks, after: Marks) -> frozenset[str]:
+    """Return what an access policy could ask about and is not as before, by the policy's names."""
+    kinds = (
+        ("model", before.model, after.model),
+        ("owner", before.owner, after.owner),
+        ("tag", before.tags, after.tags),
+        ("group", before.groups, after.groups),
+    )
+    attributes = set(before.attributes) ^ set(after.attributes)
+    return frozenset(
+        [name for name, old, new in kinds if old != new] + [f"attr.{name}" for name, _ in attributes]
+    )
+
+
 def checked(marking: Marking) -> Marking:
     """Return a marking whose every word may stand in the records.
 

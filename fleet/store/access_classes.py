@@ -42,7 +42,7 @@ BACKEND = "backend"
 """The fact of a backend's class: its name."""
 
 
-async def asked(tx: Transaction) -> tuple[str, ...]:
+async def asked(tx: Transaction, _argument: None = None) -> tuple[str, ...]:
     """Return the names of the facts that the policy in force asks about."""
     row = await tx.fetch_one("SELECT asks FROM access_policies ORDER BY number DESC LIMIT 1")
     return () if row is None else tuple(json.loads(columns.text(row[0])))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
-from fleet.core.marking import Marking, Marks, changes_of, checked
+from fleet.core.marking import Marking, Marks, changes_of, checked, facts_changed
 from fleet.core.names import attributes_named
 from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import AuditEntry, Role
@@ -125,21 +125,28 @@ async def _require_all(tx: Transaction, identities: tuple[Identity, ...]) -> Non
 async def _mark(tx: Transaction, work: _Work) -> tuple[int, int | None]:
     """Return how many devices changed, and the allowlist's new number, if that did."""
     changed: list[Identity] = []
+    decisive = frozenset[str]()
+    if work.speaker.role is not Role.SECURITY:
+        decisive = frozenset(await access_classes.asked(tx))
     for identity, marking in work.told:
         before = await _before(tx, identity, marking)
         after = marking.of(before)
         if after != before:
+            # Whether the device is admitted now or not: what it may do is decided when it comes back, too.
+            require_undecisive(facts_changed(before, after), decisive)
             await _require_known(tx, before, after=after)
             await save_marks(tx, identity, before, after=after, source=work.speaker.actor)
             await audit.append(tx, _entry(work, identity, changes_of(before, after)))
             changed.append(identity)
-    sequence = await access_classes.refresh(tx, changed)
-    if sequence is not None and work.speaker.role is not Role.SECURITY:
+    return len(changed), await access_classes.refresh(tx, changed)
+
+
+def require_undecisive(told: frozenset[str], decisive: frozenset[str]) -> None:
+    """Refuse to tell what an access policy asks for; raises `RefusedError`."""
+    if both := told & decisive:
         raise RefusedError(
-            "the access policy asks for what is changed, so that devices would be allowed something else",
-            hint=_ASK,
+            f"the access policy asks for {min(both)}: who tells it decides what devices may do", hint=_ASK
         )
-    return len(changed), sequence
 
 
 async def _before(tx: Transaction, identity: Identity, marking: Marking) -> Marks:

@@ -19,8 +19,10 @@ from fleet.model import ClientKind, Role, Standing
 from fleet.ra import devices
 from fleet.ra.context import Context
 from fleet.ra.devices import DeviceView, Outcome, Registration
+from fleet.ra.inventory.marking import require_undecisive
 from fleet.ra.people import explain, roster
 from fleet.ra.people.roster import ImportFormat, Roster
+from fleet.store import access_classes
 from fleet.store.inventory import DeviceQuery, DeviceSummary
 from fleet.store.listed import Listing
 from fleet.store.marks import marks_of_many
@@ -153,6 +155,9 @@ async def _register(asked: Asked) -> Members:
         hardware=_words(body, "hardware"),
         note=_words(body, "note"),
     )
+    if registration.batch is not None and asked.operator.role is not Role.SECURITY:
+        decisive = await asked.context.store.read(access_classes.asked, None)
+        require_undecisive(frozenset({"batch"}), frozenset(decisive))
     await devices.register(asked.context, registration, actor=asked.actor)
     return _view(await devices.show(asked.context, identity), now=asked.context.clock())
 

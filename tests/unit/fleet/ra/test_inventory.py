@@ -138,14 +138,35 @@ async def test_who_or_what_is_not_there_is_not_given(desk: Desk, said: Marking, 
         await mark_each(desk.context, ((D1, said),), speaker=OPERATOR)
 
 
-async def test_what_the_access_policy_asks_for_is_said_by_who_decides_about_access(desk: Desk) -> None:
-    await desk.enrolled("d1")
+@pytest.mark.parametrize("standing", ["enrolled", "registered", "suspended"])
+async def test_what_the_access_policy_asks_for_is_said_by_who_decides_about_access(
+    desk: Desk, standing: str
+) -> None:
+    await (desk.register("d1") if standing == "registered" else desk.enrolled("d1"))
+    if standing == "suspended":
+        await devices.suspend(desk.context, D1, actor=ADA, reason="")
     await desk.context.store.write(ask_for_tags, None)
-    with pytest.raises(RefusedError, match="allowed something else"):
+    with pytest.raises(RefusedError, match="the access policy asks for tag"):
         await mark_each(desk.context, ((D1, OUTDOOR),), speaker=OPERATOR)
+    owned = Marking(attributes=(("site", "graz"),))
+    assert (await mark_each(desk.context, ((D1, owned),), speaker=OPERATOR)).changed == 1
     assert await found(desk, "tag=outdoor") == []
     security = Speaker(actor=ADA, role=Role.SECURITY)
     assert (await mark_each(desk.context, ((D1, OUTDOOR),), speaker=security)).changed == 1
+
+
+async def test_a_device_never_takes_the_place_of_what_somebody_else_said_of_it(desk: Desk) -> None:
+    await desk.register("d1")
+    await desk.context.store.write(say, (D1, "operator:ada", "yes"))
+    await desk.context.store.write(say, (D1, "template", "no"))
+    assert await desk.context.store.read(vouched, D1) == (("quarantine", "yes"),)
+    await desk.context.store.write(say, (D1, "webhook", "maybe"))
+    assert await desk.context.store.read(vouched, D1) == (("quarantine", "maybe"),)
+
+
+async def say(tx: Transaction, said: tuple[Identity, str, str]) -> None:
+    identity, source, value = said
+    await put_attributes(tx, identity, {"quarantine": value}, source=source)
 
 
 async def ask_for_tags(tx: Transaction, _argument: None) -> None:
