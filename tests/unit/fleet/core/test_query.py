@@ -232,6 +232,4 @@ def test_any_text_of_its_own_words_is_a_query_or_refused(text: str) -> None:
 
 def test_the_reference_is_what_the_fields_say() -> None:
     page = Path(__file__).parents[4] / "docs/reference/query-language.md"
-    assert page.read_text() == query_reference.text(), (
-        "python -m fleet.cli.query_reference"
-    )
+    assert page.read_text() == query_reference.text(), "python -m fleet.cli.query_reference"
