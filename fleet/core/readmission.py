@@ -6,14 +6,14 @@ Whoever vouches compares a code that only the two ends of a key know, heard over
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
 from fleet.core.crockford import ALPHABET, grouped, plain, spelled
+from fleet.core.second_person import OWNER, Person, why_same_hand
 from fleet.errors import BadInputError
 
-OWNER = "local"
-"""The owner of the home, among those who vouch."""
 VOICES = 2
 """So many others must vouch, where there are so many."""
 
@@ -73,6 +73,17 @@ def read_spoken(text: str) -> str:
     if not _SPOKEN.fullmatch(plain(text)):
         raise BadInputError("that is no code of three groups of four", hint="such as 7K3M-9QXZ-0H2P")
     return grouped(plain(text))
+
+
+def heard(
+    voices: frozenset[str], people: Mapping[str, Person], *, operator: str, since: datetime
+) -> frozenset[str]:
+    """Return whose voices count apart: made operators before the plea, by neither him nor another voice."""
+    return frozenset(
+        each
+        for each in voices
+        if not why_same_hand(each, people, of=(voices | {operator}) - {each}, since=since)
+    )
 
 
 def is_agreed(voices: frozenset[str], *, others: frozenset[str]) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from device_agent.wire.identity import Identity, parse_name
 from fleet.core.proposal import TRANSITIONS, ActKind, ProposalEvent, ProposalState, drift_of
+from fleet.core.second_person import why_same_hand
 from fleet.errors import FleetError, NotFoundError, RefusedError
 from fleet.ports import Transaction
 from fleet.ra.acts.guard import told
@@ -132,7 +133,11 @@ async def _require_another(desk: Desk, record: ProposalRecord, actor: str) -> No
     if record.proposed_by == actor:
         hint = f"ask another operator of the role {record.role}: fleet operator list names them"
         raise await _refused(desk, record, actor, "nobody agrees to a proposal of one's own", hint=hint)
-    name = record.proposed_by.removeprefix(OPERATOR)
+    name, other = record.proposed_by.removeprefix(OPERATOR), actor.removeprefix(OPERATOR)
+    people = await desk.store.read(operators.load_people, None)
+    if why := why_same_hand(other, people, of=frozenset({name}), since=record.proposed_at):
+        hint = "ask somebody who was an operator before, and not by him; or the owner of the home"
+        raise await _refused(desk, record, actor, f"it is no other hand: {why}", hint=hint)
     known = await desk.store.read(operators.load_operator, name)
     if record.proposed_by != LOCAL and (known is None or known.removed_at is not None):
         why = f"{name}, who proposed it, is no operator any more"

@@ -26,7 +26,12 @@ _ENDED: Mapping[str, ProposalState] = {
 async def add_operator(tx: Transaction, entry: AuditEntry) -> None:
     """Let somebody act again."""
     details = dict(entry.details)
-    record = operators.OperatorRecord(name=details["name"], role=Role(details["role"]), added_at=entry.at)
+    record = operators.OperatorRecord(
+        name=details["name"],
+        role=Role(details["role"]),
+        added_at=entry.at,
+        added_by=entry.actor.removeprefix("operator:"),
+    )
     await operators.insert_operator(tx, record)
 
 

@@ -51,7 +51,12 @@ async def add_operator(context: Context, name: str, *, role: Role, actor: str) -
         RefusedError: there is, or was, an operator of that name.
     """
     try:
-        record = OperatorRecord(name=parse_domain(name), role=role, added_at=context.clock())
+        record = OperatorRecord(
+            name=parse_domain(name),
+            role=role,
+            added_at=context.clock(),
+            added_by=actor.removeprefix("operator:"),
+        )
     except MalformedMessageError as error:
         raise BadInputError(f"operator {error}", hint="such as ada") from error
     if name == LOCAL:

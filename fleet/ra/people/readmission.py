@@ -14,10 +14,12 @@ from fleet.core.readmission import (
     TRANSITIONS,
     ReadmissionEvent,
     ReadmissionState,
+    heard,
     is_agreed,
     read_spoken,
     spoken_code,
 )
+from fleet.core.second_person import OWNER
 from fleet.errors import NotFoundError, RefusedError
 from fleet.model import AuditEntry, CertificateState, Purpose, RevocationReason, Role
 from fleet.ports import Transaction
@@ -207,7 +209,11 @@ async def _vouch(tx: Transaction, vouched: tuple[Vouching, datetime]) -> Readmis
         await audit.append(tx, _told(record, "operator.vouched", actor=actor, at=now))
     voices = frozenset({*record.voices, vouching.voice})
     record = replace(record, voices=tuple(sorted(voices)))
-    if is_agreed(voices, others=await others_of(tx, record.operator)):
+    people = await operators.load_people(tx, None)
+    others = await others_of(tx, record.operator)
+    counted = heard(voices, people, operator=record.operator, since=record.asked_at)
+    independent = heard(others, people, operator=record.operator, since=record.asked_at)
+    if is_agreed(counted & (others | {OWNER}), others=independent):
         record = replace(record, state=ReadmissionState.AGREED, decided_at=now)
         await readmissions.save_readmission(tx, record)
     return record

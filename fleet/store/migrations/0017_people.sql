@@ -76,3 +76,6 @@ CREATE TABLE readmission_voices (
     PRIMARY KEY (readmission, voice),
     FOREIGN KEY (readmission) REFERENCES readmissions (readmission)
 );
+
+-- Who added an operator, by name; empty for those of before. What somebody adds does not count beside him.
+ALTER TABLE operators ADD COLUMN added_by TEXT NOT NULL DEFAULT '';

@@ -174,7 +174,8 @@ async def test_a_selection_that_changed_too_much_is_not_acted_on(
 
 
 async def test_within_what_is_allowed_only_what_was_shown_is_touched(desk: Desk) -> None:
-    await add_operator(desk.context, "ada", role=Role.SECURITY, actor=LOCAL)
+    for name in ("ada", "bob"):
+        await add_operator(desk.context, name, role=Role.SECURITY, actor=LOCAL)
     shown = [await joined(desk, f"d{number:02d}") for number in range(40)]
     proposal = await proposed(desk)
     newcomer = await joined(desk, "newcomer")
@@ -209,6 +210,23 @@ async def test_an_operator_who_was_removed_has_proposed_nothing(
     await remove_operator(desk.context, "ada", actor=BOB)
     with pytest.raises(RefusedError, match="ada, who proposed it, is no operator any more"):
         await approve(desk, proposal)
+
+
+async def test_an_operator_whom_the_proposer_made_is_the_same_hand(
+    desk: Desk, batch: tuple[Identity, ...]
+) -> None:
+    await add_operator(desk.context, "puppet", role=Role.SECURITY, actor=ADA)
+    await add_operator(desk.context, "of-puppet", role=Role.SECURITY, actor="operator:puppet")
+    proposal = await proposed(desk)
+    for name in ("puppet", "of-puppet"):
+        with pytest.raises(RefusedError, match="it is no other hand"):
+            await approve(desk, proposal, actor=f"operator:{name}")
+    desk.clock.forward(timedelta(seconds=1))
+    await add_operator(desk.context, "late", role=Role.SECURITY, actor=LOCAL)
+    with pytest.raises(RefusedError, match="late was added after that"):
+        await approve(desk, proposal, actor="operator:late")
+    assert not await is_revoked(desk, batch[0])
+    assert (await approve(desk, proposal)).state is ProposalState.DONE
 
 
 async def test_what_fails_stays_approved_and_is_done_when_it_is_approved_again(

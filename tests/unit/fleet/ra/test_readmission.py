@@ -109,6 +109,18 @@ async def test_the_word_of_somebody_who_was_removed_since_counts_no_more(desk: D
     assert (await say(desk, "local", asked)).state is ReadmissionState.DONE
 
 
+@pytest.mark.usefixtures("people")
+async def test_an_operator_and_those_whom_he_made_are_one_voice(desk: Desk) -> None:
+    for name, by in (("puppet", "operator:bob"), ("of-ada", "operator:ada")):
+        await add_operator(desk.context, name, role=Role.SECURITY, actor=by)
+    asked = await ask(desk.context, plea(Unit()))
+    desk.clock.forward(timedelta(seconds=1))
+    await add_operator(desk.context, "late", role=Role.SECURITY, actor=LOCAL)
+    for voice in ("bob", "puppet", "of-ada", "late"):
+        assert (await say(desk, voice, asked)).state is ReadmissionState.OPEN
+    assert (await say(desk, "eve", asked)).state is ReadmissionState.DONE
+
+
 async def test_in_a_fleet_of_one_operator_the_owner_of_the_home_lets_him_in(desk: Desk) -> None:
     asked = await ask(desk.context, plea(Unit(), name="admin"))
     assert (await say(desk, "local", asked, name="admin")).state is ReadmissionState.DONE
