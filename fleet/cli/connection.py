@@ -12,7 +12,7 @@ from fleet.errors import UsageError
 from fleet.model import BrokerEventKind
 
 COLUMNS = (
-    Column(title="LAST", member="last_at"),
+    Column(title="LAST", member="last_at", whole=True),
     Column(title="WHAT", member="kind", whole=True),
     Column(title="CAUSE", member="why"),
     Column(title="WHO", member="who", whole=True),

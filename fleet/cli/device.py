@@ -77,7 +77,7 @@ _CERTIFICATES = (
     Column(title="RENEWED FROM", member="parent", whole=True),
 )
 _STORY = (
-    Column(title="AT", member="at"),
+    Column(title="AT", member="at", whole=True),
     Column(title="STEP", member="step", whole=True),
     Column(title="CAME", member="came", whole=True),
     Column(title="BY RULE", member="rule", whole=True),
@@ -86,7 +86,7 @@ _STORY = (
     Column(title="CERTIFICATE", member="serial", whole=True),
 )
 _SEEN = (
-    Column(title="LAST", member="last_at"),
+    Column(title="LAST", member="last_at", whole=True),
     Column(title="WHAT", member="kind", whole=True),
     Column(title="WHY", member="why", whole=True),
     Column(title="AT", member="place"),
@@ -177,7 +177,9 @@ def list_devices(
             query=query,
             limit=limit,
         )
-        show_list(found, form, columns=shown, empty="no devices; fleet claim create lets one enroll")
+        is_all = not (domain or standing or batch or prefix or query)
+        empty = "no devices; fleet claim create lets one enroll" if is_all else "no device fits"
+        show_list(found, form, columns=shown, empty=empty)
 
     with_client(home, act)
 

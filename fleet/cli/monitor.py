@@ -30,7 +30,7 @@ _COLUMNS = (
     Column(title="ADDRESS", member="address", whole=True),
     Column(title="SEEN BY", member="place", whole=True),
     Column(title="SINCE", member="first_at"),
-    Column(title="LAST", member="last_at"),
+    Column(title="LAST", member="last_at", whole=True),
     Column(title="CERTIFICATE", member="serial", whole=True),
 )
 

@@ -6,6 +6,7 @@ from fleet.cli import options
 from fleet.cli.client import with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, show_list, show_record
+from fleet.errors import UsageError
 
 _COLUMNS = (
     Column(title="OWNER", member="owner", whole=True),
@@ -37,9 +38,15 @@ def command() -> None:
 @click.option(
     "--contact", "contacts", metavar="MAIL", multiple=True, help="A mail address; several, if need be."
 )
-def add(home: Place, form: Form, *, name: str, about: str, contacts: tuple[str, ...]) -> None:
-    """Add an owner, or say anew who he is and what his contacts are."""
-    body = {"name": name, "contacts": list(contacts), **({"about": about} if about else {})}
+@click.option("--no-contacts", is_flag=True, help="Take back all addresses of an owner who is known.")
+def add(
+    home: Place, form: Form, *, name: str, about: str, contacts: tuple[str, ...], no_contacts: bool
+) -> None:
+    """Add an owner, or change of one who is known what is said here; the contacts named replace his."""
+    if contacts and no_contacts:
+        raise UsageError("--contact and --no-contacts exclude each other", hint="say one of the two")
+    said = {"contacts": list(contacts)} if contacts or no_contacts else {}
+    body = {"name": name, **said, **({"about": about} if about else {})}
     show_record(with_client(home, lambda client: client.post("owners", body=body)), form, names=_NAMES)
 
 

@@ -124,7 +124,8 @@ def renew(home: Place, form: Form, *, name: str, csr: Path | None, out: Path | N
     files = _files(options.folder_of(home, out, "services"), name)
     if not files.certificate.exists():
         raise BadInputError(
-            f"{files.certificate} is not there", hint="name its folder with --out, or hand in --csr"
+            f"{files.certificate} is not there",
+            hint=f"is there a backend {name}: fleet service list; if so, name its folder with --out",
         )
     renewed = with_client(home, lambda client: bearer.renew(client, "services", name, files=files))
     found: Members = {

@@ -92,7 +92,7 @@ async def _remove(tx: Transaction, act: _Act) -> None:
     if members:
         name = act.group.name
         raise RefusedError(
-            f"{members} devices were put into group {name}",
+            f"{members} device{'s were' if members > 1 else ' was'} put into group {name}",
             hint=f"fleet group take {name} --query group={name}",
         )
     await groups.delete_group(tx, act.group.name)

@@ -19,10 +19,14 @@ class _Act:
     owner: Owner
     actor: str
     at: datetime
+    said: frozenset[str] = frozenset()
+    """What is said of one who may be known: the rest of him stays as it is."""
 
 
-async def save(desk: Desk, owner: Owner, *, actor: str) -> Owner:
-    """Add an owner, or change who he is and where he is told of his devices.
+async def save(
+    desk: Desk, owner: Owner, *, actor: str, said: frozenset[str] = frozenset({"about", "contacts"})
+) -> Owner:
+    """Add an owner, or change of one who is known what is `said`: `about`, `contacts`.
 
     Raises:
         BadInputError: his name can be none, or an address is none.
@@ -34,7 +38,7 @@ async def save(desk: Desk, owner: Owner, *, actor: str) -> Owner:
         raise BadInputError(
             f"an owner has at most {_MOST_CONTACTS} contacts, each once", hint="fleet owner list"
         )
-    return await desk.store.write(_save, _Act(owner=owner, actor=actor, at=desk.clock()))
+    return await desk.store.write(_save, _Act(owner=owner, actor=actor, at=desk.clock(), said=said))
 
 
 async def remove(desk: Desk, name: str, *, actor: str) -> Owner:
@@ -63,13 +67,23 @@ async def list_all(desk: Desk) -> tuple[Owner, ...]:
 
 async def _save(tx: Transaction, act: _Act) -> Owner:
     known = await load_owner(tx, act.owner.name)
-    owner = act.owner if known is None else replace(act.owner, added_at=known.added_at)
+    owner = act.owner if known is None else _changed(known, act)
     if owner != known:
         await save_owner(tx, owner)
         action = "owner.added" if known is None or known.removed_at is not None else "owner.changed"
         details = (("name", owner.name), ("about", owner.about), ("contacts", " ".join(owner.contacts)))
         await audit.append(tx, AuditEntry(at=act.at, action=action, actor=act.actor, details=details))
     return owner
+
+
+def _changed(known: Owner, act: _Act) -> Owner:
+    told = act.owner
+    return replace(
+        known,
+        about=told.about if "about" in act.said else known.about,
+        contacts=told.contacts if "contacts" in act.said else known.contacts,
+        removed_at=None,
+    )
 
 
 async def _remove(tx: Transaction, act: _Act) -> Owner:

@@ -19,6 +19,7 @@ from fleet.ra.access_rules import policy_in_force
 from fleet.ra.context import Context
 from fleet.ra.requests.access_policy import check_access
 from fleet.store import access_classes, allowlist
+from fleet.store.backends import load_backend
 from fleet.store.devices import load_record
 from fleet.store.topic_decisions import KeptDecision, decisions_after
 
@@ -158,6 +159,11 @@ def _who(identity: Identity, serial: str) -> Who:
 async def _explain(tx: Transaction, question: Question) -> AccessExplained:
     identity = question.identity
     if await load_record(tx, identity) is None:
+        if await load_backend(tx, identity.device_id) is not None:
+            raise NotFoundError(
+                f"{identity.device_id} is a backend: its own scope says what it may",
+                hint="fleet service list",
+            )
         raise NotFoundError(f"{identity.name} is not registered", hint="fleet device list")
     policy = await policy_in_force(tx, None)
     speaker = await _speaker(tx, identity, policy.asks)

@@ -205,7 +205,7 @@ async def _save_owner(asked: Asked) -> Members:
         contacts=body.texts("contacts", longest=_LONGEST_ADDRESS) if "contacts" in body else (),
         added_at=asked.context.clock().replace(microsecond=0),
     )
-    return _owner(await owners.save(asked.context, owner, actor=asked.actor))
+    return _owner(await owners.save(asked.context, owner, actor=asked.actor, said=body.names()))
 
 
 async def _remove_owner(asked: Asked) -> Members:

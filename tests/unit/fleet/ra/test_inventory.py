@@ -190,7 +190,7 @@ async def test_members_of_a_group_are_put_in_and_of_a_query_found(desk: Desk) ->
     assert await found(desk, "not group=*") == []
     shown = await groups.list_all(desk.context)
     assert [(view.group.name, view.devices) for view in shown] == [("late", 2), ("pilot", 1)]
-    with pytest.raises(RefusedError, match="1 devices were put into group pilot"):
+    with pytest.raises(RefusedError, match="1 device was put into group pilot"):
         await groups.remove(desk.context, "pilot", actor=ADA)
     await mark_each(desk.context, ((D1, Marking(groups=Changes(take=("pilot",)))),), speaker=OPERATOR)
     await groups.remove(desk.context, "pilot", actor=ADA)
@@ -423,3 +423,12 @@ async def test_what_names_are_made_of_is_said_by_who_decides_about_names(
         assert (await mark_each(desk.context, ((lab, site),), speaker=OPERATOR)).changed == 1
         security = Speaker(actor=ADA, role=Role.SECURITY)
         assert (await mark_each(desk.context, ((D1, site),), speaker=security)).changed == 1
+
+
+async def test_of_an_owner_who_is_known_only_what_is_said_changes(desk: Desk) -> None:
+    known = Owner(name="acme", about="Acme", contacts=("ops@acme.example",), added_at=desk.clock())
+    await owners.save(desk.context, known, actor=ADA)
+    bare = Owner(name="acme", about="Acme Inc", contacts=(), added_at=desk.clock())
+    changed = await owners.save(desk.context, bare, actor=ADA, said=frozenset({"about"}))
+    assert (changed.about, changed.contacts) == ("Acme Inc", known.contacts)
+    assert (await owners.save(desk.context, bare, actor=ADA)).contacts == ()
