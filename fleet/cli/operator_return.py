@@ -33,7 +33,6 @@ _PLEA = {
     "state": "state",
     "spoken_code": "code to read out",
     "needs": "needs",
-    "expires_at": "until",
 }
 _READMITTED = {"operator": "operator", "serial": "serial", "certificate": "certificate", "key": "key"}
 _NAMES = {

@@ -5,9 +5,11 @@ Whoever vouches compares a code that only the two ends of a key know, heard over
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
 from fleet.core.crockford import ALPHABET, grouped, plain, spelled
@@ -18,6 +20,7 @@ VOICES = 2
 """So many others must vouch, where there are so many."""
 
 _SIGNS = 12
+_IPV6 = 6
 _SPOKEN = re.compile(rf"[{ALPHABET}]{{{_SIGNS}}}")
 
 
@@ -98,7 +101,28 @@ def is_agreed(voices: frozenset[str], *, others: frozenset[str]) -> bool:
 
 
 def needs(others: frozenset[str]) -> str:
-    """Return whose word is needed, in words."""
+    """Return whose word is needed, in words for anybody: they name nobody."""
     if len(others) >= VOICES:
-        return f"two of {', '.join(sorted(others))} and the owner of the home"
+        return "two of the other operators of the role security and the owner of the home"
     return "the owner of the home"
+
+
+def source_of(address: str) -> str:
+    """Return what counts as one place: an IPv4 address, or the /64 of an IPv6 one."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network(f"{found}/64", strict=False)) if found.version == _IPV6 else str(found)
+
+
+def crowded_out(addresses: Sequence[str], *, most: int) -> int | None:
+    """Return which of some pleas has to go for another one, the oldest first; None where there is room.
+
+    It is the oldest of the place that asks most: who floods the list pushes himself out.
+    """
+    if len(addresses) < most:
+        return None
+    places = [source_of(address) for address in addresses]
+    crowd = Counter(places)
+    return max(range(len(places)), key=lambda number: (crowd[places[number]], -number))

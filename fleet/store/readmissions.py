@@ -99,6 +99,13 @@ async def add_voice(tx: Transaction, readmission: str, voice: str, *, at: dateti
     return row is not None
 
 
+async def note_proof(tx: Transaction, record: ReadmissionRecord) -> None:
+    """Save how somebody proved more than his word."""
+    await tx.execute(
+        "UPDATE readmissions SET proved = ? WHERE readmission = ?", (record.proved, record.readmission)
+    )
+
+
 async def save_readmission(tx: Transaction, record: ReadmissionRecord) -> None:
     """Save where a plea stands, since when, and what came of it."""
     await tx.execute(

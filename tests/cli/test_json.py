@@ -391,7 +391,7 @@ COMMANDS: dict[str, Shape] = {
         {**dict.fromkeys(("operator", "made_at"), "str"), "confirmed_at": "str?", "locked": "bool"}
     ],
     "operator recover admin --out back": {
-        **dict.fromkeys(("operator", "state", "spoken_code", "needs", "expires_at"), "str"),
+        **dict.fromkeys(("operator", "state", "spoken_code", "needs"), "str"),
         **dict.fromkeys(("serial", "certificate"), "str?"),
     },
     "operator pleas": [

@@ -14,9 +14,11 @@ from fleet.core.readmission import (
     TRANSITIONS,
     ReadmissionEvent,
     ReadmissionState,
+    crowded_out,
     heard,
     is_agreed,
     read_spoken,
+    source_of,
     spoken_code,
 )
 from fleet.core.second_person import OWNER
@@ -27,15 +29,15 @@ from fleet.ra.context import Context
 from fleet.ra.desk import Desk, ordered_id
 from fleet.ra.issue_own import OwnRequest, certify_own
 from fleet.ra.people.batches import surroundings
-from fleet.ra.people.second_factor import CodeUse, ShownCode, has_factor, require_code
-from fleet.store import audit, certificates, operators, readmissions
+from fleet.ra.people.second_factor import WRONG_CODE, CodeUse, ShownCode, require_code
+from fleet.store import audit, certificates, operators, readmissions, second_factors
 from fleet.store.certificates import CertificateQuery, CertificateRecord, with_key
 from fleet.store.keys import blocked_because
 from fleet.store.readmissions import ReadmissionRecord
 
 LIFETIME = timedelta(hours=24)
-MOST_OPEN = 3
-"""Pleas in one name that nobody has decided on; more are refused until somebody denies one."""
+MOST_OPEN = 5
+"""Unproved pleas in one name that nobody has decided on; another one pushes one of them out."""
 _SEVERAL = 1000
 _OPERATOR = "operator:"
 
@@ -73,18 +75,24 @@ class _Step:
 async def ask(context: Context, plea: Plea) -> ReadmissionRecord:
     """Put a plea on record, or tell what became of it; the same key is the same plea.
 
+    A name that nobody has is answered as one that somebody has: it tells a stranger nothing.
+
     Raises:
         BadInputError: the request is none.
-        RefusedError: nobody of that name may come back, the key is not fit, or it is asked too often.
+        RefusedError: the key is not fit, the code is wrong, or it is asked too often.
     """
-    _limit(context, f"address {plea.address}")
+    if not context.pleas.allow(f"plea {source_of(plea.address)}", now=context.clock()):
+        raise RefusedError("too many pleas in a minute", code=ProblemCode.RATE_LIMITED)
     csr = read_csr(plea.csr)
     known = await context.store.read(readmissions.of_key, csr.key_hash)
-    if known is None:
-        _limit(context, f"operator {plea.operator}")
-        return await _plead(context, plea, csr)
-    if known.operator != plea.operator:
+    if known is not None and known.operator != plea.operator:
         raise RefusedError("the key is somebody's", hint="make a new key", code=ProblemCode.KEY_IN_USE)
+    proved = await _proved(context, plea, known)
+    if known is None:
+        return await context.store.write(_record_plea, _new_plea(context, plea, csr, proved=proved))
+    if proved != known.proved:
+        known = replace(known, proved=proved)
+        await context.store.write(readmissions.note_proof, known)
     return await _readmit(context, known) if known.state is ReadmissionState.AGREED else known
 
 
@@ -101,7 +109,11 @@ async def vouch(context: Context, vouching: Vouching) -> ReadmissionRecord:
     if vouching.operator == vouching.voice:
         await _tell_refusal(context, vouching, "his own plea")
         raise RefusedError("nobody vouches for himself", hint="fleet operator list names whom to ask")
-    record = await context.store.write(_vouch, (vouching, context.clock()))
+    try:
+        record = await context.store.write(_vouch, (vouching, context.clock()))
+    except RefusedError as error:
+        await _tell_refusal(context, vouching, str(error))
+        raise
     if record is None:
         await _tell_refusal(context, vouching, "no such plea")
         raise NotFoundError(
@@ -140,20 +152,23 @@ async def expire_pleas(desk: Desk) -> None:
         await desk.store.write(_take, step)
 
 
-def _limit(context: Context, who: str) -> None:
-    if not context.pleas.allow(who, now=context.clock()):
-        raise RefusedError("too many pleas in a minute", code=ProblemCode.RATE_LIMITED)
-
-
-async def _plead(context: Context, plea: Plea, csr: Csr) -> ReadmissionRecord:
-    """Put a new plea on record, with the proof of the second factor where he has one."""
-    proved = ""
-    if await has_factor(context, plea.operator):
-        shown = ShownCode(operator=plea.operator, code=plea.code, source=plea.address)
+async def _proved(context: Context, plea: Plea, known: ReadmissionRecord | None) -> str:
+    """Return how he proved more than his word; a wrong code is refused, whoever he says he is."""
+    if known is not None and known.proved:
+        return known.proved
+    if not plea.code.reveal():
+        return ""
+    shown = ShownCode(operator=plea.operator, code=plea.code, source=plea.address)
+    try:
         await require_code(context, shown, use=CodeUse.RETURN)
-        proved = "totp"
+    except NotFoundError as error:
+        raise RefusedError(WRONG_CODE) from error
+    return "totp"
+
+
+def _new_plea(context: Context, plea: Plea, csr: Csr, *, proved: str) -> ReadmissionRecord:
     now = context.clock().replace(microsecond=0)
-    record = ReadmissionRecord(
+    return ReadmissionRecord(
         readmission=ordered_id(context),
         operator=plea.operator,
         key_hash=csr.key_hash,
@@ -164,7 +179,6 @@ async def _plead(context: Context, plea: Plea, csr: Csr) -> ReadmissionRecord:
         asked_at=now,
         expires_at=now + LIFETIME,
     )
-    return await context.store.write(_record_plea, record)
 
 
 async def _require_operator(tx: Transaction, name: str) -> None:
@@ -175,18 +189,25 @@ async def _require_operator(tx: Transaction, name: str) -> None:
 
 
 async def _record_plea(tx: Transaction, record: ReadmissionRecord) -> ReadmissionRecord:
-    await _require_operator(tx, record.operator)
     if await blocked_because(tx, record.key_hash) is not None or await with_key(tx, record.key_hash):
         raise RefusedError("the key is somebody's", hint="make a new key", code=ProblemCode.KEY_IN_USE)
-    if len(await readmissions.open_of_operator(tx, record.operator)) >= MOST_OPEN:
-        raise RefusedError(
-            f"{MOST_OPEN} others ask in the name of {record.operator}",
-            hint="an operator of the role security: fleet operator pleas, then fleet operator deny",
-            code=ProblemCode.BUSY,
-        )
+    operator = await operators.load_operator(tx, record.operator)
+    if operator is None or operator.removed_at is not None:
+        return record  # told as any other, and kept nowhere: nobody can vouch for it
+    await _make_room(tx, record)
     await readmissions.insert_readmission(tx, record)
     await audit.append(tx, _told(record, "operator.readmission-asked", actor="unknown", at=record.asked_at))
     return record
+
+
+async def _make_room(tx: Transaction, record: ReadmissionRecord) -> None:
+    """Let one of too many unproved pleas in one name go; what was proved by a second factor stays."""
+    found = [one for one in await readmissions.open_of_operator(tx, record.operator) if not one.proved]
+    gone = crowded_out([one.address for one in found], most=MOST_OPEN)
+    if gone is not None:
+        event = ReadmissionEvent.EXPIRE
+        plea = found[gone].readmission
+        await _take(tx, _Step(readmission=plea, event=event, actor="server", at=record.asked_at))
 
 
 async def _tell_refusal(context: Context, vouching: Vouching, why: str) -> None:
@@ -200,10 +221,16 @@ async def _vouch(tx: Transaction, vouched: tuple[Vouching, datetime]) -> Readmis
     """Count a voice, and judge all of them by who may act at this very commit."""
     vouching, now = vouched
     await _require_operator(tx, vouching.operator)
+    factor = await second_factors.load_factor(tx, vouching.operator)
     found = await readmissions.open_of_operator(tx, vouching.operator)
     record = next((one for one in found if one.spoken_code == vouching.spoken), None)
     if record is None or record.expires_at <= now:
         return None
+    if factor is not None and factor.confirmed_at is not None and not record.proved:
+        raise RefusedError(
+            f"{record.operator} has a second factor, and showed no code of it",
+            hint=f"fleet operator totp reset {record.operator}, if the phone is lost, too",
+        )
     if await readmissions.add_voice(tx, record.readmission, vouching.voice, at=now):
         actor = f"{_OPERATOR}{vouching.voice}"
         await audit.append(tx, _told(record, "operator.vouched", actor=actor, at=now))

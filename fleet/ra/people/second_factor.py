@@ -27,8 +27,10 @@ from fleet.store.second_factors import FactorRecord
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+WRONG_CODE = "the code is wrong"
+"""What a wrong one is told, in the very words for a name that has no codes at all."""
 _SAID = {
-    CodeVerdict.WRONG: ("the code is wrong", "is the clock of the phone right?"),
+    CodeVerdict.WRONG: (WRONG_CODE, "is the clock of the phone right?"),
     CodeVerdict.REPLAYED: ("the code was used before", "wait for the next one"),
     CodeVerdict.LOCKED: (
         "too many codes were wrong, and none counts any more",
@@ -108,7 +110,7 @@ async def require_code(context: Context, shown: ShownCode, *, use: CodeUse = Cod
     """
     now = context.clock()
     for limiter, key in (
-        (context.by_device, f"totp {shown.operator}"),
+        (context.by_device, f"totp {use.value} {shown.operator}"),
         (context.by_address, f"totp {shown.source}"),
     ):
         if not limiter.allow(key, now=now):
@@ -121,6 +123,8 @@ async def require_code(context: Context, shown: ShownCode, *, use: CodeUse = Cod
     secret = _opened(context, record)
     trial = _Trial(shown=shown, secret=secret, made_at=record.made_at, at=now, use=use)
     verdict = await context.store.write(_try, trial)
+    if use is CodeUse.RETURN and verdict in {CodeVerdict.WRONG, CodeVerdict.LOCKED}:
+        raise RefusedError(WRONG_CODE)
     if verdict is not CodeVerdict.RIGHT:
         message, hint = _SAID[verdict]
         raise RefusedError(message, hint=hint)

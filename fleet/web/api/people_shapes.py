@@ -41,7 +41,6 @@ OF_PEOPLE: Mapping[str, Schema] = {
         each("operator spoken_code", TEXT),
         each("state", word(tuple(ReadmissionState))),
         {"needs": {**maybe(TEXT), "description": "Whose word lets him in."}},
-        each("expires_at", TIME),
         each("serial", maybe(SERIAL)),
         each("certificate", maybe(PEM)),
     ),

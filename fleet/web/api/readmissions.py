@@ -76,7 +76,6 @@ async def _ask(asked: Asked) -> Members:
         "state": record.state.value,
         "spoken_code": record.spoken_code,
         "needs": needs(others) if record.state is ReadmissionState.OPEN else None,
-        "expires_at": time_text(record.expires_at),
         "serial": record.serial,
         "certificate": await _certificate(asked, record),
     }
