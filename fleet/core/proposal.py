@@ -20,9 +20,11 @@ class ActKind(StrEnum):
     ROLLOUT = "rollout"
     POLICY = "policy"
     """Put another access policy in force."""
+    OPERATOR = "operator"
+    """Add an operator of the role security."""
 
 
-DELIBERATE = frozenset({ActKind.RENEW, ActKind.ROLLOUT, ActKind.POLICY})
+DELIBERATE = frozenset({ActKind.RENEW, ActKind.ROLLOUT, ActKind.POLICY, ActKind.OPERATOR})
 """Kinds that may need a second person in any case: no emergency waits for one of them."""
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 from fleet.core.proposal import ActKind
-from fleet.ra.acts import revoking, suspending
+from fleet.ra.acts import adding, revoking, suspending
 from fleet.ra.acts.deciding import Performer
 from fleet.ra.campaigns import orders
 from fleet.ra.requests import access_policy, renewing
 
 PERFORMERS: Mapping[ActKind, Performer] = {
+    ActKind.OPERATOR: adding.PERFORMER,
     ActKind.REVOKE: revoking.PERFORMER,
     ActKind.SUSPEND: suspending.PERFORMER,
     ActKind.RENEW: renewing.PERFORMER,

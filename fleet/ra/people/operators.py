@@ -50,23 +50,45 @@ async def add_operator(context: Context, name: str, *, role: Role, actor: str) -
         BadInputError: the name is none.
         RefusedError: there is, or was, an operator of that name.
     """
-    try:
-        record = OperatorRecord(
-            name=parse_domain(name),
-            role=role,
-            added_at=context.clock(),
-            added_by=actor.removeprefix("operator:"),
-        )
-    except MalformedMessageError as error:
-        raise BadInputError(f"operator {error}", hint="such as ada") from error
+    record = await enlist_operator(context, name, role=role, actor=actor)
+    request = OwnRequest(purpose=Purpose.OPERATOR, name=name, actor=actor)
+    own = await issue_own(surroundings(context), request, now=record.added_at)
+    return NewOperator(operator=record, own=own)
+
+
+async def enlist_operator(context: Context, name: str, *, role: Role, actor: str) -> OperatorRecord:
+    """Add an operator who has no certificate. Raises as `add_operator`."""
+    record = OperatorRecord(
+        name=_checked(name),
+        role=role,
+        added_at=context.clock(),
+        added_by=actor.removeprefix("operator:"),
+    )
+    await context.store.write(_add, _Addition(operator=record, actor=actor))
+    return record
+
+
+async def require_new(desk: Desk, name: str) -> None:
+    """Check that a name may be an operator's, and never was. Raises as `add_operator`."""
+    if await desk.store.read(operators.load_operator, _checked(name)) is not None:
+        raise _known(name)
+
+
+def _checked(name: str) -> str:
     if name == LOCAL:
         raise RefusedError(
             f"{LOCAL} is what the audit trail calls the owner of the home", hint="choose another name"
         )
-    await context.store.write(_add, _Addition(operator=record, actor=actor))
-    request = OwnRequest(purpose=Purpose.OPERATOR, name=name, actor=actor)
-    own = await issue_own(surroundings(context), request, now=record.added_at)
-    return NewOperator(operator=record, own=own)
+    try:
+        return parse_domain(name)
+    except MalformedMessageError as error:
+        raise BadInputError(f"operator {error}", hint="such as ada") from error
+
+
+def _known(name: str) -> RefusedError:
+    return RefusedError(
+        f"there is, or was, an operator {name}", hint="choose another name: fleet operator list"
+    )
 
 
 async def list_operators(desk: Desk) -> tuple[OperatorRecord, ...]:
@@ -91,10 +113,7 @@ async def _add(tx: Transaction, addition: _Addition) -> None:
     operator = addition.operator
     if await operators.load_operator(tx, operator.name) is not None:
         # A name is used once: the audit trail tells of people by their names.
-        raise RefusedError(
-            f"there is, or was, an operator {operator.name}",
-            hint="choose another name: fleet operator list",
-        )
+        raise _known(operator.name)
     await operators.insert_operator(tx, operator)
     details = (("name", operator.name), ("role", operator.role.value))
     await audit.append(

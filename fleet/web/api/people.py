@@ -5,6 +5,7 @@ The key of a new operator leaves the server once, in the answer to whoever added
 
 from device_agent.wire.fields import time_text
 from fleet.model import Role
+from fleet.ra.acts.adding import add_or_propose
 from fleet.ra.people import operators
 from fleet.store.operators import OperatorRecord
 from fleet.web.api.asked import Asked, page_of
@@ -73,7 +74,7 @@ async def _list(asked: Asked) -> Members:
 async def _add(asked: Asked) -> Members:
     body = asked.body()
     role, name = body.word("role", of=Role), body.text("name", longest=32)
-    new = await operators.add_operator(asked.context, name, role=role, actor=asked.actor)
+    new = await add_or_propose(asked.context, name, role=role, actor=asked.actor)
     return {
         **_operator(new.operator),
         "serial": new.own.issued.serial,

@@ -35,7 +35,7 @@ def test_what_is_said_counts() -> None:
         ('always = ["revoked"]', "always must be a list of some of revoke, "),
         (
             'always = ["revoke"]',
-            "always may hold policy, renew, rollout: a stolen device",
+            "always may hold operator, policy, renew, rollout: ",
         ),
         ('code_for = ["nothing"]', "code_for must be a list of some of revoke, "),
         ("proposal_hours = 0", "proposal_hours must be an integer from 1 to 720"),

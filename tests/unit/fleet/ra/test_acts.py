@@ -2,27 +2,31 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from device_agent.wire.identity import Identity
 from fleet.core.proposal import ActKind, ProposalState
 from fleet.errors import NotFoundError, RefusedError, UnreachableError
-from fleet.model import RevocationReason, Role
+from fleet.model import Purpose, RevocationReason, Role
 from fleet.ra.acts import deciding
+from fleet.ra.acts.adding import add_or_propose
 from fleet.ra.acts.deciding import Performer
 from fleet.ra.acts.guard import ProposedError
 from fleet.ra.acts.revoking import RevokeOrder, revoke_or_propose
 from fleet.ra.context import Context
 from fleet.ra.devices import Registration, register
 from fleet.ra.keeping.housekeeping import begin
-from fleet.ra.people.operators import add_operator, remove_operator
+from fleet.ra.people.operators import add_operator, list_operators, remove_operator
 from fleet.ra.performers import PERFORMERS
 from fleet.ra.selection import ByDevice, by_query
 from fleet.store.audit import AuditQuery, search
+from fleet.store.certificates import CertificateQuery, list_certificates
 from fleet.store.devices import load_device
 from fleet.store.proposals import ProposalRecord
-from tests.desk import Desk
+from tests.desk import Desk, at_desk
+from tests.homes import FleetHome
 
 ADA, BOB, LOCAL = "operator:ada", "operator:bob", "operator:local"
 MANY = 12
@@ -271,3 +275,25 @@ def test_every_kind_of_act_that_is_proposed_can_be_done() -> None:
 async def test_a_proposal_that_nobody_made_is_not_found(desk: Desk) -> None:
     with pytest.raises(NotFoundError, match="there is no proposal nothing"):
         await deciding.show_proposal(desk.context, "nothing")
+
+
+async def test_where_the_configuration_wants_it_two_add_an_operator_and_neither_has_his_key(
+    fleet_home: FleetHome, tmp_path: Path
+) -> None:
+    toml = fleet_home.home.config.read_text() + '\n[acts]\nalways = ["operator"]\n'
+    async with at_desk(fleet_home, tmp_path, toml=toml) as desk:
+        await add_operator(desk.context, "bob", role=Role.SECURITY, actor=LOCAL)
+        await add_or_propose(desk.context, "vic", role=Role.VIEWER, actor="operator:admin")
+        with pytest.raises(ProposedError, match="operator always needs a second operator") as caught:
+            await add_or_propose(desk.context, "new", role=Role.SECURITY, actor="operator:admin")
+        with pytest.raises(RefusedError, match="there is, or was, an operator bob"):
+            await add_or_propose(desk.context, "bob", role=Role.SECURITY, actor="operator:admin")
+        assert "new" not in {each.name for each in await list_operators(desk.context)}
+
+        done = await approve(desk, caught.value.proposal)
+
+        assert done.outcome == "new added, without a certificate: fleet operator recover new"
+        added = {each.name: each.added_by for each in await list_operators(desk.context)}
+        assert added["new"] == "admin"
+        query = CertificateQuery(purpose=Purpose.OPERATOR, name_prefix="new", limit=10)
+        assert await desk.context.store.read(list_certificates, query) == ()
