@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ _LONGEST_SECRET = 1024
 _MOST_HEADERS = 8 * 1024
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 """NAT64 (RFC 6052 2.1): the last 32 bits are an IPv4 address."""
+_RESERVED = (IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
+"""Relays that are gone (RFC 7526), and documentation (RFC 9637): older Pythons call them public."""
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 """All that IANA has given out for the Internet (RFC 4291 2.4); nothing else leads there."""
 
@@ -169,6 +171,9 @@ def require_public(host: str, *, allowed: Collection[str]) -> None:
     Raises:
         UnreachableError: it is none to be called.
     """
+    if not host.isascii():
+        # Digits of other scripts are an address to who connects, and none to who looks.
+        raise UnreachableError("the name of a host is written in ASCII: xn--... where it is not")
     try:
         address = ip_address(host)
     except ValueError:
@@ -179,6 +184,8 @@ def require_public(host: str, *, allowed: Collection[str]) -> None:
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is one of the open Internet, and so is every one that it carries inside."""
+    if any(address in each for each in _RESERVED):
+        return False
     if isinstance(address, IPv4Address):
         return address.is_global and not address.is_multicast
     inside = _inside(address)

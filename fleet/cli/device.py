@@ -6,7 +6,7 @@ import click
 
 from fleet.cli import device_marks, options, selecting
 from fleet.cli.client import Client, with_client
-from fleet.cli.device_acts import act, decommission, suspend_all
+from fleet.cli.device_acts import act, decommission, resume_all, suspend_all
 from fleet.cli.device_import import import_devices
 from fleet.cli.device_queue import approve, reject
 from fleet.cli.options import Place
@@ -291,11 +291,30 @@ def suspend(
 @command.command()
 @options.record
 @options.domain
-@options.device
+@click.argument("device", metavar="[DEVICE]", required=False)
+@selecting.query
+@selecting.yes
 @options.reason
-def resume(home: Place, form: Form, *, domain: str | None, device: str, reason: str) -> None:
-    """Let a device go on after a suspension, or after an alarm that was none."""
-    act(home, form, options.identity_of(home, device, domain), "resume", {"reason": reason})
+def resume(
+    home: Place,
+    form: Form,
+    *,
+    domain: str | None,
+    device: str | None,
+    query: str | None,
+    yes: bool,
+    reason: str,
+) -> None:
+    """Let a device go on after a suspension, or after an alarm that was none.
+
+    With --query, all that fit and are suspended; those with an alarm are passed over.
+    """
+    if (device is None) == (query is None):
+        raise UsageError("name a device, or give a --query", hint="fleet device resume --help")
+    if device is not None:
+        act(home, form, options.identity_of(home, device, domain), "resume", {"reason": reason})
+    elif query is not None:
+        resume_all(home, form, query, yes=yes, reason=reason)
 
 
 @command.command()

@@ -29,6 +29,17 @@ def suspend_all(home: Place, form: Form, query: str, *, yes: bool, reason: str) 
     show_record(with_client(home, ask), form, names=names)
 
 
+def resume_all(home: Place, form: Form, query: str, *, yes: bool, reason: str) -> None:
+    """Let all devices go on that fit a query, and show what came of it."""
+
+    def ask(client: Client) -> Members:
+        selecting.agree(client, query, what="resume", is_agreed=yes)
+        return client.post("resumptions", body={"query": query, **({"reason": reason} if reason else {})})
+
+    names = {"resumed": "resumed", "passed_over": "passed over"}
+    show_record(with_client(home, ask), form, names=names)
+
+
 _RECEIPT = {
     "device_id": "device",
     "domain": "domain",

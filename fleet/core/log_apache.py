@@ -21,7 +21,6 @@ _VERIFY = re.compile(r"Certificate Verification: Error \((\d{1,4})\): ", re.ASCI
 _SERIAL = re.compile(
     r".* / serial: ([0-9A-Fa-f]{1,40}) / notbefore: [\w: ]{1,40} / notafter: [\w: ]{1,40}\]$", re.ASCII
 )
-_SUBJECT = re.compile(r"\[subject: (.*?) / issuer: ", re.ASCII)
 _LIBRARY = re.compile(r"SSL Library Error: error:[0-9A-F]+:[^:]*:[^:]*:(.*)", re.ASCII)
 _MOST_THREADS = 4096
 
@@ -87,11 +86,12 @@ class ApacheReader:
 
 
 def _verification(text: str, address: str, at: datetime | None) -> Finding:
-    code, serial, subject = _VERIFY.match(text), _SERIAL.match(text), _SUBJECT.search(text)
+    code, serial = _VERIFY.match(text), _SERIAL.match(text)
+    subject, issuer, _ = text.partition("[subject: ")[2].partition(" / issuer: ")
     return Finding(
         cause=Cause.NOT_VERIFIED if code is None else of_verify_code(int(code[1])),
         at=at,
         address=address,
         serial="" if serial is None else shown_serial(serial[1]),
-        subject="" if subject is None else subject[1],
+        subject=subject if issuer else "",
     )

@@ -16,6 +16,7 @@ from fleet.core.causes import Cause
 LONGEST_LINE = 8192
 """Characters; what is beyond is not looked at."""
 _LATE = timedelta(minutes=5)
+_OLDEST = timedelta(days=3650)
 
 
 class Product(StrEnum):
@@ -57,7 +58,7 @@ class Zone:
 
 
 def time_of(finding: Finding, zone: Zone) -> datetime:
-    """Return when it happened, in UTC: never later than now, and now where the line does not say it."""
+    """Return when it happened, in UTC: never later than now; now where the line says nothing to believe."""
     at = finding.at
     if at is None:
         return zone.now
@@ -65,7 +66,8 @@ def time_of(finding: Finding, zone: Zone) -> datetime:
         found = (at - zone.east_of_utc).replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except OverflowError:
         return zone.now
-    return zone.now if found > zone.now + _LATE else min(found, zone.now)
+    is_believed = zone.now - _OLDEST <= found <= zone.now + _LATE
+    return min(found, zone.now) if is_believed else zone.now
 
 
 def shown_address(text: str) -> str:

@@ -48,6 +48,7 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "devices/marks", {"names": ["prod:d1"], "owner": "acme", "groups": ["line1"], "tags": ["x"]}),
     ("POST", "devices/marks", {"query": "tag=x", "attributes": {"site": "Graz"}, "without_tags": ["x"]}),
     ("POST", "suspensions", {"query": "id=d2", "reason": "lost"}),
+    ("POST", "resumptions", {"query": "id=d2"}),
     ("POST", "renewals", {"query": "id=d1", "within_hours": 1}),
     ("POST", "moves/prod/d1/return", {"reason": "broken"}),
     ("POST", "moves/prod/d1/sent", {}),

@@ -42,6 +42,7 @@ SECURITY_ALONE = {
     "POST operators",
     "POST operators/{name}/remove",
     "POST revocations",
+    "POST resumptions",
     "POST second-factors/{name}/reset",
     "POST readmissions/vouch",
     "POST readmissions/{readmission}/deny",

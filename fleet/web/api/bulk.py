@@ -5,6 +5,7 @@ from datetime import timedelta
 from device_agent.wire.fields import Fields
 from fleet.core.query_text import LONGEST_QUERY
 from fleet.model import Role
+from fleet.ra.acts.resuming import resume_all
 from fleet.ra.acts.suspending import SuspendOrder, suspend_or_propose
 from fleet.ra.requests.renewing import RenewOrder, renew_or_propose
 from fleet.web.api.asked import Asked
@@ -31,6 +32,16 @@ def routes() -> tuple[Route, ...]:
         ),
         Route(
             method="POST",
+            path="resumptions",
+            role=Role.SECURITY,
+            handler=_resume,
+            about="Let all devices go on that fit a query and are suspended; those with an alarm stay out.",
+            body=("query", "reason"),
+            needs=frozenset({"query"}),
+            answer=One("Resumed"),
+        ),
+        Route(
+            method="POST",
             path="renewals",
             role=Role.OPERATOR,
             handler=_renew,
@@ -51,6 +62,13 @@ async def _suspend(asked: Asked) -> Members:
         "passed_over": list(done.passed_over),
         "sessions": [cut_off(session) for session in done.cut_offs],
     }
+
+
+async def _resume(asked: Asked) -> Members:
+    body = asked.body()
+    query = body.text("query", longest=LONGEST_QUERY)
+    done = await resume_all(asked.context, query, actor=asked.actor, reason=_reason(body))
+    return {"resumed": list(done.names), "passed_over": list(done.passed_over)}
 
 
 async def _renew(asked: Asked) -> Members:

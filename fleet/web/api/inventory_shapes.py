@@ -58,6 +58,7 @@ OF_INVENTORY: Mapping[str, Schema] = {
     "Suspended": record(
         {"suspended": list_of(TEXT), "passed_over": list_of(TEXT), "sessions": list_of(ref("CutOff"))}
     ),
+    "Resumed": record(each("resumed passed_over", list_of(TEXT))),
     "Renewing": record(each("found hastened", COUNT)),
     "Discharge": record(
         each("domain", DOMAIN),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.errors import UnreachableError
-from fleet.outbound import PublicResolver, connected, is_public
+from fleet.outbound import PublicResolver, connected, is_public, require_public
 
 INSIDE = [
     "0.0.0.0",
@@ -41,12 +41,19 @@ INSIDE = [
     "fec0::1",
     "ff02::1",
     "2001:db8::1",
+    "192.88.99.1",
+    "3fff::1",
 ]
 
 
 @pytest.mark.parametrize("address", INSIDE)
 def test_an_address_inside_of_a_network_is_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
+
+
+def test_an_address_in_the_digits_of_another_script_is_not_called() -> None:
+    with pytest.raises(UnreachableError, match="ASCII"):
+        require_public("\u2460\u2461\u2466.0.0.1", allowed=())
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1", "::ffff:1.1.1.1"])

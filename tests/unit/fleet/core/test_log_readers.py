@@ -93,6 +93,8 @@ def test_the_access_log_of_nginx_is_json_with_the_certificate() -> None:
     (one,) = read(Product.NGINX, line)
     assert (one.cause, one.serial, one.subject) == (Cause.EXPIRED, "4a".zfill(32), "CN=d1")
     assert time_of(one, Zone(now=NOW)) == datetime(2026, 11, 26, 9, 54, 58, tzinfo=UTC)
+    (old,) = read(Product.NGINX, line.replace("2026-11-26", "0001-01-01"))
+    assert time_of(old, Zone(now=NOW)) == NOW
     assert (
         read(Product.NGINX, '{"verify":"SUCCESS","status":"200"}', '{"verify":"NONE","status":"200"}') == []
     )

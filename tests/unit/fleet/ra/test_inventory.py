@@ -19,6 +19,7 @@ from fleet.ports import Transaction
 from fleet.ra import devices
 from fleet.ra.acts import deciding
 from fleet.ra.acts.guard import ProposedError
+from fleet.ra.acts.resuming import resume_all
 from fleet.ra.acts.suspending import SuspendOrder, suspend_or_propose
 from fleet.ra.inventory import groups, marking, owners
 from fleet.ra.inventory.marking import Speaker, mark_each, mark_page
@@ -335,6 +336,22 @@ async def test_devices_are_suspended_by_query_and_much_needs_a_second_operator(d
     assert (await devices.show(desk.context, Identity(domain="prod", device_id="b1"))).summary.standing is (
         Standing.REGISTERED
     )
+
+
+async def test_devices_go_on_by_query_but_those_with_an_alarm(desk: Desk) -> None:
+    await three(desk)
+    for identity in (D1, D2):
+        await devices.suspend(desk.context, identity, actor=ADA, reason="")
+    await desk.context.store.write(alarm, D2)
+    done = await resume_all(desk.context, "all", actor=ADA, reason="found again")
+    assert (done.names, done.passed_over) == (("prod:d1",), ("prod:d2", "prod:d3"))
+    assert (await resume_all(desk.context, "all", actor=ADA, reason="")).names == ()
+    with pytest.raises(NotFoundError, match="nothing fits"):
+        await resume_all(desk.context, "tag=nosuch", actor=ADA, reason="")
+
+
+async def alarm(tx: Transaction, identity: Identity) -> None:
+    await tx.execute("UPDATE devices SET alarm = 2 WHERE device_id = ?", (identity.device_id,))
 
 
 async def test_devices_are_made_due_by_query_once(desk: Desk) -> None:
