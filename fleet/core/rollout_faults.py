@@ -75,12 +75,12 @@ def _selection(plan: Plan, found: Findings) -> Iterator[Fault]:
             mend="fleet device list shows what a query finds",
         )
     elif found.selected == found.in_service and plan.percentage == 100 and not found.says_all:
-        what = f"it selects all {found.selected} devices in service without saying so"
+        what = f"it selects every device in service ({found.selected}) without saying so"
         yield Fault(what=what, mend="if you mean that, select = 'all', or add 'and all' to the query")
     if found.elsewhere:
         domain = plan.domain
         yield Fault(
-            what=f"{found.elsewhere} of its devices are not of the domain {domain}, whose target it names",
+            what=f"{_are(found.elsewhere)} not of the domain {domain}, whose target it names",
             mend=f"add 'and domain={domain}' to the query",
         )
 
@@ -89,7 +89,7 @@ def _waves(plan: Plan, found: Findings) -> Iterator[Fault]:
     if not found.selected:
         return
     for place, count in found.overlaps:
-        what = f"the {plan.waves[place].name} overlaps waves before it: {count} devices are in both"
+        what = f"the {plan.waves[place].name} overlaps waves before it: {_are(count)} in both"
         yield Fault(what=what, mend="a device is in one wave: narrow its query, or leave it to 'rest'")
     for wave, count in zip(plan.waves, found.waves, strict=True):
         if not count:
@@ -100,14 +100,14 @@ def _waves(plan: Plan, found: Findings) -> Iterator[Fault]:
     if (share := sum(one.size.percent for one in plan.waves if isinstance(one.size, Percent))) > 100:
         yield Fault(what=f"its waves are {share:g} % of the devices together", mend="100 % at most")
     if found.unassigned:
-        what = f"{found.unassigned} of its devices are in no wave"
+        what = f"{_are(found.unassigned)} in no wave"
         yield Fault(what=what, mend="end the waves with 'rest'")
 
 
 def taken_faults(taken: Sequence[tuple[str, int]]) -> Iterator[Fault]:
     """Yield a fault for each other rollout that has devices of a plan."""
     for name, count in taken:
-        what = f"{count} of its devices are in the rollout {name}, which is not over"
+        what = f"{_are(count)} in the rollout {name}, which is not over"
         yield Fault(what=what, mend=f"fleet rollout status {name}; fleet rollout abandon {name} frees them")
 
 
@@ -143,7 +143,7 @@ def _time(plan: Plan, found: Findings) -> Iterator[Fault]:
         mend = "longer windows, a higher rate_per_minute, or less patience and soak"
         yield Fault(what=what, mend=mend)
     elif found.ending:
-        what = f"certificates of {found.ending} devices end before {course.latest:%Y-%m-%d}, as it may"
+        what = f"certificates of {found.ending} of its devices end before {course.latest:%Y-%m-%d}, as it may"
         yield Fault(what=what, mend="go faster, or take those with 'expires<...' first")
 
 
@@ -158,6 +158,10 @@ def _gate(plan: Plan, found: Findings) -> Iterator[Fault]:
         if 0 < count < gate.least:
             what = f"its gate wants {gate.least} devices updated, and the {wave.name} has {count}"
             yield Fault(what=what, mend="lower least, or make the wave larger")
+
+
+def _are(count: int) -> str:
+    return "1 of its devices is" if count == 1 else f"{count} of its devices are"
 
 
 _CHECKS: tuple[Check, ...] = (_selection, _waves, _others, _target, _pace, _time, _gate)

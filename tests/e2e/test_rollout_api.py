@@ -6,9 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from fleet.model import Role
 from fleet.ra.campaigns.conduct import Pace
+from fleet.ra.context import Context
+from fleet.web.api import routes
 from fleet.web.api.routes import Json
+from fleet.web.api.who import Operator
 from tests.api import OpenApi, open_api
 from tests.e2e.test_openapi import check, template_of
 from tests.homes import FleetHome, make_home
@@ -106,3 +111,52 @@ async def test_an_order_on_an_older_version_is_a_conflict_that_says_who_was_fast
     status, answered = await posted(opened, "rollouts/spring/pause", {"version": 1})
     assert (status, answered["exit"]) == (403, 3)
     assert "was changed by operator:local" in str(answered["detail"])
+
+
+@pytest.mark.parametrize(
+    ("more", "role", "status"),
+    [
+        ({"kind": "rekey"}, Role.OPERATOR, 200),
+        ({"kind": "profile", "more": 'profile = "prod/device"'}, Role.OPERATOR, 403),
+        ({"kind": "profile", "more": 'profile = "prod/device"'}, Role.SECURITY, 200),
+        ({"kind": "ca", "more": 'ca = "prod/device-1"'}, Role.OPERATOR, 403),
+        ({"kind": "ca", "more": 'ca = "prod/device-1"'}, Role.SECURITY, 200),
+        ({"kind": "trust", "more": 'realm = "prod"'}, Role.OPERATOR, 403),
+    ],
+)
+async def test_a_rollout_needs_the_role_that_its_change_needs_for_one_device(
+    opened: OpenApi, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], role: Role, status: int
+) -> None:
+    await Field(desk=opened.desk, pace=Pace()).plant("d-1", "d-2", "d-3")
+    acting(monkeypatch, role)
+    found, answered = await posted(opened, "rollouts", {"plan": plan_text(**more)})
+    assert found == status, answered
+
+
+async def test_what_security_has_planned_an_operator_may_stop_and_not_start(
+    opened: OpenApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Field(desk=opened.desk, pace=Pace()).plant("d-1", "d-2", "d-3")
+    acting(monkeypatch, Role.SECURITY)
+    plan = plan_text(kind="profile", more='profile = "prod/device"')
+    await posted(opened, "rollouts", {"plan": plan})
+    for role, order, version, status in (
+        (Role.OPERATOR, "start", 1, 403),
+        (Role.SECURITY, "start", 1, 200),
+        (Role.OPERATOR, "halt", 2, 200),
+        (Role.OPERATOR, "resume", 3, 403),
+        (Role.OPERATOR, "roll-back", 3, 403),
+        (Role.OPERATOR, "abandon", 3, 200),
+    ):
+        acting(monkeypatch, role)
+        found, answered = await posted(opened, f"rollouts/spring/{order}", {"version": version})
+        assert found == status, (order, answered)
+
+
+def acting(monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
+    """Have whoever asks be an operator of a role."""
+
+    async def eve(_request: web.Request, _context: Context) -> Operator:
+        return Operator(name="eve", role=role)
+
+    monkeypatch.setattr(routes, "operator_of", eve)

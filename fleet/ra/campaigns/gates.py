@@ -86,7 +86,7 @@ async def _halt(
     halted = await take(tx, rollout, step, details=(("rule", found.rule), *_details(wave)))
     if rollout.plan.on_halt is OnHalt.STOP:
         return halted
-    back = replace(step, event=RolloutEvent.ROLL_BACK, reason=f"the plan says so; {reason}")
+    back = replace(step, event=RolloutEvent.ROLL_BACK, reason="the plan says so")
     return await take(tx, halted, back)
 
 

@@ -4,12 +4,13 @@ An order names the version that it was decided on, so that of two operators at o
 what is ordered twice is done once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from device_agent.wire.identity import Identity
 from fleet.core.proposal import ActKind
-from fleet.core.rollout import RolloutEvent, RolloutState
+from fleet.core.rollout import RolloutEvent, RolloutKind, RolloutState
 from fleet.core.rollout_faults import faults_at_start
 from fleet.core.rollout_plan import Rollout
 from fleet.errors import RefusedError
@@ -26,8 +27,16 @@ from fleet.store import rollout_devices, rollouts
 from fleet.store.proposals import ProposalRecord
 from fleet.store.rollout_devices import Page
 
-STARTS = Role.OPERATOR
-"""Who may start a rollout, and so who may agree to it."""
+ROLES: Mapping[RolloutKind, Role] = {
+    RolloutKind.REKEY: Role.OPERATOR,
+    RolloutKind.PROFILE: Role.SECURITY,
+    RolloutKind.CA: Role.SECURITY,
+    RolloutKind.TRUST: Role.SECURITY,
+    RolloutKind.CONFIGURATION: Role.OPERATOR,
+}
+"""Who may plan, start and go on with a rollout, and so who may agree to it: as for one device of its kind."""
+LEADS_ON = frozenset({RolloutEvent.START, RolloutEvent.RESUME, RolloutEvent.ROLL_BACK})
+"""Orders that change devices; those that stop a rollout any operator may give."""
 _PAGE = 1000
 _NAME = "rollout"
 
@@ -115,7 +124,7 @@ async def _resume_halted(tx: Transaction, rollout: Rollout, given: _Given) -> Ro
     if failed and given.insistence is Insistence.WAIT:
         name = rollout.plan.name
         raise RefusedError(
-            f"{failed} devices have failed in the rollout {name}, which is why it stands still",
+            f"{'1 device has' if failed == 1 else f'{failed} devices have'} failed in the rollout {name}",
             hint=f"fleet rollout devices {name} --state failed; resume --anyway goes on in spite of them",
         )
     resumed = await take(tx, rollout, given.step, details=(("forgiven", str(failed)),))
@@ -138,7 +147,7 @@ async def _require_startable(context: Context, order: Order) -> None:
         kind=ActKind.ROLLOUT,
         identities=await _members(context, rollout),
         selection=f"rollout {order.name}",
-        role=STARTS,
+        role=ROLES[rollout.plan.kind],
         parameters=((_NAME, order.name),),
         reason=order.reason,
     )

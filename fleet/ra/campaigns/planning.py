@@ -230,9 +230,13 @@ def _planned(plan: Plan, found: Findings) -> Planned:
 
 
 def refusal_of(name: str, speaking_against: Sequence[Fault], *, done: str = "saved") -> RefusedError:
-    """Return the error that tells all faults of a plan, and what would mend them."""
-    whats = "; ".join(fault.what for fault in speaking_against)
-    mends = "; ".join(dict.fromkeys(fault.mend for fault in speaking_against if fault.mend))
+    """Return the error that tells all faults of a plan and what would mend each, by the same number."""
+    numbered = [
+        (f"({number}) " if len(speaking_against) > 1 else "", fault)
+        for number, fault in enumerate(speaking_against, start=1)
+    ]
+    whats = "; ".join(f"{number}{fault.what}" for number, fault in numbered)
+    mends = "; ".join(f"{number}{fault.mend}" for number, fault in numbered if fault.mend)
     return RefusedError(f"the plan {name} is not {done}: {whats}", hint=mends or "fleet rollout plan --help")
 
 

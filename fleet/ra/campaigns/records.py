@@ -56,7 +56,7 @@ async def take(tx: Transaction, rollout: Rollout, step: Step, *, details: Detail
         version=rollout.version + 1,
         changed_by=step.actor,
         changed_at=step.at,
-        reason=step.reason,
+        reason=_why(rollout, step),
     )
     await save(tx, changed, seen=rollout.version)
     await tell(tx, changed, step, action=f"rollout.{_PAST[step.event]}", details=details)
@@ -102,6 +102,12 @@ def conflict(rollout: Rollout, seen: int) -> RefusedError:
         f" it is {rollout.state}, version {rollout.version}, and this was decided on version {seen}",
         hint=f"fleet rollout status {name}",
     )
+
+
+def _why(rollout: Rollout, step: Step) -> str:
+    """Return why a rollout stands where it stands after a step; what is taken back says why it was halted."""
+    kept = rollout.reason if step.event in {RolloutEvent.ROLL_BACK, RolloutEvent.UNDONE} else ""
+    return "; ".join(part for part in (kept, step.reason) if part)
 
 
 _PAST = {

@@ -58,7 +58,7 @@ async def tell_back(tx: Transaction, turn: Turn) -> int:
 
 
 async def _undone(tx: Transaction, rollout: Rollout, at: datetime) -> None:
-    reason = f"{rollout.reason}; all who were told are told to go back"
+    reason = "all who were told are told to go back"
     step = Step(name=rollout.plan.name, event=RolloutEvent.UNDONE, actor=SERVER, at=at, reason=reason)
     await take(tx, rollout, step)
 

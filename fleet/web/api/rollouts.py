@@ -6,13 +6,13 @@ from fleet.core.rollout_plan import Course, Rollout, RolloutWave
 from fleet.model import Role
 from fleet.ra.campaigns import orders, planning, views
 from fleet.ra.campaigns.orders import Insistence, Order
-from fleet.ra.campaigns.plan_file import LONGEST_PLAN
+from fleet.ra.campaigns.plan_file import LONGEST_PLAN, read_plan
 from fleet.ra.campaigns.planning import Planned, PlanOrder, Saving
 from fleet.ra.campaigns.views import View
 from fleet.store.rollout_devices import Page as DevicePage
 from fleet.store.rollout_devices import RolloutDevice
 from fleet.web.api.asked import Asked, flag_of
-from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
+from fleet.web.api.routes import Members, One, Page, Route, listed, require, time_or_none
 
 _LONGEST_REASON = 512
 _MOST_WAVES = 32
@@ -78,7 +78,7 @@ def _order_route(event: RolloutEvent, about: str) -> Route:
     return Route(
         method="POST",
         path=f"rollouts/{{name}}/{event}",
-        role=orders.STARTS,
+        role=Role.OPERATOR,
         handler=order,
         about=about,
         body=("version", "reason", "anyway") if resumes else ("version", "reason"),
@@ -101,6 +101,7 @@ async def _plan(asked: Asked) -> Members:
     body = asked.body()
     saving = Saving.REHEARSE if flag_of(body, "rehearse") else Saving.SAVE
     text = body.any_text("plan", longest=LONGEST_PLAN)
+    require(asked.operator, orders.ROLES[read_plan(text).kind])
     order = PlanOrder(text=text, actor=asked.actor, saving=saving)
     return _planned(await planning.plan_rollout(asked.context, order))
 
@@ -135,6 +136,9 @@ async def _order(asked: Asked, event: RolloutEvent) -> Members:
         reason=body.text("reason", longest=_LONGEST_REASON) if "reason" in body else "",
         insistence=Insistence.GO_ON if flag_of(body, "anyway") else Insistence.WAIT,
     )
+    if event in orders.LEADS_ON:
+        view = await views.show(asked.context, order.name)
+        require(asked.operator, orders.ROLES[view.rollout.plan.kind])
     return _rollout(await orders.give_order(asked.context, order))
 
 

@@ -97,12 +97,12 @@ def test_a_plan_that_can_be_met_has_no_fault() -> None:
     ("plan", "found", "told"),
     [
         (PLAN, replace(FOUND, selected=0, left_out=(("retired", 3),)), "that could take part: 3 retired"),
-        (PLAN, replace(FOUND, says_all=False), "selects all 100 devices"),
+        (PLAN, replace(FOUND, says_all=False), "selects every device in service (100)"),
         (PLAN, replace(FOUND, room=99), "has room for 99 more certificates"),
         (PLAN, replace(FOUND, target_fault="prod has no profile x"), "prod has no profile x"),
         (PLAN, replace(FOUND, taken=(("autumn", 4),)), "4 of its devices are in the rollout autumn"),
         (PLAN, replace(FOUND, overlaps=((1, 5),)), "the wave 2 overlaps waves before it"),
-        (PLAN, replace(FOUND, ending=7), "certificates of 7 devices end before"),
+        (PLAN, replace(FOUND, ending=7), "certificates of 7 of its devices end before"),
         (
             replace(PLAN, windows=(Shift.parse("sun 02:00-02:05 UTC"),)),
             replace(FOUND, waves=(10, 9000)),

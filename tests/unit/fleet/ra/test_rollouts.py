@@ -151,7 +151,7 @@ async def test_a_resume_in_spite_of_failures_counts_later_ones_anew(field: Field
     await field.renew(first)
     await field.trouble(second, "bad-key")
     await field.tick()
-    with pytest.raises(RefusedError, match="1 devices have failed"):
+    with pytest.raises(RefusedError, match="1 device has failed"):
         await field.order(_Event.RESUME)
     resumed = await field.order(_Event.RESUME, insistence=Insistence.GO_ON)
     assert resumed.state is _State.RUNNING
@@ -226,12 +226,14 @@ async def test_a_rekey_that_is_rolled_back_lets_who_has_not_renewed_renew_in_its
     await field.renew(first)
     await field.tick()
     assert await field.due() == {second}
-    await field.order(_Event.HALT)
+    await field.order(_Event.HALT, reason="they come back hot")
     await field.order(_Event.ROLL_BACK)
     await field.tick()
     await field.tick(after=timedelta(seconds=5))
     assert await field.due() == set()
-    assert (await field.view()).rollout.state is _State.ROLLED_BACK
+    rollout = (await field.view()).rollout
+    assert rollout.state is _State.ROLLED_BACK
+    assert rollout.reason == "they come back hot; all who were told are told to go back"
 
 
 async def test_a_profile_that_is_rolled_back_is_what_it_was_and_who_had_renewed_renews_again(
@@ -275,8 +277,11 @@ async def test_a_plan_that_is_refused_leaves_nothing_behind(field: Field) -> Non
     ("text", "reason"),
     [
         (plan_text(select="tag=none"), "it selects no device that could take part"),
-        (plan_text(select="domain=prod"), "it selects all 10 devices in service without saying so"),
-        (plan_text(waves='["id=d-1", "id=d-*", "rest"]'), "overlaps waves before it: 1 devices"),
+        (plan_text(select="domain=prod"), "it selects every device in service (10) without saying so"),
+        (
+            plan_text(waves='["id=d-1", "id=d-*", "rest"]'),
+            "overlaps waves before it: 1 of its devices is in both",
+        ),
         (plan_text(waves='["2", "3"]'), "5 of its devices are in no wave"),
         (plan_text(waves='["60%", "50%"]'), "110 % of the devices together"),
         (plan_text(waves='["2", "90"]'), "the wave 2 wants 90 devices, and 8 are left for it"),
@@ -285,7 +290,7 @@ async def test_a_plan_that_is_refused_leaves_nothing_behind(field: Field) -> Non
         (plan_text(gate="least = 3"), "its gate wants 3 devices updated, and the pilot has 2"),
         (plan_text().replace("failed = 0.1", "failed = 0.2"), "20.00% fail, and wants 90.00% updated"),
         (plan_text(more='ends = "2030-06-01T12:20:00Z"'), "and is to end by 2030-06-01T12:20Z"),
-        (plan_text().replace("5m", "95d"), "certificates of 10 devices end before"),
+        (plan_text().replace("5m", "95d"), "certificates of 10 of its devices end before"),
         (
             plan_text(more='windows = ["sun 02:30-02:31 UTC"]\nends = "2030-07-01T00:00:00Z"').replace(
                 "3000", "1"
