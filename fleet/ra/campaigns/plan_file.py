@@ -51,6 +51,10 @@ def read_plan(text: str, *, source: str = "plan") -> Plan:
         members = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInputError(f"{source}: {error}", hint="see https://toml.io for the syntax") from error
+    except RecursionError as error:
+        raise BadInputError(
+            f"{source}: lists within lists, too deep", hint="see https://toml.io for the syntax"
+        ) from error
     top = Section(members, where=Where(source=source, text=text), path=())
     plan = _plan(top)
     top.close()

@@ -90,6 +90,7 @@ def test_a_plan_needs_no_more_than_a_name_a_selection_and_waves() -> None:
         (LEAST + "[gates]\n", "unknown key 'gates'"),
         (LEAST + "x" * LONGEST_PLAN, "is larger than"),
         ("[rollout", "plan: "),
+        ("a=" + "[" * 16_000, "plan: lists within lists, too deep"),
     ],
 )
 def test_what_is_not_right_is_told_with_its_line(text: str, told: str) -> None:
