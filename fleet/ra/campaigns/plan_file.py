@@ -26,6 +26,7 @@ _MOST_WAVES = 32
 _MOST_WINDOWS = 32
 _MOST_A_MINUTE = 10_000_000
 _LENGTH = re.compile(r"([0-9]{1,7})([smhd])", re.ASCII)
+_LONGEST = timedelta(days=365)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TARGETS: Mapping[RolloutKind, tuple[str, str]] = {
     RolloutKind.PROFILE: ("profile", "prod/short-lived"),
@@ -164,9 +165,14 @@ def _length(section: Section, name: str, usual: timedelta) -> timedelta:
     if not text:
         return usual
     found = _LENGTH.fullmatch(text)
-    if found is None or (name == "patience" and not int(found[1])):
-        raise section.error(name, f"{name} is a length of time", hint=f'such as {name} = "30m", 90s, 2h, 7d')
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    length = timedelta(seconds=int(found[1]) * _UNITS[found[2]]) if found is not None else _LONGEST * 2
+    if length > _LONGEST or (name == "patience" and not length):
+        raise section.error(
+            name,
+            f"{name} is a length of time, at most {_LONGEST.days}d",
+            hint=f'such as {name} = "30m", 90s, 2h, 7d',
+        )
+    return length
 
 
 def _windows(section: Section) -> tuple[Shift, ...]:
@@ -180,11 +186,12 @@ def _ends(section: Section) -> datetime | None:
         return None
     try:
         ends = datetime.fromisoformat(text)
-    except ValueError:
-        ends = None
-    if ends is None or ends.tzinfo is None:
-        raise section.error("ends", "ends is a time with its zone", hint='ends = "2027-03-31T18:00:00+02:00"')
-    return ends.astimezone(UTC).replace(microsecond=0)
+        if ends.tzinfo is None:
+            raise ValueError(text)
+        return ends.astimezone(UTC).replace(microsecond=0)
+    except (ValueError, OverflowError) as error:
+        hint = 'ends = "2027-03-31T18:00:00+02:00"'
+        raise section.error("ends", "ends is a time with its zone", hint=hint) from error
 
 
 def _checked(section: Section, name: str, read: Callable[[str], _Read], text: str) -> _Read:
