@@ -64,7 +64,7 @@ class Letter:
         """One line of printable ASCII or letters, for a subject line."""
         if self.matter is None:
             return line(f"[{self.fleet}] test: a notification")
-        word = "all clear" if self.is_over else self.severity.word
+        word = "over" if self.is_over else self.severity.word
         what = MATTERS[self.matter].text
         counted = f" ({self.count})" if self.count > 1 else f": {self.items[0].subject}" if self.items else ""
         return line(f"[{self.fleet}] {word}: {what}{counted}")

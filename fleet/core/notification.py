@@ -184,6 +184,6 @@ def _over(known: Known, shown: Sight) -> Step:
         known=None,
         change=change,
         severity=Severity.INFO,
-        text="over: mended, or no longer there",
+        text="mended, or no longer there",
         device=known.device,
     )

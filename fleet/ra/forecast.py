@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from fleet.core.authority import ADMITTED
 from fleet.core.forecast import HORIZONS, DarkDay, Ends, Line, Outage, Week, dark_days, lines, weeks
 from fleet.core.query import Condition
+from fleet.errors import NotFoundError
 from fleet.ports import Transaction
 from fleet.ra.authority.authority_views import list_views
 from fleet.ra.context import Context
 from fleet.store import forecast as store
 from fleet.store.forecast import Ending, EndsQuery
+from fleet.store.inventory import DeviceQuery, count_devices
 
 _LATE = timedelta(days=7)
 _CA_ENDS = timedelta(days=90)
@@ -52,8 +54,14 @@ class Question:
 
 
 async def forecast(context: Context, question: Question) -> Forecast:
-    """Return what ends within the horizons, and what an outage would cost."""
+    """Return what ends within the horizons, and what an outage would cost.
+
+    Raises:
+        NotFoundError: no device fits the query.
+    """
     now = context.clock()
+    if question.among is not None:
+        await _require_some(context, question.among, now)
     until = now + max(HORIZONS[-1], timedelta(weeks=question.weeks))
     found = await _found(context, question, now, until)
     told = lines([one for one in found if one.day <= (now + HORIZONS[-1]).date()], now=now)
@@ -66,6 +74,12 @@ async def forecast(context: Context, question: Question) -> Forecast:
         weeks=weeks(found, planned=planned, now=now, count=question.weeks),
         cut=cut,
     )
+
+
+async def _require_some(context: Context, among: Condition, now: datetime) -> None:
+    """Refuse an empty selection: that nothing ends of nothing would be an all-clear."""
+    if not await context.store.read(count_devices, DeviceQuery(condition=among, now=now)):
+        raise NotFoundError("no device fits the query", hint="fleet device list --query shows what does")
 
 
 async def _found(context: Context, question: Question, now: datetime, until: datetime) -> list[Ends]:

@@ -36,7 +36,10 @@ async def send_test(context: Context, name: str, *, actor: str) -> Sequence[Tria
         what = (
             f"no rule and no receiver on a channel is called {line(name, 64)}" if name else "nobody is told"
         )
-        raise NotFoundError(what, hint=f"fleet.toml has {known or 'no [[notice.rule]]'}")
+        began = known or "no [[notice.rule]]"
+        raise NotFoundError(
+            what, hint=f"fleet serve began with {began}; after a change of fleet.toml start it anew"
+        )
     trials = [await _try(context, receiver, rule) for receiver, rule in sorted(wanted.items())]
     await context.store.write(audit.append, _entry(context, trials, actor))
     return trials

@@ -52,7 +52,7 @@ def test_a_program_gets_a_cloud_event_with_what_the_standard_requires(made: Lett
 def test_an_all_clear_says_so_and_asks_for_nothing() -> None:
     (item,) = letter().items
     over = replace(letter(), items=(replace(item, change=Change.CLEARS),))
-    assert over.title == "[acme] all clear: certificates of devices end: prod:d1"
+    assert over.title == "[acme] over: certificates of devices end: prod:d1"
     assert "fleet notice ack" not in over.text()
     assert MATTERS[Matter.LEAF_ENDS].fix not in over.text()
 

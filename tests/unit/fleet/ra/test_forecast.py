@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from fleet.core.query_text import parse_query
+from fleet.errors import NotFoundError
 from fleet.ra.forecast import Question, forecast
 from tests.desk import Desk
 from tests.homes import FleetHome
@@ -88,3 +89,9 @@ async def test_a_ca_that_ends_is_told(desk: Desk) -> None:
     desk.clock.now = ends - 30 * DAY
     found = await forecast(desk.context, Question())
     assert any("CAs end within 90 days" in text for text in found.attention)
+
+
+async def test_an_empty_selection_is_no_all_clear(desk: Desk) -> None:
+    await desk.enrolled("d1")
+    with pytest.raises(NotFoundError, match="no device fits"):
+        await forecast(desk.context, Question(among=parse_query("tag=typo").condition))
