@@ -12,7 +12,7 @@ from fleet.cli.codes import code_of
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, Members, say, show_list, show_record, write_json
 from fleet.cli.remote import Server
-from fleet.errors import BadInputError, FleetError
+from fleet.errors import BadInputError, FleetError, RefusedError
 from fleet.files import make_folder, write_file
 from fleet.home import OperatorFiles, open_home
 
@@ -85,6 +85,9 @@ def recover(home: Path | Server, form: Form, *, out: Path | None, totp_file: Pat
     found = with_client(home, lambda client: client.post("readmissions", body=body))
     if found["certificate"] is not None:
         found = _taken(folder, name, key, found)
+    if found["state"] in {"denied", "expired"}:
+        _waiting_key(folder, name).unlink()
+        raise RefusedError(f"the plea of {name} is {found['state']}", hint=f"fleet operator recover {name}")
     if form is not Form.TABLE:
         write_json(found)
     elif found["state"] == "done":
@@ -177,9 +180,7 @@ def _taken(folder: Path, name: str, key: "NewKey", found: Members) -> Members:
 
 
 def _next(found: Members) -> str:
-    if found["state"] in {"open", "agreed"}:
-        return (
-            f"next: read the code out to them, who each type fleet operator vouch {found['operator']} CODE;"
-            " then this again"
-        )
-    return "hint: this plea is over; remove the file NAME.waiting-key beside your certificate, and ask anew"
+    return (
+        f"next: read the code out to them, who each type fleet operator vouch {found['operator']} CODE; then"
+        " this again, with --totp-file FILE if you have a second factor and showed no code of it"
+    )

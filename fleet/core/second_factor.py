@@ -87,7 +87,7 @@ class CodedAct(StrEnum):
     APPROVE = "approve"
     """Agreeing to what another operator proposed, and letting one back in."""
     OPERATOR = "operator"
-    """Adding and removing operators, and resetting their second factors."""
+    """Adding and removing operators, and resetting their second factors; adding stations and backends."""
     AUTHORITY = "authority"
     """Giving up CAs, and the steps of a rollover."""
     POLICY = "policy"

@@ -101,6 +101,15 @@ async def same_proposal(tx: Transaction, wanted: ProposalRecord) -> ProposalReco
     return None if row is None else _record(row)
 
 
+async def count_open(tx: Transaction, proposed_by: str) -> int:
+    """Return how many proposals of somebody wait."""
+    row = await tx.fetch_one(
+        "SELECT COUNT(*) FROM proposals WHERE state = ? AND proposed_by = ?",
+        (ProposalState.OPEN.value, proposed_by),
+    )
+    return 0 if row is None else columns.number(row[0])
+
+
 async def overdue(tx: Transaction, now: datetime) -> tuple[ProposalRecord, ...]:
     """Return the open proposals whose time is over, without names."""
     rows = await tx.fetch_all(

@@ -386,10 +386,7 @@ COMMANDS: dict[str, Shape] = {
     "station new-journal line1 --reason lost": STATION,
     "station revoke line1": {"station": "str", "revoked": ["str"]},
     "operator renew admin": dict.fromkeys(("operator", "serial", "not_after", "certificate", "key"), "str"),
-    "operator totp enroll": {"operator": "str", "uri": "str"},
-    "operator totp list": [
-        {**dict.fromkeys(("operator", "made_at"), "str"), "confirmed_at": "str?", "locked": "bool"}
-    ],
+    "operator totp list": [],
     "operator recover admin --out back": {
         **dict.fromkeys(("operator", "state", "spoken_code", "needs"), "str"),
         **dict.fromkeys(("serial", "certificate"), "str?"),

@@ -38,7 +38,6 @@ LIFE: tuple[tuple[str, str, Mapping[str, Json]], ...] = (
     ("POST", "services/dashboard/renew", {"csr": Unit().csr}),
     ("POST", "services/dashboard/revoke", {"reason": "sold"}),
     ("POST", "operators", {"name": "ada", "role": "viewer"}),
-    ("POST", "second-factors", {}),
     ("POST", "readmissions", {"name": "ada", "csr": Unit().csr}),
     ("POST", "devices/prod/d1/suspend", {"reason": "lost"}),
     ("POST", "devices/prod/d1/resume", {}),

@@ -14,6 +14,9 @@ from fleet.ra.desk import Desk, ordered_id
 from fleet.store import audit, proposals
 from fleet.store.proposals import ProposalRecord
 
+MOST_OPEN = 20
+"""Proposals of one operator that wait; each keeps the names of its devices."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MassAct:
@@ -81,6 +84,11 @@ def _proposal(desk: Desk, act: MassAct, *, actor: str) -> ProposalRecord:
 async def _propose(tx: Transaction, record: ProposalRecord) -> ProposalRecord:
     if (known := await proposals.same_proposal(tx, record)) is not None:
         return known
+    if await proposals.count_open(tx, record.proposed_by) >= MOST_OPEN:
+        raise RefusedError(
+            f"{record.proposed_by.removeprefix('operator:')} has {MOST_OPEN} proposals that wait",
+            hint="fleet proposal withdraw",
+        )
     await proposals.insert_proposal(tx, record)
     await audit.append(tx, told(record, "proposal.made", actor=record.proposed_by))
     return record

@@ -38,6 +38,16 @@ CODED: Mapping[str, CodedAct] = MappingProxyType(
         "access/apply": CodedAct.POLICY,
         "access/rollback": CodedAct.POLICY,
         "devices/{domain}/{device_id}/decommission": CodedAct.RETIRE,
+        "moves/{domain}/{device_id}/replacement": CodedAct.REVOKE,
+        "moves/{domain}/{device_id}/replace": CodedAct.REVOKE,
+        "claims/batches/revoke": CodedAct.REVOKE,
+        "stations/{name}/revoke": CodedAct.REVOKE,
+        "services/{name}/revoke": CodedAct.REVOKE,
+        "keys/block": CodedAct.REVOKE,
+        "readmissions/{readmission}/deny": CodedAct.APPROVE,
+        "stations": CodedAct.OPERATOR,
+        "services": CodedAct.OPERATOR,
+        "services/{name}/renew": CodedAct.OPERATOR,
     }
 )
 """Which routes each kind of act has; all of them are POST."""
@@ -59,11 +69,12 @@ async def require_factor(asked: Asked, path: str) -> None:
     name, given = asked.operator.name, asked.request.headers.getall(HEADER, [])
     if not await has_factor(asked.context, name):
         raise RefusedError(
-            f"{act} needs a second factor here, and {name} has none", hint="fleet operator totp enroll"
+            f"this asks for a code here ({act}), and {name} has no second factor that counts",
+            hint="fleet operator totp enroll, then fleet operator totp confirm",
         )
     if len(given) != 1:
         raise CodeNeededError(
-            f"{act} needs a code of your second factor here", hint="--code-file FILE, or a terminal"
+            f"this asks for a code of your second factor here ({act})", hint="--code-file FILE, or a terminal"
         )
     shown = ShownCode(operator=name, code=Secret(given[0]), source=asked.request.remote or "")
     await require_code(asked.context, shown)

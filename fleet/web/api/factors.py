@@ -6,6 +6,7 @@ from fleet.core.second_factor import MOST_WRONG
 from fleet.errors import RefusedError
 from fleet.model import Role
 from fleet.ra.people import second_factor
+from fleet.ra.people.operators import LOCAL
 from fleet.ra.people.second_factor import CodeUse, ShownCode
 from fleet.store.second_factors import FactorRecord
 from fleet.web.api.asked import Asked, page_of
@@ -76,6 +77,11 @@ async def _list(asked: Asked) -> Members:
 async def _enroll(asked: Asked) -> Members:
     asked.body()
     name = asked.operator.name
+    if name == LOCAL:
+        raise RefusedError(
+            "the owner of the home is never asked for a code",
+            hint="each operator: fleet operator totp enroll",
+        )
     uri = await second_factor.enroll(asked.context, name, actor=asked.actor)
     return {"operator": name, "uri": uri}
 

@@ -13,7 +13,7 @@ from fleet.model import Purpose, RevocationReason, Role
 from fleet.ra.acts import deciding
 from fleet.ra.acts.adding import add_or_propose
 from fleet.ra.acts.deciding import Performer
-from fleet.ra.acts.guard import ProposedError
+from fleet.ra.acts.guard import MOST_OPEN, MassAct, ProposedError, require_second
 from fleet.ra.acts.revoking import RevokeOrder, revoke_or_propose
 from fleet.ra.context import Context
 from fleet.ra.devices import Registration, register
@@ -138,6 +138,27 @@ async def test_the_same_act_proposed_again_is_the_same_proposal(
 ) -> None:
     assert await proposed(desk) == await proposed(desk)
     assert await proposed(desk, actor=BOB) != await proposed(desk)
+
+
+async def test_one_operator_has_only_so_many_proposals_that_wait(
+    desk: Desk, batch: tuple[Identity, ...]
+) -> None:
+    def act(number: int) -> MassAct:
+        return MassAct(
+            kind=ActKind.REVOKE,
+            identities=batch,
+            selection="all batch=b1",
+            role=Role.SECURITY,
+            parameters=(("number", str(number)),),
+        )
+
+    for number in range(MOST_OPEN):
+        with pytest.raises(ProposedError):
+            await require_second(desk.context, act(number), actor=ADA)
+    with pytest.raises(RefusedError, match="ada has 20 proposals that wait"):
+        await require_second(desk.context, act(MOST_OPEN), actor=ADA)
+    with pytest.raises(ProposedError):
+        await require_second(desk.context, act(MOST_OPEN), actor=BOB)
 
 
 @pytest.mark.parametrize("end", [deciding.reject, deciding.withdraw])
