@@ -84,6 +84,7 @@ class CertificateQuery:
     purpose: Purpose | None = None
     state: CertificateState | None = None
     batch: str = ""
+    name: str = ""
     name_prefix: str = ""
     ends_before: datetime | None = None
     devices: Condition | None = None
@@ -267,6 +268,8 @@ def _conditions(query: CertificateQuery) -> tuple[list[str], list[Value]]:
         wanted.append(("batch = ?", query.batch))
     if query.ends_before is not None:
         wanted.append(("not_after < ?", times.text(query.ends_before)))
+    if query.name:
+        wanted.append(("name = ?", query.name))
     if query.name_prefix:
         # A range and no LIKE: it uses the index, and knows no wildcards.
         wanted += [("name >= ?", query.name_prefix), ("name < ?", query.name_prefix + "\x7f")]

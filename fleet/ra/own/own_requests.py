@@ -135,7 +135,7 @@ async def _in_force(tx: Transaction, bearer: Bearer) -> tuple[CertificateRecord,
     query = CertificateQuery(
         purpose=bearer.purpose,
         state=CertificateState.ACTIVE,
-        name_prefix=bearer.name,
+        name=bearer.name,
         limit=_SEVERAL,
     )
-    return tuple(one for one in await list_certificates(tx, query) if one.name == bearer.name)
+    return await list_certificates(tx, query)

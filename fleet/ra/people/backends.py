@@ -197,9 +197,9 @@ async def _require_open(tx: Transaction, name: str) -> BackendRecord:
 
 async def _in_force(tx: Transaction, name: str) -> list[CertificateRecord]:
     query = CertificateQuery(
-        purpose=Purpose.SERVICE, state=CertificateState.ACTIVE, name_prefix=name, limit=_NONE_LEFT
+        purpose=Purpose.SERVICE, state=CertificateState.ACTIVE, name=name, limit=_NONE_LEFT
     )
-    return [each for each in await certificates.list_certificates(tx, query) if each.name == name]
+    return list(await certificates.list_certificates(tx, query))
 
 
 async def _list(tx: Transaction, _argument: None) -> tuple[BackendInForce, ...]:

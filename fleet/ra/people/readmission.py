@@ -292,13 +292,11 @@ async def _in_force(tx: Transaction, record: ReadmissionRecord) -> tuple[Certifi
     query = CertificateQuery(
         purpose=Purpose.OPERATOR,
         state=CertificateState.ACTIVE,
-        name_prefix=record.operator,
+        name=record.operator,
         limit=_SEVERAL,
     )
     found = await certificates.list_certificates(tx, query)
-    return tuple(
-        each for each in found if each.name == record.operator and each.life.key_hash != record.key_hash
-    )
+    return tuple(each for each in found if each.life.key_hash != record.key_hash)
 
 
 _ACTIONS = {

@@ -235,8 +235,8 @@ async def _close(tx: Transaction, closing: _Closing) -> tuple[str, ...]:
 
 async def end_own(tx: Transaction, told: AuditEntry, *, purpose: Purpose, name: str) -> tuple[str, ...]:
     """Revoke what a station or an operator has in force; `told` is the act that this is part of."""
-    query = CertificateQuery(purpose=purpose, state=CertificateState.ACTIVE, name_prefix=name, limit=1000)
-    found = [each for each in await certificates.list_certificates(tx, query) if each.name == name]
+    query = CertificateQuery(purpose=purpose, state=CertificateState.ACTIVE, name=name, limit=1000)
+    found = await certificates.list_certificates(tx, query)
     for each in found:
         await certificates.end_certificate(
             tx,

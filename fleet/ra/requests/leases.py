@@ -199,9 +199,9 @@ async def _require_new_key(tx: Transaction, csr: Csr) -> None:
 async def _certifier(tx: Transaction, station: StationRecord) -> str:
     """Return the CA that certified a station, which holds its certificate: it signs the lease."""
     query = CertificateQuery(
-        purpose=Purpose.STATION, state=CertificateState.ACTIVE, name_prefix=station.name, limit=1000
+        purpose=Purpose.STATION, state=CertificateState.ACTIVE, name=station.name, limit=1000
     )
-    own = [one for one in await list_certificates(tx, query) if one.name == station.name]
+    own = await list_certificates(tx, query)
     if not own:
         raise RefusedError(f"station {station.name} has no certificate in force", hint="fleet cert list")
     return own[-1].issuer

@@ -80,7 +80,7 @@ async def _enroll(asked: Asked) -> Members:
     if name == LOCAL:
         raise RefusedError(
             "the owner of the home is never asked for a code",
-            hint="each operator: fleet operator totp enroll",
+            hint="fleet operator totp enroll, as an operator",
         )
     uri = await second_factor.enroll(asked.context, name, actor=asked.actor)
     return {"operator": name, "uri": uri}

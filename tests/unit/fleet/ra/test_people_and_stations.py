@@ -7,7 +7,7 @@ from fleet.errors import BadInputError, NotFoundError, RefusedError
 from fleet.model import CertificateState, Purpose, Role
 from fleet.ra.people.operators import add_operator, list_operators, remove_operator
 from fleet.ra.people.stations import add_station, close_station, list_stations, list_units
-from fleet.store.certificates import load_certificate
+from fleet.store.certificates import CertificateQuery, list_certificates, load_certificate
 from fleet.store.stations import station_of
 from tests.desk import NOON, Desk, station_order
 
@@ -86,3 +86,13 @@ async def test_an_operator_that_nobody_added_cannot_be_removed(desk: Desk) -> No
 async def test_an_operator_needs_a_proper_name(desk: Desk) -> None:
     with pytest.raises(BadInputError):
         await add_operator(desk.context, "../ada", role=Role.VIEWER, actor=ADA)
+
+
+async def test_an_operator_is_removed_however_many_have_names_that_begin_like_his(desk: Desk) -> None:
+    query = CertificateQuery(purpose=Purpose.OPERATOR, name="bo", limit=1)
+    his = await add_operator(desk.context, "bo", role=Role.VIEWER, actor=ADA)
+    for number in range(3):
+        await add_operator(desk.context, f"bo{number}", role=Role.VIEWER, actor=ADA)
+    (found,) = await desk.context.store.read(list_certificates, query)
+    assert found.serial == his.own.issued.serial
+    assert await remove_operator(desk.context, "bo", actor=ADA) == (found.serial,)
