@@ -68,6 +68,14 @@ class Store(Protocol):
         """Run a unit of work that only reads, on a snapshot of what was committed."""
         ...
 
+    async def search(self, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
+        """Run what somebody asks in his own words: as `read`, but bounded, and never in everybody's way.
+
+        Raises:
+            BadInputError: it takes too long here.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish the units that were handed in, and let go of the files."""
         ...

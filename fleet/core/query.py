@@ -211,6 +211,19 @@ def expand(condition: Condition, groups: Mapping[str, Condition]) -> Condition:
             return condition
 
 
+def size_of(condition: Condition, groups: Mapping[str, int]) -> int:
+    """Return how many terms a condition has once its groups are asked as such; `groups` are their sizes."""
+    match condition:
+        case TextTerm(field="group", pattern=pattern):
+            return 1 + sum(size for name, size in groups.items() if pattern.fits(name))
+        case Not(condition=inner):
+            return size_of(inner, groups)
+        case Every(conditions=conditions) | Either(conditions=conditions):
+            return sum(size_of(each, groups) for each in conditions)
+        case _:
+            return 1
+
+
 def fields_of(condition: Condition) -> frozenset[str]:
     """Return which fields a condition asks for."""
     match condition:

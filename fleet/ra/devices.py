@@ -99,7 +99,7 @@ async def register(desk: Desk, registration: Registration, *, actor: str) -> Non
 
 async def list_devices(desk: Desk, query: DeviceQuery) -> tuple[DeviceSummary, ...]:
     """Return a page of devices."""
-    return await desk.store.read(inventory.list_devices, query)
+    return await desk.store.search(inventory.list_devices, query)
 
 
 async def show(desk: Desk, identity: Identity) -> DeviceView:

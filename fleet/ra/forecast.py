@@ -78,15 +78,15 @@ async def forecast(context: Context, question: Question) -> Forecast:
 
 async def _require_some(context: Context, among: Condition, now: datetime) -> None:
     """Refuse an empty selection: that nothing ends of nothing would be an all-clear."""
-    if not await context.store.read(count_devices, DeviceQuery(condition=among, now=now)):
+    if not await context.store.search(count_devices, DeviceQuery(condition=among, now=now)):
         raise NotFoundError("no device fits the query", hint="fleet device list --query shows what does")
 
 
 async def _found(context: Context, question: Question, now: datetime, until: datetime) -> list[Ends]:
     query = EndsQuery(before=until, now=now, among=question.among)
-    devices = await context.store.read(store.device_ends, query)
     if question.among is not None:
-        return list(devices)
+        return list(await context.store.search(store.device_ends, query))
+    devices = await context.store.read(store.device_ends, query)
     return [*devices, *await context.store.read(store.own_ends, until), *await _authorities(context, until)]
 
 

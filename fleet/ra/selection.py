@@ -125,7 +125,7 @@ class Preview:
 
 async def preview(desk: Desk, selection: ByQuery) -> Preview:
     """Return what a query selects, without an act; raises `BadInputError` for everything, unless said."""
-    return await desk.store.read(_preview, selection)
+    return await desk.store.search(_preview, selection)
 
 
 async def _preview(tx: Transaction, selection: ByQuery) -> Preview:

@@ -5,6 +5,7 @@ A batch is one transaction: WAL with synchronous=FULL, so that what was committe
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import aiosqlite
 
-from fleet.errors import StoreError
+from fleet.errors import BadInputError, StoreError
 from fleet.ports import Row, Transaction, Value, Work
 from fleet.store.faults import store_error
 from fleet.store.units import Unit, drive
@@ -20,6 +21,8 @@ from fleet.store.units import Unit, drive
 _Result = TypeVar("_Result")
 _Argument = TypeVar("_Argument")
 
+_STEPS = 10_000
+"""Of SQLite's machine, between two looks at the clock: less than a millisecond."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -150,18 +153,41 @@ def commit(connection: sqlite3.Connection, units: Sequence[Unit], sealing: Seali
         sealing.committed()
 
 
-def snapshot(connection: sqlite3.Connection, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
+def snapshot(
+    connection: sqlite3.Connection,
+    work: Work[_Argument, _Result],
+    argument: _Argument,
+    within: timedelta | None = None,
+) -> _Result:
     """Run a unit that only reads, on what was committed when it began.
 
     Raises:
         sqlite3.Error, StoreError: it could not be read, or the unit tried to write.
+        BadInputError: it took longer than it might.
     """
+    is_late = _deadline(within)
+    connection.set_progress_handler(is_late, _STEPS)
     connection.execute("BEGIN")
     try:
         return drive(work, SqliteTransaction(connection), argument)
+    except StoreError as error:
+        if within is not None and is_late is not None and is_late():
+            raise BadInputError(
+                f"the query takes longer than {within.total_seconds():.0f} s",
+                hint="ask for less of it at once",
+            ) from error
+        raise
     finally:
+        connection.set_progress_handler(None, 0)
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _deadline(within: timedelta | None) -> Callable[[], bool] | None:
+    if within is None:
+        return None
+    until = time.monotonic() + within.total_seconds()
+    return lambda: time.monotonic() >= until
 
 
 def _run_alone(connection: sqlite3.Connection, tx: SqliteTransaction, unit: Unit) -> None:

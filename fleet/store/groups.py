@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_agent.wire.identity import Identity
-from fleet.core.query import Condition, expand, fields_of
+from fleet.core.query import Condition, expand, fields_of, size_of
 from fleet.core.query_text import parse_query
+from fleet.errors import BadInputError
 from fleet.ports import Row, Transaction
 from fleet.store import columns, times
 
 _COLUMNS = "name, query, note, made_at"
+MOST_EXPANDED = 256
+"""Terms of a query, with those of the groups that it names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +73,21 @@ async def dynamic_groups(tx: Transaction) -> Mapping[str, Condition]:
 
 
 async def asked_groups(tx: Transaction, condition: Condition) -> Condition:
-    """Return a condition in which groups that are queries are asked as such."""
+    """Return a condition in which groups that are queries are asked as such.
+
+    Raises:
+        BadInputError: they make it longer than a query may be.
+    """
     if "group" not in fields_of(condition):
         return condition
-    return expand(condition, await dynamic_groups(tx))
+    dynamic = await dynamic_groups(tx)
+    sizes = {name: size_of(asked, {}) for name, asked in dynamic.items()}
+    if (size := size_of(condition, sizes)) > MOST_EXPANDED:
+        raise BadInputError(
+            f"with the groups that it names, the query has {size} terms, and {MOST_EXPANDED} is the most",
+            hint="name fewer groups that are queries: fleet group list",
+        )
+    return expand(condition, dynamic)
 
 
 def _group(row: Row) -> Group:

@@ -39,6 +39,8 @@ BUSY_TIMEOUT = timedelta(seconds=5)
 KEEP_WITHIN_SECONDS = 1.0
 """How far the head outside of the database may lag behind."""
 
+SEARCH_WITHIN = timedelta(seconds=10)
+"""How long a search may take."""
 _READERS = 3
 _MODE = 0o600
 
@@ -61,6 +63,7 @@ class SqliteStore:
         for reader in readers:
             self._readers.put_nowait(reader)
         self._waiting: asyncio.Queue[Unit | None] = asyncio.Queue()
+        self._searching = asyncio.Semaphore(1)
         self._ended = asyncio.Event()
         self._closing = False
         self._keep_at: float | None = None
@@ -82,6 +85,25 @@ class SqliteStore:
             raise store_error(error) from error
         finally:
             self._readers.put_nowait(connection)
+
+    async def search(self, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
+        """Run what somebody asks in his own words: one at a time, and no longer than it may take.
+
+        The other readers stay with the devices.
+        """
+        if self._place.is_memory:
+            return await self._hand_in(PendingUnit(work, argument, writes=False))
+        self._require_open()
+        async with self._searching:
+            connection = await self._readers.get()
+            try:
+                return await hop(
+                    connection, partial(snapshot, work=work, argument=argument, within=SEARCH_WITHIN)
+                )
+            except sqlite3.Error as error:
+                raise store_error(error) from error
+            finally:
+                self._readers.put_nowait(connection)
 
     async def close(self) -> None:
         """Finish the units that were handed in, and let go of the files."""

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from fleet.errors import RefusedError, StoreError
+from fleet.errors import BadInputError, RefusedError, StoreError
 from fleet.ports import Store, Transaction
+from fleet.store import sqlite
 from fleet.store.connections import Sealing
 from fleet.store.sqlite import create_store, memory_store, open_store
 
@@ -158,6 +160,39 @@ async def test_a_reader_sees_what_was_committed_and_may_not_write(opened: Opener
         assert one == other == ["a"]
         await asyncio.gather(store.read(put, ("b", "1")), return_exceptions=True)
         assert await store.read(names, None) == ["a"]
+
+
+async def count_for_ever(tx: Transaction, _argument: None) -> None:
+    await tx.fetch_all(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
+        " SELECT count(*) FROM n"
+    )
+
+
+async def test_a_search_sees_what_was_committed_and_ends_where_it_takes_too_long(
+    kept: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "SEARCH_WITHIN", timedelta(seconds=0.1))
+    async with kept(None) as store:
+        await store.write(put, ("a", "1"))
+        assert await store.search(names, None) == ["a"]
+        with pytest.raises(BadInputError, match="takes longer than"):
+            await store.search(count_for_ever, None)
+        assert await store.search(names, None) == ["a"]
+        assert await store.read(names, None) == ["a"]
+
+
+async def test_searches_leave_readers_for_everybody_else(
+    kept: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "SEARCH_WITHIN", timedelta(seconds=2))
+    async with kept(None) as store:
+        await store.write(put, ("a", "1"))
+        searches = [asyncio.create_task(store.search(count_for_ever, None)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert await store.read(names, None) == ["a"]
+        assert not any(search.done() for search in searches)
+        await asyncio.gather(*searches, return_exceptions=True)
 
 
 async def test_a_unit_may_await_nothing_but_its_transaction(opened: Opener) -> None:

@@ -30,7 +30,7 @@ async def resume_all(context: Context, query: str, *, actor: str, reason: str) -
         NotFoundError: nothing fits.
         BadInputError: it is no query, or selects everything without saying so.
     """
-    identities = await context.store.read(selected, by_query(query, now=context.clock()))
+    identities = await context.store.search(selected, by_query(query, now=context.clock()))
     if not identities:
         raise NotFoundError("nothing fits the query", hint="fleet device list --query shows what does")
     names, passed_over = list[str](), list[str]()

@@ -43,7 +43,7 @@ async def suspend_or_propose(context: Context, order: SuspendOrder, *, actor: st
         NotFoundError: nothing fits.
         BadInputError: it is no query, or selects everything without saying so.
     """
-    identities = await context.store.read(selected, by_query(order.query, now=context.clock()))
+    identities = await context.store.search(selected, by_query(order.query, now=context.clock()))
     if not identities:
         raise NotFoundError("nothing fits the query", hint="fleet device list --query shows what does")
     act = MassAct(
@@ -79,7 +79,7 @@ async def _suspend(
 
 
 async def _find(context: Context, proposal: ProposalRecord) -> tuple[Identity, ...]:
-    return await context.store.read(selected, by_query(proposal.parameter(_QUERY), now=context.clock()))
+    return await context.store.search(selected, by_query(proposal.parameter(_QUERY), now=context.clock()))
 
 
 async def _perform(context: Context, proposal: ProposalRecord, identities: tuple[Identity, ...]) -> str:

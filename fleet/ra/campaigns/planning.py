@@ -144,7 +144,7 @@ async def _write_members(context: Context, number: int, plan: Plan, now: datetim
     left_out = Counter[str]()
     condition = parse_query(plan.select).condition
     query = DeviceQuery(condition=condition, now=now, limit=_PAGE)
-    while summaries := await context.store.read(list_devices, query):
+    while summaries := await context.store.search(list_devices, query):
         fitting = []
         for one in summaries:
             if not is_drawn(place_of(one.identity, plan.salt), plan.percentage):

@@ -72,7 +72,7 @@ async def list_all(desk: Desk) -> tuple[GroupView, ...]:
 
 async def _viewed(desk: Desk, group: Group) -> GroupView:
     members = DeviceQuery(condition=parse_query(f"group={group.name}").condition, now=desk.clock())
-    return GroupView(group=group, devices=await desk.store.read(count_devices, members))
+    return GroupView(group=group, devices=await desk.store.search(count_devices, members))
 
 
 async def _add(tx: Transaction, act: _Act) -> None:

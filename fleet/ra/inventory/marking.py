@@ -81,14 +81,14 @@ async def mark_page(
 ) -> Marked:
     """Say the same of the next page of all devices that fit a query. Raises as `mark_each`."""
     if after is None:
-        await desk.store.read(count_selected, selection)
+        await desk.store.search(count_selected, selection)
     page = DeviceQuery(
         condition=selection.query.condition,
         now=selection.now,
         after=("", "") if after is None else (after.domain, after.device_id),
         limit=PAGE,
     )
-    found = tuple(each.identity for each in await desk.store.read(list_devices, page))
+    found = tuple(each.identity for each in await desk.store.search(list_devices, page))
     done = await mark_each(desk, tuple((identity, marking) for identity in found), speaker=speaker)
     following = found[-1] if len(found) == PAGE else None
     return Marked(found=len(found), changed=done.changed, following=following)

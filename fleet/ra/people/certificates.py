@@ -39,7 +39,7 @@ class CertificateView:
 
 async def search(context: Context, query: CertificateQuery) -> tuple[CertificateRecord, ...]:
     """Return a page of certificates, by serial."""
-    return await context.store.read(list_certificates, query)
+    return await context.store.search(list_certificates, query)
 
 
 async def show(context: Context, serial: str) -> CertificateView:

@@ -42,7 +42,7 @@ async def renew_or_propose(context: Context, order: RenewOrder, *, actor: str) -
         NotFoundError: nothing fits.
         BadInputError: it is no query, or selects everything without saying so.
     """
-    identities = await context.store.read(selected, by_query(order.query, now=context.clock()))
+    identities = await context.store.search(selected, by_query(order.query, now=context.clock()))
     if not identities:
         raise NotFoundError("nothing fits the query", hint="fleet device list --query shows what does")
     seconds = str(round(order.within.total_seconds()))
@@ -66,7 +66,7 @@ async def _renew(
 
 
 async def _find(context: Context, proposal: ProposalRecord) -> tuple[Identity, ...]:
-    return await context.store.read(selected, by_query(proposal.parameter(_QUERY), now=context.clock()))
+    return await context.store.search(selected, by_query(proposal.parameter(_QUERY), now=context.clock()))
 
 
 async def _perform(context: Context, proposal: ProposalRecord, identities: tuple[Identity, ...]) -> str:

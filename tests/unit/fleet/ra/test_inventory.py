@@ -331,7 +331,7 @@ async def test_devices_are_suspended_by_query_and_much_needs_a_second_operator(d
     with pytest.raises(ProposedError) as caught:
         await suspend_or_propose(desk.context, SuspendOrder(query="id=a*", reason="recall"), actor=LOCAL)
     assert await found(desk, "standing=suspended") == ["a00"]
-    await deciding.approve(desk.context, caught.value.proposal, actor=ADA, performers=PERFORMERS)
+    await deciding.approve(desk.context, caught.value.proposal, actor="operator:admin", performers=PERFORMERS)
     assert len(await found(desk, "standing=suspended")) == 12
     assert (await devices.show(desk.context, Identity(domain="prod", device_id="b1"))).summary.standing is (
         Standing.REGISTERED
@@ -449,3 +449,14 @@ async def test_of_an_owner_who_is_known_only_what_is_said_changes(desk: Desk) ->
     changed = await owners.save(desk.context, bare, actor=ADA, said=frozenset({"about"}))
     assert (changed.about, changed.contacts) == ("Acme Inc", known.contacts)
     assert (await owners.save(desk.context, bare, actor=ADA)).contacts == ()
+
+
+async def test_groups_that_are_queries_make_no_query_longer_than_it_may_be(desk: Desk) -> None:
+    await desk.register("d1")
+    for number in range(10):
+        terms = " or ".join(f"tag=t{each}" for each in range(40))
+        await groups.add(desk.context, Group(name=f"g{number}", query=terms, made_at=desk.clock()), actor=ADA)
+    assert await found(desk, "group=g1 or group=g2") == []
+    for query in ("group=*", " or ".join(["group=g1"] * 10)):
+        with pytest.raises(BadInputError, match="256 is the most"):
+            await found(desk, query)

@@ -62,6 +62,9 @@ class CrashingStore:
     async def read(self, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
         return await self._store.read(work, argument)
 
+    async def search(self, work: Work[_Argument, _Result], argument: _Argument) -> _Result:
+        return await self._store.search(work, argument)
+
     async def close(self) -> None:
         await self._store.close()
 
