@@ -50,6 +50,8 @@ def parse(text: str, *, source: str = "access.toml") -> Policy:
         members = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax(source, text, error) from error
+    except RecursionError as error:
+        raise BadInputError(f"{source} holds lists without end", hint="is it the right file?") from error
     lines = _Lines(source=source, text=text)
     for name in members:
         if name not in {effect.value for effect in Effect}:

@@ -202,7 +202,7 @@ def parse(text: str, *, source: str = "fleet.toml") -> Config:
     """
     try:
         members = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadInputError(f"{source}: {error}", hint="see https://toml.io for the syntax") from error
     top = Section(members, where=Where(source=source, text=text), path=())
     fleet = _fleet_name(top.section("fleet"))

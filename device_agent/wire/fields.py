@@ -21,6 +21,8 @@ MAX_LIST_LENGTH = 64
 MAX_PEM_LENGTH = 48 * 1024
 MAX_SECONDS = 366 * 24 * 3600
 
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half of a surrogate pair, which is no character."""
 _PEM = re.compile(r"\s*-----BEGIN [\x20-\x7e\s]*\Z")
 
 
@@ -82,9 +84,9 @@ class Fields:
         raise MalformedMessageError(f"{name} must be printable text of 1 to {longest} characters")
 
     def any_text(self, name: str, *, longest: int) -> str:
-        """Return text of at most `longest` characters, whatever they are."""
+        """Return text of at most `longest` characters, whatever they are but halves of one (RFC 8259 8.2)."""
         value = self._members.get(name)
-        if isinstance(value, str) and len(value) <= longest:
+        if isinstance(value, str) and len(value) <= longest and not _HALF.search(value):
             return value
         raise MalformedMessageError(f"{name} must be text of at most {longest} characters")
 

@@ -39,6 +39,7 @@ def findings(
     for rule in policy.rules:
         found += _impossible(rule, profiles)
         found += _never_decides(policy, rule)
+        found += _ambiguous(rule)
     admitted = tuple(known)
     found = found or [*_nobody_granted(policy, admitted), *_too_many(policy, admitted)]
     return tuple(sorted(found, key=lambda finding: finding.line))
@@ -102,6 +103,17 @@ def _impossible(rule: Rule, profiles: Mapping[str, frozenset[str]]) -> Iterator[
         if condition.fact in seen:
             yield _unreachable(rule, condition, "the same is asked twice", "give it a list of values")
         seen.add(condition.fact)
+
+
+def _ambiguous(rule: Rule) -> Iterator[Finding]:
+    """Refuse users that two devices could share: a `-` stands in domains and in ids, a `:` in no domain."""
+    for user in rule.users:
+        if {"domain", "id"} <= set(user.variables) and "{domain}:{id}" not in user.text:
+            yield Finding(
+                line=user.line,
+                message=f"two devices can be the same user {user.text!r}: a:b-c and a-b:c",
+                hint='write "{domain}:{id}": no domain holds a colon',
+            )
 
 
 def _named(rule: Rule, fact: str) -> frozenset[str]:

@@ -59,6 +59,7 @@ def test_a_policy_tells_what_it_asks_about() -> None:
         ("[[allow]]\nname = 'a'\nwhen = { hat = 'x' }\nusers = ['u']", "access.toml:3:", "'hat'"),
         ("[[allow]]\nname = 'a'\nwhen = { assurance = 'much' }\nusers = ['u']", "access.toml:3:", "level"),
         ("[[allow]]\nname = 'a'\nwhen = { group = [] }\nusers = ['u']", "access.toml:3:", "group"),
+        ("a = " + "[" * 20_000, "access.toml", "lists without end"),
         ("[[allow]]\nname = 'a'\nusers = ['u u']", "access.toml:3:", "users"),
         (
             "[[allow]]\nname = 'a'\nusers = ['u']\n[[allow]]\nname = 'a'\nusers = ['v']",

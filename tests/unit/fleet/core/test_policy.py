@@ -31,7 +31,7 @@ name = "the group's orders"
 when = { group = ["north", "south"] }
 subscribe = ["sites/{group}/orders/#"]
 roles = ["reader"]
-users = ["{domain}-{id}"]
+users = ["{domain}:{id}"]
 
 [[deny]]
 name = "no raw data"
@@ -108,7 +108,7 @@ def test_relying_parties_are_told_users_and_roles() -> None:
     policy = parse(RULES)
 
     assert roles_of(policy, NORTH) == {"reader"}
-    assert users_of(policy, DEVICE, NORTH) == {"prod-d1"}
+    assert users_of(policy, DEVICE, NORTH) == {"prod:d1"}
     assert roles_of(policy, {}) == users_of(policy, DEVICE, {}) == frozenset()
 
 
@@ -199,6 +199,11 @@ def test_the_order_of_rules_means_nothing(names: list[str], facts: Facts, topic:
             "[[allow]]\nname = 'a'\nwhen = { domain = 'lab', profile = 'edge' }\npublish = ['x']\n",
             3,
             "no domain of the rule has such a profile",
+        ),
+        (
+            "[[allow]]\nname = 'a'\npublish = ['x']\nusers = ['{domain}-{id}']\n",
+            4,
+            "two devices can be the same user",
         ),
     ],
 )
