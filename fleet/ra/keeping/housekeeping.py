@@ -48,11 +48,11 @@ async def keep_house(context: Context) -> None:
             await works(context)
             works = tick
             await look_after_own(context)
-            await ask_witnesses(context)
+            await apart(ask_witnesses, context)
             await look_after_windows(context, pulse)
             if context.clock() >= let_go_next:
                 let_go_next = context.clock() + _A_DAY
-                await let_go(context)
+                await apart(let_go, context)
         except FleetError as error:
             _log.warning("housekeeping: %s", error)
         with suppress(TimeoutError):
@@ -61,11 +61,25 @@ async def keep_house(context: Context) -> None:
         context.tls_users.wanted.clear()
 
 
+async def apart(job: Callable[[Context], Awaitable[object]], context: Context) -> None:
+    """Do a job on which nobody's safety rests: whatever goes wrong in it holds nothing else up."""
+    try:
+        await job(context)
+    except FleetError as error:
+        _log.warning("housekeeping: %s", error)
+    except Exception:  # noqa: BLE001 - a defect in one job must not end the service, nor every start after it
+        _log.exception("housekeeping: %s failed, and is tried again", getattr(job, "__name__", job))
+
+
 async def begin(context: Context) -> None:
     """Do what a stop may have left undone, and all that is due now."""
     await stamp_unused(context)
     await context.store.write(count_anew, context.clock())
     await tick(context)
+    await apart(_finish_approved, context)
+
+
+async def _finish_approved(context: Context) -> None:
     await finish_approved(context, PERFORMERS)
 
 
@@ -89,11 +103,8 @@ async def tick(context: Context) -> None:
     await _tell_due(context, past_end, now, lambda due: events.Expired(serial=due.serial))
     await _tell_due(context, past_grace, now - policy.grace, lambda due: events.GraceOver(serial=due.serial))
     await _tell_due(context, unconfirmed, now - policy.pending, _unconfirmed)
-    await lapse_unregistered(context)
-    await forget_requests(context)
-    await expire_proposals(context)
-    await finish_arrived(context)
-    await expire_pleas(context)
+    for job in (lapse_unregistered, forget_requests, expire_proposals, finish_arrived, expire_pleas):
+        await apart(job, context)
     if await context.store.read(waiting.has_older, now - WAITING_LIFETIME):
         await context.store.write(waiting.drop_older, now - WAITING_LIFETIME)
     try:

@@ -1,5 +1,7 @@
 """Operators' routes of what they know of devices: marks, groups, owners."""
 
+import asyncio
+
 from device_agent.wire.fields import Fields, time_text
 from device_agent.wire.identity import Identity, parse_name
 from device_agent.wire.problems import MalformedMessageError
@@ -13,9 +15,10 @@ from fleet.ra.inventory.marks_file import read_marks
 from fleet.ra.selection import ByQuery, Preview, by_query, preview
 from fleet.store.groups import Group
 from fleet.store.owners import Owner
-from fleet.web.api.asked import MAX_FILE_BYTES, Asked, page_of
+from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Members, One, Page, Route, listed, time_or_none
 
+_LONGEST_FILE = 4 * 1024 * 1024
 _LONGEST_NAME = 64
 _LONGEST_WORDS = 200
 _LONGEST_VALUE = 256
@@ -58,7 +61,7 @@ def _routes_of_marks() -> tuple[Route, ...]:
             query=("domain",),
             needs=frozenset({"domain"}),
             file="text/csv",
-            longest=MAX_FILE_BYTES,
+            longest=_LONGEST_FILE,
             answer=One("Marked"),
         ),
     )
@@ -158,10 +161,10 @@ async def _mark(asked: Asked) -> Members:
 
 async def _import(asked: Asked) -> Members:
     domain = asked.domain(asked.query().domain("domain"))
-    told = tuple(
-        (asked.known(identity), marks) for identity, marks in read_marks(asked.file(), domain=domain)
-    )
-    return _marked(await mark_each(asked.context, told, speaker=_speaker(asked)))
+    async with asked.context.turns.of("marks"):  # a long list is work: one at a time, beside the loop
+        lines = await asyncio.to_thread(read_marks, asked.file(), domain=domain)
+        told = tuple((asked.known(identity), marks) for identity, marks in lines)
+        return _marked(await mark_each(asked.context, told, speaker=_speaker(asked)))
 
 
 async def _list_groups(asked: Asked) -> Members:
