@@ -52,6 +52,8 @@ TRANSITIONS: Mapping[tuple[ReadmissionState, ReadmissionEvent], ReadmissionState
         (_State.OPEN, _Event.DENY): _State.DENIED,
         (_State.OPEN, _Event.EXPIRE): _State.EXPIRED,
         (_State.AGREED, _Event.FINISH): _State.DONE,
+        # It could not be signed yet, and somebody has noticed that it is a fraud.
+        (_State.AGREED, _Event.DENY): _State.DENIED,
     }
 )
 """What is not in here is refused."""

@@ -5,7 +5,6 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from device_agent.wire.fields import parse_object
 from fleet.core.proposal import ActKind, ProposalState
 from fleet.errors import StoreError
 from fleet.model import Role
@@ -17,7 +16,6 @@ _COLUMNS = (
     " digest, names, proposed_at, expires_at, decided_by, decided_at, outcome"
 )
 _WITHOUT_NAMES = _COLUMNS.replace(" names,", " NULL,")
-_LONGEST_PARAMETER = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +108,13 @@ async def count_open(tx: Transaction, proposed_by: str) -> int:
     return 0 if row is None else columns.number(row[0])
 
 
-async def overdue(tx: Transaction, now: datetime) -> tuple[ProposalRecord, ...]:
-    """Return the open proposals whose time is over, without names."""
+async def overdue(tx: Transaction, now: datetime) -> tuple[str, ...]:
+    """Return the ids of the open proposals whose time is over; what else they hold is not looked at."""
     rows = await tx.fetch_all(
-        f"SELECT {_WITHOUT_NAMES} FROM proposals WHERE state = ? AND expires_at <= ? ORDER BY proposal",
+        "SELECT proposal FROM proposals WHERE state = ? AND expires_at <= ? ORDER BY proposal",
         (ProposalState.OPEN.value, times.text(now)),
     )
-    return tuple(_record(row) for row in rows)
+    return tuple(columns.text(proposal) for (proposal,) in rows)
 
 
 async def save_decision(tx: Transaction, record: ProposalRecord) -> None:
@@ -152,12 +150,18 @@ async def count_devices(tx: Transaction, domains: frozenset[str]) -> int:
 
 
 def _text(parameters: tuple[tuple[str, str], ...]) -> str:
-    return json.dumps(dict(sorted(parameters)), ensure_ascii=False)
+    return json.dumps(dict(sorted(parameters)))
 
 
 def _parameters(text: str) -> tuple[tuple[str, str], ...]:
-    fields = parse_object(text.encode())
-    return tuple((name, fields.text(name, longest=_LONGEST_PARAMETER)) for name in sorted(fields.names()))
+    """Return the parameters that our own store wrote; whatever text they hold, empty ones too."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise StoreError("the parameters of a proposal are damaged", hint="propose the act anew")
+    return tuple(sorted((str(name), str(value)) for name, value in found.items()))
 
 
 def _values(record: ProposalRecord) -> tuple[Value, ...]:

@@ -3,12 +3,14 @@
 Recorded before it is done and after: whoever is cut off in between finds it approved, and does it again.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from device_agent.wire.identity import Identity, parse_name
+from device_agent.wire.problems import MalformedMessageError
 from fleet.core.proposal import TRANSITIONS, ActKind, ProposalEvent, ProposalState, drift_of
 from fleet.core.second_person import why_same_hand
 from fleet.errors import FleetError, NotFoundError, RefusedError
@@ -23,6 +25,8 @@ OPERATOR = "operator:"
 LOCAL = "operator:local"
 """The owner of the home: one person, and not on the list of operators."""
 _PAGE = 100
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +113,12 @@ async def withdraw(desk: Desk, proposal: str, *, actor: str, reason: str = "") -
 
 
 async def expire_proposals(desk: Desk) -> None:
-    """End the proposals that nobody agreed to in their time."""
-    for record in await desk.store.read(proposals.overdue, desk.clock()):
-        await _take(desk, record, ProposalEvent.EXPIRE, actor="server")
+    """End the proposals that nobody agreed to in their time; one that cannot be read keeps no other up."""
+    for proposal in await desk.store.read(proposals.overdue, desk.clock()):
+        try:
+            await _take(desk, proposal, ProposalEvent.EXPIRE, actor="server")
+        except FleetError as error:
+            _log.warning("proposal %s cannot be ended: %s", proposal, error)
 
 
 async def finish_approved(context: Context, performers: Performers) -> None:
@@ -123,7 +130,7 @@ async def finish_approved(context: Context, performers: Performers) -> None:
         proposals.list_proposals, ProposalQuery(state=ProposalState.APPROVED, limit=_PAGE)
     ):
         async with context.turns.of(f"proposal {listed.proposal}"):
-            with suppress(FleetError):
+            with suppress(FleetError, MalformedMessageError):
                 record = await show_proposal(context, listed.proposal)
                 await _perform(context, record, performers[record.kind])
 
@@ -155,7 +162,7 @@ async def _agree(
     if record.names and drift.exceeds(context.config.acts.drift_percent):
         why = f"it selects {len(found)} devices now: {drift.gone} are gone, {drift.new} are new"
         return await _end(context, record, ProposalEvent.OUTDATE, actor=actor, why=why)
-    return await _take(context, record, ProposalEvent.APPROVE, actor=actor, names=drift.kept)
+    return await _take(context, record.proposal, ProposalEvent.APPROVE, actor=actor, names=drift.kept)
 
 
 async def _perform(context: Context, record: ProposalRecord, performer: Performer) -> ProposalRecord:
@@ -166,14 +173,14 @@ async def _perform(context: Context, record: ProposalRecord, performer: Performe
         entry = told(record, "proposal.failed", actor="server", why=str(error))
         await context.store.write(audit.append, replace(entry, at=context.clock()))
         raise
-    return await _take(context, record, ProposalEvent.FINISH, actor="server", outcome=outcome)
+    return await _take(context, record.proposal, ProposalEvent.FINISH, actor="server", outcome=outcome)
 
 
 async def _end(
     desk: Desk, record: ProposalRecord, event: ProposalEvent, *, actor: str, why: str = ""
 ) -> ProposalRecord:
     """End a proposal; where that is not what was asked for, it is an error."""
-    ended = await _take(desk, record, event, actor=actor, outcome=why)
+    ended = await _take(desk, record.proposal, event, actor=actor, outcome=why)
     if event in {ProposalEvent.EXPIRE, ProposalEvent.OUTDATE}:
         said = "its time is over" if event is ProposalEvent.EXPIRE else why
         raise RefusedError(f"proposal {record.proposal} has ended: {said}", hint="propose it anew")
@@ -182,16 +189,14 @@ async def _end(
 
 async def _take(
     desk: Desk,
-    record: ProposalRecord,
+    proposal: str,
     event: ProposalEvent,
     *,
     actor: str,
     names: tuple[str, ...] | None = None,
     outcome: str = "",
 ) -> ProposalRecord:
-    step = _Step(
-        proposal=record.proposal, event=event, actor=actor, at=desk.clock(), names=names, outcome=outcome
-    )
+    step = _Step(proposal=proposal, event=event, actor=actor, at=desk.clock(), names=names, outcome=outcome)
     return await desk.store.write(_decide, step)
 
 

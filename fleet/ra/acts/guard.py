@@ -69,7 +69,7 @@ def _proposal(desk: Desk, act: MassAct, *, actor: str) -> ProposalRecord:
         role=act.role,
         proposed_by=actor,
         selection=act.selection,
-        parameters=tuple(sorted(act.parameters)),
+        parameters=tuple(sorted((name, value) for name, value in act.parameters if value)),
         reason=act.reason,
         because="",
         total=0,

@@ -122,11 +122,13 @@ async def vouch(context: Context, vouching: Vouching) -> ReadmissionRecord:
     return await _readmit(context, record) if record.state is ReadmissionState.AGREED else record
 
 
-async def deny(desk: Desk, readmission: str, *, actor: str, reason: str = "") -> ReadmissionRecord:
+async def deny(context: Context, readmission: str, *, actor: str, reason: str = "") -> ReadmissionRecord:
     """End a plea: that key is never certified for him. Raises `NotFoundError`, `RefusedError`."""
     event = ReadmissionEvent.DENY
-    step = _Step(readmission=readmission, event=event, actor=actor, at=desk.clock(), reason=reason)
-    return await desk.store.write(_take, step)
+    step = _Step(readmission=readmission, event=event, actor=actor, at=context.clock(), reason=reason)
+    # Not while it is signed for: either it is denied before, or there is a certificate to revoke.
+    async with context.turns.of(f"readmission {readmission}"):
+        return await context.store.write(_take, step)
 
 
 async def list_pleas(desk: Desk, limit: int) -> tuple[ReadmissionRecord, ...]:
@@ -249,6 +251,9 @@ async def _vouch(tx: Transaction, vouched: tuple[Vouching, datetime]) -> Readmis
 async def _readmit(context: Context, record: ReadmissionRecord) -> ReadmissionRecord:
     """Revoke what he had, then sign for the new key; done again it has the same result."""
     async with context.turns.of(f"readmission {record.readmission}"):
+        now_known = await context.store.read(readmissions.load_readmission, record.readmission)
+        if now_known is None or now_known.state is not ReadmissionState.AGREED:
+            return now_known or record
         await context.store.write(_revoke_earlier, (record, context.clock()))
         context.crls.note_change()
         serial = await _certified(context, record)

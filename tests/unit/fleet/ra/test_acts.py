@@ -8,8 +8,9 @@ import pytest
 
 from device_agent.wire.identity import Identity
 from fleet.core.proposal import ActKind, ProposalState
-from fleet.errors import NotFoundError, RefusedError, UnreachableError
+from fleet.errors import NotFoundError, RefusedError, StoreError, UnreachableError
 from fleet.model import Purpose, RevocationReason, Role
+from fleet.ports import Transaction
 from fleet.ra.acts import deciding
 from fleet.ra.acts.adding import add_or_propose
 from fleet.ra.acts.deciding import Performer
@@ -17,14 +18,14 @@ from fleet.ra.acts.guard import MOST_OPEN, MassAct, ProposedError, require_secon
 from fleet.ra.acts.revoking import RevokeOrder, revoke_or_propose
 from fleet.ra.context import Context
 from fleet.ra.devices import Registration, register
-from fleet.ra.keeping.housekeeping import begin
+from fleet.ra.keeping.housekeeping import begin, tick
 from fleet.ra.people.operators import add_operator, list_operators, remove_operator
 from fleet.ra.performers import PERFORMERS
 from fleet.ra.selection import ByDevice, by_query
 from fleet.store.audit import AuditQuery, search
 from fleet.store.certificates import CertificateQuery, list_certificates
 from fleet.store.devices import load_device
-from fleet.store.proposals import ProposalRecord
+from fleet.store.proposals import ProposalQuery, ProposalRecord
 from tests.desk import Desk, at_desk
 from tests.homes import FleetHome
 
@@ -318,3 +319,41 @@ async def test_where_the_configuration_wants_it_two_add_an_operator_and_neither_
         assert added["new"] == "admin"
         query = CertificateQuery(purpose=Purpose.OPERATOR, name_prefix="new", limit=10)
         assert await desk.context.store.read(list_certificates, query) == ()
+
+
+@pytest.mark.parametrize("text", ["", "two\nlines", "\N{PACKAGE}", "x" * 100_000, '"}'])
+async def test_whatever_text_an_act_brings_its_proposal_is_shown_listed_and_ended(
+    desk: Desk, batch: tuple[Identity, ...], text: str
+) -> None:
+    act = MassAct(
+        kind=ActKind.SUSPEND,
+        identities=batch,
+        selection="all batch=b1",
+        role=Role.OPERATOR,
+        parameters=(("reason", text), ("query", "all batch=b1")),
+        reason=text[:100],
+    )
+    with pytest.raises(ProposedError) as caught:
+        await require_second(desk.context, act, actor=ADA)
+    shown = await deciding.show_proposal(desk.context, caught.value.proposal)
+    assert shown.parameter("reason") == text
+    assert len(await deciding.list_proposals(desk.context, ProposalQuery())) == 1
+    desk.clock.forward(timedelta(hours=72))
+    await tick(desk.context)
+    ended = await deciding.show_proposal(desk.context, caught.value.proposal)
+    assert ended.state is ProposalState.EXPIRED
+
+
+async def test_a_row_that_cannot_be_read_keeps_the_house_going(
+    desk: Desk, batch: tuple[Identity, ...]
+) -> None:
+    proposal = await proposed(desk)
+
+    async def damage(tx: Transaction, name: str) -> None:
+        await tx.execute("UPDATE proposals SET parameters = ? WHERE proposal = ?", ("{", name))
+
+    await desk.context.store.write(damage, proposal)
+    desk.clock.forward(timedelta(hours=72))
+    await tick(desk.context)
+    with pytest.raises(StoreError, match="the parameters of a proposal are damaged"):
+        await deciding.show_proposal(desk.context, proposal)

@@ -147,8 +147,9 @@ async def test_many_voices_at_once_make_one_certificate(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("people")
-async def test_what_was_agreed_and_cut_off_is_finished_when_he_asks_again(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_fraud", [False, True])
+async def test_what_was_agreed_and_cut_off_is_finished_when_he_asks_again_unless_it_was_denied(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_fraud: bool
 ) -> None:
     unit = Unit()
     asked = await ask(desk.context, plea(unit))
@@ -163,6 +164,11 @@ async def test_what_was_agreed_and_cut_off_is_finished_when_he_asks_again(
             await say(desk, "eve", asked)
     states = {each.state for each in (await certificates(desk)).values()}
     assert CertificateState.ACTIVE not in states
+    if is_fraud:
+        await deny(desk.context, asked.readmission, actor="operator:bob", reason="not hers")
+        assert (await ask(desk.context, plea(unit))).state is ReadmissionState.DENIED
+        assert CertificateState.ACTIVE not in {each.state for each in (await certificates(desk)).values()}
+        return
     assert (await ask(desk.context, plea(unit))).state is ReadmissionState.DONE
 
 
