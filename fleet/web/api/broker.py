@@ -1,8 +1,9 @@
 """Operators' routes of the broker: what it is, what it holds, who is connected."""
 
 from device_agent.wire.fields import time_text
-from fleet.errors import UnreachableError
+from fleet.errors import RefusedError, UnreachableError
 from fleet.model import Role, Session
+from fleet.ra.authority.beginning import SERVICE_NAME
 from fleet.ra.context import Context
 from fleet.ra.status.publishing import publish
 from fleet.store import allowlist
@@ -78,7 +79,10 @@ async def _sessions(asked: Asked) -> Members:
 async def _kick(asked: Asked) -> Members:
     body = asked.body()
     _require_broker(asked.context)
-    found = await asked.context.broker.kick(body.text("name", longest=_LONGEST_NAME))
+    name = body.text("name", longest=_LONGEST_NAME)
+    if name == SERVICE_NAME:
+        raise RefusedError(f"{name} is this server itself", hint="fleet broker sessions names the others")
+    found = await asked.context.broker.kick(name)
     return listed([cut_off(session) for session in found])
 
 
