@@ -5,7 +5,16 @@ import click
 from fleet.cli import options
 from fleet.cli.client import Client, with_client
 from fleet.cli.options import Place
-from fleet.cli.output import Form, Members, say, show_list, show_record, write_json, write_text
+from fleet.cli.output import (
+    Form,
+    Members,
+    say,
+    show_list,
+    show_record,
+    visible,
+    write_json,
+    write_text,
+)
 from fleet.cli.table import Column
 from fleet.core.proposal import ProposalState
 
@@ -115,7 +124,12 @@ def _end(home: Place, form: Form, proposal: str, verb: str, reason: str) -> None
 
 
 def _show(found: Members, form: Form) -> None:
-    shown = {name: title for name, title in _NAMES.items() if found.get(name) is not None}
+    without = {"digest", "sample", "total"} if found["devices"] == 0 else set[str]()
+    shown = {
+        name: title for name, title in _NAMES.items() if found.get(name) is not None and name not in without
+    }
     show_record(found, form, names=shown)
+    if form is Form.TABLE and found.get("shows"):
+        write_text("\n".join(("", *(visible(line) for line in str(found["shows"]).splitlines()))))
     if form is Form.TABLE and found["state"] == ProposalState.OPEN:
         say(f"next: another operator, fleet proposal approve {found['proposal']}")

@@ -37,6 +37,8 @@ class Performer:
     """Returns what the selection names now."""
     perform: Callable[[Context, ProposalRecord, tuple[Identity, ...]], Awaitable[str]]
     """Does it to exactly these, in the name of whoever proposed it; returns what was done, on one line."""
+    describe: Callable[[Context, ProposalRecord], Awaitable[str]] | None = None
+    """Returns what else would be different from now, where that is more than devices; as text."""
 
 
 Performers = Mapping[ActKind, Performer]

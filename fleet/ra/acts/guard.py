@@ -54,7 +54,9 @@ async def require_second(desk: Desk, act: MassAct, *, actor: str) -> None:
     domains = frozenset(each.domain for each in act.identities)
     total = await desk.store.read(proposals.count_devices, domains) if domains else 0
     rule = desk.config.acts.second
-    because = why_second(rule, act.kind, count=len(set(act.identities)), total=total)
+    count = len(set(act.identities))
+    total = max(total, count)  # retired ones may be selected, and are not counted among all
+    because = why_second(rule, act.kind, count=count, total=total)
     if because:
         made = _proposal(desk, act, actor=actor)
         raise ProposedError(await desk.store.write(_propose, replace(made, because=because, total=total)))

@@ -4,6 +4,7 @@ Nothing is put in force that has a fault: the first one is told with its line, a
 """
 
 import base64
+import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -268,4 +269,16 @@ async def _perform(context: Context, proposal: ProposalRecord, _devices: tuple[I
     return f"access policy {applied.number} is in force"
 
 
-PERFORMER = Performer(find=_find, perform=_perform)
+async def _describe(context: Context, proposal: ProposalRecord) -> str:
+    """Return what the policy would change of the one in force, line by line, and its SHA-256."""
+    wanted = base64.b64decode(proposal.parameter(_TEXT)).decode()
+    newest = await access_in_force(context)
+    before = DEFAULT_TEXT if newest is None else newest.text
+    lines = difflib.unified_diff(
+        before.splitlines(), wanted.splitlines(), fromfile="in force", tofile="proposed", lineterm=""
+    )
+    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    return "\n".join((f"SHA-256 of the proposed policy: {digest}", *lines))
+
+
+PERFORMER = Performer(find=_find, perform=_perform, describe=_describe)

@@ -32,6 +32,12 @@ OF_PEOPLE: Mapping[str, Schema] = {
         each("reason decided_by outcome", maybe(TEXT)),
         each("devices total", COUNT),
         {"sample": {**list_of(TEXT), "description": "The first of its devices, by name."}},
+        {
+            "shows": {
+                **maybe(TEXT),
+                "description": "What else it changes, such as lines of a policy.",
+            }
+        },
         {"digest": {**SHA256, "description": "Over the names of all that were shown."}},
         each("proposed_at expires_at", TIME),
         each("decided_at", maybe(TIME)),

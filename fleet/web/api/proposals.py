@@ -83,7 +83,10 @@ async def _list(asked: Asked) -> Members:
 
 
 async def _show(asked: Asked) -> Members:
-    return proposal_members(await _named(asked))
+    record = await _named(asked)
+    describe = PERFORMERS[record.kind].describe
+    shows = None if describe is None else await describe(asked.context, record)
+    return {**proposal_members(record), "shows": shows}
 
 
 async def _devices(asked: Asked) -> Members:
@@ -140,6 +143,7 @@ def proposal_members(record: ProposalRecord) -> Members:
         "total": record.total,
         "sample": record.names[:_SAMPLE],
         "digest": record.digest,
+        "shows": None,
         "proposed_at": time_text(record.proposed_at),
         "expires_at": time_text(record.expires_at),
         "decided_by": record.decided_by,

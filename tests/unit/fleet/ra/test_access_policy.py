@@ -1,6 +1,7 @@
 """The access policy in use: put in force at brokers, tried on recorded traffic, explained, taken back."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -218,6 +219,14 @@ async def test_a_policy_that_needs_a_second_operator_waits_for_him_and_is_then_i
         with pytest.raises(ProposedError) as proposed:
             await apply_access(context, SILENT, actor=ADA)
         assert await access_in_force(context) is None
+        waiting = await deciding.show_proposal(context, proposed.value.proposal)
+        describe = PERFORMERS[waiting.kind].describe
+        assert describe is not None
+        shown = (await describe(context, waiting)).splitlines()
+        assert shown[0].endswith(hashlib.sha256(SILENT.encode()).hexdigest())
+        assert {f"+{line}" for line in SILENT.splitlines()} - set(shown) <= {
+            f"+{line}" for line in DEFAULT_TEXT.splitlines()
+        }
 
         await deciding.approve(context, proposed.value.proposal, actor="operator:bob", performers=PERFORMERS)
 
