@@ -12,9 +12,11 @@ from fleet.ra.acts.guard import MassAct, require_second
 from fleet.ra.context import Context
 from fleet.ra.requests.hastening import HasteOfSome, hasten_some
 from fleet.ra.selection import by_query, selected
+from fleet.store.notices import due_among
 from fleet.store.proposals import ProposalRecord
 
 _QUERY, _WITHIN = "query", "within_seconds"
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ async def renew_or_propose(context: Context, order: RenewOrder, *, actor: str) -
     seconds = str(round(order.within.total_seconds()))
     act = MassAct(
         kind=ActKind.RENEW,
-        identities=identities,
+        identities=await _renewable(context, identities),
         selection=order.query,
         role=Role.OPERATOR,
         parameters=((_QUERY, order.query), (_WITHIN, seconds)),
@@ -56,6 +58,15 @@ async def renew_or_propose(context: Context, order: RenewOrder, *, actor: str) -
     )
     await require_second(context, act, actor=actor)
     return await _renew(context, identities, order.within, actor=actor)
+
+
+async def _renewable(context: Context, identities: tuple[Identity, ...]) -> tuple[Identity, ...]:
+    """Return those that have something to renew, and are not due yet: it is done to no others."""
+    found: list[Identity] = []
+    for start in range(0, len(identities), _AT_ONCE):
+        part = identities[start : start + _AT_ONCE]
+        found += [identity for identity, _ in await context.store.read(due_among, part)]
+    return tuple(found)
 
 
 async def _renew(
@@ -66,7 +77,8 @@ async def _renew(
 
 
 async def _find(context: Context, proposal: ProposalRecord) -> tuple[Identity, ...]:
-    return await context.store.search(selected, by_query(proposal.parameter(_QUERY), now=context.clock()))
+    found = await context.store.search(selected, by_query(proposal.parameter(_QUERY), now=context.clock()))
+    return await _renewable(context, found)
 
 
 async def _perform(context: Context, proposal: ProposalRecord, identities: tuple[Identity, ...]) -> str:

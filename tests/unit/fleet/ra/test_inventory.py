@@ -369,6 +369,16 @@ async def test_devices_are_made_due_by_query_once(desk: Desk) -> None:
         await renew_or_propose(desk.context, RenewOrder(query="id=zz", within=timedelta()), actor=ADA)
 
 
+async def test_what_has_nothing_to_renew_is_not_counted_among_much(desk: Desk) -> None:
+    for number in range(20):
+        await desk.register(f"new{number}")
+    _, issued = await desk.enrolled("d1")
+    await answer(desk.context, desk.speaking(issued), Confirm(id="c"))
+    order = RenewOrder(query="all", within=timedelta(hours=2))
+    done = await renew_or_propose(desk.context, order, actor=ADA)
+    assert (done.found, done.hastened) == (21, 1)
+
+
 async def test_the_version_that_an_agent_tells_is_found(desk: Desk) -> None:
     await three(desk)
     report = StateReport(agent="1.4.2", serial="0" * 32)
