@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from fleet.core.rollout import RolloutEvent, RolloutState
+from fleet.model import Role
 from fleet.ra.acts.deciding import approve
 from fleet.ra.acts.guard import ProposedError
 from fleet.ra.campaigns.orders import Order, give_order
 from fleet.ra.campaigns.planning import PlanOrder, plan_rollout
 from fleet.ra.campaigns.views import View, show
 from fleet.ra.performers import PERFORMERS
+from fleet.store.operators import OperatorRecord, insert_operator
 from fleet.store.rollout_devices import Page, list_members
 from tests.homes import FleetHome
 from tests.live import LiveFleet, live, make_live_home
@@ -56,6 +58,8 @@ async def members(fleet: LiveFleet, wave: int) -> list[str]:
 
 async def start(fleet: LiveFleet) -> None:
     """Start it as two operators do: five hundred devices are more than one may start alone."""
+    second = OperatorRecord(name="second", role=Role.OPERATOR, added_at=fleet.context.clock())
+    await fleet.context.store.write(insert_operator, second)
     order = Order(name="spring", event=RolloutEvent.START, actor="operator:local")
     with pytest.raises(ProposedError) as caught:
         await give_order(fleet.context, order)
