@@ -42,6 +42,10 @@ class RefusedError(FleetError):
         self.code = code
 
 
+class RoleError(RefusedError):
+    """An operator is one, and may not do this: no fault of his certificate."""
+
+
 class NotFoundError(FleetError):
     """What was named is not there."""
 

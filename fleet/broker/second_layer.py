@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from device_agent.wire.identity import serial_hex
 from fleet.broker.settings import CanaryFiles
+from fleet.core.causes import CANARY
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, UnreachableError
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -129,6 +130,11 @@ def _check_time(crl: x509.CertificateRevocationList, now: datetime) -> None:
         )
 
 
+def _own_place(address: str) -> tuple[str, int] | None:
+    """Return from where a broker of this machine is asked, so that its log tells our canary from others."""
+    return (CANARY, 0) if address.startswith("127.") else None
+
+
 async def probe(canary: CanaryFiles, *, address: str, port: int, host: str, trust: Path) -> None:
     """Show the canary to the broker; return if TLS turned it away as revoked.
 
@@ -146,7 +152,9 @@ async def probe(canary: CanaryFiles, *, address: str, port: int, host: str, trus
         raise NeedsAttentionError(f"the canary certificate {canary.certificate} cannot be used") from error
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
-            _, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
+            _, writer = await asyncio.open_connection(
+                address, port, ssl=context, server_hostname=host, local_addr=_own_place(address)
+            )
     except ssl.SSLError as error:
         if "REVOKED" in (error.reason or ""):
             return

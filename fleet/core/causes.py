@@ -10,6 +10,10 @@ from enum import StrEnum
 from device_agent.wire.problems import ProblemCode
 
 
+CANARY = "127.0.0.2"
+"""From where we show our own broker a certificate that it must refuse."""
+
+
 class Cause(StrEnum):
     """Every cause that the connection history and the monitor can name."""
 

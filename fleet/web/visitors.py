@@ -8,7 +8,7 @@ from aiohttp.typedefs import Middleware
 
 from fleet.core.causes import Cause, of_problem
 from fleet.core.history import contact
-from fleet.errors import RefusedError
+from fleet.errors import RefusedError, RoleError
 from fleet.model import BrokerEventKind
 from fleet.ra.context import Context
 from fleet.tls_refusals import Told
@@ -30,6 +30,8 @@ def visitors(context: Context) -> Middleware:
             _note(context, request, BrokerEventKind.CONNECTED)
         try:
             return await handler(request)
+        except RoleError:
+            raise  # what an operator may not do says nothing of his certificate
         except RefusedError as error:
             if (cause := of_problem(error.code)) is not None:
                 _note(context, request, BrokerEventKind.REFUSED, cause)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from fleet.core.causes import Cause
+from fleet.core.causes import CANARY, Cause
 from fleet.core.history import Contact, contact, gathered
 from fleet.core.log_lines import Finding, Product, Reader, Zone, time_of
 from fleet.core.log_readers import feed, reader_of
@@ -119,8 +119,8 @@ async def _read(context: Context, log: WatchedLog, reader: Reader, place: str) -
 
 def _is_known_already(finding: Finding) -> bool:
     """Tell what the guard has told itself, and the canaries that we show to our own broker."""
-    is_here = finding.address in {"127.0.0.1", "::1"}
-    return finding.cause is Cause.NOT_ADMITTED or (is_here and finding.cause is Cause.NOT_VERIFIED)
+    is_canary = finding.address in {CANARY, "::1"} and finding.cause is Cause.NOT_VERIFIED
+    return finding.cause is Cause.NOT_ADMITTED or is_canary
 
 
 def _findings(reader: Reader, lines: Iterable[bytes]) -> list[Finding]:

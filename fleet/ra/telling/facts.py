@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 
+from device_agent.wire.identity import Identity
 from fleet.core.authority import ADMITTED, LISTED
 from fleet.core.causes import MEANINGS
 from fleet.core.matters import Matter, Severity
@@ -29,6 +30,11 @@ AUDIT_CHECK = "audit trail"
 
 Examine = Callable[[Context], Awaitable[Sequence[Finding]]]
 """The doctor."""
+
+
+_MOST_ALARMS = 100
+_JUST_NOW = timedelta(seconds=60)
+"""An alarm that was resolved within it is told all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,17 +140,33 @@ async def _missed(survey: Survey) -> list[Fact]:
 
 
 async def _alarms(survey: Survey) -> list[Fact]:
-    return [
-        Fact(
-            matter=Matter.DEVICE_ALARM,
-            subject=one.identity.name,
-            text="two seem to have its key, or its code: find out which is the right one",
-            at=survey.now,
-            domain=one.identity.domain,
-            device=one.identity,
-        )
-        for one in await _all(survey, telling_facts.alarmed)
-    ]
+    """Return the alarms that stand, and those that came and went between two looks."""
+    standing = await _all(survey, telling_facts.alarmed)
+    raised = await survey.context.store.read(
+        audit.search_newest, AuditQuery(action="device.alarmed", limit=_MOST_ALARMS)
+    )
+    known = [one.identity for one in standing]
+    passed = {
+        Identity(domain=each.entry.domain, device_id=each.entry.device_id)
+        for each in raised
+        if each.entry.at >= survey.now - _JUST_NOW
+    }
+    return [_alarm(survey, identity) for identity in (*known, *sorted(passed - set(known), key=_name))]
+
+
+def _name(identity: Identity) -> str:
+    return identity.name
+
+
+def _alarm(survey: Survey, identity: Identity) -> Fact:
+    return Fact(
+        matter=Matter.DEVICE_ALARM,
+        subject=identity.name,
+        text="two seem to have its key, or its code: find out which is the right one",
+        at=survey.now,
+        domain=identity.domain,
+        device=identity,
+    )
 
 
 async def _all(survey: Survey, find: Work[tuple[str, str], tuple[Troubled, ...]]) -> list[Troubled]:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from device_agent.wire.fields import MAX_BODY_BYTES, time_text
-from fleet.errors import RefusedError
+from fleet.errors import RoleError
 from fleet.model import Role
 from fleet.ra.context import Context
 from fleet.web.api.asked import Asked
@@ -119,10 +119,10 @@ def require(operator: Operator, role: Role) -> None:
     """Let an operator pass who has a role, or a higher one.
 
     Raises:
-        RefusedError: he has not.
+        RoleError: he has not.
     """
     if not operator.may(role):
-        raise RefusedError(
+        raise RoleError(
             f"{operator.name} has the role {operator.role}, and this needs {role}",
             hint=f"ask somebody who has the role {role}; fleet operator list names them",
         )

@@ -107,6 +107,20 @@ async def test_an_alarm_is_told_until_somebody_resolved_it(desk: Desk) -> None:
     ]
 
 
+async def test_an_alarm_that_came_and_went_between_two_looks_is_told(desk: Desk) -> None:
+    people = told(desk, rule(Matter.DEVICE_ALARM))
+    await turn(people.context)
+    await entry(desk, "device.alarmed", ("evidence", "clone"), device="d1")
+    await turn(people.context)
+    desk.clock.forward(timedelta(minutes=2))
+    await turn(people.context)
+    await people.deliver()
+    assert [item.change for letter in people.letters() for item in letter.items] == [
+        Change.ARISES,
+        Change.CLEARS,
+    ]
+
+
 async def test_the_doctor_is_heard_and_a_damaged_trail_is_a_matter_of_its_own(desk: Desk) -> None:
     people = told(desk, rule(Matter.DOCTOR, Matter.AUDIT_DAMAGED))
     people.findings = [bad("disk", "3 MiB are free", fix="x"), bad("audit trail", "entry 7 differs", fix="y")]
