@@ -352,6 +352,8 @@ class Driver:
         self._signals.trouble = trouble_of(error, self._signals.trouble, now=self._clock())
         if error is not None:
             _log.warning("%s", error, extra=fields_of(error))
+        elif self._signals.trouble is None and before:
+            _log.info("over: %s", before)
         if self._signals.word != before:
             await self._asking.report()
 

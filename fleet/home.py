@@ -308,6 +308,11 @@ def open_home(root: Path) -> Home:
     home = Home(root.absolute())
     if home.config.is_file() and home.database.is_file():
         return home
+    if home.config.is_file() or home.ca.is_dir():
+        what = "fleet.toml" if home.database.is_file() else "fleet.db"
+        raise NotFoundError(
+            f"the fleet home {root} has lost its {what}", hint="restore it from a backup: fleet ca restore"
+        )
     raise NotFoundError(f"{root} is no fleet home", hint="fleet init makes one; --home names another")
 
 
