@@ -101,7 +101,6 @@ def _members(asked: Asked, domain: str, profile: Profile, counted: Sequence[Assi
     return {
         "domain": domain,
         "profile": profile.name,
-        "ways_back": ways,
         "key_types": sorted(profile.key_types),
         "rsa_bits": profile.rsa_bits,
         "lifetime_days": profile.lifetime.days,
@@ -115,6 +114,7 @@ def _members(asked: Asked, domain: str, profile: Profile, counted: Sequence[Assi
         "assurance": profile.assurance.word,
         "by_label": profile.by_label,
         "server_key": profile.server_key,
+        "ways_back": ways,
         "experimental": profile.is_experimental,
         "devices": 0 if own is None else own.devices,
         "batches": 0 if own is None else own.batches,
