@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from device_agent.wire.identity import Identity
 from fleet.core import trace
-from fleet.model import Device
+from fleet.model import ClientKind, Device
 from fleet.ports import Transaction
 from fleet.store import columns
 from fleet.store.devices import load_device
@@ -84,6 +84,8 @@ async def _told(tx: Transaction, identity: Identity) -> Told:
 def told_by(rows: Sequence[tuple[str, ...]]) -> Told:
     """Return what entries tell: (action, serial, name of a detail, its value), in their order."""
     kinds = [value for action, _, name, value in rows if (action, name) == ("device.registered", "kind")]
+    if not kinds and any(action == "certificate.adopted" for action, *_ in rows):
+        kinds = [ClientKind.PLAIN.value]  # another CA's clients take part as theirs did
     return Told(
         kind=kinds[0] if kinds else "",
         changes=tuple(value for *_, name, value in rows if name == trace.DETAIL),
