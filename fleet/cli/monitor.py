@@ -17,7 +17,7 @@ from fleet.cli.shipping import ship_log
 from fleet.cli.since import moment
 from fleet.core.causes import Cause
 from fleet.core.log_lines import Product
-from fleet.errors import UsageError
+from fleet.errors import BadInputError, UsageError
 
 Asked: TypeAlias = Mapping[str, str | None]
 """The parameters of a query."""
@@ -29,7 +29,7 @@ _COLUMNS = (
     Column(title="WHO", member="who", whole=True),
     Column(title="ADDRESS", member="address", whole=True),
     Column(title="SEEN BY", member="place", whole=True),
-    Column(title="SINCE", member="first_at"),
+    Column(title="SINCE", member="first_at", whole=True),
     Column(title="LAST", member="last_at", whole=True),
     Column(title="CERTIFICATE", member="serial", whole=True),
 )
@@ -140,6 +140,9 @@ def ship(home: Place, *, file: Path, product: str, name: str, state: Path, once:
     With --server, --operator-cert and --operator-key, as every command; the certificate may be that of a
     device, if [monitor] shippers in fleet.toml names it.
     """
+
+    if once and not file.is_file():
+        raise BadInputError(f"{file} is no file that can be read", hint="which log is to be shipped?")
 
     def act(client: Client) -> None:
         for found in ship_log(client, file, product=product, name=name, state=state, once=once):

@@ -23,7 +23,7 @@ _COLUMNS = (
     Column(title="PLEA", member="readmission", whole=True),
     Column(title="OPERATOR", member="operator"),
     Column(title="STATE", member="state"),
-    Column(title="ASKED", member="asked_at"),
+    Column(title="ASKED", member="asked_at", whole=True),
     Column(title="FROM", member="address"),
     Column(title="PROVED", member="proved"),
     Column(title="VOICES", member="voices"),

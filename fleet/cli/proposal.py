@@ -25,7 +25,7 @@ _COLUMNS = (
     Column(title="DEVICES", member="devices"),
     Column(title="SELECTION", member="selection"),
     Column(title="BY", member="proposed_by"),
-    Column(title="EXPIRES", member="expires_at"),
+    Column(title="EXPIRES", member="expires_at", whole=True),
 )
 _NAMES = {
     "proposal": "proposal",

@@ -43,6 +43,7 @@ _WAVES = (
     Column(title="FAILED", member="failed"),
     Column(title="ABSENT", member="absent"),
     Column(title="OUT", member="out"),
+    Column(title="UNDONE", member="undone"),
 )
 _PLANNED_WAVES = (
     Column(title="WAVE", member="name", whole=True),

@@ -50,11 +50,17 @@ async def tell_back(tx: Transaction, turn: Turn) -> int:
         return 0
     found = await rollout_devices.to_undo(tx, Page(rollout=rollout.number, limit=turn.limit))
     await take_back(tx, Change(rollout=rollout, devices=found, at=turn.at))
-    moves = [_moved(one, DeviceEvent.UNDO) for one in found]
+    moves = [_moved(one, DeviceEvent.UNDO, reason=_stood(one)) for one in found]
     await rollout_devices.save_moves(tx, rollout.number, moves, at=turn.at)
     if len(found) < turn.limit:
         await _undone(tx, rollout, turn.at)
     return len(found)
+
+
+def _stood(device: RolloutDevice) -> str:
+    """Return how a device stood that is told to go back: who failed is looked for afterwards, too."""
+    state = device.facts.state.value
+    return f"{state} before: {device.reason}" if device.reason else ""
 
 
 async def _undone(tx: Transaction, rollout: Rollout, at: datetime) -> None:
