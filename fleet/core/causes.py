@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from device_agent.wire.problems import ProblemCode
 
-
 CANARY = "127.0.0.2"
 """From where we show our own broker a certificate that it must refuse."""
 
