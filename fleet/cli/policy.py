@@ -20,6 +20,7 @@ from fleet.cli.output import (
     write_json,
     write_text,
 )
+from fleet.cli.policy_users import users
 from fleet.errors import ExitCode
 
 _REQUESTS = (
@@ -263,3 +264,6 @@ def _show_applied(found: Members, form: Form) -> None:
 
 def _content(file: str) -> bytes:
     return b"" if file == _HOME else content_of(Path(file))
+
+
+command.add_command(users)

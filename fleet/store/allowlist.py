@@ -61,6 +61,14 @@ async def of_batch(tx: Transaction, domain: str, batch: str) -> tuple[AllowlistE
     return await _where(tx, "l.purpose = 'claim' AND l.domain = ? AND l.batch = ?", (domain, batch))
 
 
+async def page_of_devices(tx: Transaction, after: str, *, limit: int) -> tuple[AllowlistEntry, ...]:
+    """Return a page of what is admitted of devices, by serial."""
+    rows = await tx.fetch_all(
+        f"{_ADMITTED} WHERE l.purpose = 'device' AND l.serial > ? ORDER BY l.serial LIMIT ?", (after, limit)
+    )
+    return tuple(_entry(row) for row in rows)
+
+
 async def note(
     tx: Transaction, before: Sequence[AllowlistEntry], *, after: Sequence[AllowlistEntry]
 ) -> int | None:

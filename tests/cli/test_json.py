@@ -474,6 +474,13 @@ COMMANDS: dict[str, Shape] = {
         "items": [],
     },
     "policy apply --access access.toml": ACCESS_APPLIED,
+    "policy users": [
+        {
+            **dict.fromkeys(("name", "serial", "issuer", "fingerprint", "not_after"), "str"),
+            "users": ["str"],
+            "roles": ["str"],
+        }
+    ],
     "policy history": [{"number": "int", **dict.fromkeys(("digest", "applied_at", "actor", "text"), "str")}],
     "policy rollback 0": ACCESS_APPLIED,
     "policy explain --domain prod alpha publish x": {

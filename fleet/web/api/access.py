@@ -1,6 +1,7 @@
 """Operators' routes of the access policy: read, checked, tried, put in force, explained and taken back."""
 
 from device_agent.wire.fields import time_text
+from device_agent.wire.identity import parse_serial
 from fleet.access_file import DEFAULT_TEXT, LARGEST
 from fleet.core.policy import Decided, Rule
 from fleet.errors import BadInputError
@@ -9,6 +10,7 @@ from fleet.model import Role
 from fleet.ra.requests import access_policy, access_trial
 from fleet.ra.requests.access_policy import AppliedAccess, Checked
 from fleet.ra.requests.access_trial import AccessDifference, AccessExplained, Question
+from fleet.ra.requests.access_users import After, Client, clients
 from fleet.store.access_policies import PolicyRecord
 from fleet.web.api.asked import Asked, page_of
 from fleet.web.api.routes import Handler, Members, One, Page, Route, listed, time_or_none
@@ -44,6 +46,14 @@ def routes() -> tuple[Route, ...]:
             query=("verb", "topic"),
             needs=frozenset({"verb", "topic"}),
             answer=One("AccessExplained"),
+        ),
+        Route(
+            method="GET",
+            path="access/users",
+            role=Role.VIEWER,
+            handler=_users,
+            about="Who each admitted certificate of a device is at relying parties, by serial.",
+            answer=Page("AccessUser"),
         ),
         *_of_changes(),
     )
@@ -106,6 +116,28 @@ async def _history(asked: Asked) -> Members:
     found = await access_policy.history(asked.context)
     page, following = page_of(found, asked.query(), key=lambda each: f"{_MOST_NUMBER - each.number:010}")
     return listed([_version(each) for each in page], following)
+
+
+async def _users(asked: Asked) -> Members:
+    query = asked.query()
+    after = query.text("after")
+    page = After(serial=parse_serial(after) if after else "", limit=query.limit())
+    found = await clients(asked.context, page)
+    following = found[-1].entry.serial if len(found) == page.limit else None
+    return listed([_user(one) for one in found], following)
+
+
+def _user(client: Client) -> Members:
+    entry = client.entry
+    return {
+        "name": entry.name,
+        "serial": entry.serial,
+        "issuer": entry.issuer,
+        "fingerprint": entry.fingerprint,
+        "not_after": time_text(entry.not_after),
+        "users": list(client.users),
+        "roles": list(client.roles),
+    }
 
 
 async def _check(asked: Asked) -> Members:

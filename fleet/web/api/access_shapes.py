@@ -47,6 +47,13 @@ OF_ACCESS: Mapping[str, Schema] = {
     "AccessPolicy": record(
         _VERSION, each("applied_at", maybe(TIME)), each("actor", maybe(TEXT)), each("differs", FLAG), _CHECKED
     ),
+    "AccessUser": record(
+        each("name issuer", TEXT),
+        each("serial", SERIAL),
+        each("fingerprint", SHA256),
+        each("not_after", TIME),
+        each("users roles", list_of(TEXT)),
+    ),
     "AccessVersion": record(_VERSION, each("digest", SHA256), each("applied_at", TIME), each("actor", TEXT)),
     "AccessChecked": record(_CHECKED),
     "AccessApplied": record(each("number", COUNT), each("changed everywhere", FLAG), each("digest", SHA256)),

@@ -29,6 +29,7 @@ from fleet.ra.requests.access_policy import (
     rollback_access,
 )
 from fleet.ra.requests.access_trial import Question, explain_access, try_access
+from fleet.ra.requests.access_users import After, clients
 from fleet.ra.requests.decisions import keep_decisions
 from fleet.store import access_classes, attributes, audit
 from fleet.store.audit import AuditQuery
@@ -127,6 +128,19 @@ async def test_a_policy_reaches_brokers_with_the_devices_that_it_tells_apart(des
     assert may_hear(desk, first.serial, "sites/berlin/orders/#")
     assert not may_hear(desk, second.serial, "sites/berlin/orders/#")
     assert may_hear(desk, second.serial, "devices/prod/d2/#")
+
+
+async def test_who_is_admitted_is_listed_with_his_users_page_by_page(desk: Desk) -> None:
+    _, first = await desk.enrolled("d1")
+    _, second = await desk.enrolled("d2")
+    await desk.enrolled("d3")
+    await desk.revoke("d3")
+    await site(desk, D1, "berlin")
+    await apply_access(desk.context, BERLIN + 'users = ["{domain}:{id}"]\nroles = ["reader"]\n', actor=ADA)
+    (one,) = await clients(desk.context, After(limit=1))
+    (two,) = await clients(desk.context, After(serial=one.entry.serial))
+    assert (one.entry.serial, one.users, one.roles) == (first.serial, ("prod:d1",), ("reader",))
+    assert (two.entry.serial, two.users, two.roles) == (second.serial, (), ())
 
 
 async def test_a_changed_attribute_reaches_brokers_without_a_new_certificate(desk: Desk) -> None:
