@@ -81,6 +81,7 @@ class NeedsAttentionError(FleetError):
 EXIT_CODES: dict[type[FleetError], ExitCode] = {
     FleetError: ExitCode.FAILED,
     RefusedError: ExitCode.REFUSED,
+    RoleError: ExitCode.REFUSED,
     NotFoundError: ExitCode.NOT_FOUND,
     UnreachableError: ExitCode.UNREACHABLE,
     SequenceGapError: ExitCode.FAILED,
@@ -93,6 +94,7 @@ EXIT_CODES: dict[type[FleetError], ExitCode] = {
 
 PROBLEM_CODES: dict[type[FleetError], ProblemCode] = {
     FleetError: ProblemCode.UNAVAILABLE,
+    RoleError: ProblemCode.NOT_ALLOWED,
     NotFoundError: ProblemCode.UNKNOWN_DEVICE,
     UnreachableError: ProblemCode.UNAVAILABLE,
     SequenceGapError: ProblemCode.UNAVAILABLE,
@@ -108,6 +110,7 @@ PROBLEM_CODES: dict[type[FleetError], ProblemCode] = {
 LOG_LEVELS: dict[type[FleetError], int] = {
     FleetError: logging.ERROR,
     RefusedError: logging.INFO,
+    RoleError: logging.INFO,
     NotFoundError: logging.INFO,
     UnreachableError: logging.WARNING,
     SequenceGapError: logging.WARNING,

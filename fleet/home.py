@@ -15,6 +15,10 @@ REFUSED_PINS = ".refused-pins"
 """Beside the folders of authorities: which PINs their tokens refused."""
 
 
+STATION_ROOTS = ".stations"
+"""Beside the folders of realms, whose names begin with no dot."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPairFiles:
     """A certificate with its chain (0644), and its key (0600)."""
@@ -149,7 +153,7 @@ class Home:
     @property
     def station_roots(self) -> Path:
         """The keys of the roots above stations' CAs."""
-        return self.ca / ".stations"
+        return self.ca / STATION_ROOTS
 
     @property
     def refused_pins(self) -> Path:

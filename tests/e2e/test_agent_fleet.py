@@ -148,7 +148,7 @@ async def test_a_burst_in_both_directions_survives_renewals_to_the_last_message(
             reading.cancel()
         device = await device_of(fleet, agent)
     assert len(lifecycle.admitted(device)) == 1
-    assert len(device.certificates) > 2
+    assert len(device.certificates) > 1
 
 
 async def test_a_suspended_device_learns_why_at_recovery_and_comes_back_by_itself(

@@ -12,6 +12,7 @@ from device_agent.wire.problems import MalformedMessageError
 from fleet.core.authority import AuthorityRecord, KeyKind
 from fleet.errors import BadInputError
 from fleet.files import PUBLIC_MODE, SECRET_MODE
+from fleet.home import STATION_ROOTS
 
 NAME = "manifest.json"
 """Of the first member of the archive."""
@@ -171,9 +172,14 @@ def _file(fields: Fields) -> FileEntry:
 def _path(text: str) -> str:
     """Return a path that stays below the home, in its one form."""
     path = PurePosixPath(text)
-    if path.is_absolute() or str(path) != text or any(part.startswith(".") for part in path.parts):
+    if path.is_absolute() or str(path) != text or any(map(_leads_elsewhere, path.parts)):
         raise MalformedMessageError("a file stands outside of the home")
     return text
+
+
+def _leads_elsewhere(part: str) -> bool:
+    """Tell whether a part of a path is none of a home's: of what is hidden, a home has one folder alone."""
+    return part.startswith(".") and part != STATION_ROOTS
 
 
 def _key(fields: Fields) -> KeyEntry:

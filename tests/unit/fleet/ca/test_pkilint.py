@@ -99,7 +99,7 @@ def test_every_certificate_of_a_new_home_passes(recorded: list[tuple[str, str, b
     faults = {(purpose, profile): faults_of_certificate(der) for purpose, profile, der in recorded}
 
     assert {kind: unaccepted(found) for kind, found in faults.items() if unaccepted(found)} == {}
-    assert {purpose for purpose, _ in faults} == set(Purpose) - {Purpose.DEVICE}
+    assert {purpose for purpose, _ in faults} == set(Purpose) - {Purpose.DEVICE, Purpose.BACKEND}
     assert {profile for purpose, profile in faults if purpose == Purpose.SIGNER} == {
         OCSP_PROFILE.name,
         TIME_PROFILE.name,

@@ -24,6 +24,7 @@ from fleet.core.audit import entry_hash
 from fleet.core.authority import AuthorityRecord, AuthorityState
 from fleet.core.rollover import Insistence, RolloverEvent, RolloverKind
 from fleet.errors import BadInputError, FleetError, NeedsAttentionError, RefusedError
+from fleet.files import write_file
 from fleet.home import Home
 from fleet.model import AuditEntry, BrokerEventKind, Purpose, Role
 from fleet.ra import devices
@@ -609,3 +610,14 @@ async def test_a_disk_that_fails_at_any_write_leaves_no_half_home(
     assert (keeper.elsewhere / "restored/fleet.toml").exists()
     left = sorted(path.name for path in keeper.elsewhere.iterdir())
     assert left == ["one.backup", "restored", "trail.jsonl"]
+
+
+async def test_the_roots_above_stations_and_archives_of_the_trail_come_back(keeper: Keeper) -> None:
+    home = keeper.home
+    for file in (home.station_roots / "00ff.key", home.archive / "audit-0-9.jsonl.gz"):
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        write_file(file, b"kept")
+    restored = await keeper.restore(keeper.back_up(), None)
+    for name in ("ca/.stations/00ff.key", "archive/audit-0-9.jsonl.gz"):
+        assert (restored.home / name).read_bytes() == b"kept"
+        (home.root / name).unlink()
