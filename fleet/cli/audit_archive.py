@@ -1,16 +1,12 @@
 """`fleet audit archive` and `archives`: old entries of the trail go to files, and where they are."""
 
-import re
-
 import click
 
 from fleet.cli import options
 from fleet.cli.client import with_client
 from fleet.cli.options import Place
 from fleet.cli.output import Column, Form, items_of, show_list
-from fleet.errors import UsageError
 
-_DAYS = re.compile(r"([1-9][0-9]{0,3})d", re.ASCII)
 _COLUMNS = (
     Column(title="FIRST", member="first"),
     Column(title="LAST", member="last"),
@@ -28,10 +24,7 @@ def archive(home: Place, form: Form, *, older: str) -> None:
     Every proof goes on; search and explain show what is left. Copy the files away, and keep them as long as
     you must: what an entry said stands there only. [retention] audit_days does the same by itself.
     """
-    found = _DAYS.fullmatch(older)
-    if found is None:
-        raise UsageError(f"{older} is no number of days", hint="write it like 400d")
-    body = {"days": int(found[1])}
+    body = {"days": options.days_of(older, such_as="400d")}
     made = with_client(home, lambda client: client.post("audit", "archives", body=body))
     show_list(items_of(made["items"]), form, columns=_COLUMNS, empty="nothing is that old")
 

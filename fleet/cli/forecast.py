@@ -1,7 +1,5 @@
 """`fleet forecast`: what ends when, what an outage of the CAs would cost, and what a fleet does at once."""
 
-import re
-
 import click
 
 from fleet.cli import options
@@ -11,9 +9,8 @@ from fleet.cli.options import Place
 from fleet.cli.output import Form, Json, Members, cell, items_of, say, show_list, write_json, write_text
 from fleet.cli.table import Column
 from fleet.core.forecast import HORIZONS
-from fleet.errors import ExitCode, UsageError
+from fleet.errors import ExitCode
 
-_DAYS = re.compile(r"([1-9][0-9]{0,3})d", re.ASCII)
 _WITHIN = tuple(f"{horizon.days}d" for horizon in HORIZONS)
 _LINES = (
     Column(title="WHAT", member="kind"),
@@ -59,7 +56,7 @@ def command(
     """
     if context.invoked_subcommand is not None:
         return
-    days = None if ca_down is None else _days(ca_down)
+    days = None if ca_down is None else options.days_of(ca_down, such_as="14d")
     found = with_client(
         home,
         lambda client: client.get("forecast", limit=limit, ca_down_days=days, query=query, weeks=weeks),
@@ -72,13 +69,6 @@ def command(
 
 
 command.add_command(simulate)
-
-
-def _days(text: str) -> int:
-    found = _DAYS.fullmatch(text)
-    if found is None:
-        raise UsageError(f"{text} is no number of days", hint="write it like 14d")
-    return int(found[1])
 
 
 def _show(found: Members) -> None:

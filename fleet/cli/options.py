@@ -1,5 +1,6 @@
 """Options that every command has, so that they mean the same everywhere."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -15,6 +16,7 @@ from fleet.config import load
 from fleet.errors import BadInputError, UsageError
 from fleet.home import open_home
 
+_DAYS = re.compile(r"([1-9][0-9]{0,3})d", re.ASCII)
 _Function = TypeVar("_Function", bound=Callable[..., None])
 
 Place: TypeAlias = Path | Remote
@@ -139,6 +141,14 @@ def domain_of(place: Place, given: str | None) -> str:
         return given
     what = "the fleet has several domains" if given is None else f"there is no domain {visible(given[:64])}"
     raise UsageError(what, hint=f"--domain {' or --domain '.join(names)}")
+
+
+def days_of(text: str, *, such_as: str) -> int:
+    """Return the number of days that is written as `14d`; raises `UsageError`."""
+    found = _DAYS.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text} is no number of days", hint=f"write it like {such_as}")
+    return int(found[1])
 
 
 def identity_of(place: Place, text: str, given: str | None) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from fleet.ra.crls import CrlBook
 from fleet.ra.health import examine
 from fleet.ra.history import keep_history
 from fleet.ra.issue_own import Surroundings as Issuing
-from fleet.ra.keeping.housekeeping import keep_house
+from fleet.ra.keeping.housekeeping import keep_evidence, keep_house
 from fleet.ra.own.own_at_start import make_good
 from fleet.ra.requests.decisions import keep_decisions
 from fleet.ra.requests.observe import observe
@@ -250,6 +250,7 @@ async def _at_work(parts: Parts, surroundings: Surroundings, broker: Broker) -> 
         observe(context, broker),
         keep_decisions(context, broker),
         keep_house(context),
+        keep_evidence(context),
         conduct(context),
         keep_published(context),
         follow_logs(context),

@@ -48,6 +48,11 @@ async def archive(context: Context, *, older: timedelta, actor: str) -> tuple[Ar
         raise RefusedError(
             f"what is younger than {YOUNGEST.days} days stays", hint=f"--older {YOUNGEST.days}d, or more"
         )
+    async with context.turns.of("audit archive"):  # an operator's and the server's own are one after another
+        return await _archive(context, older, actor)
+
+
+async def _archive(context: Context, older: timedelta, actor: str) -> tuple[ArchiveFile, ...]:
     await finish(context)
     first, end = await _due(context, context.clock() - older)
     if first < end:

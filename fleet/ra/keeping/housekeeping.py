@@ -42,23 +42,30 @@ _log = logging.getLogger(__name__)
 async def keep_house(context: Context) -> None:
     """Do all that is due, again and again, until cancelled."""
     works: Callable[[Context], Awaitable[None]] = begin
-    let_go_next, pulse = context.clock(), Pulse()
+    pulse = Pulse()
     while True:
         try:
             await works(context)
             works = tick
             await look_after_own(context)
-            await apart(ask_witnesses, context)
             await look_after_windows(context, pulse)
-            if context.clock() >= let_go_next:
-                let_go_next = context.clock() + _A_DAY
-                await apart(let_go, context)
         except FleetError as error:
             _log.warning("housekeeping: %s", error)
         with suppress(TimeoutError):
             async with asyncio.timeout(TICK_SECONDS):
                 await context.tls_users.wanted.wait()
         context.tls_users.wanted.clear()
+
+
+async def keep_evidence(context: Context) -> None:
+    """Have the trail witnessed and archived, until cancelled: it may take long, and nothing waits for it."""
+    let_go_next = context.clock()
+    while True:
+        await apart(ask_witnesses, context)
+        if context.clock() >= let_go_next:
+            let_go_next = context.clock() + _A_DAY
+            await apart(let_go, context)
+        await asyncio.sleep(TICK_SECONDS)
 
 
 async def apart(job: Callable[[Context], Awaitable[object]], context: Context) -> None:
